@@ -1,0 +1,61 @@
+"""Backpropagation written out by hand, held against `jax.grad`, and fast enough to study by the million."""
+
+# ruff: noqa: F401, I001  (the public names, in the order data flows)
+from bpjax.types import Array, Batch, Key, Params, Shape
+from bpjax.precision import cast
+
+# 1. present a pattern
+from bpjax.tasks.task import Task
+from bpjax.tasks.catalogue import TASKS, task
+from bpjax.tasks.boolean import binary_addition, multiplexer, negation, parity, symmetry, truth_table, xor
+from bpjax.tasks.encoders import encoder
+from bpjax.tasks.digits import digits
+
+# 2. propagate it forward
+from bpjax.layers.layer import Layer
+from bpjax.layers.activations import (
+    elementwise,
+    elu,
+    gelu,
+    gelu_tanh,
+    identity,
+    leaky_relu,
+    relu,
+    scaled_sigmoid,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    tanh,
+)
+from bpjax.layers.dense import Affine, dense
+from bpjax.layers.combinators import chain
+from bpjax.layers.networks import mlp
+from bpjax.layers.initializers import lecun_normal, uniform, zeros
+
+# 3. compare with the target
+from bpjax.losses import (
+    Loss,
+    batch_mean,
+    binary_cross_entropy,
+    huber,
+    hyper_error,
+    mean_squared_error,
+    softmax_cross_entropy,
+    squared_error,
+)
+
+# 4. propagate the error back
+from bpjax.rules.rule import Rule
+from bpjax.rules.backprop import autodiff, backprop
+
+# 6. again, until the error is small
+from bpjax.stops import Stop, diverged, error_below, gradient_below, no_improvement, outputs_within
+from bpjax.training import Fit, Training, TrainState, accuracy, fit, make_train_step, make_training, predict
+
+
+# look inside
+from bpjax.diagnostics.signals import Signals, signals
+from bpjax.diagnostics.compare import compare
+from bpjax.diagnostics.report import Report
+from bpjax.diagnostics.curvature import hessian_vector_product, largest_curvature

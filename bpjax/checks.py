@@ -1,0 +1,84 @@
+"""What is asked of arrays that come from a user, and the sentence said when they are wrong.
+
+Shapes and dtypes are known while JAX traces, so those checks cost nothing in a compiled program.
+Values are looked at only where they are concrete: on the host, before anything is compiled.
+"""
+
+import math
+from numbers import Real
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bpjax.types import Array
+
+
+def is_concrete(x) -> bool:
+    """Whether the values of `x` can be looked at, rather than being traced by `jit`, `grad` or `vmap`."""
+    return not isinstance(x, jax.core.Tracer)
+
+
+def as_floating(who: str, name: str, x) -> Array:
+    """`x` as an array of floating-point numbers, or a `ValueError`."""
+    x = jnp.asarray(x)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ValueError(
+            f"`{who}` expected `{name}` of a floating-point type, got {x.dtype}{list(x.shape)}. "
+            f"Convert it: `{name}.astype(jnp.float32)`."
+        )
+    return x
+
+
+def check_features(who: str, x, features: int) -> Array:
+    """`x` as a float array of shape (N, features) with N ≥ 1, or a `ValueError`."""
+    x = as_floating(who, "x", x)
+    if x.ndim != 2 or x.shape[1] != features:
+        raise ValueError(
+            f"`{who}` expected `x` of shape (N, {features}), got {x.shape}. "
+            "Add the batch axis (`x[None]`), or give `init` the `in_shape` of the data."
+        )
+    if x.shape[0] == 0:
+        raise ValueError(f"`{who}` expected at least one pattern, got an empty batch of shape {x.shape}.")
+    return x
+
+
+def check_same_dtype(who: str, x: Array, w: Array) -> None:
+    """Raise a `ValueError` where data and weights differ in dtype: nothing is promoted silently."""
+    if x.dtype != w.dtype:
+        raise ValueError(
+            f"`{who}` expected `x` in the dtype of its weights, {w.dtype}, got {x.dtype}. "
+            f"Cast the data: `bp.cast(batch, '{w.dtype}')`."
+        )
+
+
+def check_finite(who: str, name: str, tree) -> None:
+    """Raise a `ValueError` that names the first concrete leaf holding a NaN or an infinity, and where."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if not is_concrete(leaf) or not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            continue
+        finite = np.isfinite(np.asarray(leaf, dtype=np.float64))
+        if not finite.all():
+            where = tuple(int(i) for i in np.argwhere(~finite)[0])
+            raise ValueError(
+                f"`{who}` expected finite numbers in `{name}{jax.tree_util.keystr(path)}`, got "
+                f"{np.asarray(leaf, dtype=np.float64)[where]} at index {where} "
+                f"({int((~finite).sum())} of {finite.size} entries). Clean or drop those patterns."
+            )
+
+
+def check_number(who: str, name: str, value, *, above: float = -math.inf, least: float = -math.inf) -> None:
+    """Raise a `ValueError` unless a concrete `value` is finite, > `above` and ≥ `least`; tracers pass."""
+    if not is_concrete(value):
+        return
+    is_number = isinstance(value, Real) or (hasattr(value, "shape") and value.shape == ())
+    if is_number and math.isfinite(float(value)) and float(value) > above and float(value) >= least:
+        return
+    bound = f" > {above:g}" if above > -math.inf else f" ≥ {least:g}" if least > -math.inf else ""
+    raise ValueError(f"`{who}` expected `{name}` to be a finite number{bound}, got {value!r}.")
+
+
+def check_count(who: str, name: str, value, least: int = 1) -> None:
+    """Raise a `ValueError` unless `value` is a Python or NumPy integer of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"`{who}` expected `{name}` to be a whole number ≥ {least}, got {value!r}.")

@@ -1,0 +1,1 @@
+"""Look inside: whether a gradient is right, and where it is wrong."""

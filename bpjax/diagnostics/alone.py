@@ -1,0 +1,91 @@
+"""Each part alone: a layer's backward against its own forward, a loss's gradient against its own value.
+
+Whether the parts above or below are right plays no role, so a wrong dx is blamed on the layer that made it.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bpjax.diagnostics.agreement import Agreement, agree, budget
+from bpjax.diagnostics.float64 import float64_on_host, nudge, to_host, widen_to_float64
+from bpjax.layers.layer import Layer
+from bpjax.losses import Loss
+
+
+class LayerAlone(NamedTuple):
+    """A layer's backward pass on one batch, and what it should have given."""
+
+    dparams: dict[str, Agreement]  # by the leaf's path within the layer's params, ".w"
+    dx: Agreement
+    hand: tuple[Any, Any]  # (dparams, dx) as the layer gave them, NumPy
+    truth: tuple[Any, Any]  # the same in float64 by jax.vjp of forward
+    inputs: tuple[Any, Any, Any]  # (params, x, dy), NumPy, in the dtype under test
+
+    @property
+    def wrong(self) -> str | None:
+        """The first quantity that is wrong: a leaf's path, "dx", or None."""
+        return next((name for name, agreement in (*self.dparams.items(), ("dx", self.dx)) if not agreement.ok), None)
+
+
+def check_layer(layer: Layer, params, x) -> LayerAlone:
+    """Hold the layer's backward against `jax.vjp` of its forward in float64, at `x` and a random dy.
+
+    The layer runs as it is, in the dtype of `x`, operation by operation; nothing is compiled as a whole.
+    """
+    params, x = to_host(params), to_host(x)
+    y, residuals = layer.forward(params, jnp.asarray(x))
+    dy = np.random.default_rng(0).standard_normal(y.shape).astype(x.dtype)
+    hand = layer.backward(jax.tree.map(jnp.asarray, params), residuals, jnp.asarray(dy))
+    reference = _vjp(layer, params, x, dy)
+    with float64_on_host():
+        truth = to_host(_vjp(layer, *widen_to_float64((params, x, dy))))
+        rounding = 2 * float(jnp.finfo(x.dtype).eps)
+        moved = to_host(_vjp(layer, *widen_to_float64(nudge((params, x, dy), rounding))))
+    hand = to_host(hand)
+    check_structure(f"{layer.name} backward", hand[0], truth[0])
+    rows = [
+        agree(a, t, dtype=x.dtype, allowed=budget(x.dtype), reference=r, moved=m)
+        for a, t, r, m in zip(*map(jax.tree.leaves, (hand, truth, to_host(reference), moved)), strict=True)
+    ]
+    names = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(truth[0])]
+    return LayerAlone(dict(zip(names, rows[:-1], strict=True)), rows[-1], hand, truth, (params, x, dy))
+
+
+def _vjp(layer: Layer, params, x, dy):
+    """(dparams, dx) by JAX, from the forward pass alone."""
+    _, vjp = jax.vjp(lambda p, x: layer.forward(p, x)[0], jax.tree.map(jnp.asarray, params), jnp.asarray(x))
+    return vjp(jnp.asarray(dy))
+
+
+def check_structure(who: str, got, expected) -> None:
+    """Raise a `ValueError` where a gradient has not the structure of its parameters."""
+    if jax.tree.structure(got) != jax.tree.structure(expected):
+        raise ValueError(
+            f"`{who}` expected a gradient with the structure of the parameters, {jax.tree.structure(expected)}, "
+            f"got {jax.tree.structure(got)}."
+        )
+
+
+class LossAlone(NamedTuple):
+    """A loss's gradient on one batch of outputs, and what it should have been."""
+
+    gradient: Agreement
+    hand: np.ndarray
+    truth: np.ndarray
+
+
+def check_loss(loss: Loss, output, target) -> LossAlone:
+    """Hold the loss's gradient against `jax.grad` of its value in float64, at these outputs."""
+    output, target = to_host(output), to_host(target)
+    hand = to_host(loss.gradient(jnp.asarray(output), jnp.asarray(target)))
+    reference = jax.grad(loss.value)(jnp.asarray(output), jnp.asarray(target))
+    with float64_on_host():
+        truth = to_host(jax.grad(loss.value)(*widen_to_float64((output, target))))
+        rounding = 2 * float(jnp.finfo(output.dtype).eps)
+        moved = to_host(jax.grad(loss.value)(*widen_to_float64(nudge((output, target), rounding))))
+    allowed = budget(output.dtype)
+    agreement = agree(hand, truth, dtype=output.dtype, allowed=allowed, reference=to_host(reference), moved=moved)
+    return LossAlone(agreement, hand, truth)

@@ -1,0 +1,147 @@
+"""Is this gradient right, and if not, where is it wrong, and what is the mistake?"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bpjax.checks import check_finite
+from bpjax.diagnostics.agreement import agree, budget
+from bpjax.diagnostics.alone import check_structure
+from bpjax.diagnostics.blame import blame, prefix
+from bpjax.diagnostics.cost import measure
+from bpjax.diagnostics.float64 import float64_on_host, nudge, to_host, widen_to_float64
+from bpjax.diagnostics.inside import Inside, look_inside
+from bpjax.diagnostics.report import LayerRow, Report, Row
+from bpjax.layers.layer import Part, parts
+from bpjax.rules.rule import Rule, check_batch
+
+
+def compare(
+    rule: Rule | Callable, reference: Rule | Callable, params, batch, *, key=None, timed=True, show=True
+) -> Report:
+    """Hold a gradient against the same gradient in float64; print and return a table in backward order.
+
+    Per leaf: relative error by norm, largest distance in ULP, cosine, ratio of norms, index of the worst entry.
+    Per layer of a rule's network: the error signal, and the layer alone, its backward against its own forward; the
+    loss alone too. So a wrong dx is blamed on the layer that made it and not on those below it.
+
+    The verdict is per leaf and relative to that leaf's own size. Tolerated is the budget of the dtype, times √depth
+    (float64 1e-12, float32 1e-5, bfloat16 0.03, float16 0.005), or, where the problem itself is badly conditioned, 8
+    times what the reference is off by in the same dtype or what one rounding of the inputs does to the truth.
+
+    Args:
+        rule: what is under test: a `Rule`, or any function (params, batch) -> pytree of gradients.
+        reference: the oracle, likewise; it is computed in float64 on the host.
+        params: where the gradient is taken; their dtype is the dtype under test.
+        batch: (x, target) for rules; anything for functions.
+        key: for rules that draw numbers in `init`.
+        timed: also compile both and measure time and temporary memory. Without, all runs operation by operation.
+        show: print the table.
+
+    Raises:
+        ValueError: a batch or params that do not fit, or a gradient without the structure of the reference's.
+    """
+    network = rule.network if isinstance(rule, Rule) and rule.loss is not None else None
+    params, batch = to_host(_checked(rule, params, batch))
+    dtype = jnp.result_type(jax.tree.leaves(params)[0])
+    rounding = 2 * float(jnp.finfo(dtype).eps)
+    tested, oracle = (_as_gradient(function, key, params) for function in (rule, reference))
+
+    arrays = jax.tree.map(jnp.asarray, (params, batch))
+    costs = measure({"rule": tested, "reference": oracle}, *arrays) if timed else {}
+    found = to_host((jax.jit(tested) if timed else tested)(*arrays))
+    companion = to_host((jax.jit(oracle) if timed else oracle)(*arrays))
+    with float64_on_host():
+        truth = to_host(oracle(*widen_to_float64((params, batch))))
+        moved = to_host(oracle(*widen_to_float64(nudge((params, batch), rounding))))
+    check_structure(name_of(rule), found.grads, truth.grads)
+
+    chain = parts(network, params) if network is not None else []
+    depth = max(1, sum(bool(jax.tree.leaves(part.params)) for part in chain))
+    allowed = budget(dtype, depth)
+    rows, pairs = _rows(rule, chain, (found, truth, companion, moved), dtype, allowed)
+    leaves, value = [row for row in rows if row.leaf != "value"], next((r for r in rows if r.leaf == "value"), None)
+    inside = look_inside(chain, rule.loss, batch, dtype, allowed, rounding) if chain else None  # type: ignore[union-attr]
+    patterns = len(batch[0]) if inside else 1
+    first_wrong, mistake = blame(leaves, pairs, inside, value, patterns)
+    report = Report(
+        rule=name_of(rule),
+        reference=name_of(reference),
+        dtype=dtype.name,
+        depth=depth,
+        patterns=patterns,
+        value=value,
+        loss=None if inside is None else Row(None, rule.loss.name, "gradient", inside.loss.gradient),  # type: ignore[union-attr]
+        layers=() if inside is None else _layer_rows(inside),
+        leaves=tuple(leaves),
+        first_wrong=first_wrong,
+        first_nonfinite=next((row.leaf for row in leaves if not row.agreement.finite), None),
+        mistake=mistake,
+        costs=costs,
+    )
+    if show:
+        print(report)
+    return report
+
+
+def name_of(function: Rule | Callable) -> str:
+    """What a report calls it."""
+    return function.name if isinstance(function, Rule) else getattr(function, "__name__", "gradient")
+
+
+class Gradient(NamedTuple):
+    """What a rule or a function gives."""
+
+    value: jax.Array | None  # None for functions, which give gradients alone
+    grads: object
+
+
+def _as_gradient(function: Rule | Callable, key, params) -> Callable:
+    """(params, batch) -> Gradient, for a rule with its state bound or a plain function."""
+    if not isinstance(function, Rule):
+        return lambda params, batch: Gradient(None, function(params, batch))
+    try:
+        state = function.init(key, params)
+    except (TypeError, ValueError) as error:
+        if key is not None:
+            raise
+        raise ValueError(f"`compare` expected `key=` for `{function.name}`, which draws numbers: {error}") from error
+    return lambda params, batch: Gradient(*function.grads(params, state, batch)[:2])
+
+
+def _checked(rule, params, batch):
+    """Params and batch, or a `ValueError` that says what does not fit."""
+    if not jax.tree.leaves(params):
+        raise ValueError("`compare` expected params with at least one array, got none.")
+    if isinstance(rule, Rule):
+        return params, check_batch("compare", rule, params, batch)
+    check_finite("compare", "params", params)
+    check_finite("compare", "batch", batch)
+    return params, batch
+
+
+def _rows(rule, chain: list[Part], gradients, dtype, allowed: float):
+    """Every leaf and the value held against the truth, in backward order; and the arrays, by leaf."""
+    flat = [jax.tree_util.tree_leaves_with_path(gradient.grads) for gradient in gradients]
+    rows, pairs = [], {}
+    for (path, a), (_, truth), (_, reference), (_, moved) in reversed(list(zip(*flat, strict=True))):
+        leaf = jax.tree_util.keystr(path)
+        index = next((i for i, part in enumerate(chain) if leaf.startswith(prefix(part.path))), None)
+        name = name_of(rule) if index is None else chain[index].layer.name
+        agreement = agree(a, truth, dtype=dtype, allowed=allowed, reference=reference, moved=moved)
+        rows.append(Row(index, name, leaf, agreement))
+        pairs[leaf] = (a, truth)
+    found, truth, reference, moved = (gradient.value for gradient in gradients)
+    if found is not None and truth is not None:
+        agreement = agree(found, truth, dtype=dtype, allowed=allowed, reference=reference, moved=moved)
+        rows.append(Row(None, name_of(rule) if rule.loss is None else rule.loss.name, "value", agreement))
+        pairs["value"] = (found, truth)
+    return rows, pairs
+
+
+def _layer_rows(inside: Inside) -> tuple[LayerRow, ...]:
+    zipped = zip(inside.chain, inside.signals, inside.alone, strict=True)
+    rows = [LayerRow(i, part.layer.name, s, alone.dx, alone.wrong) for i, (part, s, alone) in enumerate(zipped)]
+    return tuple(reversed(rows))

@@ -1,0 +1,159 @@
+"""What `compare` found, as plain data and as a table."""
+
+import math
+from dataclasses import asdict, dataclass
+
+from bpjax.diagnostics.agreement import Agreement
+from bpjax.diagnostics.cost import Cost
+from bpjax.diagnostics.diagnosis import MISTAKES
+
+
+@dataclass(frozen=True)
+class Row:
+    """One quantity held against the float64 truth."""
+
+    layer: int | None  # index in the chain; None for the loss and for plain functions
+    name: str  # of the layer or the loss
+    leaf: str  # path in the params as `jax.tree_util.keystr` prints it; "dx", "gradient" or "value" otherwise
+    agreement: Agreement
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer: its error signal in the whole, and its backward against its own forward."""
+
+    layer: int
+    name: str
+    error_signal: Agreement  # ∂E/∂(output of the layer)
+    dx_alone: Agreement
+    wrong_alone: str | None  # what is wrong with it alone: a leaf's path within the layer, "dx", or None
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """The first wrong thing in backward order."""
+
+    layer: int | None  # index in the chain; None for the loss and for plain functions
+    name: str
+    leaf: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """A gradient held against the truth. Rows are in backward order."""
+
+    rule: str
+    reference: str
+    dtype: str
+    depth: int  # layers with parameters
+    patterns: int
+    value: Row | None  # the error itself
+    loss: Row | None  # the loss's gradient, alone
+    layers: tuple[LayerRow, ...]  # empty for plain functions
+    leaves: tuple[Row, ...]
+    first_wrong: Wrong | None
+    first_nonfinite: str | None  # path of the first leaf with a NaN or an infinity
+    mistake: str | None  # the classic mistake, a key of `diagnosis.MISTAKES`
+    costs: dict[str, Cost]  # "rule" and "reference"; empty where not timed
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything agrees within its tolerance."""
+        return self.first_wrong is None
+
+    @property
+    def diagnosis(self) -> str | None:
+        """What is likely wrong, in words; None when right."""
+        return None if self.mistake is None else f"{self.mistake}: {MISTAKES[self.mistake]}"
+
+    @property
+    def verdict(self) -> str:
+        """One sentence."""
+        if self.first_wrong is None:
+            worst = max((row.agreement.error for row in self.leaves), default=0.0)
+            return f"right: {len(self.leaves)} leaves agree, the largest relative error is {worst:.1e}."
+        wrong = self.first_wrong
+        where = f"{wrong.name}" if wrong.layer is None else f"layer {wrong.layer} ({wrong.name})"
+        nonfinite = f" First non-finite leaf: {self.first_nonfinite}." if self.first_nonfinite else ""
+        return f"WRONG, first in backward order: {where}, {wrong.leaf}. Likely {self.diagnosis}.{nonfinite}"
+
+    def raise_if_wrong(self) -> None:
+        """Raise an `AssertionError` with the table where something is wrong: one line in a test."""
+        if not self.ok:
+            raise AssertionError(str(self))
+
+    def to_dict(self) -> dict:
+        """Plain data, ready for JSON: numbers that are not finite become None."""
+        data = asdict(self) | {"ok": self.ok, "diagnosis": self.diagnosis, "verdict": self.verdict}
+        return _plain(data)
+
+    def __str__(self) -> str:
+        batch = f", depth {self.depth}, {self.patterns} patterns" if self.layers else ""
+        title = f"{self.rule} against {self.reference} in float64 · {self.dtype}{batch}"
+        lines = [title, "", *table(HEADER, [_cells(row, self.dtype) for row in self._rows()])]
+        for name, cost in self.costs.items():
+            memory = "unknown" if cost.temporary_bytes is None else f"{cost.temporary_bytes / 1024:,.1f} KiB"
+            which = self.rule if name == "rule" else self.reference
+            lines.append(f"{which:>12}: {cost.seconds * 1e6:,.0f} µs a call, {memory} temporary memory")
+        return "\n".join([*lines, "", self.verdict])
+
+    def _rows(self):
+        """Every row of the table, last layer first: the loss, then each layer's leaves and its δ."""
+        yield from (row for row in (self.value, self.loss) if row is not None)
+        if not self.layers:
+            yield from self.leaves
+        for layer in self.layers:
+            yield Row(layer.layer, layer.name, "∂E/∂y", layer.error_signal)
+            yield Row(layer.layer, layer.name, "dx alone", layer.dx_alone)
+            yield from (row for row in self.leaves if row.layer == layer.layer)
+
+
+HEADER = ("layer", "", "quantity", "error", "tolerated", "reference's", "ULP", "cosine", "ratio", "worst at", "")
+
+
+def _cells(row: Row, dtype: str) -> tuple[str, ...]:
+    a = row.agreement
+    index = "" if row.layer is None else str(row.layer)
+    if a.shapes[0] != a.shapes[1]:
+        return (index, row.name, row.leaf, f"shape {a.shapes[0]}", f"{a.shapes[1]}", "", "", "", "", "", "WRONG")
+    ulp = f"{a.ulp:.1f}" if a.ulp < 1e4 else f"{a.ulp:.0e}"
+    return (
+        index,
+        row.name,
+        row.leaf,
+        f"{a.error:.1e}",
+        f"{a.tolerance:.0e}",
+        "" if math.isnan(a.reference_error) else f"{a.reference_error:.1e}",
+        ulp,
+        "" if math.isnan(a.cosine) else f"{a.cosine:.6f}",
+        "" if math.isnan(a.ratio) else f"{a.ratio:.6g}",
+        ",".join(map(str, a.worst)),
+        "ok" if a.ok else "WRONG",
+    )
+
+
+def table(header, rows) -> list[str]:
+    """Lines of a plain-text table: words to the left, numbers to the right."""
+    rows = [header, *rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    numeric = [all(row[c][:1] in "-0123456789in" for row in rows[1:]) for c in range(len(header))]
+
+    def line(row):
+        cells = (f"{cell:>{w}}" if right else f"{cell:<{w}}" for cell, w, right in zip(row, widths, numeric, strict=True))
+        return "  ".join(cells).rstrip()
+
+    return [line(rows[0]), "  ".join("─" * w for w in widths), *map(line, rows[1:]), ""]
+
+
+def _plain(value):
+    """The same data in types JSON knows."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if hasattr(value, "_asdict"):
+        extra = {"ok": value.ok} if isinstance(value, Agreement) else {}
+        return _plain(value._asdict() | extra)
+    if isinstance(value, tuple | list):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value

@@ -1,0 +1,1 @@
+"""Propagate it forward: layers, each with its derivative written out beside it."""

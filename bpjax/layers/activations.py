@@ -1,0 +1,169 @@
+"""Activations y = φ(a), each with its derivative φ′ written by hand beside it.
+
+φ′ is taken from the output y where that is its natural form: y is kept anyway, as the input of the next layer.
+Half-precision numbers are computed in float32 and rounded once. All are finite from −10⁴ to 10⁴ in every dtype.
+
+    name              y = φ(a)                      φ′, from        at its kink
+    identity          a                             1
+    sigmoid           1 / (1 + e⁻ᵃ)                 y (1 − y)
+    scaled_sigmoid    low + (high − low) σ(a)       (y − low) (high − y) / (high − low)
+    tanh              tanh a                        1 − y²
+    relu              max(a, 0)                     [y > 0]         0 at a = 0
+    leaky_relu        a, s a below 0                1, s below 0    s at a = 0
+    elu               a, c (eᵃ − 1) below 0         1, y + c below  c at a = 0
+    softplus          ln(1 + eᵃ)                    σ(a)
+    gelu              a Φ(a)                        Φ(a) + a e^(−a²/2) / √(2π)
+    gelu_tanh         ½ a (1 + tanh u)              ½ (1 + tanh u) + ½ a (1 − tanh² u) u′
+    silu              a σ(a)                        σ(a) (1 + a (1 − σ(a)))
+    softmax           eᵃ / Σ eᵃ                     (da = y ⊙ (dy − Σ y dy): no single φ′)
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import erfc
+
+from bpjax.checks import as_floating, check_number
+from bpjax.layers.layer import Layer
+from bpjax.precision import widen
+from bpjax.types import Array
+
+
+def elementwise(
+    name: str,
+    phi: Callable[[Array], Array],
+    derivative: Callable[[Array], Array],
+    of: Literal["input", "output"],
+) -> Layer:
+    """An activation made from φ and φ′.
+
+    forward    y = φ(a)
+    backward   da = φ′ ⊙ dy       φ′ = derivative(y) or derivative(a), as `of` says
+
+    Any shape (N, ...). Kept for the backward pass: the output or the input, whichever φ′ is a function of.
+    """
+
+    def init(key, in_shape):
+        return (), tuple(in_shape)
+
+    def forward(params, a):
+        a = as_floating(name, "x", a)
+        y = phi(widen(a)).astype(a.dtype)
+        return y, (y if of == "output" else a)
+
+    def backward(params, kept, dy):
+        return (), (derivative(widen(kept)) * widen(dy)).astype(dy.dtype)
+
+    return Layer(name, init, forward, backward)
+
+
+identity = elementwise("identity", lambda a: a, lambda y: jnp.ones_like(y), of="output")
+
+sigmoid = elementwise("sigmoid", jax.nn.sigmoid, lambda y: y * (1 - y), of="output")
+
+tanh = elementwise("tanh", jnp.tanh, lambda y: 1 - y * y, of="output")
+
+relu = elementwise("relu", jax.nn.relu, lambda y: jnp.where(y > 0, 1.0, 0.0).astype(y.dtype), of="output")
+
+softplus = elementwise("softplus", jax.nn.softplus, jax.nn.sigmoid, of="input")
+
+
+def scaled_sigmoid(low: float, high: float) -> Layer:
+    """A sigmoid from `low` to `high`: (−½, ½) for Fahlman's symmetric units, or wider than 0.1 … 0.9 targets.
+
+    forward    y = low + (high − low) / (1 + e⁻ᵃ)
+    backward   da = (y − low) (high − y) / (high − low) ⊙ dy
+
+    Raises:
+        ValueError: a bound is not finite, or `low` is not below `high`.
+    """
+    check_number("scaled_sigmoid", "low", low)
+    check_number("scaled_sigmoid", "high", high, above=low)
+    return elementwise(
+        "scaled sigmoid",
+        lambda a: low + (high - low) * jax.nn.sigmoid(a),
+        lambda y: (y - low) * (high - y) / (high - low),
+        of="output",
+    )
+
+
+def leaky_relu(slope: float = 0.01) -> Layer:
+    """y = a where a > 0, else slope · a; φ′ = 1 where y > 0, else slope, at the kink too.
+
+    Raises:
+        ValueError: `slope` is not above 0 (for 0 there is `relu`).
+    """
+    check_number("leaky_relu", "slope", slope, above=0.0)
+    return elementwise(
+        "leaky relu",
+        lambda a: jnp.where(a > 0, a, slope * a),
+        lambda y: jnp.where(y > 0, 1.0, slope).astype(y.dtype),
+        of="output",
+    )
+
+
+def elu(scale: float = 1.0) -> Layer:
+    """y = a where a > 0, else c (eᵃ − 1); φ′ = 1 where y > 0, else y + c. At 0 it is c.
+
+    Raises:
+        ValueError: `scale` is not above 0.
+    """
+    check_number("elu", "scale", scale, above=0.0)
+    return elementwise(
+        "elu",
+        lambda a: jax.nn.elu(a, scale),
+        lambda y: jnp.where(y > 0, 1.0, y + scale).astype(y.dtype),
+        of="output",
+    )
+
+
+def _gelu_derivative(a):
+    return 0.5 * erfc(-a / math.sqrt(2)) + a * jnp.exp(-0.5 * a * a) / math.sqrt(2 * math.pi)
+
+
+gelu = elementwise("gelu", lambda a: 0.5 * a * erfc(-a / math.sqrt(2)), _gelu_derivative, of="input")
+
+
+def _gelu_tanh(a):
+    return 0.5 * a * (1 + jnp.tanh(math.sqrt(2 / math.pi) * (a + 0.044715 * a**3)))
+
+
+def _gelu_tanh_derivative(a):
+    scale = math.sqrt(2 / math.pi)
+    t = jnp.tanh(scale * (a + 0.044715 * a**3))
+    return 0.5 * (1 + t) + 0.5 * a * (1 - t * t) * scale * (1 + 3 * 0.044715 * a * a)
+
+
+gelu_tanh = elementwise("gelu tanh", _gelu_tanh, _gelu_tanh_derivative, of="input")
+
+
+def _silu_derivative(a):
+    s = jax.nn.sigmoid(a)
+    return s * (1 + a * (1 - s))
+
+
+silu = elementwise("silu", jax.nn.silu, _silu_derivative, of="input")
+
+
+def _softmax() -> Layer:
+    """Probabilities along the last axis: y = eᵃ / Σ eᵃ,  da = y ⊙ (dy − Σ y dy). Kept: y."""
+
+    def init(key, in_shape):
+        return (), tuple(in_shape)
+
+    def forward(params, a):
+        a = as_floating("softmax", "x", a)
+        y = jax.nn.softmax(widen(a), axis=-1).astype(a.dtype)
+        return y, y
+
+    def backward(params, y, dy):
+        p, dp = widen(y), widen(dy)
+        return (), (p * (dp - jnp.sum(p * dp, axis=-1, keepdims=True))).astype(dy.dtype)
+
+    return Layer("softmax", init, forward, backward)
+
+
+softmax = _softmax()

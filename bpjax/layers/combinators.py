@@ -1,0 +1,59 @@
+"""Layers made of layers."""
+
+import jax
+
+from bpjax.layers.layer import Layer, check_layer
+
+
+def chain(*layers: Layer) -> Layer:
+    """Layers one after another: what goes out of each comes into the next.
+
+    forward    x₀ = x,     xₗ₊₁ = fₗ(xₗ),     y = x_L
+    backward   dx_L = dy,  dxₗ = (∂fₗ/∂xₗ)ᵀ dxₗ₊₁     for l = L−1 … 0: the chain rule, last layer first
+
+    Params and residuals are tuples with an entry for each layer.
+
+    Raises:
+        ValueError: there is no layer, or something that is not a layer; in `init`, shapes that do not fit,
+            naming the layer; in `forward`, params that are another network's.
+    """
+    if not layers:
+        raise ValueError("`chain` expected at least one layer, got none.")
+    for layer in layers:
+        check_layer("chain", layer)
+
+    def init(key, in_shape):
+        params, shape = [], in_shape
+        for index, (layer, layer_key) in enumerate(zip(layers, jax.random.split(key, len(layers)), strict=True)):
+            try:
+                layer_params, shape = layer.init(layer_key, shape)
+            except ValueError as error:
+                raise ValueError(f"In a chain, layer {index} ({layer.name}) after shape {shape}: {error}") from None
+            params.append(layer_params)
+        return tuple(params), shape
+
+    def forward(params, x):
+        check_length(params)
+        residuals = []
+        for layer, layer_params in zip(layers, params, strict=True):
+            x, kept = layer.forward(layer_params, x)
+            residuals.append(kept)
+        return x, tuple(residuals)
+
+    def backward(params, residuals, dy):
+        check_length(params)
+        dparams = []
+        for layer, layer_params, kept in zip(layers[::-1], params[::-1], residuals[::-1], strict=True):
+            layer_dparams, dy = layer.backward(layer_params, kept, dy)
+            dparams.append(layer_dparams)
+        return tuple(dparams[::-1]), dy
+
+    def check_length(params):
+        if not isinstance(params, tuple | list) or len(params) != len(layers):
+            got = f"{len(params)}" if isinstance(params, tuple | list) else f"a {type(params).__name__}"
+            raise ValueError(
+                f"`chain` of {len(layers)} layers expected a tuple of {len(layers)} params, got {got}. "
+                "Are they another network's? Make them with this network's `init`."
+            )
+
+    return Layer("chain", init, forward, backward, tuple(layers))

@@ -1,0 +1,67 @@
+"""The article's neurons: a net input that is the weighted sum of what comes in."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bpjax.checks import check_count, check_features, check_same_dtype
+from bpjax.layers.initializers import lecun_normal, zeros
+from bpjax.layers.layer import Layer, check_in_shape
+from bpjax.layers.product import matmul
+from bpjax.precision import widen
+from bpjax.types import Array
+
+
+class Affine(NamedTuple):
+    """The parameters of an affine map."""
+
+    w: Array  # (D, H) weight from input to unit
+    b: Array | None = None  # (H,) weight from the on-neuron; None where there is none
+
+
+def dense(features: int, use_bias: bool = True, weights=lecun_normal, biases=zeros) -> Layer:
+    """Affine map of a batch, x (N, D) to y (N, H).
+
+    forward    y = x W + b
+    backward   dW = xᵀ dy     db = Σₙ dyₙ     dx = dy Wᵀ
+
+    The bias is the weight of an on-neuron whose output is always 1. Kept for the backward pass: x, which the
+    layer before has made anyway. `weights` and `biases` are initializers, `(key, shape, dtype) -> array`.
+
+    Raises:
+        ValueError: `features` is not a positive whole number; in `forward`, `x` is not (N, D), is empty or of
+            another dtype than the weights, or the params are another layer's.
+    """
+    check_count("dense", "features", features)
+
+    def init(key, in_shape):
+        (in_features,) = check_in_shape("dense", in_shape, rank=1)
+        key_w, key_b = jax.random.split(key)
+        dtype = jnp.result_type(float)
+        w = weights(key_w, (in_features, features), dtype)
+        return Affine(w, biases(key_b, (features,), dtype) if use_bias else None), (features,)
+
+    def forward(params, x):
+        check_params(params)
+        x = check_features("dense", x, len(params.w))
+        check_same_dtype("dense", x, params.w)
+        y = matmul(x, params.w)
+        return (y + params.b[None, :] if use_bias else y), x
+
+    def backward(params, x, dy):
+        dw, dx = matmul(x.T, dy), matmul(dy, params.w.T)
+        db = widen(dy).sum(axis=0).astype(dy.dtype) if use_bias else None
+        return Affine(dw, db), dx
+
+    def check_params(params):
+        w, b = getattr(params, "w", None), getattr(params, "b", None)
+        if w is None or w.ndim != 2 or w.shape[1] != features or (b is not None) != use_bias:
+            got = jax.tree.map(jnp.shape, params)
+            raise ValueError(
+                f"`dense({features}, use_bias={use_bias})` expected params Affine(w=(D, {features}), "
+                f"b={(features,) if use_bias else None}), got {got}. "
+                "Are they another network's? Make them with this network's `init`."
+            )
+
+    return Layer("dense", init, forward, backward)

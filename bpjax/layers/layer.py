@@ -1,0 +1,65 @@
+"""The contract of a layer: a differentiable map with its derivative written out."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from bpjax.types import Params, Shape
+
+
+class Layer(NamedTuple):
+    """A differentiable map with its derivative written out.
+
+    `residuals` never hold parameters: `backward` reads weights only from the `params` it is handed. Hand
+    it the network's own and it is backpropagation; hand it another pytree of the same structure and it is
+    another learning rule.
+    """
+
+    name: str
+    """For reports: "dense", "sigmoid", "chain"."""
+    init: Callable
+    """(key, in_shape) -> (params, out_shape), shapes without the batch axis."""
+    forward: Callable
+    """(params, x) -> (y, residuals)."""
+    backward: Callable
+    """(params, residuals, dy) -> (dparams, dx)."""
+    layers: tuple["Layer", ...] = ()
+    """The parts, where the layer is made of layers."""
+
+
+class Part(NamedTuple):
+    """A layer of a chain with its place: `path` indexes the network's params, (2,) for `params[2]`."""
+
+    path: tuple[int, ...]
+    layer: Layer
+    params: Params
+
+
+def parts(network: Layer, params: Params, path: tuple[int, ...] = ()) -> list[Part]:
+    """The layers of a chain in forward order; chains within chains are laid flat.
+
+    A layer that is not a chain is its own only part.
+    """
+    if network.name != "chain":
+        return [Part(path, network, params)]
+    pairs = enumerate(zip(network.layers, params, strict=True))
+    return [part for i, (layer, p) in pairs for part in parts(layer, p, (*path, i))]
+
+
+def check_layer(who: str, layer) -> Layer:
+    """`layer` itself, or a `ValueError` where it is something else, such as a factory not yet called."""
+    if isinstance(layer, Layer):
+        return layer
+    got = getattr(layer, "__name__", repr(layer))
+    cure = f"Call it first: `{got}(...)`." if callable(layer) else "Layers are made by `bp.dense(...)` and its kin."
+    raise ValueError(f"`{who}` expected a Layer, got {got}. {cure}")
+
+
+def check_in_shape(who: str, in_shape: Shape, rank: int) -> Shape:
+    """`in_shape` as a tuple of `rank` positive integers, or a `ValueError`."""
+    shape = tuple(in_shape) if isinstance(in_shape, tuple | list) else (in_shape,)
+    if len(shape) != rank or not all(isinstance(n, int) and n > 0 for n in shape):
+        raise ValueError(
+            f"`{who}` expected an `in_shape` of {rank} positive whole number(s), without the batch axis, "
+            f"got {in_shape!r}."
+        )
+    return shape

@@ -1,0 +1,42 @@
+"""Networks as functions of a few numbers."""
+
+from bpjax.checks import check_count
+from bpjax.layers.activations import tanh
+from bpjax.layers.combinators import chain
+from bpjax.layers.dense import dense
+from bpjax.layers.initializers import lecun_normal, zeros
+from bpjax.layers.layer import Layer, check_in_shape
+
+
+def mlp(
+    sizes: tuple[int, ...],
+    activation: Layer = tanh,
+    output: Layer | None = None,
+    weights=lecun_normal,
+    biases=zeros,
+) -> Layer:
+    """The multilayer perceptron: dense layers with an activation between them.
+
+    `mlp((64, 128, 10))` is `chain(dense(128), tanh, dense(10))`, for x (N, 64). `output` is an activation after
+    the last dense layer, such as the `sigmoid` of the classics; without one the net input goes out, as losses
+    on logits want it.
+
+    Raises:
+        ValueError: fewer than two sizes, a size that is not a positive whole number, or, in `init`, an
+            `in_shape` other than `(sizes[0],)`.
+    """
+    if len(sizes) < 2:
+        raise ValueError(f"`mlp` expected at least two sizes, inputs and outputs, got {sizes!r}.")
+    for size in sizes:
+        check_count("mlp", "sizes", size)
+    layers = [dense(sizes[1], weights=weights, biases=biases)]
+    for size in sizes[2:]:
+        layers += [activation, dense(size, weights=weights, biases=biases)]
+    network = chain(*layers, *([output] if output is not None else []))
+
+    def init(key, in_shape):
+        if check_in_shape("mlp", in_shape, rank=1) != (sizes[0],):
+            raise ValueError(f"`mlp({tuple(sizes)})` expected `in_shape` ({sizes[0]},), got {in_shape!r}.")
+        return network.init(key, in_shape)
+
+    return network._replace(init=init)

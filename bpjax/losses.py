@@ -1,0 +1,179 @@
+"""Compare with the target: the error of a batch and its derivative, side by side.
+
+Every loss is summed over the patterns unless its name says mean; `batch_mean(loss)` divides by their number.
+o is the output (N, K), t the target of the same shape. Half-precision outputs are compared in float32: the
+value is float32, the gradient has the output's dtype.
+
+    name                     E                                         ∂E/∂o
+    squared_error            ½ Σ (t − o)²                              o − t
+    mean_squared_error       Σ (t − o)² / (N K)                        2 (o − t) / (N K)
+    softmax_cross_entropy    −Σ t ln p,  p = softmax(o)                (Σₖ t) p − t
+    binary_cross_entropy     Σ ln(1 + eᵒ) − t o                        σ(o) − t
+    huber(δ)                 Σ ½ d² where |d| ≤ δ, else δ(|d| − ½ δ)    clip(−d, ±δ)          d = t − o
+    hyper_error              Σ (1+d) ln(1+d) + (1−d) ln(1−d)           −ln((1+d) / (1−d))    d = t − o
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bpjax.checks import as_floating, check_number, is_concrete
+from bpjax.precision import widen
+from bpjax.types import Array
+
+
+class Loss(NamedTuple):
+    """The error of a batch and its derivative by the output, written out."""
+
+    name: str
+    value: Callable
+    """(output, target) -> scalar."""
+    gradient: Callable
+    """(output, target) -> d value / d output, shape and dtype of the output."""
+    reduction: Literal["sum", "mean"] = "sum"
+    """How the patterns of a batch are put together: what makes errors of batches add up to that of an epoch."""
+
+
+def _loss(name, value, gradient, prepare, reduction: Literal["sum", "mean"] = "sum") -> Loss:
+    """A loss from formulas on prepared arrays (checked, wide, targets as floats)."""
+
+    def checked_value(output, target):
+        return value(*prepare(name, output, target))
+
+    def checked_gradient(output, target):
+        output = jnp.asarray(output)
+        return gradient(*prepare(name, output, target)).astype(output.dtype)
+
+    return Loss(name, checked_value, checked_gradient, reduction)
+
+
+def _same_shape(name, output, target) -> tuple[Array, Array]:
+    """Output and target as wide floats of one shape (N, ...), N ≥ 1."""
+    output, target = as_floating(name, "output", output), as_floating(name, "target", target)
+    if output.shape != target.shape:
+        raise ValueError(f"`{name}` expected `target` of the output's shape {output.shape}, got {target.shape}.")
+    if output.ndim == 0 or output.shape[0] == 0:
+        raise ValueError(f"`{name}` expected outputs (N, ...) of at least one pattern, got shape {output.shape}.")
+    output = widen(output)
+    return output, target.astype(output.dtype)
+
+
+def _logits_and_weights(name, output, target) -> tuple[Array, Array]:
+    """Logits (N, K) and target weights (N, K); integer targets (N,) are labels 0 … K−1."""
+    target = jnp.asarray(target)
+    if not jnp.issubdtype(target.dtype, jnp.integer):
+        return _same_shape(name, output, target)
+    output = widen(as_floating(name, "output", output))
+    if output.ndim != 2 or output.shape[0] == 0 or target.shape != output.shape[:1]:
+        raise ValueError(
+            f"`{name}` expected integer labels of shape (N,) for outputs (N, K), got {target.shape} for "
+            f"{output.shape}. For one-hot targets give a floating-point array of the output's shape."
+        )
+    classes = output.shape[1]
+    if is_concrete(target):
+        check_labels(name, target, classes)
+    one_hot = jax.nn.one_hot(target, classes, dtype=output.dtype)
+    in_range = (target >= 0) & (target < classes)  # traced labels cannot raise: a NaN error says it instead
+    return output, jnp.where(in_range[:, None], one_hot, jnp.nan)
+
+
+def check_labels(who: str, labels, classes: int) -> None:
+    """Raise a `ValueError` that names the first label outside 0 … classes − 1."""
+    labels = np.asarray(labels)
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if wrong.size:
+        raise ValueError(
+            f"`{who}` expected labels from 0 to {classes - 1} for {classes} outputs, got {labels[wrong[0]]} "
+            f"at index {wrong[0]} ({wrong.size} of {labels.size} out of range)."
+        )
+
+
+squared_error = _loss(
+    "squared error",
+    lambda o, t: 0.5 * jnp.sum((t - o) ** 2),
+    lambda o, t: o - t,
+    _same_shape,
+)
+"""The article's error, E = ½ Σ (t − o)², summed over patterns and outputs."""
+
+mean_squared_error = _loss(
+    "mean squared error",
+    lambda o, t: jnp.mean((t - o) ** 2),
+    lambda o, t: 2 * (o - t) / o.size,
+    _same_shape,
+    reduction="mean",
+)
+"""Σ (t − o)² / (N K): the mean over patterns and outputs, without the ½."""
+
+softmax_cross_entropy = _loss(
+    "softmax cross entropy",
+    lambda o, t: -jnp.sum(t * jax.nn.log_softmax(o, axis=-1)),
+    lambda o, t: jnp.sum(t, axis=-1, keepdims=True) * jax.nn.softmax(o, axis=-1) - t,
+    _logits_and_weights,
+)
+"""−Σ t ln softmax(o) on logits (N, K); targets are labels (N,) of integer dtype, or weights (N, K), one-hot or soft."""
+
+binary_cross_entropy = _loss(
+    "binary cross entropy",
+    lambda o, t: jnp.sum(jax.nn.softplus(o) - t * o),
+    lambda o, t: jax.nn.sigmoid(o) - t,
+    _same_shape,
+)
+"""−Σ t ln σ(o) + (1 − t) ln(1 − σ(o)) on logits, targets between 0 and 1."""
+
+
+def huber(delta: float = 1.0) -> Loss:
+    """Squared near the target, linear beyond `delta`: the error signal is clipped to ±δ.
+
+    Raises:
+        ValueError: `delta` is not above 0.
+    """
+    check_number("huber", "delta", delta, above=0.0)
+
+    def value(o, t):
+        distance = jnp.abs(t - o)
+        return jnp.sum(jnp.where(distance <= delta, 0.5 * distance**2, delta * (distance - 0.5 * delta)))
+
+    return _loss("huber", value, lambda o, t: jnp.clip(o - t, -delta, delta), _same_shape)
+
+
+HYPER_LIMIT, HYPER_SLOPE = 0.9999999, 17.0
+
+
+def _hyper_value(o, t):
+    distance = jnp.abs(t - o)
+    d = jnp.minimum(distance, HYPER_LIMIT)
+    return jnp.sum((1 + d) * jnp.log1p(d) + (1 - d) * jnp.log1p(-d) + HYPER_SLOPE * (distance - d))
+
+
+def _hyper_gradient(o, t):
+    d = t - o
+    inside = jnp.clip(d, -HYPER_LIMIT, HYPER_LIMIT)
+    signal = jnp.log1p(inside) - jnp.log1p(-inside)
+    return -jnp.where(jnp.abs(d) > HYPER_LIMIT, HYPER_SLOPE * jnp.sign(d), signal)
+
+
+hyper_error = _loss("hyper error", _hyper_value, _hyper_gradient, _same_shape)
+"""Fahlman's hyper-error (1988): the error signal −ln((1+d)/(1−d)) grows without bound as d = t − o nears ±1, and
+is ±17 beyond |d| = 0.9999999. Fahlman gives the signal alone; the value is its integral."""
+
+
+def batch_mean(loss: Loss) -> Loss:
+    """The loss divided by the number of patterns: E / N, ∂E/∂o / N.
+
+    Raises:
+        ValueError: the loss is a mean already.
+    """
+    if loss.reduction == "mean":
+        raise ValueError(f"`batch_mean` expected a loss that sums over the batch, got `{loss.name}`, a mean already.")
+
+    def value(output, target):
+        return loss.value(output, target) / jnp.shape(output)[0]
+
+    def gradient(output, target):
+        return loss.gradient(output, target) / jnp.shape(output)[0]
+
+    return Loss(f"mean {loss.name}", value, gradient, "mean")

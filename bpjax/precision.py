@@ -1,0 +1,26 @@
+"""Which floating-point type a number is computed in, and which it is kept in."""
+
+import jax
+import jax.numpy as jnp
+
+from bpjax.types import Array
+
+HALF = (jnp.bfloat16, jnp.float16)
+
+
+def widen(x: Array) -> Array:
+    """`x` in float32 where it is half precision, else `x`: sums and slopes are taken wide, rounded once."""
+    return x.astype(jnp.float32) if x.dtype in HALF else x
+
+
+def cast(tree, dtype):
+    """The same pytree with every floating-point leaf in `dtype`; keys, labels and counters stay as they are.
+
+    `cast(params, jnp.bfloat16)` makes a half-precision network; its data must be cast too.
+    """
+
+    def convert(leaf):
+        leaf = jnp.asarray(leaf)
+        return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    return jax.tree.map(convert, tree)

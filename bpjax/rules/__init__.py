@@ -1,0 +1,1 @@
+"""Propagate the error back: how a batch becomes a direction of change."""

@@ -1,0 +1,60 @@
+"""The contract of a learning rule: how a batch becomes a direction of change."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bpjax.checks import check_finite
+from bpjax.layers.layer import Layer, check_layer
+from bpjax.losses import Loss, check_labels
+from bpjax.types import Batch, Params
+
+
+class Rule(NamedTuple):
+    """Anything with the meaning of `jax.value_and_grad`, and a state of its own where it needs one."""
+
+    name: str
+    init: Callable
+    """(key, params) -> rule_state, `()` where there is none."""
+    grads: Callable
+    """(params, rule_state, batch) -> (value, grads, rule_state), grads in the structure of params."""
+    network: Layer | None = None
+    """What it was made from, so that diagnostics can look inside."""
+    loss: Loss | None = None
+
+
+def check_made_of(who: str, network, loss) -> None:
+    """Raise a `ValueError` unless a rule is made from a Layer and a Loss."""
+    check_layer(who, network)
+    if not isinstance(loss, Loss):
+        got = getattr(loss, "__name__", repr(loss))
+        raise ValueError(f"`{who}` expected a Loss as second argument, got {got}. For example: `bp.squared_error`.")
+
+
+def check_batch(who: str, rule: Rule, params: Params, batch) -> tuple[jax.Array, jax.Array]:
+    """The batch as a pair of arrays that fit the rule, or a `ValueError`, before anything is compiled.
+
+    Looks at what a compiled program cannot: NaN and infinity in patterns, targets and params, labels out of
+    range. Shapes, dtypes and params of another network are found by tracing the rule once, without computing.
+    """
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        raise ValueError(f"`{who}` expected a batch `(x, target)`, got {type(batch).__name__}.")
+    x, target = jnp.asarray(batch[0]), jnp.asarray(batch[1])
+    if x.ndim == 0 or target.ndim == 0 or x.shape[0] != target.shape[0]:
+        raise ValueError(
+            f"`{who}` expected as many targets as patterns along the first axis, got x {x.shape} and "
+            f"target {target.shape}."
+        )
+    if x.shape[0] == 0:
+        raise ValueError(f"`{who}` expected at least one pattern, got an empty batch of shape {x.shape}.")
+    check_finite(who, "x", x)
+    check_finite(who, "target", target)
+    check_finite(who, "params", params)
+    if rule.network is not None and rule.loss is not None:
+        output = jax.eval_shape(lambda p, x: rule.network.forward(p, x)[0], params, x)
+        jax.eval_shape(rule.loss.value, output, target)
+        if jnp.issubdtype(target.dtype, jnp.integer) and output.ndim == 2:
+            check_labels(who, target, output.shape[1])
+    return x, target

@@ -1,0 +1,143 @@
+"""When to stop: each reason a record of pure functions that lives inside the compiled program."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bpjax.checks import check_count, check_number
+from bpjax.types import Array
+
+
+class Epoch(NamedTuple):
+    """What a stop may look at after an epoch; every field a scalar array."""
+
+    number: Array  # passes made, this one included
+    error: Array  # of the epoch, as the loss puts patterns together
+    gradient_norm: Array  # Euclidean, over all parameters; the mean over the epoch's batches
+    worst_output: Array  # largest |t − o| over patterns and outputs; NaN unless a stop needs it
+    validation_error: Array  # NaN without validation data
+
+
+class Stop(NamedTuple):
+    """A reason to stop: a pure function over a watch, so that thresholds are data and change without compiling."""
+
+    reason: str
+    watch: Any
+    """Pytree of numbers the watch begins with: its thresholds, and what it has to remember."""
+    check: Callable
+    """(watch, Epoch) -> (watch, whether to stop)."""
+    needs: str | None = None
+    """The field of `Epoch` it asks for beyond the free ones: "worst_output" or "validation_error"."""
+    keeps_old: bool = False
+    """Whether the weights from before the epoch are kept, as after a divergence."""
+
+
+def error_below(goal: float) -> Stop:
+    """The error of the epoch is below `goal`, in the units of the loss (a sum or a mean, as it says).
+
+    Raises:
+        ValueError: `goal` is not above 0.
+    """
+    check_number("error_below", "goal", goal, above=0.0)
+    return Stop("error below goal", goal, _error_below)
+
+
+def _error_below(goal, epoch):
+    return goal, epoch.error < goal
+
+
+def outputs_within(tolerance: float = 0.4) -> Stop:
+    """Every output is right: |t − o| < tolerance for all patterns and outputs.
+
+    With targets 0 and 1, 0.4 is Fahlman's 40-20-40 criterion: below 0.4 counts as off, above 0.6 as on.
+
+    Raises:
+        ValueError: `tolerance` is not above 0.
+    """
+    check_number("outputs_within", "tolerance", tolerance, above=0.0)
+    return Stop("every output right", tolerance, _outputs_within, needs="worst_output")
+
+
+def _outputs_within(tolerance, epoch):
+    return tolerance, epoch.worst_output < tolerance
+
+
+def gradient_below(floor: float) -> Stop:
+    """The gradient's norm is below `floor`: a minimum, or a plateau.
+
+    Raises:
+        ValueError: `floor` is not above 0.
+    """
+    check_number("gradient_below", "floor", floor, above=0.0)
+    return Stop("gradient below floor", floor, _gradient_below)
+
+
+def _gradient_below(floor, epoch):
+    return floor, epoch.gradient_norm < floor
+
+
+class Patience(NamedTuple):
+    """The watch of `no_improvement`."""
+
+    epochs: int  # how long to wait
+    least: float  # the fall that counts
+    best: float = math.inf  # lowest validation error so far
+    since: int = 0  # epochs without a fall
+
+
+def no_improvement(epochs: int, least: float = 0.0) -> Stop:
+    """The validation error has not fallen by more than `least` below its best for so many epochs.
+
+    Raises:
+        ValueError: `epochs` is not a positive whole number or `least` is negative.
+    """
+    check_count("no_improvement", "epochs", epochs)
+    check_number("no_improvement", "least", least, least=0.0)
+    return Stop("no improvement", Patience(epochs, least), _no_improvement, needs="validation_error")
+
+
+def _no_improvement(patience, epoch):
+    error = epoch.validation_error.astype(patience.best.dtype)
+    better = error < patience.best - patience.least
+    best, since = jnp.where(better, error, patience.best), jnp.where(better, 0, patience.since + 1)
+    return patience._replace(best=best, since=since), since >= patience.epochs
+
+
+class Explosion(NamedTuple):
+    """The watch of `diverged`."""
+
+    factor: float  # of the first epoch's error
+    first: float = math.inf  # error of the first epoch
+
+
+def diverged(factor: float = 1e6) -> Stop:
+    """The error is not finite, or larger than `factor` times the first epoch's.
+
+    Raises:
+        ValueError: `factor` is not above 1.
+    """
+    check_number("diverged", "factor", factor, above=1.0)
+    return Stop("diverged", Explosion(factor), _diverged, keeps_old=True)
+
+
+def _diverged(explosion, epoch):
+    error = epoch.error.astype(explosion.first.dtype)
+    first = jnp.where(epoch.number == 1, error, explosion.first)
+    return explosion._replace(first=first), ~jnp.isfinite(error) | (error > explosion.factor * first)
+
+
+def watching_divergence(stops: tuple[Stop, ...]) -> tuple[Stop, ...]:
+    """The same stops, `diverged` before them unless it is among them."""
+    return stops if any(stop.check is _diverged for stop in stops) else (diverged(), *stops)
+
+
+def start_watches(stops: tuple[Stop, ...]) -> tuple:
+    """What every stop begins with, as arrays of explicit dtype."""
+
+    def as_array(number):
+        return jnp.asarray(number, jnp.int32 if isinstance(number, int) else jnp.result_type(float))
+
+    return tuple(jax.tree.map(as_array, stop.watch) for stop in stops)

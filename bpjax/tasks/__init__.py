@@ -1,0 +1,1 @@
+"""Present a pattern: the problems of the literature, and real data."""

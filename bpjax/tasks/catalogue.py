@@ -1,0 +1,44 @@
+"""Every task by its name."""
+
+import difflib
+import inspect
+from collections.abc import Callable
+
+from bpjax.tasks.boolean import binary_addition, multiplexer, negation, parity, symmetry, xor
+from bpjax.tasks.digits import digits
+from bpjax.tasks.encoders import encoder
+from bpjax.tasks.task import Task
+
+TASKS: dict[str, Callable[..., Task]] = {
+    "xor": xor,
+    "parity": parity,
+    "symmetry": symmetry,
+    "encoder": encoder,
+    "multiplexer": multiplexer,
+    "binary_addition": binary_addition,
+    "negation": negation,
+    "digits": digits,
+}
+
+
+def task(name: str, **options) -> Task:
+    """The task called `name`; numbers after a hyphen are its sizes: "xor", "parity-4", "encoder-10-5", "digits".
+
+    Raises:
+        ValueError: there is no such task (the message lists them and names the nearest), or its sizes do not fit.
+    """
+    base, *sizes = str(name).split("-")
+    if base not in TASKS:
+        near = difflib.get_close_matches(base, TASKS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"`task` expected one of {', '.join(TASKS)}, got {name!r}.{hint}")
+    factory = TASKS[base]
+    arguments = [int(size) if size.isdecimal() else size for size in sizes]
+    if base == "encoder" and len(arguments) == 3 and arguments[0] == arguments[2]:
+        arguments.pop()  # "encoder-10-5-10"
+    try:
+        inspect.signature(factory).bind(*arguments, **options)
+    except TypeError as error:
+        signature = f"{base}{inspect.signature(factory)}"
+        raise ValueError(f"`task` could not make {name!r}: {error}. It is made by `{signature}`.") from None
+    return factory(*arguments, **options)

@@ -1,0 +1,43 @@
+"""Real data: the 1,797 handwritten digits bundled with scikit-learn, 8 × 8 pixels, 10 classes."""
+
+import functools
+from typing import Literal, get_args
+
+import jax.numpy as jnp
+import numpy as np
+
+from bpjax.tasks.task import Task
+
+Split = Literal["train", "validation", "test"]
+SPLITS = {"train": slice(0, 1197), "validation": slice(1197, 1437), "test": slice(1437, 1797)}
+
+
+def digits(split: Split = "train") -> Task:
+    """Digits as pixels (N, 64) from 0 to 1, and labels (N,) from 0 to 9.
+
+    The split is fixed, by position in the file: 1,197 to train, 240 to validate, 360 to test. The file is in
+    the order of its writers, so the test digits are mostly by hands the training has not seen.
+
+    Raises:
+        ValueError: `split` is not one of the three.
+        ModuleNotFoundError: scikit-learn is missing; the message names the extra to install.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"`digits` expected `split` to be one of {', '.join(get_args(Split))}, got {split!r}.")
+    pixels, labels = (part[SPLITS[split]] for part in _load())
+
+    def present(key=None):
+        return jnp.asarray(pixels / 16, dtype=jnp.result_type(float)), jnp.asarray(labels, dtype=jnp.int32)
+
+    return Task(f"digits-{split}", (64,), (10,), present, (32,))
+
+
+@functools.cache
+def _load() -> tuple[np.ndarray, np.ndarray]:
+    try:
+        from sklearn.datasets import load_digits
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "The digits come with scikit-learn, which is not installed. Install it: pip install 'bpjax[experiments]'."
+        ) from error
+    return load_digits(return_X_y=True)

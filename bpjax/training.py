@@ -1,0 +1,310 @@
+"""Again and again, until the error is small: training as one compiled program per chunk of epochs."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from bpjax.checks import check_count
+from bpjax.layers.layer import Layer
+from bpjax.rules.rule import Rule, check_batch
+from bpjax.stops import Epoch, Stop, start_watches, watching_divergence
+from bpjax.types import Array, Batch, Key, Params
+
+
+class TrainState(NamedTuple):
+    """All that changes from step to step: three pytrees that never touch each other."""
+
+    params: Params
+    optimizer: optax.OptState
+    rule: object
+
+
+class Metrics(NamedTuple):
+    """What a step tells of the weights it began with."""
+
+    value: Array  # () error of the batch
+    gradient_norm: Array  # () Euclidean norm over all parameters
+
+
+def make_train_step(rule: Rule, optimizer: optax.GradientTransformation) -> Callable:
+    """(state, batch) -> (state, metrics), pure: it scans, jits and vmaps. Binds the static parts."""
+    transformation = optax.with_extra_args_support(optimizer)
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        value, grads, rule_state = rule.grads(state.params, state.rule, batch)
+        updates, opt_state = transformation.update(grads, state.optimizer, state.params, value=value)
+        params = optax.apply_updates(state.params, updates)
+        return TrainState(params, opt_state, rule_state), Metrics(value, optax.tree.norm(grads))
+
+    return train_step
+
+
+class Run(NamedTuple):
+    """A training under way: a pytree of arrays, so that many of them are one with a leading axis."""
+
+    state: TrainState
+    key: Key  # () root of the shuffles: epoch e uses fold_in(key, e)
+    epoch: Array  # () int32, passes made
+    limit: Array  # () int32, passes at most
+    reason: Array  # () int32, index into `Training.reasons`; 0 while it goes on
+    watches: tuple  # state of each stop
+
+
+class History(NamedTuple):
+    """Curves, one entry for each epoch; NaN after the run has stopped."""
+
+    error: Array
+    gradient_norm: Array
+    validation_error: Array  # NaN without validation data
+
+
+class Training(NamedTuple):
+    """A training as pure functions: `fit` jits them, a sweep vmaps them over keys and hyperparameters."""
+
+    reasons: tuple[str, ...]
+    init: Callable
+    """(key, params, epochs) -> Run."""
+    advance: Callable
+    """(run, data, validation | None) -> (Run, History) after a chunk of epochs; a run that stopped stays as it is."""
+
+
+def make_training(
+    rule: Rule,
+    optimizer: optax.GradientTransformation,
+    stops: tuple[Stop, ...] = (),
+    batch_size: int | None = None,
+    shuffle: bool = True,
+    chunk: int = 100,
+) -> Training:
+    """Bind the static parts of a training; `optimizer` may close over traced hyperparameters.
+
+    Presentation: all patterns at once (`batch_size=None`), minibatches, or one at a time (`batch_size=1`, on-line),
+    in a new order each epoch if `shuffle`. Every pattern is presented once an epoch; where `batch_size` does not
+    divide their number the last batch is smaller.
+
+    In full batch the error of an epoch is that of the weights it began with, and a run that stops keeps those
+    weights. With smaller batches it is put together from the batches as they came, while the weights changed, and
+    a run that stops keeps the weights after the epoch. One that diverged keeps those from before it. The first
+    of `stops` that holds is the reason; divergence is watched for always.
+    """
+    stops = watching_divergence(stops)
+    needs = {stop.needs for stop in stops}
+    reasons = ("running", *(stop.reason for stop in stops), "epoch limit")
+    train_step = make_train_step(rule, optimizer)
+
+    def init(key, params, epochs) -> Run:
+        shuffle_key, rule_key = jax.random.split(key)
+        state = TrainState(params, optimizer.init(params), rule.init(rule_key, params))
+        zero = jnp.zeros((), jnp.int32)
+        limit = jnp.asarray(epochs, jnp.int32)
+        return Run(state, shuffle_key, zero, limit, zero, start_watches(stops))
+
+    def present(state, key, data):
+        """One epoch: every pattern once. Returns the state, the epoch's error and its mean gradient norm."""
+        patterns = data[0].shape[0]
+        size = min(batch_size or patterns, patterns)
+        if size == patterns:
+            state, metrics = train_step(state, data)
+            return state, metrics.value, metrics.gradient_norm
+        order = jax.random.permutation(key, patterns) if shuffle else jnp.arange(patterns)
+        count, rest = divmod(patterns, size)
+        whole = order[: count * size].reshape(count, size)
+        state, metrics = jax.lax.scan(lambda s, rows: train_step(s, take(data, rows)), state, whole)
+        sizes = jnp.full(count, size)
+        if rest:
+            state, last = train_step(state, take(data, order[count * size :]))
+            metrics = jax.tree.map(lambda a, b: jnp.append(a, b), metrics, last)
+            sizes = jnp.append(sizes, rest)
+        is_mean = rule.loss is not None and rule.loss.reduction == "mean"
+        shares = sizes.astype(metrics.value.dtype) / patterns if is_mean else jnp.ones_like(metrics.value)
+        return state, jnp.sum(shares * metrics.value), jnp.mean(metrics.gradient_norm)
+
+    def epoch(run, data, validation):
+        new, error, gradient_norm = present(run.state, jax.random.fold_in(run.key, run.epoch), data)
+        full_batch = batch_size is None or batch_size >= data[0].shape[0]
+        measured = run.state if full_batch else new
+        facts = Epoch(
+            run.epoch + 1,
+            error,
+            gradient_norm,
+            worst_output(rule.network, measured.params, data) if "worst_output" in needs else unknown(error),
+            unknown(error) if validation is None else error_of(rule, measured.params, validation),
+        )
+        checks = [stop.check(watch, facts) for stop, watch in zip(stops, run.watches, strict=True)]
+        fired = jnp.stack([jnp.asarray(stop_now) for _, stop_now in checks] + [facts.number >= run.limit])
+        reason = jnp.where(fired.any(), 1 + jnp.argmax(fired), 0).astype(jnp.int32)
+        keeps_old = jnp.array([False, *(stop.keeps_old or full_batch for stop in stops), False])[reason]
+        after = Run(
+            select(keeps_old, run.state, new), run.key, facts.number, run.limit, reason, tuple(w for w, _ in checks)
+        )
+        history = History(facts.error, facts.gradient_norm, facts.validation_error)
+        running = run.reason == 0
+        return select(running, after, run), jax.tree.map(lambda a: jnp.where(running, a, jnp.nan), history)
+
+    def advance(run, data, validation=None):
+        return jax.lax.scan(lambda r, _: epoch(r, data, validation), run, None, length=chunk)
+
+    return Training(reasons, init, advance)
+
+
+def take(data, rows):
+    """The given patterns of a batch."""
+    return jax.tree.map(lambda a: a[rows], data)
+
+
+def select(condition, a, b):
+    """Pytree `a` where the scalar condition holds, else `b`."""
+    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
+
+
+def unknown(like: Array) -> Array:
+    """NaN in the dtype of `like`."""
+    return jnp.full((), jnp.nan, like.dtype)
+
+
+def worst_output(network: Layer, params: Params, data: Batch) -> Array:
+    """Largest |t − o| over patterns and outputs; labels (N,) are compared as one-hot rows."""
+    x, target = data
+    output = network.forward(params, x)[0]
+    if jnp.issubdtype(target.dtype, jnp.integer):
+        target = jax.nn.one_hot(target, output.shape[-1], dtype=output.dtype)
+    return jnp.max(jnp.abs(target - output))
+
+
+def error_of(rule: Rule, params: Params, data: Batch) -> Array:
+    """The rule's loss on `data`, without learning from it."""
+    return rule.loss.value(rule.network.forward(params, data[0])[0], data[1])
+
+
+class Fit(NamedTuple):
+    """How a training ended."""
+
+    params: Params
+    reason: str  # "every output right", "diverged", "epoch limit", ...
+    epochs: int  # passes made, the one on which it stopped included
+    history: History  # each curve a NumPy array (epochs,)
+    state: TrainState  # with the optimizer's and the rule's state
+
+
+class Progress(NamedTuple):
+    """What `fit` tells between two chunks."""
+
+    epoch: int
+    epochs: int  # the limit
+    error: float
+
+
+def fit(
+    rule: Rule,
+    optimizer: optax.GradientTransformation,
+    params: Params,
+    data: Batch,
+    *,
+    key: Key,
+    epochs: int = 1000,
+    batch_size: int | None = None,
+    shuffle: bool = True,
+    stops: tuple[Stop, ...] | Stop = (),
+    validation: Batch | None = None,
+    chunk: int = 100,
+    on_chunk: Callable[[Progress], None] | None = None,
+) -> Fit:
+    """Train until a stop holds or the epochs are over.
+
+    One compiled program runs `chunk` epochs; between two of them the host looks whether the run has stopped and
+    calls `on_chunk`, for progress bars and the like. The same rule, optimizer, stops and shapes compile once.
+
+    Args:
+        rule: any rule: `bp.backprop(network, loss)`, `bp.autodiff(...)`, your own.
+        optimizer: any optax transformation.
+        params: where to begin, from `network.init`.
+        data: patterns (N, ...) and targets.
+        key: for the shuffles, and for rules that draw numbers.
+        epochs: the limit.
+        batch_size: patterns between two changes of the weights; None for all, 1 for on-line learning.
+        shuffle: a new order each epoch, where there are batches.
+        stops: reasons to stop early: `bp.error_below`, `bp.outputs_within`, `bp.gradient_below`,
+            `bp.no_improvement` (with `validation`), `bp.diverged`.
+        validation: patterns and targets that are measured after each epoch and not learnt from.
+        chunk: epochs to a compiled program.
+        on_chunk: called with a `Progress` after each.
+
+    Raises:
+        ValueError: data, params, counts or stops that do not fit; said before anything is compiled.
+    """
+    for name, count in {"epochs": epochs, "chunk": chunk, "batch_size": 1 if batch_size is None else batch_size}.items():
+        check_count("fit", name, count)
+    stops = watching_divergence((stops,) if isinstance(stops, Stop) else tuple(stops))
+    needs = {stop.needs for stop in stops}
+    if "validation_error" in needs and validation is None:
+        raise ValueError("`fit` expected `validation=(x, target)` for the stop `no_improvement`, got none.")
+    if (rule.network is None or rule.loss is None) and (needs != {None} or validation is not None):
+        raise ValueError(
+            f"`fit` expected a rule that knows its network and loss, to measure outputs or validation data; "
+            f"`{rule.name}` does not. Give `Rule(..., network=..., loss=...)`."
+        )
+    data = check_batch("fit", rule, params, data)
+    validation = None if validation is None else check_batch("fit", rule, params, validation)
+
+    chunks = math.ceil(epochs / chunk)
+    kinds = tuple(stop._replace(watch=()) for stop in stops)
+    start, advance, reasons = _compiled(rule, optimizer, kinds, batch_size, shuffle, math.ceil(epochs / chunks))
+    run = start(key, jax.tree.map(jnp.asarray, params), epochs)._replace(watches=start_watches(stops))
+    curves = []
+    while int(run.reason) == 0:
+        run, history = advance(run, data, validation)
+        curves.append(jax.device_get(history))
+        if on_chunk is not None:
+            done = int(run.epoch)
+            on_chunk(Progress(done, epochs, float(curves[-1].error[(done - 1) % len(curves[-1].error)])))
+    history = History(*(np.concatenate(curve)[: int(run.epoch)] for curve in zip(*curves, strict=True)))
+    return Fit(run.state.params, reasons[int(run.reason)], int(run.epoch), history, run.state)
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled(rule, optimizer, stops, batch_size, shuffle, chunk):
+    """The jitted functions of a training, kept so that fitting again, with other thresholds too, compiles nothing."""
+    training = make_training(rule, optimizer, stops, batch_size, shuffle, chunk)
+    return jax.jit(training.init), jax.jit(training.advance), training.reasons
+
+
+def predict(network: Layer, params: Params, x) -> Array:
+    """The network's output for patterns `x` (N, ...), shape (N, *out_shape), compiled."""
+    return jax.jit(_output, static_argnums=0)(network.forward, params, jnp.asarray(x))
+
+
+def _output(forward, params, x):
+    return forward(params, x)[0]
+
+
+def accuracy(network: Layer, params: Params, data: Batch, threshold: float | None = None) -> float:
+    """The share of patterns classified rightly, from 0 to 1.
+
+    With several outputs the largest one names the class; targets are labels (N,) or rows whose largest entry is the
+    class. With `threshold`, a pattern counts where every output lies on its target's side of it: 0.5 for outputs
+    and targets between 0 and 1, 0 for logits is wrong unless the targets are −1 and 1.
+
+    Raises:
+        ValueError: one output and no threshold, or targets of another shape.
+    """
+    x, target = data[0], jnp.asarray(data[1])
+    output = predict(network, params, x)
+    if threshold is not None:
+        if output.shape != target.shape:
+            raise ValueError(f"`accuracy` expected targets of shape {output.shape}, got {target.shape}.")
+        right = ((output > threshold) == (target > threshold)).reshape(len(output), -1).all(axis=1)
+        return float(right.mean())
+    if output.ndim != 2 or output.shape[1] < 2:
+        raise ValueError(
+            f"`accuracy` needs a `threshold` for outputs of shape {output.shape}: 0.5 where they lie between 0 and 1."
+        )
+    labels = target if jnp.issubdtype(target.dtype, jnp.integer) else target.argmax(axis=1)
+    if labels.shape != output.shape[:1]:
+        raise ValueError(f"`accuracy` expected one label for each of {len(output)} patterns, got {labels.shape}.")
+    return float((output.argmax(axis=1) == labels).mean())
