@@ -4,6 +4,8 @@
 from bpjax.types import Array, Batch, Key, Params, Shape
 from bpjax.precision import cast
 
+__version__ = "0.1.0"
+
 # 1. present a pattern
 from bpjax.tasks.task import Task
 from bpjax.tasks.catalogue import TASKS, task

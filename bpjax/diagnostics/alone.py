@@ -3,6 +3,7 @@
 Whether the parts above or below are right plays no role, so a wrong dx is blamed on the layer that made it.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -33,31 +34,37 @@ class LayerAlone(NamedTuple):
 def check_layer(layer: Layer, params, x) -> LayerAlone:
     """Hold the layer's backward against `jax.vjp` of its forward in float64, at `x` and a random dy.
 
-    The layer runs as it is, in the dtype of `x`, operation by operation; nothing is compiled as a whole.
+    The layer runs as it is, in the dtype of `x`, compiled.
     """
     params, x = to_host(params), to_host(x)
-    y, residuals = layer.forward(params, jnp.asarray(x))
+    y = jax.eval_shape(layer.forward, params, x)[0]
     dy = np.random.default_rng(0).standard_normal(y.shape).astype(x.dtype)
-    hand = layer.backward(jax.tree.map(jnp.asarray, params), residuals, jnp.asarray(dy))
-    reference = _vjp(layer, params, x, dy)
+    hand = to_host(_by_hand(layer, params, x, dy))
+    reference = to_host(_vjp(layer, params, x, dy))
     with float64_on_host():
         truth = to_host(_vjp(layer, *widen_to_float64((params, x, dy))))
         rounding = 2 * float(jnp.finfo(x.dtype).eps)
         moved = to_host(_vjp(layer, *widen_to_float64(nudge((params, x, dy), rounding))))
-    hand = to_host(hand)
     check_structure(f"{layer.name} backward", hand[0], truth[0])
     rows = [
         agree(a, t, dtype=x.dtype, allowed=budget(x.dtype), reference=r, moved=m)
-        for a, t, r, m in zip(*map(jax.tree.leaves, (hand, truth, to_host(reference), moved)), strict=True)
+        for a, t, r, m in zip(*map(jax.tree.leaves, (hand, truth, reference, moved)), strict=True)
     ]
     names = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(truth[0])]
     return LayerAlone(dict(zip(names, rows[:-1], strict=True)), rows[-1], hand, truth, (params, x, dy))
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _by_hand(layer: Layer, params, x, dy):
+    """(dparams, dx) by the layer's own backward."""
+    return layer.backward(params, layer.forward(params, x)[1], dy)
+
+
+@functools.partial(jax.jit, static_argnums=0)
 def _vjp(layer: Layer, params, x, dy):
     """(dparams, dx) by JAX, from the forward pass alone."""
-    _, vjp = jax.vjp(lambda p, x: layer.forward(p, x)[0], jax.tree.map(jnp.asarray, params), jnp.asarray(x))
-    return vjp(jnp.asarray(dy))
+    _, vjp = jax.vjp(lambda p, x: layer.forward(p, x)[0], params, x)
+    return vjp(dy)
 
 
 def check_structure(who: str, got, expected) -> None:
@@ -80,12 +87,13 @@ class LossAlone(NamedTuple):
 def check_loss(loss: Loss, output, target) -> LossAlone:
     """Hold the loss's gradient against `jax.grad` of its value in float64, at these outputs."""
     output, target = to_host(output), to_host(target)
-    hand = to_host(loss.gradient(jnp.asarray(output), jnp.asarray(target)))
-    reference = jax.grad(loss.value)(jnp.asarray(output), jnp.asarray(target))
+    gradient = jax.jit(jax.grad(loss.value))
+    hand = to_host(jax.jit(loss.gradient)(output, target))
+    reference = to_host(gradient(output, target))
     with float64_on_host():
-        truth = to_host(jax.grad(loss.value)(*widen_to_float64((output, target))))
+        truth = to_host(gradient(*widen_to_float64((output, target))))
         rounding = 2 * float(jnp.finfo(output.dtype).eps)
-        moved = to_host(jax.grad(loss.value)(*widen_to_float64(nudge((output, target), rounding))))
+        moved = to_host(gradient(*widen_to_float64(nudge((output, target), rounding))))
     allowed = budget(output.dtype)
-    agreement = agree(hand, truth, dtype=output.dtype, allowed=allowed, reference=to_host(reference), moved=moved)
+    agreement = agree(hand, truth, dtype=output.dtype, allowed=allowed, reference=reference, moved=moved)
     return LossAlone(agreement, hand, truth)

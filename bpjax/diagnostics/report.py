@@ -71,11 +71,14 @@ class Report:
         """One sentence."""
         if self.first_wrong is None:
             worst = max((row.agreement.error for row in self.leaves), default=0.0)
-            return f"right: {len(self.leaves)} leaves agree, the largest relative error is {worst:.1e}."
+            leaves = "its one leaf agrees" if len(self.leaves) == 1 else f"all {len(self.leaves)} leaves agree"
+            return f"right: {leaves}, the largest relative error is {worst:.1e}."
         wrong = self.first_wrong
         where = f"{wrong.name}" if wrong.layer is None else f"layer {wrong.layer} ({wrong.name})"
         nonfinite = f" First non-finite leaf: {self.first_nonfinite}." if self.first_nonfinite else ""
-        return f"WRONG, first in backward order: {where}, {wrong.leaf}. Likely {self.diagnosis}.{nonfinite}"
+        leaf = f", {wrong.leaf}" if wrong.leaf else ""
+        likely = "It fits no classic mistake." if self.mistake == "unknown" else f"Likely {self.diagnosis}."
+        return f"WRONG, first in backward order: {where}{leaf}. {likely}{nonfinite}"
 
     def raise_if_wrong(self) -> None:
         """Raise an `AssertionError` with the table where something is wrong: one line in a test."""
@@ -85,7 +88,7 @@ class Report:
     def to_dict(self) -> dict:
         """Plain data, ready for JSON: numbers that are not finite become None."""
         data = asdict(self) | {"ok": self.ok, "diagnosis": self.diagnosis, "verdict": self.verdict}
-        return _plain(data)
+        return plain(data)
 
     def __str__(self) -> str:
         batch = f", depth {self.depth}, {self.patterns} patterns" if self.layers else ""
@@ -145,15 +148,15 @@ def table(header, rows) -> list[str]:
     return [line(rows[0]), "  ".join("─" * w for w in widths), *map(line, rows[1:]), ""]
 
 
-def _plain(value):
+def plain(value):
     """The same data in types JSON knows."""
     if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
+        return {key: plain(entry) for key, entry in value.items()}
     if hasattr(value, "_asdict"):
         extra = {"ok": value.ok} if isinstance(value, Agreement) else {}
-        return _plain(value._asdict() | extra)
+        return plain(value._asdict() | extra)
     if isinstance(value, tuple | list):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value

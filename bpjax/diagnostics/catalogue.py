@@ -1,0 +1,118 @@
+"""Every built-in layer, activation and loss, ready to be checked: one row adds a new one to all tables."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bpjax.diagnostics.agreement import Agreement
+from bpjax.diagnostics.alone import check_layer, check_loss
+from bpjax.layers import activations
+from bpjax.layers.combinators import chain
+from bpjax.layers.dense import dense
+from bpjax.layers.layer import Layer
+from bpjax.layers.networks import mlp
+from bpjax.losses import (
+    Loss,
+    batch_mean,
+    binary_cross_entropy,
+    huber,
+    hyper_error,
+    mean_squared_error,
+    softmax_cross_entropy,
+    squared_error,
+)
+from bpjax.precision import cast
+
+ACTIVATIONS: dict[str, Layer] = {
+    "identity": activations.identity,
+    "sigmoid": activations.sigmoid,
+    "scaled_sigmoid(-0.5, 0.5)": activations.scaled_sigmoid(-0.5, 0.5),
+    "tanh": activations.tanh,
+    "relu": activations.relu,
+    "leaky_relu()": activations.leaky_relu(),
+    "elu()": activations.elu(),
+    "softplus": activations.softplus,
+    "gelu": activations.gelu,
+    "gelu_tanh": activations.gelu_tanh,
+    "silu": activations.silu,
+    "softmax": activations.softmax,
+}
+
+LAYERS: dict[str, tuple[Layer, tuple[int, ...]]] = {
+    "dense(3)": (dense(3), (5,)),
+    "dense(3, use_bias=False)": (dense(3, use_bias=False), (5,)),
+    "dense(40)": (dense(40), (30,)),
+    "chain(dense(4), tanh, dense(3))": (chain(dense(4), activations.tanh, dense(3)), (5,)),
+    "chain of chains": (chain(chain(dense(4), activations.relu), chain(dense(3))), (5,)),
+    "mlp((5, 4, 3), output=sigmoid)": (mlp((5, 4, 3), output=activations.sigmoid), (5,)),
+}
+"""Layers with the `in_shape` they are checked at. Both forms of the matrix product, written out and not, occur."""
+
+
+def _near_targets(key, shape):
+    """Targets from 0 to 1, outputs less than 1 away from them."""
+    return jax.random.uniform(key, shape)
+
+
+def _labels(key, shape):
+    return jax.random.randint(key, shape[:1], 0, shape[1])
+
+
+def _one_hot(key, shape):
+    return jax.nn.one_hot(_labels(key, shape), shape[1])
+
+
+class LossCase(NamedTuple):
+    """A loss with outputs and targets it is checked at."""
+
+    loss: Loss
+    output: Callable  # (key, shape) -> output
+    target: Callable  # (key, shape) -> target
+
+
+LOSSES: dict[str, LossCase] = {
+    "squared_error": LossCase(squared_error, jax.random.normal, _near_targets),
+    "mean_squared_error": LossCase(mean_squared_error, jax.random.normal, _near_targets),
+    "softmax_cross_entropy, labels": LossCase(softmax_cross_entropy, jax.random.normal, _labels),
+    "softmax_cross_entropy, one-hot": LossCase(softmax_cross_entropy, jax.random.normal, _one_hot),
+    "softmax_cross_entropy, soft": LossCase(softmax_cross_entropy, jax.random.normal, _near_targets),
+    "binary_cross_entropy": LossCase(binary_cross_entropy, jax.random.normal, _near_targets),
+    "huber(0.7)": LossCase(huber(0.7), jax.random.normal, _near_targets),
+    "hyper_error": LossCase(hyper_error, _near_targets, _near_targets),
+    "batch_mean(squared_error)": LossCase(batch_mean(squared_error), jax.random.normal, _near_targets),
+}
+
+DTYPES = ("float64", "float32", "bfloat16", "float16")
+
+
+class Checked(NamedTuple):
+    """A catalogue entry, checked in one dtype."""
+
+    kind: str  # "layer", "activation" or "loss"
+    name: str
+    dtype: str
+    worst: Agreement  # of its quantities, the one nearest to or farthest beyond its tolerance
+
+
+def check_catalogue(patterns: int = 16):
+    """Check every entry in every dtype against `jax.vjp` in float64; yields a `Checked` for each."""
+    for dtype in DTYPES:
+        with jax.enable_x64(dtype == "float64"):
+            entries = [("layer", name, *entry) for name, entry in LAYERS.items()]
+            entries += [("activation", name, layer, (6,)) for name, layer in ACTIVATIONS.items()]
+            for kind, name, layer, in_shape in entries:
+                params, _ = cast(layer.init(jax.random.key(0), in_shape), dtype)
+                x = 2 * jax.random.normal(jax.random.key(1), (patterns, *in_shape), jnp.float32).astype(dtype)
+                alone = check_layer(layer, params, x)
+                yield Checked(kind, name, dtype, _worst([*alone.dparams.values(), alone.dx]))
+            for name, case in LOSSES.items():
+                shape = (patterns, 5)
+                output = cast(case.output(jax.random.key(2), shape), dtype)
+                target = cast(case.target(jax.random.key(3), shape), dtype)
+                yield Checked("loss", name, dtype, check_loss(case.loss, output, target).gradient)
+
+
+def _worst(agreements: list[Agreement]) -> Agreement:
+    return max(agreements, key=lambda a: (not a.ok, a.error / a.tolerance))
