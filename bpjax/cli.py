@@ -22,7 +22,7 @@ or, instead of `gradient`, a `function` that is a jax.custom_vjp."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="bpjax", description="Backpropagation by hand, held against jax.grad.", allow_abbrev=False
     )

@@ -192,14 +192,6 @@ class Fit(NamedTuple):
     state: TrainState  # with the optimizer's and the rule's state
 
 
-class Progress(NamedTuple):
-    """What `fit` tells between two chunks."""
-
-    epoch: int
-    epochs: int  # the limit
-    error: float
-
-
 def fit(
     rule: Rule,
     optimizer: optax.GradientTransformation,
@@ -213,12 +205,12 @@ def fit(
     stops: tuple[Stop, ...] | Stop = (),
     validation: Batch | None = None,
     chunk: int = 100,
-    on_chunk: Callable[[Progress], None] | None = None,
+    on_chunk: Callable[[Run], None] | None = None,
 ) -> Fit:
     """Train until a stop holds or the epochs are over.
 
     One compiled program runs `chunk` epochs; between two of them the host looks whether the run has stopped and
-    calls `on_chunk`, for progress bars and the like. The same rule, optimizer, stops and shapes compile once.
+    calls `on_chunk`, for progress bars and the like (`run.epoch` of `run.limit` are done). The same rule, optimizer, stops and shapes compile once.
 
     Args:
         rule: any rule: `bp.backprop(network, loss)`, `bp.autodiff(...)`, your own.
@@ -233,12 +225,16 @@ def fit(
             `bp.no_improvement` (with `validation`), `bp.diverged`.
         validation: patterns and targets that are measured after each epoch and not learnt from.
         chunk: epochs to a compiled program.
-        on_chunk: called with a `Progress` after each.
+        on_chunk: called with the `Run` after each.
 
     Raises:
         ValueError: data, params, counts or stops that do not fit; said before anything is compiled.
     """
-    for name, count in {"epochs": epochs, "chunk": chunk, "batch_size": 1 if batch_size is None else batch_size}.items():
+    for name, count in {
+        "epochs": epochs,
+        "chunk": chunk,
+        "batch_size": 1 if batch_size is None else batch_size,
+    }.items():
         check_count("fit", name, count)
     stops = watching_divergence((stops,) if isinstance(stops, Stop) else tuple(stops))
     needs = {stop.needs for stop in stops}
@@ -256,15 +252,24 @@ def fit(
     kinds = tuple(stop._replace(watch=()) for stop in stops)
     start, advance, reasons = _compiled(rule, optimizer, kinds, batch_size, shuffle, math.ceil(epochs / chunks))
     run = start(key, jax.tree.map(jnp.asarray, params), epochs)._replace(watches=start_watches(stops))
+    run, history = run_to_end(lambda run: advance(run, data, validation), run, on_chunk)
+    return Fit(run.state.params, reasons[int(run.reason)], int(run.epoch), history, run.state)
+
+
+def run_to_end(advance: Callable, run: Run, on_chunk: Callable[[Run], None] | None = None) -> tuple[Run, History]:
+    """The host loop: `advance`, run -> (run, history), again and again until every run has stopped.
+
+    `run` is one training or many with a leading axis, as `jax.vmap` makes them. The curves come back as NumPy
+    arrays whose last axis is the epochs, cut where the last run stopped.
+    """
     curves = []
-    while int(run.reason) == 0:
-        run, history = advance(run, data, validation)
+    while not np.asarray(run.reason).all():
+        run, history = advance(run)
         curves.append(jax.device_get(history))
         if on_chunk is not None:
-            done = int(run.epoch)
-            on_chunk(Progress(done, epochs, float(curves[-1].error[(done - 1) % len(curves[-1].error)])))
-    history = History(*(np.concatenate(curve)[: int(run.epoch)] for curve in zip(*curves, strict=True)))
-    return Fit(run.state.params, reasons[int(run.reason)], int(run.epoch), history, run.state)
+            on_chunk(run)
+    last = int(np.max(run.epoch))
+    return run, History(*(np.concatenate(curve, axis=-1)[..., :last] for curve in zip(*curves, strict=True)))
 
 
 @functools.lru_cache(maxsize=32)

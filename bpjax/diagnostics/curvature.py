@@ -12,7 +12,7 @@ from bpjax.types import Array
 
 
 def hessian_vector_product(rule: Rule, params, batch, rule_state=()) -> Callable:
-    """v -> H v, H the Hessian of the error at `params`: the derivative of the rule's gradient along v.
+    """V -> H v, H the Hessian of the error at `params`: the derivative of the rule's gradient along v.
 
     The rule must give the exact gradient, by hand or not; v has the structure of `params`.
     """

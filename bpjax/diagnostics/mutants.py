@@ -156,7 +156,9 @@ def _tells_residuals_apart(params, network, index):
 
 def _same_shape_above(params, network, index):
     """A layer with parameters, and an output of its shape above it."""
-    return _learns(params, network, index) and index + 1 < len(network.layers) and not _learns(params, network, index + 1)
+    return (
+        _learns(params, network, index) and index + 1 < len(network.layers) and not _learns(params, network, index + 1)
+    )
 
 
 MUTANTS: dict[str, Mutant] = {

@@ -142,7 +142,9 @@ def table(header, rows) -> list[str]:
     numeric = [all(row[c][:1] in "-0123456789in" for row in rows[1:]) for c in range(len(header))]
 
     def line(row):
-        cells = (f"{cell:>{w}}" if right else f"{cell:<{w}}" for cell, w, right in zip(row, widths, numeric, strict=True))
+        cells = (
+            f"{cell:>{w}}" if right else f"{cell:<{w}}" for cell, w, right in zip(row, widths, numeric, strict=True)
+        )
         return "  ".join(cells).rstrip()
 
     return [line(rows[0]), "  ".join("─" * w for w in widths), *map(line, rows[1:]), ""]

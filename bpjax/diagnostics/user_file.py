@@ -72,7 +72,8 @@ def _gradient_of(function):
 def _split(arguments):
     """Floating-point arguments, which have gradients, and the others, by position."""
     floating = {
-        i: a for i, a in enumerate(arguments)
+        i: a
+        for i, a in enumerate(arguments)
         if all(jnp.issubdtype(jnp.result_type(leaf), jnp.floating) for leaf in jax.tree.leaves(a))
     }
     others = {i: a for i, a in enumerate(arguments) if i not in floating}

@@ -91,7 +91,7 @@ def scaled_sigmoid(low: float, high: float) -> Layer:
 
 
 def leaky_relu(slope: float = 0.01) -> Layer:
-    """y = a where a > 0, else slope · a; φ′ = 1 where y > 0, else slope, at the kink too.
+    """Y = a where a > 0, else slope · a; φ′ = 1 where y > 0, else slope, at the kink too.
 
     Raises:
         ValueError: `slope` is not above 0 (for 0 there is `relu`).
@@ -106,7 +106,7 @@ def leaky_relu(slope: float = 0.01) -> Layer:
 
 
 def elu(scale: float = 1.0) -> Layer:
-    """y = a where a > 0, else c (eᵃ − 1); φ′ = 1 where y > 0, else y + c. At 0 it is c.
+    """Y = a where a > 0, else c (eᵃ − 1); φ′ = 1 where y > 0, else y + c. At 0 it is c.
 
     Raises:
         ValueError: `scale` is not above 0.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from bpjax.checks import check_finite
 from bpjax.layers.layer import Layer, check_layer
 from bpjax.losses import Loss, check_labels
-from bpjax.types import Batch, Params
+from bpjax.types import Params
 
 
 class Rule(NamedTuple):

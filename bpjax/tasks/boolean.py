@@ -66,9 +66,7 @@ def multiplexer(address_bits: int, levels: Levels = (0.0, 1.0), target_levels: L
         address = int("".join(map(str, x[:address_bits])), 2)
         return (x[address_bits + address],)
 
-    return truth_table(
-        f"multiplexer-{address_bits}", address_bits + lines, selected, (lines,), levels, target_levels
-    )
+    return truth_table(f"multiplexer-{address_bits}", address_bits + lines, selected, (lines,), levels, target_levels)
 
 
 def binary_addition(bits: int, levels: Levels = (0.0, 1.0), target_levels: Levels | None = None) -> Task:

@@ -1,0 +1,29 @@
+"""How many runs succeeded, and how long they took, with the failures counted."""
+
+import numpy as np
+
+
+def wilson(successes: int, runs: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval for the chance of success, from 0 to 1, after `successes` of `runs` (Wilson 1927).
+
+    Raises:
+        ModuleNotFoundError: SciPy is missing; the message names the extra to install.
+    """
+    try:
+        from scipy.stats import binomtest
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "Intervals come from SciPy, which is not installed. Install it: pip install 'bpjax[experiments]'."
+        ) from error
+    interval = binomtest(int(successes), int(runs)).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def epochs_or_never(solved, epochs) -> np.ndarray:
+    """Epochs to the goal, ∞ where it was not reached: quantiles of these count the failures."""
+    return np.where(np.asarray(solved), np.asarray(epochs, float), np.inf)
+
+
+def quantiles_with_failures(epochs, probabilities) -> np.ndarray:
+    """Quantiles along the last axis of epochs that may be ∞: always one of the values, never a mixture with ∞."""
+    return np.quantile(np.asarray(epochs, float), probabilities, axis=-1, method="inverted_cdf")
