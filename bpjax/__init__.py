@@ -53,7 +53,8 @@ from bpjax.rules.backprop import autodiff, backprop
 
 # 6. again, until the error is small
 from bpjax.stops import Stop, diverged, error_below, gradient_below, no_improvement, outputs_within
-from bpjax.training import Fit, Training, TrainState, accuracy, fit, make_train_step, make_training, predict
+from bpjax.training import Fit, Run, Training, TrainState, fit, make_train_step, make_training, run_to_end
+from bpjax.classification import accuracy, predict
 
 
 # look inside

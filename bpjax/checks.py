@@ -10,13 +10,14 @@ from numbers import Real
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from bpjax.types import Array
 
 
 def is_concrete(x) -> bool:
     """Whether the values of `x` can be looked at, rather than being traced by `jit`, `grad` or `vmap`."""
-    return not isinstance(x, jax.core.Tracer)
+    return not isinstance(x, Tracer)
 
 
 def as_floating(who: str, name: str, x) -> Array:

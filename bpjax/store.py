@@ -8,6 +8,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import jax
@@ -76,7 +77,7 @@ def environment() -> dict:
         "versions": {
             "python": platform.python_version(),
             "jax": jax.__version__,
-            "jaxlib": jax.lib.__version__,
+            "jaxlib": version("jaxlib"),
             "optax": optax.__version__,
             "numpy": np.__version__,
         },

@@ -11,7 +11,6 @@ import numpy as np
 import optax
 
 from bpjax.checks import check_count
-from bpjax.layers.layer import Layer
 from bpjax.rules.rule import Rule, check_batch
 from bpjax.stops import Epoch, Stop, start_watches, watching_divergence
 from bpjax.types import Array, Batch, Key, Params
@@ -57,11 +56,11 @@ class Run(NamedTuple):
 
 
 class History(NamedTuple):
-    """Curves, one entry for each epoch; NaN after the run has stopped."""
+    """Curves, one entry for each epoch; NaN after the run has stopped. NumPy arrays where a host loop gathered them."""
 
-    error: Array
-    gradient_norm: Array
-    validation_error: Array  # NaN without validation data
+    error: Array | np.ndarray
+    gradient_norm: Array | np.ndarray
+    validation_error: Array | np.ndarray  # NaN without validation data
 
 
 class Training(NamedTuple):
@@ -133,7 +132,7 @@ def make_training(
             run.epoch + 1,
             error,
             gradient_norm,
-            worst_output(rule.network, measured.params, data) if "worst_output" in needs else unknown(error),
+            worst_output(rule, measured.params, data) if "worst_output" in needs else unknown(error),
             unknown(error) if validation is None else error_of(rule, measured.params, validation),
         )
         checks = [stop.check(watch, facts) for stop, watch in zip(stops, run.watches, strict=True)]
@@ -168,10 +167,10 @@ def unknown(like: Array) -> Array:
     return jnp.full((), jnp.nan, like.dtype)
 
 
-def worst_output(network: Layer, params: Params, data: Batch) -> Array:
+def worst_output(rule: Rule, params: Params, data: Batch) -> Array:
     """Largest |t − o| over patterns and outputs; labels (N,) are compared as one-hot rows."""
     x, target = data
-    output = network.forward(params, x)[0]
+    output = output_of(rule, params, x)
     if jnp.issubdtype(target.dtype, jnp.integer):
         target = jax.nn.one_hot(target, output.shape[-1], dtype=output.dtype)
     return jnp.max(jnp.abs(target - output))
@@ -179,7 +178,20 @@ def worst_output(network: Layer, params: Params, data: Batch) -> Array:
 
 def error_of(rule: Rule, params: Params, data: Batch) -> Array:
     """The rule's loss on `data`, without learning from it."""
-    return rule.loss.value(rule.network.forward(params, data[0])[0], data[1])
+    if rule.loss is None:
+        raise ValueError(
+            f"A rule that knows its loss was expected, `{rule.name}` does not: give `Rule(..., loss=...)`."
+        )
+    return rule.loss.value(output_of(rule, params, data[0]), data[1])
+
+
+def output_of(rule: Rule, params: Params, x) -> Array:
+    """The output of the rule's network."""
+    if rule.network is None:
+        raise ValueError(
+            f"A rule that knows its network was expected, `{rule.name}` does not: give `Rule(..., network=...)`."
+        )
+    return rule.network.forward(params, x)[0]
 
 
 class Fit(NamedTuple):
@@ -210,11 +222,12 @@ def fit(
     """Train until a stop holds or the epochs are over.
 
     One compiled program runs `chunk` epochs; between two of them the host looks whether the run has stopped and
-    calls `on_chunk`, for progress bars and the like (`run.epoch` of `run.limit` are done). The same rule, optimizer, stops and shapes compile once.
+    calls `on_chunk`, for progress bars and the like (`run.epoch` of `run.limit` are done). The same rule, optimizer,
+    stops and shapes compile once.
 
     Args:
         rule: any rule: `bp.backprop(network, loss)`, `bp.autodiff(...)`, your own.
-        optimizer: any optax transformation.
+        optimizer: any optax transformation; `optax.inject_hyperparams` makes its rates data, which change freely.
         params: where to begin, from `network.init`.
         data: patterns (N, ...) and targets.
         key: for the shuffles, and for rules that draw numbers.
@@ -230,21 +243,12 @@ def fit(
     Raises:
         ValueError: data, params, counts or stops that do not fit; said before anything is compiled.
     """
-    for name, count in {
-        "epochs": epochs,
-        "chunk": chunk,
-        "batch_size": 1 if batch_size is None else batch_size,
-    }.items():
+    for name, count in (("epochs", epochs), ("chunk", chunk), ("batch_size", 1 if batch_size is None else batch_size)):
         check_count("fit", name, count)
     stops = watching_divergence((stops,) if isinstance(stops, Stop) else tuple(stops))
     needs = {stop.needs for stop in stops}
     if "validation_error" in needs and validation is None:
         raise ValueError("`fit` expected `validation=(x, target)` for the stop `no_improvement`, got none.")
-    if (rule.network is None or rule.loss is None) and (needs != {None} or validation is not None):
-        raise ValueError(
-            f"`fit` expected a rule that knows its network and loss, to measure outputs or validation data; "
-            f"`{rule.name}` does not. Give `Rule(..., network=..., loss=...)`."
-        )
     data = check_batch("fit", rule, params, data)
     validation = None if validation is None else check_batch("fit", rule, params, validation)
 
@@ -277,39 +281,3 @@ def _compiled(rule, optimizer, stops, batch_size, shuffle, chunk):
     """The jitted functions of a training, kept so that fitting again, with other thresholds too, compiles nothing."""
     training = make_training(rule, optimizer, stops, batch_size, shuffle, chunk)
     return jax.jit(training.init), jax.jit(training.advance), training.reasons
-
-
-def predict(network: Layer, params: Params, x) -> Array:
-    """The network's output for patterns `x` (N, ...), shape (N, *out_shape), compiled."""
-    return jax.jit(_output, static_argnums=0)(network.forward, params, jnp.asarray(x))
-
-
-def _output(forward, params, x):
-    return forward(params, x)[0]
-
-
-def accuracy(network: Layer, params: Params, data: Batch, threshold: float | None = None) -> float:
-    """The share of patterns classified rightly, from 0 to 1.
-
-    With several outputs the largest one names the class; targets are labels (N,) or rows whose largest entry is the
-    class. With `threshold`, a pattern counts where every output lies on its target's side of it: 0.5 for outputs
-    and targets between 0 and 1, 0 for logits is wrong unless the targets are −1 and 1.
-
-    Raises:
-        ValueError: one output and no threshold, or targets of another shape.
-    """
-    x, target = data[0], jnp.asarray(data[1])
-    output = predict(network, params, x)
-    if threshold is not None:
-        if output.shape != target.shape:
-            raise ValueError(f"`accuracy` expected targets of shape {output.shape}, got {target.shape}.")
-        right = ((output > threshold) == (target > threshold)).reshape(len(output), -1).all(axis=1)
-        return float(right.mean())
-    if output.ndim != 2 or output.shape[1] < 2:
-        raise ValueError(
-            f"`accuracy` needs a `threshold` for outputs of shape {output.shape}: 0.5 where they lie between 0 and 1."
-        )
-    labels = target if jnp.issubdtype(target.dtype, jnp.integer) else target.argmax(axis=1)
-    if labels.shape != output.shape[:1]:
-        raise ValueError(f"`accuracy` expected one label for each of {len(output)} patterns, got {labels.shape}.")
-    return float((output.argmax(axis=1) == labels).mean())

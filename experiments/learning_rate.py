@@ -96,7 +96,7 @@ class Config:
         precisions = ("default", "high", "highest", "float32", "tensorfloat32", "bfloat16")
         if self.matmul_precision not in precisions:
             raise ValueError(
-                f"`Config` expected `matmul_precision` to be one of {', '.join(precisions)}, got {self.matmul_precision!r}."
+                f"`Config` expected `matmul_precision` among {', '.join(precisions)}, got {self.matmul_precision!r}."
             )
         check_replaceable(self.out)
 
@@ -424,9 +424,8 @@ def main(arguments: list[str] | None = None) -> int:
         console.print()
         console.print(table(result.attrs["title"], result.attrs["epoch_limit"], own))
         console.print(answer(own))
-    console.print(
-        f"\nFigure: {config.out / 'learning_rate.png'} (and .svg), numbers beside it as CSV, results as Zarr."
-    )
+    figure = config.out / "learning_rate.png"
+    console.print(f"\nFigure: {figure} (and .svg), its numbers beside it as CSV, the result as Zarr.")
     return 0
 
 

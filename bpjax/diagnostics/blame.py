@@ -24,10 +24,11 @@ def blame(rows: list[Row], found: Found, inside: Inside | None, value: Row | Non
     if value is not None and not value.agreement.ok:
         mistake = scale_mistake([found["value"]], patterns, 4 * value.agreement.tolerance) or "unknown"
         return Wrong(None, value.name, "value"), mistake
-    for index in reversed(range(len(inside.chain) if inside else 0)):
-        wrong, mistake = _blame_layer(index, rows, found, inside, patterns)
-        if wrong is not None:
-            return wrong, mistake
+    if inside is not None:
+        for index in reversed(range(len(inside.chain))):
+            wrong, mistake = _blame_layer(index, rows, found, inside, patterns)
+            if wrong is not None:
+                return wrong, mistake
     row = next((row for row in rows if not row.agreement.ok), None)
     if row is None:
         return None, None

@@ -33,6 +33,7 @@ def measure(functions: dict[str, Callable], *args, seconds: float = 0.2, rounds:
 
 def _timed(function, args, repeats: int) -> float:
     start = time.perf_counter()
+    result = None
     for _ in range(repeats):
         result = function(*args)
     jax.block_until_ready(result)

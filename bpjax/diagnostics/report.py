@@ -88,7 +88,7 @@ class Report:
     def to_dict(self) -> dict:
         """Plain data, ready for JSON: numbers that are not finite become None."""
         data = asdict(self) | {"ok": self.ok, "diagnosis": self.diagnosis, "verdict": self.verdict}
-        return plain(data)
+        return {key: plain(entry) for key, entry in data.items()}
 
     def __str__(self) -> str:
         batch = f", depth {self.depth}, {self.patterns} patterns" if self.layers else ""

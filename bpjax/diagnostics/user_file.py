@@ -61,7 +61,7 @@ def _gradient_of(function):
         value = function(*arguments)
         if jnp.shape(value) != ():
             raise ValueError(
-                f"`function` must return a scalar to be compared with `gradient`, it returned shape {jnp.shape(value)}. "
+                f"`function` must return a scalar to be compared with `gradient`, got shape {jnp.shape(value)}. "
                 "For other shapes define it with `jax.custom_vjp`."
             )
         return value

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.checks import check_count, check_features, check_same_dtype
-from bpjax.layers.initializers import lecun_normal, zeros
+from bpjax.layers.initializers import Initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer, check_in_shape
 from bpjax.layers.product import matmul
 from bpjax.precision import widen
@@ -20,7 +20,9 @@ class Affine(NamedTuple):
     b: Array | None = None  # (H,) weight from the on-neuron; None where there is none
 
 
-def dense(features: int, use_bias: bool = True, weights=lecun_normal, biases=zeros) -> Layer:
+def dense(
+    features: int, use_bias: bool = True, weights: Initializer = lecun_normal, biases: Initializer = zeros
+) -> Layer:
     """Affine map of a batch, x (N, D) to y (N, H).
 
     forward    y = x W + b

@@ -4,7 +4,7 @@ from bpjax.checks import check_count
 from bpjax.layers.activations import tanh
 from bpjax.layers.combinators import chain
 from bpjax.layers.dense import dense
-from bpjax.layers.initializers import lecun_normal, zeros
+from bpjax.layers.initializers import Initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer, check_in_shape
 
 
@@ -12,8 +12,8 @@ def mlp(
     sizes: tuple[int, ...],
     activation: Layer = tanh,
     output: Layer | None = None,
-    weights=lecun_normal,
-    biases=zeros,
+    weights: Initializer = lecun_normal,
+    biases: Initializer = zeros,
 ) -> Layer:
     """The multilayer perceptron: dense layers with an activation between them.
 

@@ -52,9 +52,10 @@ def check_batch(who: str, rule: Rule, params: Params, batch) -> tuple[jax.Array,
     check_finite(who, "x", x)
     check_finite(who, "target", target)
     check_finite(who, "params", params)
-    if rule.network is not None and rule.loss is not None:
-        output = jax.eval_shape(lambda p, x: rule.network.forward(p, x)[0], params, x)
-        jax.eval_shape(rule.loss.value, output, target)
+    network, loss = rule.network, rule.loss
+    if network is not None and loss is not None:
+        output = jax.eval_shape(lambda p, x: network.forward(p, x)[0], params, x)
+        jax.eval_shape(loss.value, output, target)
         if jnp.issubdtype(target.dtype, jnp.integer) and output.ndim == 2:
             check_labels(who, target, output.shape[1])
     return x, target

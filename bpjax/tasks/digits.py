@@ -40,4 +40,5 @@ def _load() -> tuple[np.ndarray, np.ndarray]:
         raise ModuleNotFoundError(
             "The digits come with scikit-learn, which is not installed. Install it: pip install 'bpjax[experiments]'."
         ) from error
-    return load_digits(return_X_y=True)
+    bunch = load_digits()
+    return np.asarray(bunch["data"]), np.asarray(bunch["target"])  # type: ignore[index]

@@ -1,0 +1,23 @@
+"""Strict numerics for every test: float64, no silent rank promotion, full matmul precision."""
+
+import itertools
+
+import jax
+import pytest
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_default_matmul_precision", "highest")
+
+
+@pytest.fixture
+def keys():
+    """Fresh keys, one after another; none is ever used twice."""
+    return map(jax.random.fold_in, itertools.repeat(jax.random.key(20261123)), itertools.count())
+
+
+@pytest.fixture
+def float32():
+    """The dtype a user begins with: jnp.zeros and its kin make float32."""
+    with jax.enable_x64(False):
+        yield
