@@ -53,7 +53,7 @@ def check_replaceable(folder: str | Path) -> None:
     folder = Path(folder).absolute()
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / MARK).is_file())):
         raise ValueError(
-            f"{folder} holds something that is not a result and will not be replaced: choose another folder."
+            f"{folder} holds something that is no result and will not be replaced: choose another folder."
         )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

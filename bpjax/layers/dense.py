@@ -1,5 +1,6 @@
 """The article's neurons: a net input that is the weighted sum of what comes in."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -36,6 +37,12 @@ def dense(
             another dtype than the weights, or the params are another layer's.
     """
     check_count("dense", "features", features)
+    return _dense(int(features), use_bias, weights, biases)
+
+
+@functools.cache
+def _dense(features: int, use_bias: bool, weights: Initializer, biases: Initializer) -> Layer:
+    """The same layer for the same arguments, so that what was compiled for one serves all of its kind."""
 
     def init(key, in_shape):
         (in_features,) = check_in_shape("dense", in_shape, rank=1)

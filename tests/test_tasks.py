@@ -1,0 +1,91 @@
+"""Tasks: patterns and targets against what their names say."""
+
+import numpy as np
+import pytest
+
+import bpjax as bp
+
+
+def present(task):
+    x, t = (np.asarray(a) for a in task.present(None))
+    assert x.shape[1:] == task.in_shape and t.shape[1:] == task.out_shape
+    assert len({tuple(row) for row in x}) == len(x)
+    return x, t
+
+
+def test_xor():
+    x, t = present(bp.xor())
+    np.testing.assert_array_equal(x, [[0, 0], [0, 1], [1, 0], [1, 1]])
+    np.testing.assert_array_equal(t, [[0], [1], [1], [0]])
+
+
+def test_levels():
+    x, t = present(bp.xor(levels=(-0.5, 0.5), target_levels=(0.1, 0.9)))
+    np.testing.assert_array_equal(x, [[-0.5, -0.5], [-0.5, 0.5], [0.5, -0.5], [0.5, 0.5]])
+    np.testing.assert_allclose(t, [[0.1], [0.9], [0.9], [0.1]])
+
+
+def test_parity():
+    x, t = present(bp.parity(4))
+    assert len(x) == 16
+    np.testing.assert_array_equal(t[:, 0], x.sum(axis=1) % 2)
+
+
+def test_symmetry():
+    x, t = present(bp.symmetry(6))
+    assert len(x) == 64 and t.sum() == 8  # 2³ palindromes of six bits
+    np.testing.assert_array_equal(t[:, 0], (x == x[:, ::-1]).all(axis=1))
+
+
+def test_encoder():
+    for task, hidden in ((bp.encoder(10, 5), 5), (bp.encoder(8), 3)):
+        x, t = present(task)
+        np.testing.assert_array_equal(x, np.eye(len(x)))
+        np.testing.assert_array_equal(x, t)
+        assert task.hidden == (hidden,)
+
+
+def test_multiplexer():
+    x, t = present(bp.multiplexer(2))
+    assert x.shape == (64, 6)
+    address = (2 * x[:, 0] + x[:, 1]).astype(int)
+    np.testing.assert_array_equal(t[:, 0], x[np.arange(64), 2 + address])
+
+
+def test_binary_addition():
+    x, t = present(bp.binary_addition(2))
+    a, b = 2 * x[:, 0] + x[:, 1], 2 * x[:, 2] + x[:, 3]
+    np.testing.assert_array_equal(4 * t[:, 0] + 2 * t[:, 1] + t[:, 2], a + b)
+
+
+def test_negation():
+    x, t = present(bp.negation(3))
+    np.testing.assert_array_equal(t, np.where(x[:, 3:] == 1, 1 - x[:, :3], x[:, :3]))
+
+
+def test_digits_are_split_once_and_for_all():
+    sizes, pixels = [], []
+    for split in ("train", "validation", "test"):
+        x, t = (np.asarray(a) for a in bp.digits(split).present(None))
+        assert x.min() == 0 and x.max() == 1 and set(t) == set(range(10))
+        sizes.append(len(x))
+        pixels.append(x)
+    assert sizes == [1197, 240, 360]
+    from sklearn.datasets import load_digits
+
+    np.testing.assert_allclose(np.concatenate(pixels) * 16, load_digits().data)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("xor", "xor"),
+        ("parity-4", "parity-4"),
+        ("encoder-10-5", "encoder-10-5-10"),
+        ("encoder-10-5-10", "encoder-10-5-10"),
+        ("digits-test", "digits-test"),
+        ("binary_addition-2", "binary_addition-2"),
+    ],
+)
+def test_by_name(name, expected):
+    assert bp.task(name).name == expected
