@@ -2,7 +2,8 @@
 
 Every loss is summed over the patterns unless its name says mean; `batch_mean(loss)` divides by their number.
 o is the output (N, K), t the target of the same shape. Half-precision outputs are compared in float32: the
-value is float32, the gradient has the output's dtype.
+value is float32, the gradient has the output's dtype. Value and gradient are written from the same terms, o − t or
+ln p, so that a compiled program that wants both computes them once.
 
     name                     E                                         ∂E/∂o
     squared_error            ½ Σ (t − o)²                              o − t
@@ -93,7 +94,7 @@ def check_labels(who: str, labels, classes: int) -> None:
 
 squared_error = _loss(
     "squared error",
-    lambda o, t: 0.5 * jnp.sum((t - o) ** 2),
+    lambda o, t: 0.5 * jnp.sum((o - t) ** 2),
     lambda o, t: o - t,
     _same_shape,
 )
@@ -101,7 +102,7 @@ squared_error = _loss(
 
 mean_squared_error = _loss(
     "mean squared error",
-    lambda o, t: jnp.mean((t - o) ** 2),
+    lambda o, t: jnp.mean((o - t) ** 2),
     lambda o, t: 2 * (o - t) / o.size,
     _same_shape,
     reduction="mean",
@@ -111,7 +112,7 @@ mean_squared_error = _loss(
 softmax_cross_entropy = _loss(
     "softmax cross entropy",
     lambda o, t: -jnp.sum(t * jax.nn.log_softmax(o, axis=-1)),
-    lambda o, t: jnp.sum(t, axis=-1, keepdims=True) * jax.nn.softmax(o, axis=-1) - t,
+    lambda o, t: jnp.sum(t, axis=-1, keepdims=True) * jnp.exp(jax.nn.log_softmax(o, axis=-1)) - t,
     _logits_and_weights,
 )
 """−Σ t ln softmax(o) on logits (N, K); targets are labels (N,) of integer dtype, or weights (N, K), one-hot or soft."""

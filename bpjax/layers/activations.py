@@ -120,11 +120,16 @@ def elu(scale: float = 1.0) -> Layer:
     )
 
 
-def _gelu_derivative(a):
-    return 0.5 * erfc(-a / math.sqrt(2)) + a * jnp.exp(-0.5 * a * a) / math.sqrt(2 * math.pi)
+def _normal_cdf(a):
+    return 0.5 * erfc(-a / math.sqrt(2))  # 1 + erf would cancel far below 0
 
 
-gelu = elementwise("gelu", lambda a: 0.5 * a * erfc(-a / math.sqrt(2)), _gelu_derivative, of="input")
+gelu = elementwise(
+    "gelu",
+    lambda a: a * _normal_cdf(a),
+    lambda a: _normal_cdf(a) + a * jnp.exp(-0.5 * a * a) / math.sqrt(2 * math.pi),
+    of="input",
+)
 
 
 def _gelu_tanh(a):

@@ -59,9 +59,8 @@ def _dense(features: int, use_bias: bool, weights: Initializer, biases: Initiali
         return (y + params.b[None, :] if use_bias else y), x
 
     def backward(params, x, dy):
-        dw, dx = matmul(x.T, dy), matmul(dy, params.w.T)
         db = widen(dy).sum(axis=0).astype(dy.dtype) if use_bias else None
-        return Affine(dw, db), dx
+        return Affine(w=matmul(x.T, dy), b=db), matmul(dy, params.w.T)
 
     def check_params(params):
         w, b = getattr(params, "w", None), getattr(params, "b", None)
