@@ -76,8 +76,9 @@ def _logits_and_weights(name, output, target) -> tuple[Array, Array]:
     classes = output.shape[1]
     if is_concrete(target):
         check_labels(name, target, classes)
-    one_hot = jax.nn.one_hot(target.astype(jnp.int32), classes, dtype=output.dtype)
-    in_range = (target >= 0) & (target < classes)  # traced labels cannot raise: a NaN error says it instead
+    labels = target.astype(jnp.int32)
+    one_hot = jax.nn.one_hot(labels, classes, dtype=output.dtype)
+    in_range = (labels >= 0) & (labels < classes)  # traced labels cannot raise: a NaN error says it instead
     return output, jnp.where(in_range[:, None], one_hot, jnp.nan)
 
 

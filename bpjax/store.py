@@ -52,9 +52,7 @@ def check_replaceable(folder: str | Path) -> None:
     """Make the parent of `folder`, and raise a `ValueError` unless a result may be written at `folder`."""
     folder = Path(folder).absolute()
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / MARK).is_file())):
-        raise ValueError(
-            f"{folder} holds something that is no result and will not be replaced: choose another folder."
-        )
+        raise ValueError(f"{folder} holds something that is no result and will not be replaced: choose another folder.")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent):

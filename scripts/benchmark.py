@@ -12,12 +12,14 @@ import      `import bpjax` / `import jax, optax`, whole processes.
 """
 
 import argparse
+import importlib
 import json
 import platform
 import statistics
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 
 import jax
@@ -148,7 +150,7 @@ def training_table(rounds: int, seconds: float) -> list[dict]:
             "jax.grad of plain jnp": lambda p, plain=plain, x=x, t=t: plain(p, x, t),
         }
         calls = {which: scanned(gradient, params, epochs, rate) for which, gradient in gradients.items()}
-        calls |= other_libraries(sizes, np.asarray(x), np.asarray(t), epochs, rate)
+        calls |= other_libraries(sizes, np.asarray(x), np.asarray(t), rate)
         samples = in_turn(calls, rounds, seconds)
         for which in calls:
             microseconds = statistics.median(samples[which]) / (epochs if which in gradients else FEW) * 1e6
@@ -178,65 +180,83 @@ FEW = 50
 """Epochs to a sample of the other libraries, which are slower."""
 
 
-def other_libraries(sizes, x, t, epochs, rate) -> dict[str, Callable]:
+def other_libraries(sizes, x, t, rate) -> dict[str, Callable]:
     """The same training in what a user would otherwise take, as far as it is installed."""
     calls = {}
-    try:
-        import torch
-
-        layers = []
-        for a, b in zip(sizes[:-1], sizes[1:], strict=True):
-            layers += [torch.nn.Linear(a, b), torch.nn.Sigmoid()]
-        model = torch.nn.Sequential(*layers)
-        optimizer = torch.optim.SGD(model.parameters(), lr=rate)
-        tx, tt = torch.tensor(x), torch.tensor(t)
-
-        def torch_epochs():
-            for _ in range(FEW):
-                optimizer.zero_grad()
-                (0.5 * ((tt - model(tx)) ** 2).sum()).backward()
-                optimizer.step()
-
-        calls["PyTorch, eager"] = torch_epochs
-    except ModuleNotFoundError:
-        pass
-    try:
-        from fann2 import libfann
-
-        net = libfann.neural_net()
-        net.create_standard_array(sizes)
-        net.set_training_algorithm(libfann.TRAIN_BATCH)
-        net.set_learning_rate(rate)
-        data = libfann.training_data()
-        data.set_train_data(x.tolist(), t.tolist())
-
-        def fann_epochs():
-            for _ in range(FEW):
-                net.train_epoch(data)
-
-        calls["FANN (fann2), batch"] = fann_epochs
-    except ModuleNotFoundError:
-        pass
-    try:
-        import warnings
-
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.neural_network import MLPRegressor
-
-        regressor = MLPRegressor(
-            hidden_layer_sizes=sizes[1:-1], activation="logistic", solver="sgd", learning_rate_init=rate, momentum=0.0, alpha=0.0,
-            batch_size=len(x), max_iter=FEW, tol=0.0, n_iter_no_change=FEW + 1, shuffle=False, random_state=0,
-        )  # fmt: skip
-
-        def sklearn_epochs():
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                regressor.fit(x, t.ravel() if t.shape[1] == 1 else t)
-
-        calls["scikit-learn, nearest"] = sklearn_epochs
-    except ModuleNotFoundError:
-        pass
+    for name, make in (
+        ("PyTorch, eager", torch_epochs),
+        ("FANN, batch", fann_epochs),
+        ("scikit-learn", sklearn_epochs),
+    ):
+        try:
+            calls[name] = make(sizes, x, t, rate)
+        except ModuleNotFoundError as missing:
+            print(f"{name}: {missing.name} is not installed, no row")
     return calls
+
+
+def torch_epochs(sizes, x, t, rate) -> Callable:
+    """`FEW` epochs of the usual PyTorch loop."""
+    torch = importlib.import_module("torch")
+    layers = []
+    for a, b in zip(sizes[:-1], sizes[1:], strict=True):
+        layers += [torch.nn.Linear(a, b), torch.nn.Sigmoid()]
+    model = torch.nn.Sequential(*layers)
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+    x, t = torch.tensor(x), torch.tensor(t)
+
+    def epochs():
+        for _ in range(FEW):
+            optimizer.zero_grad()
+            (0.5 * ((t - model(x)) ** 2).sum()).backward()
+            optimizer.step()
+
+    return epochs
+
+
+def fann_epochs(sizes, x, t, rate) -> Callable:
+    """`FEW` epochs of FANN's batch training, through its Python binding."""
+    libfann = importlib.import_module("fann2.libfann")
+    network = libfann.neural_net()
+    network.create_standard_array(sizes)
+    network.set_training_algorithm(libfann.TRAIN_BATCH)
+    network.set_learning_rate(rate)
+    data = libfann.training_data()
+    data.set_train_data(x.tolist(), t.tolist())
+
+    def epochs():
+        for _ in range(FEW):
+            network.train_epoch(data)
+
+    return epochs
+
+
+def sklearn_epochs(sizes, x, t, rate) -> Callable:
+    """`FEW` epochs of the nearest equivalent in scikit-learn: an identity output, and the mean for the sum."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPRegressor
+
+    regressor = MLPRegressor(
+        hidden_layer_sizes=sizes[1:-1],
+        activation="logistic",
+        solver="sgd",
+        learning_rate_init=rate,
+        momentum=0.0,
+        alpha=0.0,
+        batch_size=len(x),  # type: ignore[arg-type]
+        max_iter=FEW,
+        tol=0.0,
+        n_iter_no_change=FEW + 1,
+        shuffle=False,
+        random_state=0,
+    )
+
+    def epochs():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            regressor.fit(x, t.ravel() if t.shape[1] == 1 else t)
+
+    return epochs
 
 
 def import_table(rounds: int) -> list[dict]:
@@ -275,7 +295,7 @@ def main() -> int:
     print(
         f"{where['device']['kind']}, {platform.machine()}, JAX {where['versions']['jax']}, optax {optax.__version__}\n"
     )
-    result = {"environment": where}
+    result: dict = {"environment": where}
     gradients = result["gradient"] = gradient_table(rounds, seconds)
     print("One jitted gradient, by hand against jax.grad of the same forward pass\n")
     print(shown(gradients))

@@ -1,8 +1,8 @@
 """How well `compare` finds classic mistakes, and how often it cries wolf: the numbers the README quotes.
 
-Mutants × depths 2 to 12 × seeds: each mistake is made in a randomly drawn layer of a correct network; `located` counts the
-reports whose first wrong layer is that one, `named` those whose mistake is that one. Then correct networks of random
-depth, activation, loss and weights in every dtype, where any alarm is a false one.
+Mutants × depths 2 to 12 × seeds: each mistake is made in a randomly drawn layer of a correct network; `located` counts
+the reports whose first wrong layer is that one, `named` those whose mistake is that one. Then correct networks of
+random depth, activation, loss and weights in every dtype, where any alarm is a false one.
 
     python scripts/confusion_matrix.py [--seeds 3] [--networks 100]
 """

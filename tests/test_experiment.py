@@ -51,7 +51,7 @@ def test_from_flags_to_figure(experiment, tmp_path, capsys):
     # the first error of a rate does not depend on the rate: nothing has been learnt yet
     first = digits.error.isel(epoch=0).values
     np.testing.assert_allclose(first, first[:1].repeat(5, axis=0), rtol=1e-6)
-    rows = list(csv.DictReader((folder / "learning_rate.csv").open()))
+    rows = list(csv.DictReader((folder / "learning_rate.csv").read_text().splitlines()))
     assert len(rows) == 10 and {row["problem"] for row in rows} == {"digits", "xor"}
     solved = int(xr.open_zarr(folder / "xor.zarr", consolidated=False).solved.sum())
     assert sum(int(row["solved"]) for row in rows if row["problem"] == "xor") == solved

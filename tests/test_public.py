@@ -18,11 +18,11 @@ def python(code):
 def test_import_needs_jax_and_optax_alone_and_touches_no_setting():
     code = """
 import sys, jax, optax
-before = {name: getattr(jax.config, name) for name in jax.config.values}
+before = {name: getattr(jax.config, name, None) for name in jax.config.values}
 import bpjax
 extras = {"matplotlib", "rich", "tyro", "xarray", "zarr", "sklearn", "chex", "pytest", "hypothesis", "flax"}
 print(sorted(extras & set(sys.modules)))
-print([name for name, value in before.items() if getattr(jax.config, name) != value])
+print([name for name, value in before.items() if getattr(jax.config, name, None) != value])
 """
     result = python(code)
     assert result.returncode == 0, result.stderr
@@ -74,9 +74,10 @@ def test_the_readme_has_its_two_commands():
     assert commands.count("python3 -m venv") == 2
 
 
-def test_every_built_in_stands_in_the_readme_or_its_docstring():
+def test_every_public_function_is_documented():
     import bpjax as bp
 
-    public = [name for name in dir(bp) if not name.startswith("_") and callable(getattr(bp, name))]
-    undocumented = [name for name in public if not getattr(bp, name).__doc__]
-    assert not undocumented
+    public = [getattr(bp, name) for name in dir(bp) if not name.startswith("_")]
+    own = [entry for entry in public if getattr(entry, "__module__", "").startswith("bpjax.") and callable(entry)]
+    assert len(own) > 40
+    assert not [entry.__name__ for entry in own if not entry.__doc__]
