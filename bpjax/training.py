@@ -44,6 +44,38 @@ def make_train_step(rule: Rule, optimizer: optax.GradientTransformation) -> Call
     return train_step
 
 
+def make_presentation(
+    rule: Rule, optimizer: optax.GradientTransformation, batch_size: int | None, shuffle: bool
+) -> Callable:
+    """(state, key, data) -> (state, error, mean gradient norm) of one epoch: every pattern is presented once.
+
+    All at once (`batch_size=None`), in minibatches, or one at a time (1, on-line); in the order `key` gives, if
+    `shuffle`. Where `batch_size` does not divide the number of patterns the last batch is smaller.
+    """
+    train_step = make_train_step(rule, optimizer)
+    is_mean = rule.loss is not None and rule.loss.reduction == "mean"
+
+    def present(state: TrainState, key: Key, data: Batch):
+        patterns = data[0].shape[0]
+        size = min(batch_size or patterns, patterns)
+        if size == patterns:
+            state, metrics = train_step(state, data)
+            return state, metrics.value, metrics.gradient_norm
+        order = jax.random.permutation(key, patterns) if shuffle else jnp.arange(patterns)
+        count, rest = divmod(patterns, size)
+        whole = order[: count * size].reshape(count, size)
+        state, metrics = jax.lax.scan(lambda s, rows: train_step(s, take(data, rows)), state, whole)
+        sizes = np.array([size] * count + [rest] * bool(rest))
+        if rest:
+            state, last = train_step(state, take(data, order[count * size :]))
+            metrics = jax.tree.map(jnp.append, metrics, last)
+        shares = sizes / patterns if is_mean else np.ones(len(sizes))
+        error = jnp.sum(metrics.value * jnp.asarray(shares, metrics.value.dtype))
+        return state, error, jnp.mean(metrics.gradient_norm)
+
+    return present
+
+
 class Run(NamedTuple):
     """A training under way: a pytree of arrays, so that many of them are one with a leading axis."""
 
@@ -83,9 +115,7 @@ def make_training(
 ) -> Training:
     """Bind the static parts of a training; `optimizer` may close over traced hyperparameters.
 
-    Presentation: all patterns at once (`batch_size=None`), minibatches, or one at a time (`batch_size=1`, on-line),
-    in a new order each epoch if `shuffle`. Every pattern is presented once an epoch; where `batch_size` does not
-    divide their number the last batch is smaller.
+    `batch_size` and `shuffle` say how the patterns are presented, see `make_presentation`.
 
     In full batch the error of an epoch is that of the weights it began with, and a run that stops keeps those
     weights. With smaller batches it is put together from the batches as they came, while the weights changed, and
@@ -95,7 +125,7 @@ def make_training(
     stops = watching_divergence(stops)
     needs = {stop.needs for stop in stops}
     reasons = ("running", *(stop.reason for stop in stops), "epoch limit")
-    train_step = make_train_step(rule, optimizer)
+    present = make_presentation(rule, optimizer, batch_size, shuffle)
 
     def init(key, params, epochs) -> Run:
         shuffle_key, rule_key = jax.random.split(key)
@@ -103,26 +133,6 @@ def make_training(
         zero = jnp.zeros((), jnp.int32)
         limit = jnp.asarray(epochs, jnp.int32)
         return Run(state, shuffle_key, zero, limit, zero, start_watches(stops))
-
-    def present(state, key, data):
-        """One epoch: every pattern once. Returns the state, the epoch's error and its mean gradient norm."""
-        patterns = data[0].shape[0]
-        size = min(batch_size or patterns, patterns)
-        if size == patterns:
-            state, metrics = train_step(state, data)
-            return state, metrics.value, metrics.gradient_norm
-        order = jax.random.permutation(key, patterns) if shuffle else jnp.arange(patterns)
-        count, rest = divmod(patterns, size)
-        whole = order[: count * size].reshape(count, size)
-        state, metrics = jax.lax.scan(lambda s, rows: train_step(s, take(data, rows)), state, whole)
-        sizes = jnp.full(count, size)
-        if rest:
-            state, last = train_step(state, take(data, order[count * size :]))
-            metrics = jax.tree.map(lambda a, b: jnp.append(a, b), metrics, last)
-            sizes = jnp.append(sizes, rest)
-        is_mean = rule.loss is not None and rule.loss.reduction == "mean"
-        shares = sizes.astype(metrics.value.dtype) / patterns if is_mean else jnp.ones_like(metrics.value)
-        return state, jnp.sum(shares * metrics.value), jnp.mean(metrics.gradient_norm)
 
     def epoch(run, data, validation):
         new, error, gradient_norm = present(run.state, jax.random.fold_in(run.key, run.epoch), data)

@@ -28,31 +28,9 @@ import numpy as np
 import optax
 
 import bpjax as bp
+from bpjax.diagnostics.cost import in_turn, temporary_bytes
 from bpjax.diagnostics.report import table
 from bpjax.store import environment
-
-
-def in_turn(functions: dict[str, Callable], rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Seconds a call, one sample each round, the functions in turn; each sample lasts about `seconds`."""
-
-    def timed(function, repeats):
-        start = time.perf_counter()
-        result = None
-        for _ in range(repeats):
-            result = function()
-        jax.block_until_ready(result)
-        return (time.perf_counter() - start) / repeats
-
-    repeats = {}
-    for name, function in functions.items():
-        timed(function, 1)
-        repeats[name] = max(1, int(seconds / max(timed(function, 1), 1e-7)))
-    samples = {name: [] for name in functions}
-    for turn in range(rounds):
-        order = list(functions) if turn % 2 == 0 else list(functions)[::-1]
-        for name in order:
-            samples[name].append(timed(functions[name], repeats[name]))
-    return samples
 
 
 def ratio(samples: dict[str, list[float]], a: str, b: str) -> float:
@@ -94,7 +72,7 @@ def gradient_table(rounds: int, seconds: float) -> list[dict]:
         }
         calls = {which: (lambda f=f, p=params, b=batch: f(p, b)) for which, f in compiled.items()}
         samples = in_turn(calls, rounds, seconds)
-        memory = {which: f.memory_analysis().temp_size_in_bytes / 1024 for which, f in compiled.items()}
+        memory = {which: (temporary_bytes(f) or 0) / 1024 for which, f in compiled.items()}
         macs = patterns * sum(a * b for a, b in zip(sizes[:-1], sizes[1:], strict=True))
         work = 2 * (3 * macs - patterns * sizes[0] * sizes[1])  # forward, dW, and dx but for the first layer
         hand = statistics.median(samples["backprop"])

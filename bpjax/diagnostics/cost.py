@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,31 +15,37 @@ class Cost(NamedTuple):
     temporary_bytes: int | None  # None where the backend does not tell
 
 
-def measure(functions: dict[str, Callable], *args, seconds: float = 0.2, rounds: int = 5) -> dict[str, Cost]:
-    """Compile the functions and time them in turn, A B A B …, so that a change of the machine's speed hits all.
-
-    Each round calls each function for about `seconds` / `rounds`; the result is the median over the rounds.
-    """
+def measure(functions: dict[str, Callable], *args) -> dict[str, Cost]:
+    """Compile the functions and time them in turn."""
     compiled = {name: jax.jit(function).lower(*args).compile() for name, function in functions.items()}
-    repeats, samples = {}, {name: [] for name in compiled}
-    for name, function in compiled.items():
-        jax.block_until_ready(function(*args))
-        repeats[name] = max(1, round(seconds / rounds / max(_timed(function, args, 1), 1e-6)))
-    for _ in range(rounds):
-        for name, function in compiled.items():
-            samples[name].append(_timed(function, args, repeats[name]))
-    return {name: Cost(float(np.median(samples[name])), _temporary_bytes(f)) for name, f in compiled.items()}
+    samples = in_turn({name: lambda call=call: call(*args) for name, call in compiled.items()})
+    return {name: Cost(float(np.median(samples[name])), temporary_bytes(call)) for name, call in compiled.items()}
 
 
-def _timed(function, args, repeats: int) -> float:
-    start = time.perf_counter()
-    result = None
+def in_turn(calls: dict[str, Callable[[], Any]], rounds: int = 5, seconds: float = 0.04) -> dict[str, list[float]]:
+    """Seconds a call, a sample each round: A B, B A, A B, …, so that a change of the machine's speed hits all alike.
+
+    A sample is the mean over as many calls as take about `seconds`. Medians of ratios within a round compare two.
+    """
+    repeats, samples = {}, {name: [] for name in calls}
+    for name, call in calls.items():
+        _timed(call, 1)
+        repeats[name] = max(1, round(seconds / max(_timed(call, 1), 1e-7)))
+    for turn in range(rounds):
+        for name in list(calls)[:: 1 if turn % 2 == 0 else -1]:
+            samples[name].append(_timed(calls[name], repeats[name]))
+    return samples
+
+
+def _timed(call: Callable[[], Any], repeats: int) -> float:
+    start, result = time.perf_counter(), None
     for _ in range(repeats):
-        result = function(*args)
+        result = call()
     jax.block_until_ready(result)
     return (time.perf_counter() - start) / repeats
 
 
-def _temporary_bytes(compiled) -> int | None:
+def temporary_bytes(compiled) -> int | None:
+    """Bytes a compiled program allocates beside its arguments and results, None where the backend does not tell."""
     analysis = compiled.memory_analysis()
     return None if analysis is None else int(analysis.temp_size_in_bytes)
