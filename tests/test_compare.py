@@ -11,6 +11,7 @@ from jax.test_util import check_grads
 
 import bpjax as bp
 from bpjax.diagnostics.agreement import BUDGET, agree, budget
+from bpjax.diagnostics.alone import check_layer
 from bpjax.diagnostics.diagnosis import MISTAKES
 from bpjax.diagnostics.mutants import LOSS_MUTANTS, MUTANTS, scaled
 
@@ -226,3 +227,11 @@ def test_the_measures_by_hand():
 
 def test_mistakes_have_words_and_mutants_have_mistakes():
     assert set(MUTANTS) | set(LOSS_MUTANTS) <= set(MISTAKES)
+
+
+def test_no_false_alarm_where_saturated_outputs_lose_the_slope():
+    """In float16 tanh(5) rounds to ±1 less one bit: 1 − y² is lost in the output, not in the backward pass."""
+    a = jnp.linspace(4.5, 6.5, 24).reshape(4, 6).astype(jnp.float16)
+    assert check_layer(bp.tanh, (), a).wrong is None
+    halved = bp.tanh._replace(backward=lambda params, y, dy: ((), 0.5 * bp.tanh.backward(params, y, dy)[1]))
+    assert check_layer(halved, (), jnp.linspace(-1, 1, 24).reshape(4, 6).astype(jnp.float16)).wrong == "dx"

@@ -39,11 +39,12 @@ class Agreement(NamedTuple):
         return self.finite and self.shapes[0] == self.shapes[1] and self.error <= self.tolerance
 
 
-def agree(a, truth, *, dtype, allowed: float, reference=None, moved=None) -> Agreement:
+def agree(a, truth, *, dtype, allowed: float, reference=None, moved=None, sensitivity: float = 0.0) -> Agreement:
     """Hold `a` against `truth`; `allowed` is the budget.
 
     `reference` is the same quantity by the reference in the dtype under test, `moved` the truth at inputs moved by
-    one rounding: what they are off by, times `HEADROOM`, is tolerated too.
+    one rounding, `sensitivity` what one rounding elsewhere does, relatively: what they are off by, times `HEADROOM`, is
+    tolerated too.
     """
     wide, truth = np.asarray(a, np.float64), np.asarray(truth, np.float64)
     shapes = (wide.shape, truth.shape)
@@ -53,7 +54,7 @@ def agree(a, truth, *, dtype, allowed: float, reference=None, moved=None) -> Agr
         return Agreement(math.inf, allowed, nan, math.inf, nan, nan, (), finite, shapes)
     reference_error = math.nan if reference is None else relative_error(reference, truth)
     moved_error = 0.0 if moved is None else relative_error(moved, truth)
-    natural = [error for error in (reference_error, moved_error) if math.isfinite(error)]
+    natural = [error for error in (reference_error, moved_error, sensitivity) if math.isfinite(error)]
     tolerance = max(allowed, HEADROOM * max(natural, default=0.0))
     difference = np.nan_to_num(np.abs(wide - truth), nan=math.inf)
     worst = tuple(int(i) for i in np.unravel_index(difference.argmax(), difference.shape)) if wide.size else ()

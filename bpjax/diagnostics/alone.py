@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.diagnostics.agreement import Agreement, agree, budget
+from bpjax.diagnostics.agreement import Agreement, agree, budget, relative_error
 from bpjax.diagnostics.float64 import float64_on_host, nudge, to_host, widen_to_float64
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
@@ -46,10 +46,17 @@ def check_layer(layer: Layer, params, x) -> LayerAlone:
         rounding = 2 * float(jnp.finfo(x.dtype).eps)
         moved = to_host(_vjp(layer, *widen_to_float64(nudge((params, x, dy), rounding))))
     check_structure(f"{layer.name} backward", hand[0], truth[0])
-    rows = [
-        agree(a, t, dtype=x.dtype, allowed=budget(x.dtype), reference=r, moved=m)
-        for a, t, r, m in zip(*map(jax.tree.leaves, (hand, truth, reference, moved)), strict=True)
-    ]
+    leaves = list(zip(*map(jax.tree.leaves, (hand, truth, reference, moved)), strict=True))
+
+    def rows_with(sensitivities):
+        return [
+            agree(a, t, dtype=x.dtype, allowed=budget(x.dtype), reference=r, moved=m, sensitivity=s)
+            for (a, t, r, m), s in zip(leaves, sensitivities, strict=True)
+        ]
+
+    rows = rows_with([0.0] * len(leaves))
+    if not all(row.ok for row in rows):  # a saturated unit's slope, taken from its output, may be lost in rounding it
+        rows = rows_with(_residual_sensitivity(layer, params, x, dy, rounding))
     names = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(truth[0])]
     return LayerAlone(dict(zip(names, rows[:-1], strict=True)), rows[-1], hand, truth, (params, x, dy))
 
@@ -65,6 +72,17 @@ def _vjp(layer: Layer, params, x, dy):
     """(dparams, dx) by JAX, from the forward pass alone."""
     _, vjp = jax.vjp(lambda p, x: layer.forward(p, x)[0], params, x)
     return vjp(dy)
+
+
+def _residual_sensitivity(layer: Layer, params, x, dy, rounding: float) -> list[float]:
+    """How far each leaf of (dparams, dx) moves, relatively, when the residuals move by one rounding; in float64."""
+    with float64_on_host():
+        params, x, dy = widen_to_float64((params, x, dy))
+        residuals = to_host(layer.forward(params, x)[1])
+        kept, nudged = (
+            to_host(layer.backward(params, widen_to_float64(r), dy)) for r in (residuals, nudge(residuals, rounding))
+        )
+    return [relative_error(n, k) for n, k in zip(*map(jax.tree.leaves, (nudged, kept)), strict=True)]
 
 
 def check_structure(who: str, got, expected) -> None:
