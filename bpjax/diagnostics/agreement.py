@@ -59,7 +59,7 @@ def agree(a, truth, *, dtype, allowed: float, reference=None, moved=None, sensit
     difference = np.nan_to_num(np.abs(wide - truth), nan=math.inf)
     worst = tuple(int(i) for i in np.unravel_index(difference.argmax(), difference.shape)) if wide.size else ()
     norm, truth_norm = _norm(wide), _norm(truth)
-    cosine = float(np.vdot(wide, truth) / (norm * truth_norm)) if norm > 0 and truth_norm > 0 else math.nan
+    cosine = float(np.vdot(wide, truth) / (norm * truth_norm)) if finite and norm > 0 and truth_norm > 0 else math.nan
     ratio = norm / truth_norm if truth_norm > 0 else (math.nan if norm == 0 else math.inf)
     error = relative_error(wide, truth)
     return Agreement(
