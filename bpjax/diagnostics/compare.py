@@ -29,7 +29,9 @@ def compare(
 
     The verdict is per leaf and relative to that leaf's own size. Tolerated is the budget of the dtype, times √depth
     (float64 1e-12, float32 1e-5, bfloat16 0.03, float16 0.005), or, where the problem itself is badly conditioned, 8
-    times what the reference is off by in the same dtype or what one rounding of the inputs does to the truth.
+    times what the reference is off by in the same dtype or what one rounding of the inputs does to the truth. A layer
+    that looks wrong alone is also allowed 8 times what one rounding of its residuals does. In float16 a saturated unit
+    may still raise a false alarm: its slope, taken from the output, is lost in rounding it.
 
     Args:
         rule: what is under test: a `Rule`, or any function (params, batch) -> pytree of gradients.
@@ -37,7 +39,8 @@ def compare(
         params: where the gradient is taken; their dtype is the dtype under test.
         batch: (x, target) for rules; anything for functions.
         key: for rules that draw numbers in `init`.
-        timed: also compile both and measure time and temporary memory. Without, all runs operation by operation.
+        timed: also compile both and measure time and temporary memory. Without, the whole gradients run operation by
+            operation; the parts alone are compiled either way.
         show: print the table.
 
     Raises:
