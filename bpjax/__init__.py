@@ -51,6 +51,15 @@ from bpjax.losses import (
 from bpjax.rules.rule import Rule
 from bpjax.rules.backprop import autodiff, backprop
 
+# 5. change the weights
+from bpjax.optimizers.momentum import convert_momentum, momentum
+from bpjax.optimizers.global_rate import bold_driver, traingda, traingdx
+from bpjax.optimizers.local_rates import delta_bar_delta, silva_almeida, supersab
+from bpjax.optimizers.quickprop import fan_in, quickprop
+from bpjax.optimizers.rprop import rprop
+from bpjax.optimizers.hyperparameters import hyperparameter, set_hyperparameters
+from bpjax.optimizers.undo import take_step
+
 # 6. again, until the error is small
 from bpjax.stops import Stop, diverged, error_below, gradient_below, no_improvement, outputs_within
 from bpjax.training import Fit, Run, Training, TrainState, fit, make_train_step, make_training, run_to_end

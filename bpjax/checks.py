@@ -68,15 +68,32 @@ def check_finite(who: str, name: str, tree) -> None:
             )
 
 
-def check_number(who: str, name: str, value, *, above: float = -math.inf, least: float = -math.inf) -> None:
-    """Raise a `ValueError` unless a concrete `value` is finite, > `above` and ≥ `least`; tracers pass."""
+def check_number(
+    who: str, name: str, value, *, above: float = -math.inf, least: float = -math.inf, most: float = math.inf
+) -> None:
+    """Raise a `ValueError` unless a concrete `value` is finite, > `above`, ≥ `least`, ≤ `most`; tracers pass."""
     if not is_concrete(value):
         return
     is_number = isinstance(value, Real) or (hasattr(value, "shape") and value.shape == ())
-    if is_number and math.isfinite(float(value)) and float(value) > above and float(value) >= least:
+    if is_number and math.isfinite(float(value)) and above < float(value) and least <= float(value) <= most:
         return
-    bound = f" > {above:g}" if above > -math.inf else f" ≥ {least:g}" if least > -math.inf else ""
-    raise ValueError(f"`{who}` expected `{name}` to be a finite number{bound}, got {value!r}.")
+    lower = f" > {above:g}" if above > -math.inf else f" ≥ {least:g}" if least > -math.inf else ""
+    upper = f" ≤ {most:g}" if most < math.inf else ""
+    bounds = lower + (" and" if lower and upper else "") + upper
+    raise ValueError(f"`{who}` expected `{name}` to be a finite number{bounds}, got {value!r}.")
+
+
+def check_between(who: str, name: str, value, low: float, high: float) -> None:
+    """Raise a `ValueError` unless a concrete `value` lies strictly between `low` and `high`; tracers pass."""
+    check_number(who, name, value)
+    if is_concrete(value) and not low < float(value) < high:
+        raise ValueError(f"`{who}` expected `{name}` between {low:g} and {high:g}, got {value!r}.")
+
+
+def check_bound(who: str, name: str, bound, lower_name: str, lower) -> None:
+    """Raise a `ValueError` unless a concrete upper bound, infinity allowed, is at least the number it bounds."""
+    if is_concrete(bound) and is_concrete(lower) and not float(bound) >= float(lower):
+        raise ValueError(f"`{who}` expected `{name}` ≥ `{lower_name}`, {lower!r}, got {bound!r}.")
 
 
 def check_count(who: str, name: str, value, least: int = 1) -> None:

@@ -11,8 +11,11 @@ import numpy as np
 import optax
 
 from bpjax.checks import check_count
+from bpjax.optimizers.hyperparameters import hyperparameter
+from bpjax.optimizers.undo import take_step, undone
 from bpjax.rules.rule import Rule, check_batch
 from bpjax.stops import Epoch, Stop, start_watches, watching_divergence
+from bpjax.trees import norm, select
 from bpjax.types import Array, Batch, Key, Params
 
 
@@ -29,17 +32,19 @@ class Metrics(NamedTuple):
 
     value: Array  # () error of the batch
     gradient_norm: Array  # () Euclidean norm over all parameters
+    refused: Array  # () steps not taken, the gradient not being finite, or taken back by their rule
 
 
 def make_train_step(rule: Rule, optimizer: optax.GradientTransformation) -> Callable:
-    """(state, batch) -> (state, metrics), pure: it scans, jits and vmaps. Binds the static parts."""
-    transformation = optax.with_extra_args_support(optimizer)
+    """(state, batch) -> (state, metrics), pure: it scans, jits and vmaps. Binds the static parts.
+
+    The optimizer is handed the error as `value=`, and may take its last step back; see `bpjax.optimizers.undo`.
+    """
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         value, grads, rule_state = rule.grads(state.params, state.rule, batch)
-        updates, opt_state = transformation.update(grads, state.optimizer, state.params, value=value)
-        params = optax.apply_updates(state.params, updates)
-        return TrainState(params, opt_state, rule_state), Metrics(value, optax.tree.norm(grads))
+        params, opt_state, refused = take_step(optimizer, grads, state.optimizer, state.params, value)
+        return TrainState(params, opt_state, rule_state), Metrics(value, norm(grads), refused.astype(jnp.int32))
 
     return train_step
 
@@ -47,7 +52,7 @@ def make_train_step(rule: Rule, optimizer: optax.GradientTransformation) -> Call
 def make_presentation(
     rule: Rule, optimizer: optax.GradientTransformation, batch_size: int | None, shuffle: bool
 ) -> Callable:
-    """(state, key, data) -> (state, error, mean gradient norm) of one epoch: every pattern is presented once.
+    """(state, key, data) -> (state, metrics) of one epoch: every pattern is presented once.
 
     All at once (`batch_size=None`), in minibatches, or one at a time (1, on-line); in the order `key` gives, if
     `shuffle`. Where `batch_size` does not divide the number of patterns the last batch is smaller.
@@ -59,8 +64,7 @@ def make_presentation(
         patterns = data[0].shape[0]
         size = min(batch_size or patterns, patterns)
         if size == patterns:
-            state, metrics = train_step(state, data)
-            return state, metrics.value, metrics.gradient_norm
+            return train_step(state, data)
         order = jax.random.permutation(key, patterns) if shuffle else jnp.arange(patterns)
         count, rest = divmod(patterns, size)
         whole = order[: count * size].reshape(count, size)
@@ -71,7 +75,7 @@ def make_presentation(
             metrics = jax.tree.map(jnp.append, metrics, last)
         shares = sizes / patterns if is_mean else np.ones(len(sizes))
         error = jnp.sum(metrics.value * jnp.asarray(shares, metrics.value.dtype))
-        return state, error, jnp.mean(metrics.gradient_norm)
+        return state, Metrics(error, jnp.mean(metrics.gradient_norm), jnp.sum(metrics.refused))
 
     return present
 
@@ -93,6 +97,9 @@ class History(NamedTuple):
     error: Array | np.ndarray
     gradient_norm: Array | np.ndarray
     validation_error: Array | np.ndarray  # NaN without validation data
+    refused: Array | np.ndarray  # steps not taken (the gradient was not finite), or taken back by their rule
+    learning_rate: Array | np.ndarray | None  # of the epoch's last step, a mean where every weight has its own
+    inertia: Array | np.ndarray | None  # None, as the rate, where the optimizer's state does not hold it
 
 
 class Training(NamedTuple):
@@ -120,7 +127,8 @@ def make_training(
     In full batch the error of an epoch is that of the weights it began with, and a run that stops keeps those
     weights. With smaller batches it is put together from the batches as they came, while the weights changed, and
     a run that stops keeps the weights after the epoch. One that diverged keeps those from before it. The first
-    of `stops` that holds is the reason; divergence is watched for always.
+    of `stops` that holds is the reason; divergence is watched for always. Weights that an optimizer has just taken back
+    stop nothing.
     """
     stops = watching_divergence(stops)
     needs = {stop.needs for stop in stops}
@@ -135,24 +143,32 @@ def make_training(
         return Run(state, shuffle_key, zero, limit, zero, start_watches(stops))
 
     def epoch(run, data, validation):
-        new, error, gradient_norm = present(run.state, jax.random.fold_in(run.key, run.epoch), data)
+        new, metrics = present(run.state, jax.random.fold_in(run.key, run.epoch), data)
         full_batch = batch_size is None or batch_size >= data[0].shape[0]
         measured = run.state if full_batch else new
         facts = Epoch(
             run.epoch + 1,
-            error,
-            gradient_norm,
-            worst_output(rule, measured.params, data) if "worst_output" in needs else unknown(error),
-            unknown(error) if validation is None else error_of(rule, measured.params, validation),
+            metrics.value,
+            metrics.gradient_norm,
+            worst_output(rule, measured.params, data) if "worst_output" in needs else unknown(metrics.value),
+            unknown(metrics.value) if validation is None else error_of(rule, measured.params, validation),
         )
         checks = [stop.check(watch, facts) for stop, watch in zip(stops, run.watches, strict=True)]
-        fired = jnp.stack([jnp.asarray(stop_now) for _, stop_now in checks] + [facts.number >= run.limit])
+        kept = ~undone(new.optimizer)
+        fired = jnp.stack([stop_now & kept for _, stop_now in checks] + [facts.number >= run.limit])
         reason = jnp.where(fired.any(), 1 + jnp.argmax(fired), 0).astype(jnp.int32)
         keeps_old = jnp.array([False, *(stop.keeps_old or full_batch for stop in stops), False])[reason]
         after = Run(
             select(keeps_old, run.state, new), run.key, facts.number, run.limit, reason, tuple(w for w, _ in checks)
         )
-        history = History(facts.error, facts.gradient_norm, facts.validation_error)
+        history = History(
+            facts.error,
+            facts.gradient_norm,
+            facts.validation_error,
+            metrics.refused.astype(facts.error.dtype),
+            hyperparameter(new.optimizer, "learning_rate"),
+            hyperparameter(new.optimizer, "inertia"),
+        )
         running = run.reason == 0
         return select(running, after, run), jax.tree.map(lambda a: jnp.where(running, a, jnp.nan), history)
 
@@ -165,11 +181,6 @@ def make_training(
 def take(data, rows):
     """The given patterns of a batch."""
     return jax.tree.map(lambda a: a[rows], data)
-
-
-def select(condition, a, b):
-    """Pytree `a` where the scalar condition holds, else `b`."""
-    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
 
 
 def unknown(like: Array) -> Array:
@@ -233,7 +244,7 @@ def fit(
 
     One compiled program runs `chunk` epochs; between two of them the host looks whether the run has stopped and
     calls `on_chunk`, for progress bars and the like (`run.epoch` of `run.limit` are done). The same rule, optimizer,
-    stops and shapes compile once.
+    stops and shapes compile once; bpjax's own optimizers, with other numbers too.
 
     Args:
         rule: any rule: `bp.backprop(network, loss)`, `bp.autodiff(...)`, your own.
@@ -264,8 +275,10 @@ def fit(
 
     chunks = math.ceil(epochs / chunk)
     kinds = tuple(stop._replace(watch=()) for stop in stops)
-    start, advance, reasons = _compiled(rule, optimizer, kinds, batch_size, shuffle, math.ceil(epochs / chunks))
-    run = start(key, jax.tree.map(jnp.asarray, params), epochs)._replace(watches=start_watches(stops))
+    start = make_training(rule, optimizer, stops).init
+    run = start(key, jax.tree.map(jnp.asarray, params), epochs)
+    update = optimizer._replace(init=None)  # type: ignore[arg-type]
+    advance, reasons = _compiled(rule, update, kinds, batch_size, shuffle, math.ceil(epochs / chunks))
     run, history = run_to_end(lambda run: advance(run, data, validation), run, on_chunk)
     return Fit(run.state.params, reasons[int(run.reason)], int(run.epoch), history, run.state)
 
@@ -283,11 +296,11 @@ def run_to_end(advance: Callable, run: Run, on_chunk: Callable[[Run], None] | No
         if on_chunk is not None:
             on_chunk(run)
     last = int(np.max(run.epoch))
-    return run, History(*(np.concatenate(curve, axis=-1)[..., :last] for curve in zip(*curves, strict=True)))
+    return run, jax.tree.map(lambda *parts: np.concatenate(parts, axis=-1)[..., :last], *curves)
 
 
 @functools.lru_cache(maxsize=32)
-def _compiled(rule, optimizer, stops, batch_size, shuffle, chunk):
-    """The jitted functions of a training, kept so that fitting again, with other thresholds too, compiles nothing."""
-    training = make_training(rule, optimizer, stops, batch_size, shuffle, chunk)
-    return jax.jit(training.init), jax.jit(training.advance), training.reasons
+def _compiled(rule, update, stops, batch_size, shuffle, chunk):
+    """A training's loop, kept so that fitting again, with other thresholds and other rates too, compiles nothing."""
+    training = make_training(rule, update, stops, batch_size, shuffle, chunk)
+    return jax.jit(training.advance), training.reasons

@@ -1,0 +1,1 @@
+"""Change the weights: rules of the literature as optax transformations."""

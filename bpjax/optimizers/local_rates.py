@@ -1,0 +1,196 @@
+"""A learning rate for every weight, by the signs of its own slopes.
+
+Where the slope of a weight keeps its sign the way is long, and its rate grows; where it changes, a minimum has been passed,
+and it shrinks (Jacobs 1988 gives the reasons). g = ∂E/∂w, s = g · g_last; each rule works on every weight alone.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import optax
+
+from bpjax.checks import check_between, check_bound, check_number
+from bpjax.optimizers.transformation import each_weight, filled, transformation, zeros
+from bpjax.optimizers.undo import Departure, first_departure, judge
+from bpjax.types import Array, Params
+
+
+class DeltaBarDeltaState(NamedTuple):
+    """State of `delta_bar_delta`."""
+
+    learning_rate: Params  # η of each weight
+    increase: Array  # () κ
+    decrease: Array  # () φ
+    averaging: Array  # () θ
+    average: Params  # δ̄, trace of past slopes
+
+
+def delta_bar_delta(
+    learning_rate: float | Array,
+    increase: float | Array = 0.035,
+    decrease: float | Array = 0.333,
+    averaging: float | Array = 0.7,
+) -> optax.GradientTransformation:
+    """Delta-bar-delta: rates grow by steps and shrink by factors (Jacobs 1988).
+
+        η ← η + κ          where δ̄ g > 0
+        η ← η (1 − φ)      where δ̄ g < 0
+        Δw = −η g
+        δ̄ ← (1 − θ) g + θ δ̄
+
+    Args:
+        learning_rate: η at the start, > 0.
+        increase: κ > 0.
+        decrease: φ between 0 and 1.
+        averaging: θ from 0 to below 1.
+
+    Raises:
+        ValueError: a number outside its range.
+    """
+    check_number("delta_bar_delta", "learning_rate", learning_rate, above=0.0)
+    check_number("delta_bar_delta", "increase", increase, above=0.0)
+    check_between("delta_bar_delta", "decrease", decrease, 0.0, 1.0)
+    check_number("delta_bar_delta", "averaging", averaging, least=0.0, most=math.nextafter(1.0, 0.0))
+
+    def init(params, **numbers):
+        return DeltaBarDeltaState(filled(params, learning_rate), average=zeros(params), **numbers)
+
+    numbers = {"increase": increase, "decrease": decrease, "averaging": averaging}
+    return transformation("delta_bar_delta", init, _delta_bar_delta_step, numbers)
+
+
+def _delta_bar_delta_step(state, g, params, value):
+    numbers = (state.increase, state.decrease, state.averaging)
+    change, rate, average = each_weight(_delta_bar_delta, 3, numbers, g, state.learning_rate, state.average)
+    return change, state._replace(learning_rate=rate, average=average)
+
+
+def _delta_bar_delta(increase, decrease, averaging, g, rate, average):
+    s = average * g
+    rate = jnp.where(s > 0, rate + increase, jnp.where(s < 0, rate * (1 - decrease), rate))
+    return -rate * g, rate, (1 - averaging) * g + averaging * average
+
+
+class SuperSABState(NamedTuple):
+    """State of `supersab`."""
+
+    learning_rate: Params  # η of each weight
+    inertia: Array  # () α
+    growth: Array  # ()
+    shrink: Array  # ()
+    largest: Array  # () bound of η
+    slope: Params  # g_last, 0 after an undone step
+    change: Params  # Δw_last, 0 after an undone step
+
+
+def supersab(
+    learning_rate: float | Array,
+    inertia: float | Array = 0.0,
+    growth: float | Array = 1.05,
+    shrink: float | Array = 0.5,
+    largest: float | Array = math.inf,
+) -> optax.GradientTransformation:
+    """SuperSAB: rates grow and shrink by factors, and a weight that went past a minimum goes back (Tollenaere 1990).
+
+        s ≥ 0    η ← min(growth · η, largest) where s > 0      Δw = −η g + α Δw_last
+        s < 0    η ← shrink · η                                Δw = −Δw_last; g and Δw are then remembered as 0
+
+    Args:
+        learning_rate: η at the start, > 0.
+        inertia: α from 0 to 1.
+        growth: Tollenaere's η⁺ > 1.
+        shrink: between 0 and 1, Tollenaere's 1 / η⁻.
+        largest: bound of the rates, ≥ the learning rate; infinite where none is wanted.
+
+    Raises:
+        ValueError: a number outside its range.
+    """
+    check_number("supersab", "learning_rate", learning_rate, above=0.0)
+    check_number("supersab", "inertia", inertia, least=0.0, most=1.0)
+    check_number("supersab", "growth", growth, above=1.0)
+    check_between("supersab", "shrink", shrink, 0.0, 1.0)
+    check_bound("supersab", "largest", largest, "learning_rate", learning_rate)
+
+    def init(params, **numbers):
+        nothing = zeros(params)
+        return SuperSABState(filled(params, learning_rate), slope=nothing, change=nothing, **numbers)
+
+    numbers = {"inertia": inertia, "growth": growth, "shrink": shrink, "largest": largest}
+    return transformation("supersab", init, _supersab_step, numbers)
+
+
+def _supersab_step(state, g, params, value):
+    numbers = (state.inertia, state.growth, state.shrink, state.largest)
+    trees = (g, state.learning_rate, state.slope, state.change)
+    change, rate, slope, remembered = each_weight(_supersab, 4, numbers, *trees)
+    return change, state._replace(learning_rate=rate, slope=slope, change=remembered)
+
+
+def _supersab(inertia, growth, shrink, largest, g, rate, last_g, last_change):
+    s = g * last_g
+    passed = s < 0
+    grown = jnp.where(s > 0, jnp.minimum(rate * growth, largest), rate)
+    rate = jnp.where(passed, rate * shrink, grown)
+    onward = inertia * last_change - rate * g
+    change = jnp.where(passed, -last_change, onward)
+    return change, rate, jnp.where(passed, 0, g), jnp.where(passed, 0, change)
+
+
+class SilvaAlmeidaState(NamedTuple):
+    """State of `silva_almeida`."""
+
+    learning_rate: Params  # η of each weight
+    growth: Array  # () u
+    shrink: Array  # () d
+    backoff: Array  # ()
+    departure: Departure
+
+
+def silva_almeida(
+    learning_rate: float | Array,
+    growth: float | Array = 1.2,
+    shrink: float | Array = 0.8,
+    backoff: float | Array = 0.5,
+) -> optax.GradientTransformation:
+    """Rates by the signs of the slopes, and a step that raised the error is undone (Silva & Almeida 1990).
+
+        E ≤ E_last    η ← growth · η where s > 0,  shrink · η where s < 0,      Δw = −η g
+        E > E_last    every η ← backoff · η,  w back to w_last, and from there Δw = −η g_last
+
+    E_last and g_last are those of the last point accepted. The error must be that of all patterns, at each step.
+
+    Args:
+        learning_rate: η at the start, > 0.
+        growth: u > 1.
+        shrink: d between 0 and 1.
+        backoff: between 0 and 1.
+
+    Raises:
+        ValueError: a number outside its range; in `update`, when `params` or `value=` is missing.
+    """
+    check_number("silva_almeida", "learning_rate", learning_rate, above=0.0)
+    check_number("silva_almeida", "growth", growth, above=1.0)
+    check_between("silva_almeida", "shrink", shrink, 0.0, 1.0)
+    check_between("silva_almeida", "backoff", backoff, 0.0, 1.0)
+
+    def init(params, **numbers):
+        return SilvaAlmeidaState(filled(params, learning_rate), departure=first_departure(params), **numbers)
+
+    numbers = {"growth": growth, "shrink": shrink, "backoff": backoff}
+    return transformation("silva_almeida", init, _silva_almeida_step, numbers, needs=("params", "value"))
+
+
+def _silva_almeida_step(state, g, params, value):
+    last = state.departure
+    at = judge(last, params, g, value, jnp.ones_like(value))
+    numbers = (state.growth, state.shrink, state.backoff, at.undone)
+    change, rate = each_weight(_silva_almeida, 2, numbers, at.gradient, last.gradient, state.learning_rate)
+    return change, state._replace(learning_rate=rate, departure=at)
+
+
+def _silva_almeida(growth, shrink, backoff, undone, g, last_g, rate):
+    s = g * last_g
+    factor = jnp.where(s > 0, growth, jnp.where(s < 0, shrink, jnp.ones_like(g)))
+    rate = rate * jnp.where(undone, backoff, factor)
+    return -rate * g, rate

@@ -1,0 +1,113 @@
+"""Quickprop: each weight jumps to the minimum of the parabola through its last two slopes (Fahlman 1988)."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from bpjax.checks import check_number
+from bpjax.optimizers.transformation import each_weight, transformation, zeros
+from bpjax.types import Array, Params
+
+
+class QuickpropState(NamedTuple):
+    """State of `quickprop`."""
+
+    learning_rate: Array  # () ε
+    growth: Array  # () μ
+    inertia: Array  # ()
+    decay: Array  # ()
+    mode_switch: Array  # ()
+    fan_in: Params  # () for each array of weights: what ε is divided by
+    change: Params  # D, the last step
+    slope: Params  # S_last
+
+
+def quickprop(
+    learning_rate: float | Array,
+    growth: float | Array = 1.75,
+    inertia: float | Array = 0.0,
+    decay: float | Array = 0.0,
+    split: bool = False,
+    mode_switch: float | Array = 0.0,
+) -> optax.GradientTransformation:
+    """Quickprop, as Fahlman's program has it (CMU-CS-88-162, and the C translation of September 1988).
+
+    With the slope S = −∂E/∂w + decay · w, the last step D, and q = μ / (1 + μ):
+
+        D > 0    Δw = [S > 0] ε S + (μ D  if S > q S_last,  else  D S / (S_last − S))
+        D < 0    Δw = [S < 0] ε S + (μ D  if S < q S_last,  else  D S / (S_last − S))
+        D = 0    Δw = ε S + inertia · D
+
+    |D| ≤ `mode_switch` counts as D = 0, so that inertia acts only where `mode_switch` is above 0. Where S_last = S = 0 the
+    program divides 0 by 0; here that weight rests. Where S_last = S ≠ 0 it divides by 0; here the step is μ D. The flat-spot
+    offset, the hyper-error and the error tolerance that belong to Fahlman's program are `flat_spot`, `hyper_error` and
+    `error_tolerance`.
+
+    Args:
+        learning_rate: ε > 0, the share of the plain gradient step.
+        growth: μ > 0, the largest step in units of the last one.
+        inertia: from 0 to 1.
+        decay: ≤ 0, Fahlman's −1e-4: added to the slope per weight, it keeps weights small.
+        split: divide ε by each unit's fan-in, its bias included ("split epsilon"); see `fan_in`.
+        mode_switch: ≥ 0.
+
+    Raises:
+        ValueError: a number outside its range; in `update`, when `params` is missing.
+    """
+    check_number("quickprop", "learning_rate", learning_rate, above=0.0)
+    check_number("quickprop", "growth", growth, above=0.0)
+    check_number("quickprop", "inertia", inertia, least=0.0, most=1.0)
+    check_number("quickprop", "decay", decay, most=0.0)
+    check_number("quickprop", "mode_switch", mode_switch, least=0.0)
+
+    def init(params, **numbers):
+        nothing = zeros(params)
+        divisors = jax.tree.map(lambda z, n: jnp.asarray(n if split else 1, z.dtype), nothing, fan_in(params))
+        return QuickpropState(fan_in=divisors, change=nothing, slope=nothing, **numbers)
+
+    numbers = {
+        "learning_rate": learning_rate,
+        "growth": growth,
+        "inertia": inertia,
+        "decay": decay,
+        "mode_switch": mode_switch,
+    }
+    return transformation("quickprop", init, _step, numbers, needs=("params",))
+
+
+def _step(state, g, params, value):
+    numbers = (state.learning_rate, state.growth, state.inertia, state.decay, state.mode_switch)
+    change, slope = each_weight(_quickprop, 2, numbers, g, params, state.change, state.slope, state.fan_in)
+    return change, state._replace(change=change, slope=slope)
+
+
+def _quickprop(epsilon, mu, inertia, decay, mode_switch, g, w, d, last_slope, fan_in):
+    slope = decay * w.astype(g.dtype) - g
+    descent = epsilon / fan_in * slope
+    sign = jnp.where(d > mode_switch, 1, jnp.where(d < -mode_switch, -1, 0)).astype(g.dtype)
+
+    still_far = sign * slope > sign * (mu / (1 + mu)) * last_slope
+    bend = last_slope - slope
+    flat = bend == 0
+    parabola = jnp.where(flat, jnp.where(slope == 0, 0, mu * d), d * slope / jnp.where(flat, 1, bend))
+    jump = jnp.where(sign * slope > 0, descent, 0) + jnp.where(still_far, mu * d, parabola)
+    return jnp.where(sign == 0, descent + inertia * d, jump), slope
+
+
+def fan_in(params: Params) -> Params:
+    """The number of links into a unit, for every array of weights: D for a matrix (D, H), D + 1 where it has a bias.
+
+    Arrays of one container belong together: (w, b) of `bp.dense`, {"kernel", "bias"} of Flax. The last axis counts units; a
+    vector alone has a fan-in of 1.
+    """
+    flat, structure = jax.tree.flatten_with_path(params)
+    inputs, biased = {}, set()
+    for path, w in flat:
+        if jnp.ndim(w) >= 2:
+            inputs[path[:-1]] = math.prod(jnp.shape(w)[:-1])
+        else:
+            biased.add(path[:-1])
+    return structure.unflatten(inputs.get(path[:-1], 0) + (path[:-1] in biased) for path, _ in flat)

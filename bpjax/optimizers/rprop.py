@@ -1,0 +1,108 @@
+"""Rprop, the family: the sign of a slope says which way, a step size of the weight's own says how far.
+
+For every weight, with s = g · g_last and Δ its step size:
+
+    s > 0    Δ ← min(growth · Δ, largest)
+    s < 0    Δ ← max(shrink · Δ, smallest)
+
+    variant    s ≥ 0              s < 0
+    rprop-     Δw = −sign(g) Δ    Δw = −sign(g) Δ
+    irprop-    Δw = −sign(g) Δ    no step,                     g_last ← 0
+    rprop+     Δw = −sign(g) Δ    the last step is undone,     g_last ← 0
+    irprop+    Δw = −sign(g) Δ    it is undone if E > E_last,  g_last ← 0
+
+rprop+ is Riedmiller & Braun's (1993), rprop- Riedmiller's simpler one (1994), the i's Igel & Hüsken's (2000, 2003).
+Only the signs of the slopes enter, irprop+ looks at the error too: any loss that grows with another gives the same path.
+"""
+
+import functools
+from typing import Literal, NamedTuple, get_args
+
+import jax.numpy as jnp
+import optax
+
+from bpjax.checks import check_between, check_bound, check_number
+from bpjax.optimizers.transformation import each_weight, filled, transformation, zeros
+from bpjax.types import Array, Params
+
+Variant = Literal["rprop-", "rprop+", "irprop-", "irprop+"]
+
+
+class RpropState(NamedTuple):
+    """State of `rprop`."""
+
+    growth: Array  # () η⁺
+    shrink: Array  # () η⁻
+    smallest: Array  # () Δ_min
+    largest: Array  # () Δ_max
+    step_size: Params  # Δ of each weight
+    sign: Params  # of g_last: −1, 0 or 1
+    value: Array  # () E_last
+
+
+def rprop(
+    initial: float | Array = 0.1,
+    variant: Variant = "rprop+",
+    growth: float | Array = 1.2,
+    shrink: float | Array = 0.5,
+    smallest: float | Array = 1e-6,
+    largest: float | Array = 50.0,
+) -> optax.GradientTransformation:
+    """Resilient backpropagation in the variant named; see the table at the head of this file.
+
+    `optax.rprop` is another rule: it adapts the step size one step late and has but the one variant.
+
+    Args:
+        initial: Δ₀ > 0, the first step of every weight.
+        variant: "rprop-", "rprop+", "irprop-" or "irprop+".
+        growth: η⁺ > 1.
+        shrink: η⁻ between 0 and 1.
+        smallest: Δ_min from 0 to Δ₀.
+        largest: Δ_max ≥ Δ₀.
+
+    Raises:
+        ValueError: a number outside its range, an unknown variant; in `update`, when irprop+ misses `value=`.
+    """
+    if variant not in get_args(Variant):
+        raise ValueError(f"`rprop` expected `variant` to be one of {', '.join(get_args(Variant))}, got {variant!r}.")
+    check_number("rprop", "initial", initial, above=0.0)
+    check_number("rprop", "growth", growth, above=1.0)
+    check_between("rprop", "shrink", shrink, 0.0, 1.0)
+    check_number("rprop", "smallest", smallest, least=0.0)
+    check_bound("rprop", "largest", largest, "initial", initial)
+    check_bound("rprop", "initial", initial, "smallest", smallest)
+
+    def init(params, **numbers):
+        unknown = jnp.asarray(jnp.inf, jnp.result_type(float))
+        return RpropState(step_size=filled(params, initial), sign=zeros(params), value=unknown, **numbers)
+
+    numbers = {"growth": growth, "shrink": shrink, "smallest": smallest, "largest": largest}
+    needs = ("value",) if variant == "irprop+" else ()
+    return transformation("rprop", init, _step(variant), numbers, needs)
+
+
+@functools.cache
+def _step(variant: Variant):
+    forgets = variant != "rprop-"
+
+    def of_weight(growth, shrink, smallest, largest, undoes, g, step_size, last_sign):
+        sign = jnp.sign(g)
+        s = sign * last_sign
+        passed = s < 0
+        grown = jnp.where(s > 0, jnp.minimum(growth * step_size, largest), step_size)
+        new_size = jnp.where(passed, jnp.maximum(shrink * step_size, smallest), grown)
+        change = -sign * new_size
+        if forgets:
+            back = last_sign * step_size  # −Δw_last
+            change = jnp.where(passed, jnp.where(undoes, back, 0), change)
+            sign = jnp.where(passed, 0, sign)
+        return change, new_size, sign
+
+    def step(state, g, params, value):
+        undoes = value > state.value if variant == "irprop+" else jnp.asarray(variant == "rprop+")
+        numbers = (state.growth, state.shrink, state.smallest, state.largest, undoes)
+        change, step_size, sign = each_weight(of_weight, 3, numbers, g, state.step_size, state.sign)
+        error = state.value if value is None else value
+        return change, state._replace(step_size=step_size, sign=sign, value=error)
+
+    return step
