@@ -31,7 +31,8 @@ from bpjax.layers.activations import (
     tanh,
 )
 from bpjax.layers.dense import Affine, dense
-from bpjax.layers.combinators import chain
+from bpjax.layers.combinators import chain, with_shortcut
+from bpjax.layers.devices import flat_spot, scaled_error, without_derivative
 from bpjax.layers.networks import mlp
 from bpjax.layers.initializers import lecun_normal, uniform, zeros
 
@@ -40,6 +41,7 @@ from bpjax.losses import (
     Loss,
     batch_mean,
     binary_cross_entropy,
+    error_tolerance,
     huber,
     hyper_error,
     mean_squared_error,
@@ -50,6 +52,7 @@ from bpjax.losses import (
 # 4. propagate the error back
 from bpjax.rules.rule import Rule
 from bpjax.rules.backprop import autodiff, backprop
+from bpjax.rules.devices import weight_decay, weight_noise
 
 # 5. change the weights
 from bpjax.optimizers.momentum import convert_momentum, momentum
@@ -63,6 +66,7 @@ from bpjax.optimizers.undo import take_step
 # 6. again, until the error is small
 from bpjax.stops import Stop, diverged, error_below, gradient_below, no_improvement, outputs_within
 from bpjax.training import Fit, Run, Training, TrainState, fit, make_train_step, make_training, run_to_end
+from bpjax.restarts import restart_unsolved
 from bpjax.classification import accuracy, predict
 
 

@@ -179,3 +179,21 @@ def batch_mean(loss: Loss) -> Loss:
         return loss.gradient(output, target) / jnp.shape(output)[0]
 
     return Loss(f"mean {loss.name}", value, gradient, "mean")
+
+
+def error_tolerance(loss: Loss, tolerance: float = 0.1) -> Loss:
+    """The loss, with errors below a tolerance let be: ∂E/∂o is 0 where |t − o| < d_max.
+
+    SNNS's d_max and Fahlman's 0.1: units that are right enough learn nothing more. The value is the loss's own, so the
+    gradient is no longer its derivative. Targets of the output's shape, not labels.
+
+    Raises:
+        ValueError: `tolerance` is negative.
+    """
+    check_number("error_tolerance", "tolerance", tolerance, least=0.0)
+
+    def gradient(output, target):
+        wide, wide_target = _same_shape(loss.name, output, target)
+        return jnp.where(jnp.abs(wide_target - wide) < tolerance, 0, loss.gradient(output, target))
+
+    return loss._replace(name=f"{loss.name} beyond {tolerance:g}", gradient=gradient)

@@ -110,7 +110,7 @@ class Explosion(NamedTuple):
     """The watch of `diverged`."""
 
     factor: float  # of the first epoch's error
-    first: float = math.inf  # error of the first epoch
+    first: float = math.inf  # error of the first epoch, of this start where there were several
 
 
 def diverged(factor: float = 1e6) -> Stop:
@@ -125,7 +125,7 @@ def diverged(factor: float = 1e6) -> Stop:
 
 def _diverged(explosion, epoch):
     error = epoch.error.astype(explosion.first.dtype)
-    first = jnp.where(epoch.number == 1, error, explosion.first)
+    first = jnp.where(jnp.isinf(explosion.first), error, explosion.first)
     return explosion._replace(first=first), ~jnp.isfinite(error) | (error > explosion.factor * first)
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from bpjax.diagnostics.agreement import Agreement
 from bpjax.diagnostics.alone import check_layer, check_loss
 from bpjax.layers import activations
-from bpjax.layers.combinators import chain
+from bpjax.layers.combinators import chain, with_shortcut
 from bpjax.layers.dense import dense
 from bpjax.layers.layer import Layer
 from bpjax.layers.networks import mlp
@@ -46,6 +46,7 @@ LAYERS: dict[str, tuple[Layer, tuple[int, ...]]] = {
     "dense(40)": (dense(40), (30,)),
     "chain(dense(4), tanh, dense(3))": (chain(dense(4), activations.tanh, dense(3)), (5,)),
     "chain of chains": (chain(chain(dense(4), activations.relu), chain(dense(3))), (5,)),
+    "with_shortcut(chain(dense(2), sigmoid))": (with_shortcut(chain(dense(2), activations.sigmoid)), (5,)),
     "mlp((5, 4, 3), output=sigmoid)": (mlp((5, 4, 3), output=activations.sigmoid), (5,)),
 }
 """Layers with the `in_shape` they are checked at. Both forms of the matrix product, written out and not, occur."""

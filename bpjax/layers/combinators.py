@@ -1,8 +1,10 @@
 """Layers made of layers."""
 
 import jax
+import jax.numpy as jnp
 
-from bpjax.layers.layer import Layer, check_layer
+from bpjax.checks import check_features
+from bpjax.layers.layer import Layer, check_in_shape, check_layer
 
 
 def chain(*layers: Layer) -> Layer:
@@ -57,3 +59,37 @@ def chain(*layers: Layer) -> Layer:
             )
 
     return Layer("chain", init, forward, backward, tuple(layers))
+
+
+def with_shortcut(layer: Layer) -> Layer:
+    """A layer with its input beside its output, so that what follows has direct links to both.
+
+    forward    y = [x, f(x)]                 x (N, D), f(x) (N, H), y (N, D + H)
+    backward   dx = dy[:, :D] + (∂f/∂x)ᵀ dy[:, D:]
+
+    `chain(with_shortcut(chain(dense(1), sigmoid)), dense(1), sigmoid)` is Rumelhart, Hinton & Williams' XOR net with one
+    hidden unit and direct links from the inputs to the output (PDP chapter 8).
+
+    Raises:
+        ValueError: `layer` is not a Layer; in `init` and `forward`, shapes other than (D,) and (N, D).
+    """
+    check_layer("with_shortcut", layer)
+
+    def init(key, in_shape):
+        (in_features,) = check_in_shape("with_shortcut", in_shape, rank=1)
+        params, out_shape = layer.init(key, in_shape)
+        (out_features,) = check_in_shape("with_shortcut", out_shape, rank=1)
+        return params, (in_features + out_features,)
+
+    def forward(params, x):
+        x = check_features("with_shortcut", x, jnp.shape(x)[-1])
+        y, kept = layer.forward(params, x)
+        return jnp.concatenate([x, y], axis=1), (x[:0], kept)  # of x its width alone
+
+    def backward(params, residuals, dy):
+        empty, kept = residuals
+        in_features = empty.shape[1]
+        dparams, dx = layer.backward(params, kept, dy[:, in_features:])
+        return dparams, dy[:, :in_features] + dx
+
+    return Layer("with shortcut", init, forward, backward)

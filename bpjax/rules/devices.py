@@ -1,0 +1,65 @@
+"""Devices of the literature that change any rule's direction of change: functions from a rule to a rule."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bpjax.checks import check_number
+from bpjax.precision import widen
+from bpjax.rules.rule import Rule
+from bpjax.types import Array, Key, RuleState
+
+
+def weight_decay(rule: Rule, rate: float | Array) -> Rule:
+    """Every weight is drawn to 0: the rule's direction plus λ w, its value plus ½ λ ‖w‖².
+
+    λ, in units of the loss, works through the learning rate as the gradient does: Δw = −η (∂E/∂w + λ w). To take a share of
+    the weights at each step whatever the optimizer, chain `optax.add_decayed_weights` behind it.
+
+    Raises:
+        ValueError: `rate` is negative.
+    """
+    check_number("weight_decay", "rate", rate, least=0.0)
+
+    def grads(params, state, batch):
+        value, direction, state = rule.grads(params, state, batch)
+        decayed = jax.tree.map(lambda g, w: (widen(g) + rate * widen(w)).astype(g.dtype), direction, params)
+        squares = sum(jnp.sum(widen(w) ** 2) for w in jax.tree.leaves(params))
+        return (value + 0.5 * rate * squares).astype(value.dtype), decayed, state
+
+    return rule._replace(name=f"{rule.name} with weight decay", grads=grads)
+
+
+class NoiseState(NamedTuple):
+    """State of a rule with `weight_noise`."""
+
+    key: Key
+    rule: RuleState
+
+
+def weight_noise(rule: Rule, deviation: float | Array) -> Rule:
+    """The rule at weights shaken anew for every batch: w + ξ, ξ normal with standard deviation σ.
+
+    Its direction of change is applied to the unshaken weights; in the mean this prefers flat minima (Murray & Edwards 1994).
+
+    Raises:
+        ValueError: `deviation` is negative.
+    """
+    check_number("weight_noise", "deviation", deviation, least=0.0)
+
+    def init(key, params):
+        own, inner = jax.random.split(key)
+        return NoiseState(own, rule.init(inner, params))
+
+    def grads(params, state, batch):
+        key, next_key = jax.random.split(state.key)
+        leaves, structure = jax.tree.flatten(params)
+        shaken = [
+            w + jnp.asarray(deviation, w.dtype) * jax.random.normal(k, w.shape, w.dtype)
+            for k, w in zip(jax.random.split(key, len(leaves)), leaves, strict=True)
+        ]
+        value, direction, inner = rule.grads(structure.unflatten(shaken), state.rule, batch)
+        return value, direction, NoiseState(next_key, inner)
+
+    return rule._replace(name=f"{rule.name} with weight noise", init=init, grads=grads)
