@@ -60,6 +60,42 @@ def epochs_to_goal(axis, rates, epochs, colour, label):
     return axis.errorbar(rates, middle, yerr=bars, color=colour, label=label, marker="o", markersize=4, capsize=2)
 
 
+def distribution(axis, place, epochs, colour):
+    """Epochs to success of many runs as a row of dots at height `place`, ∞ where a run failed. Returns the dots.
+
+    The dots are spread evenly in height. A black tick is the median of all runs, where half of them got there; at the
+    right edge stands how many failed.
+    """
+    epochs = np.sort(np.asarray(epochs, float))
+    there = epochs[np.isfinite(epochs)]
+    spread = 0.3 * (2 * ((np.arange(len(there)) * 0.618034) % 1) - 1)  # golden ratio: even, and the same each time
+    dots = axis.plot(
+        there, place + spread, ".", color=colour, markersize=3, alpha=0.35, label=label_once(axis, "a trial")
+    )
+    median = quantiles_with_failures(epochs, 0.5)
+    if np.isfinite(median):
+        axis.plot(
+            [median] * 2, [place - 0.36, place + 0.36], color="black", linewidth=1.6, label=label_once(axis, "median")
+        )
+    if failed := len(epochs) - len(there):
+        where = axis.get_yaxis_transform()
+        axis.text(1.01, place, f"{failed}/{len(epochs)} failed", transform=where, va="center", fontsize=7.5, color=GREY)
+    return dots[0]
+
+
+def published(axis, place, mean, deviation, colour):
+    """A paper's mean as a diamond at height `place`, its standard deviation as a bar. Returns the container."""
+    bar = None if deviation is None else [[min(deviation, 0.9 * mean)], [deviation]]  # a log axis has no 0
+    return axis.errorbar(
+        [mean], [place], xerr=bar, fmt="D", color=colour, markersize=5, capsize=2, label=label_once(axis, "paper, ± sd")
+    )
+
+
+def label_once(axis, label):
+    """`label`, or one that a legend leaves out where the axis has it already."""
+    return f"_{label}" if label in axis.get_legend_handles_labels()[1] else label
+
+
 def classical_limit(axis, limits, colour=GREY):
     """2/λ_max of each seed as a band, its median as a dashed line. Returns the line."""
     axis.axvspan(np.min(limits), np.max(limits), color=colour, alpha=0.2, linewidth=0)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from bpjax.trees import select
 from bpjax.training import Run, Training
+from bpjax.trees import select
 from bpjax.types import Key
 
 

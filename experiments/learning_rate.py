@@ -25,17 +25,8 @@ try:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
-    import tyro
     import xarray as xr
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
     from rich.table import Table
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing.name} is not installed. Install what experiments need: pip install 'bpjax[experiments]'.")
@@ -48,6 +39,7 @@ import optax
 import bpjax as bp
 from bpjax import plots
 from bpjax.checks import check_count, check_number
+from bpjax.experiment import check_precision, command, progress
 from bpjax.outcomes import epochs_or_never, quantiles_with_failures, wilson
 from bpjax.store import check_replaceable, write_record, written_aside
 from bpjax.training import run_to_end
@@ -93,11 +85,7 @@ class Config:
         for name in ("rates_per_decade", "seeds", "xor_seeds", "digits_epochs", "xor_epochs", "hidden"):
             check_count("Config", name, getattr(self, name))
         check_count("Config", "seed", self.seed, least=0)
-        precisions = ("default", "high", "highest", "float32", "tensorfloat32", "bfloat16")
-        if self.matmul_precision not in precisions:
-            raise ValueError(
-                f"`Config` expected `matmul_precision` among {', '.join(precisions)}, got {self.matmul_precision!r}."
-            )
+        check_precision(self.matmul_precision)
         check_replaceable(self.out)
 
     @property
@@ -366,20 +354,14 @@ def run(config: Config, console: Console) -> dict[str, xr.Dataset]:
             report = receipt(problem, key)
         console.print(f"[bold]{problem.title}[/bold]  gradient receipt: {report.verdict}")
         runs = len(config.rates) * problem.seeds
-        columns = (
-            TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[done]}"),
-            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-        )  # fmt: skip
         start = time.perf_counter()
-        with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
-            bar = progress.add_task("compiling", total=problem.epochs, done="epochs")
+        with progress(console, problem.epochs) as advance:
 
-            def on_chunk(run, progress=progress, bar=bar, runs=runs):
-                done = f"epochs, {int((run.reason > 0).sum())}/{runs} runs done"
-                progress.update(bar, completed=int(run.epoch.max()), description="training", done=done)
+            def on_chunk(run, advance=advance, runs=runs):
+                advance(int(run.epoch.max()), done=f"epochs, {int((run.reason > 0).sum())}/{runs} runs done")
 
             results[problem.name] = sweep(problem, config.rates, key, on_chunk)
-            progress.update(bar, completed=problem.epochs, description="trained")
+            advance(problem.epochs, "trained", "epochs")
         seconds = time.perf_counter() - start
         total = int(results[problem.name].epochs.sum())
         console.print(f"  {runs:,} trainings, {total:,} epochs in {seconds:.1f} s, compilation included")
@@ -403,22 +385,11 @@ def store(config: Config, results: dict[str, xr.Dataset]) -> tuple[dict[str, xr.
     return stored, rows
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Parse the flags, run, store, and print the table that answers the question; returns the exit status."""
-    config = tyro.cli(Config, description=__doc__, args=arguments)
-    console = Console()
-    try:
-        config.check()
-        with jax.default_matmul_precision(config.matmul_precision):
-            results = run(config, console)
-            with console.status("storing the result and drawing the figure"):
-                stored, rows = store(config, results)
-    except KeyboardInterrupt:
-        console.print("\nInterrupted: nothing was written, an earlier result is as it was.")
-        return 130
-    except (ValueError, ModuleNotFoundError) as error:
-        print(f"learning_rate: {error}", file=sys.stderr)
-        return 2
+def show(config: Config, console: Console) -> None:
+    """Run, store, and print the table that answers the question."""
+    results = run(config, console)
+    with console.status("storing the result and drawing the figure"):
+        stored, rows = store(config, results)
     for name, result in stored.items():
         own = [row for row in rows if row.problem == name]
         console.print()
@@ -426,7 +397,11 @@ def main(arguments: list[str] | None = None) -> int:
         console.print(answer(own))
     figure = config.out / "learning_rate.png"
     console.print(f"\nFigure: {figure} (and .svg), its numbers beside it as CSV, the result as Zarr.")
-    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the flags, run and show; returns the exit status."""
+    return command("learning_rate", Config, __doc__, show, arguments)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ the error E and the gradient g = ∂E/∂w found there. `python tests/golden.py`
     step 0   the weights at the start and the first rate
     step k   E and g, measured at the weights of the row above; the rate and the weights that came of them
 
-Imports neither jax nor bpjax. `papers` below is shared/reference/papers.md.
+Imports neither jax nor bpjax.
 """
 
 import csv
@@ -42,7 +42,7 @@ def each_weight(rule):
     return rule_of_all
 
 
-# --- Momentum: papers 5 ---------------------------------------------------------------------------------------------
+# --- Momentum -------------------------------------------------------------------------------------------------------
 
 
 def heavy_ball(w, learning_rate, inertia):
@@ -81,7 +81,7 @@ def nesterov(w, learning_rate, inertia):
         w = w + v
 
 
-# --- One rate for all weights, judged by the error: papers 4 --------------------------------------------------------
+# --- One rate for all weights, judged by the error ------------------------------------------------------------------
 
 
 def bold_driver(w, learning_rate, inertia=0.0, growth=1.05, shrink=0.7, tolerance=1.04):
@@ -137,7 +137,7 @@ def traingdx(w, learning_rate=0.01, inertia=0.9, growth=1.05, shrink=0.7, tolera
             X, perf, g = X2, perf2, g2
 
 
-# --- A rate for every weight: papers 4 ------------------------------------------------------------------------------
+# --- A rate for every weight ----------------------------------------------------------------------------------------
 
 
 def silva_almeida(w, learning_rate, growth=1.2, shrink=0.8, backoff=0.5):
@@ -189,7 +189,7 @@ def supersab(w, learning_rate, inertia=0.0, growth=1.05, shrink=0.5, largest=np.
             w, g_last = w + change, g
 
 
-# --- Quickprop: papers 2.1 ------------------------------------------------------------------------------------------
+# --- Quickprop ------------------------------------------------------------------------------------------------------
 
 
 @each_weight
@@ -219,7 +219,7 @@ def quickprop(w, learning_rate, growth=1.75, inertia=0.0, decay=0.0, mode_switch
         w, S_last = w + step, S
 
 
-# --- Rprop: papers 3.1 ----------------------------------------------------------------------------------------------
+# --- Rprop ----------------------------------------------------------------------------------------------------------
 
 
 @each_weight
@@ -336,7 +336,7 @@ SIGNS = script(
     (0.90, 1.0, 0.0),  #  kept                              zero gradient
     (0.80, 0.5, -1.0),  # kept, a growth limit              after a zero
     (0.95, -1.0, -1.0),  # changes, E has risen             kept
-    (0.70, 1.0, 2.0),  #  changes back                      changes, E has fallen
+    (0.85, 1.0, 2.0),  #  changes back                      changes, E has fallen (not to its smallest)
     (0.60, 0.0, 1.0),  #  zero gradient                     kept
     (0.65, -1.0, -0.5),  # after a zero                     changes, E has risen
     (0.50, -1.0, 3.0),  # kept                              changes back

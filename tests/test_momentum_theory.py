@@ -1,6 +1,6 @@
 """What is known exactly about momentum, Quickprop and Rprop: closed forms, limits of stability, invariances.
 
-X3 … X26 are the numbers of these statements in shared/reference/papers.md, section 8; none of them was measured here.
+X3 … X26 number these statements in the project's sheet of papers; no expected value was measured on the code.
 """
 
 import jax
@@ -75,7 +75,7 @@ def test_iterates_are_powers_of_the_mode_matrix(form):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_mode_matrix_has_the_published_characteristic_polynomial(form):
-    """σ² − bσ + c of papers 5.1: the oracle of X3 against the table it was not written from."""
+    """σ² − bσ + c of the papers' table: the oracle of X3 against the table it was not written from."""
     eta, alpha, curvature = 0.3, 0.6, 1.7
     x = eta * curvature
     b, c = {
@@ -193,6 +193,14 @@ def test_convex_whose_inertia_varies_has_no_velocity():
             bp.convert_momentum(0.1, rising, *pair)
 
 
+@pytest.mark.parametrize("other", ["heavy_ball", "convex", "velocity"])
+def test_nesterov_equals_none_of_the_others(other):
+    """Its two roots multiply to α(1 − ηλ), which changes with the curvature λ; theirs to α."""
+    for pair in (("nesterov", other), (other, "nesterov")):
+        with pytest.raises(ValueError, match="nesterov"):
+            bp.convert_momentum(0.1, 0.8, *pair)
+
+
 # --- Plateau, saddle, rest -----------------------------------------------------------------------------------------
 
 
@@ -205,7 +213,7 @@ def named(name, eta, alpha):
 
 
 def steps_to(path, goal):
-    """The first step at which the goal is reached, by a whisker less if rounding says so."""
+    """The first step at which the goal is reached."""
     reached = np.asarray(path) >= goal
     assert reached.any()
     return int(reached.argmax())
@@ -255,9 +263,8 @@ def test_light_cone_of_the_nesterov_chain(form):
         g = left - jnp.concatenate([left[1:], jnp.zeros(1)]) + 4 / (kappa - 1) * w
         return 0.5 * (left * left).sum() + 2 / (kappa - 1) * (w * w).sum(), g
 
-    np.testing.assert_allclose(
-        *(f(jnp.linspace(-1, 2, n)) for f in (lambda w: chain(w)[1], jax.grad(lambda w: chain(w)[0]))), atol=1e-13
-    )
+    point = jnp.linspace(-1, 2, n)
+    np.testing.assert_allclose(chain(point)[1], jax.grad(lambda w: chain(w)[0])(point), atol=1e-13)
     path = np.asarray(descend(bp.momentum(0.2, 0.7, form), chain, np.zeros(n), n))
     for k in range(n + 1):
         assert (path[k, k:] == 0).all() and (path[k, :k] != 0).all()

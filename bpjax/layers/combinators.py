@@ -67,8 +67,8 @@ def with_shortcut(layer: Layer) -> Layer:
     forward    y = [x, f(x)]                 x (N, D), f(x) (N, H), y (N, D + H)
     backward   dx = dy[:, :D] + (∂f/∂x)ᵀ dy[:, D:]
 
-    `chain(with_shortcut(chain(dense(1), sigmoid)), dense(1), sigmoid)` is Rumelhart, Hinton & Williams' XOR net with one
-    hidden unit and direct links from the inputs to the output (PDP chapter 8).
+    `chain(with_shortcut(chain(dense(1), sigmoid)), dense(1), sigmoid)` is Rumelhart, Hinton & Williams' XOR net with
+    one hidden unit and direct links from the inputs to the output (PDP chapter 8).
 
     Raises:
         ValueError: `layer` is not a Layer; in `init` and `forward`, shapes other than (D,) and (N, D).

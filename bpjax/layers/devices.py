@@ -32,8 +32,8 @@ def flat_spot(activation: Layer, offset: float | Array = 0.1) -> Layer:
 def without_derivative(activation: Layer) -> Layer:
     """An activation whose derivative is left out: da = dy.
 
-    Of an output unit it is Chen & Mars' device (1990): δ = o − t instead of φ′ (o − t). Theirs goes with a learning rate of
-    the hidden units 0.1 times that of the output units, which is `scaled_error`:
+    Of an output unit it is Chen & Mars' device (1990): δ = o − t instead of φ′ (o − t). With it goes a learning rate
+    of the hidden units 0.1 times that of the output units, which is `scaled_error`:
 
         chain(dense(5), sigmoid, scaled_error(dense(10), 0.1), without_derivative(sigmoid))
 

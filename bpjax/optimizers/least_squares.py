@@ -6,9 +6,16 @@ error is E = ½ rᵀr and its gradient Jᵀr. JᵀJ is its curvature where r is 
     Gauss–Newton             J Δ = −r                    in least squares, the shortest Δ where there are many
     Levenberg–Marquardt      (JᵀJ + λI) Δ = −Jᵀr         λ → 0 is Gauss–Newton, large λ a short step down the gradient
 
-Levenberg 1944 gave the damping λ. Marquardt 1963 gave its rule: E has not risen, keep the step and λ := λ / 10; E has
-risen, take the step back and λ := 10 λ. Hagan & Menhaj 1994 brought it to networks, with the rows of J by
-backpropagation, as here: each is the hand-written backward pass of one output of one pattern.
+Levenberg 1944 gave the damping λ; Marquardt 1963 its principle: where E has not risen keep the step and lower λ, where
+it has take the step back and raise λ. By how much is Nielsen's rule of 1999, from ρ, the fall of E over the fall that
+J foretold:
+
+    kept          λ := λ max(⅓, 1 − (2ρ − 1)³)     ν := 2
+    taken back    λ := λ ν                         ν := 2ν
+
+It asks for fewer steps than Marquardt's factor of 10 on smooth fits and solves more starts than optimistix's own
+rule on parity. Hagan & Menhaj 1994 brought the method to networks, with the rows of J by backpropagation, as here:
+each is the hand-written backward pass of one output of one pattern.
 
 The method of choice for a net of up to some hundreds of weights and a batch of up to some hundreds of residuals: tens
 of steps where gradient descent takes thousands. A step costs a dense J and its factorization, O(residuals · weights²).
@@ -32,7 +39,6 @@ from bpjax.types import Array, Batch, Params
 
 Method = Literal["levenberg_marquardt", "gauss_newton"]
 RUNNING, GOAL, SETTLED, NOT_FINITE, UNSOLVABLE, LIMIT = range(6)
-FACTOR = 10.0  # Marquardt's, and Hagan & Menhaj's
 JUMPED = 1.001  # Gauss–Newton ended so much above the best error on its way
 PATIENCE = 10  # steps without a fall of the error to speak of: towards a plateau that lies at infinite weights
 
@@ -131,8 +137,8 @@ def least_squares(
     best, half_squares, slope = walk.best
     last, error, slope = (scale * float(number) for number in (walk.error, half_squares, slope))
     converged = end == GOAL or (end == SETTLED and goal is None and improved and not last > JUMPED * error)
-    facts = Facts(end, method, goal, converged, improved, steps, last, error, slope)
-    return LeastSquares(best, converged, _sentence(facts), steps, error, slope)
+    fit = LeastSquares(best, converged, "", steps, error, slope)
+    return fit._replace(reason=_sentence(fit, end, method, goal, improved, last))
 
 
 @functools.lru_cache(maxsize=32)
@@ -161,7 +167,7 @@ def _compiled(network: Layer, method: Method) -> Callable:
             search = optimistix.LearningRate(jnp.ones_like(numbers["rtol"]))
         else:
             solver = optimistix.LevenbergMarquardt(*tolerances, linear_solver=lineax.QR())
-            search = _marquardt()(numbers["damping"])
+            search = _nielsen()(numbers["damping"])
         return equinox.tree_at(lambda s: s.search, solver, search)
 
     def solve(params, batch, max_steps, numbers):
@@ -187,7 +193,7 @@ def _compiled(network: Layer, method: Method) -> Callable:
             kept = jnp.any(w != walk.w)
             fell = error < (1 - numbers["rtol"]) * walk.error
             idle = jnp.where(fell, 0, walk.idle + kept.astype(jnp.int32))
-            exhausted = result == optimistix.RESULTS.nonlinear_divergence  # said by Marquardt's rule below
+            exhausted = result == optimistix.RESULTS.nonlinear_divergence  # said by Nielsen's rule below
             fates = {
                 NOT_FINITE: ~jnp.isfinite(error),
                 GOAL: error <= numbers["floor"],
@@ -211,27 +217,32 @@ def _compiled(network: Layer, method: Method) -> Callable:
 
 
 @functools.cache
-def _marquardt():
-    """Marquardt's rule for λ as an optimistix search, whose "step size" is 1 / λ."""
+def _nielsen():
+    """Nielsen's rule for λ as an optimistix search, whose "step size" is 1 / λ and whose state is (λ, ν)."""
     optimistix, _, _ = _packages()
+    results = optimistix.RESULTS
 
-    class Marquardt(optimistix.AbstractSearch):
+    class Nielsen(optimistix.AbstractSearch):
         damping: Array
 
         def init(self, y, f_info_struct):
-            return self.damping
+            return self.damping, jnp.full_like(self.damping, 2)
 
         def step(self, first_step, y, y_eval, f_info, f_eval_info, state):
-            accept = first_step | (f_eval_info.as_min() <= f_info.as_min())  # false where E is NaN
-            tuned = jnp.where(accept, state / FACTOR, state * FACTOR)
-            eps = jnp.finfo(state.dtype).eps  # below ε and above 1 / ε, λ is lost in the rounding of JᵀJ or of w
-            damping = jnp.where(first_step, state, jnp.clip(tuned, eps, 0.5 / eps))
-            exhausted = ~accept & (state >= 0.5 / eps)
-            results = optimistix.RESULTS
-            result = results.where(exhausted, results.nonlinear_divergence, results.successful)
-            return 1 / damping, accept, result, damping
+            damping, growth = state
+            error, new_error = f_info.as_min(), f_eval_info.as_min()
+            foretold = error - 0.5 * jnp.sum((f_info.residual + f_info.jac.mv(y_eval - y)) ** 2)
+            ratio = (error - new_error) / jnp.where(foretold > 0, foretold, 1)
+            accept = first_step | (new_error <= error)  # false where it is NaN
+            tuned = damping * jnp.where(accept, jnp.maximum(1 / 3, 1 - (2 * ratio - 1) ** 3), growth)
+            eps = jnp.finfo(damping.dtype).eps
+            least, most = eps, 0.5 / eps  # beyond them λ is lost in the rounding of JᵀJ, or the step in that of w
+            result = results.where(~accept & (damping >= most), results.nonlinear_divergence, results.successful)
+            new_damping = jnp.where(first_step, damping, jnp.clip(tuned, least, most))
+            new_growth = jnp.where(accept, jnp.full_like(growth, 2), 2 * growth)
+            return 1 / new_damping, accept, result, (new_damping, new_growth)
 
-    return Marquardt
+    return Nielsen
 
 
 def _packages():
@@ -278,45 +289,31 @@ def _scale(loss: Loss, shape: tuple[int, ...]) -> float:
     return float(scales[-1])
 
 
-class Facts(NamedTuple):
-    """What a sentence about the end is made of."""
-
-    end: int
-    method: Method
-    goal: float | None
-    converged: bool
-    improved: bool
-    steps: int
-    last: float  # error where it ended
-    error: float  # the lowest on the way
-    gradient_norm: float  # there
-
-
-def _sentence(f: Facts) -> str:
-    """How it ended and, where it stalled, what to try."""
+def _sentence(f: LeastSquares, end: int, method: Method, goal: float | None, improved: bool, last: float) -> str:
+    """How it ended and, where it stalled, what to try; `last` is the error where it ended, f.error the lowest."""
     after = f"after {f.steps} step{'s' * (f.steps != 1)}"
-    above = f"an error of {f.error:.3g}" + ("" if f.goal is None else f", above the goal of {f.goal:.3g}")
+    above = f"an error of {f.error:.3g}" + ("" if goal is None else f", above the goal of {goal:.3g}")
     slope = f"the gradient norm is {f.gradient_norm:.2g}"
     restart = "another start (another key for `network.init`)"
     damped = "Levenberg–Marquardt (`method='levenberg_marquardt'`)"
-    undamped = f.method == "gauss_newton"
-    if f.end == GOAL:
-        goal = "every residual is 0 to within `atol`" if f.goal is None else f"the goal was {f.goal:.3g}"
-        return f"converged {after}: the error is {f.error:.3g}, {goal}."
+    undamped = method == "gauss_newton"
+    if end == GOAL:
+        aim = "every residual is 0 to within `atol`" if goal is None else f"the goal was {goal:.3g}"
+        return f"converged {after}: the error is {f.error:.3g}; {aim}."
     if f.converged:
         return f"converged {after}: at rest at {above}; {slope}."
-    if f.end == SETTLED and f.last > JUMPED * f.error:
+    if end == SETTLED and last > JUMPED * f.error:
         return (
-            f"stalled {after}: the steps, undamped, led to an error of {f.last:.3g} where nothing changes any more; "
+            f"stalled {after}: the steps, undamped, led to an error of {last:.3g} where nothing changes any more; "
             f"the best on the way had {above}. Try {damped} or {restart}."
         )
-    if f.end == SETTLED:
-        where = f"{after} in a local minimum or on a plateau" if f.improved else "at the start, a stationary point"
+    if end == SETTLED:
+        where = f"{after} in a local minimum or on a plateau" if improved else "at the start, a stationary point"
         return f"stalled {where}: no step lowers {above}; {slope}. Try {restart}, or more hidden units."
-    if f.end == LIMIT:
-        cures = [damped] * undamped + ["a `goal`"] * (f.goal is None) + [restart]
+    if end == LIMIT:
+        cures = [damped] * undamped + ["a `goal`"] * (goal is None) + [restart]
         return f"stalled {after}, the limit, at {above}; {slope}. Try more `max_steps`, {' or '.join(cures)}."
-    what = "the error is not finite" if f.end == NOT_FINITE else "the linear system for the step has no finite solution"
-    best = f"; the best on the way had {above}" if f.improved else ""
-    cure = damped if undamped and f.improved else "smaller weights at the start, float64 or a larger `damping`"
+    what = "the error is not finite" if end == NOT_FINITE else "the linear system for the step has no finite solution"
+    best = f"; the best on the way had {above}" if improved else ""
+    cure = damped if undamped and improved else "smaller weights at the start, float64 or a larger `damping`"
     return f"stalled {after}: {what}{best}. Try {cure}."

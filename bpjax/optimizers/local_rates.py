@@ -1,7 +1,7 @@
 """A learning rate for every weight, by the signs of its own slopes.
 
-Where the slope of a weight keeps its sign the way is long, and its rate grows; where it changes, a minimum has been passed,
-and it shrinks (Jacobs 1988 gives the reasons). g = ∂E/∂w, s = g · g_last; each rule works on every weight alone.
+Where the slope of a weight keeps its sign the way is long, and its rate grows; where it changes, a minimum has been
+passed, and it shrinks (Jacobs 1988 gives the reasons). g = ∂E/∂w, s = g · g_last; every weight is treated alone.
 """
 
 import math

@@ -6,12 +6,12 @@ Four conventions are in use, under one name and with the same symbols. g = ∂E/
     heavy_ball    v ← α v − η g            Δw = v             Polyak 1964; PDP, Nature 1986; Fahlman; SNNS; scikit-learn
     convex        v ← α v − (1−α) η g      Δw = v             the encyclopedia; MATLAB's traingdm and traingdx
     velocity      v ← α v + g              Δw = −η v          PyTorch's SGD, optax.sgd, Flax
-    nesterov      v ← α v − η g            Δw = α v − η g     Nesterov 1983 as Sutskever et al. 2013 and scikit-learn write it
+    nesterov      v ← α v − η g            Δw = α v − η g     Sutskever et al. 2013 of Nesterov 1983; scikit-learn
 
 At the same η the convex form takes steps (1 − α) times as long as the others; at α = 1 it never looks at the gradient.
 heavy_ball and velocity differ only while η changes: the first keeps the past at the rates of its time, the second puts
-all of it at the present one. In the nesterov form the weights in hand are the look-ahead points w + α v, where Nesterov's
-method measures its gradient.
+all of it at the present one. In the nesterov form the weights in hand are the look-ahead points w + α v, where
+Nesterov's method measures its gradient.
 """
 
 import functools
@@ -103,8 +103,8 @@ def convert_momentum(learning_rate: Rate, inertia: Rate, source: Form, target: F
     Schedules are converted to schedules.
 
     Raises:
-        ValueError: there is no such (η, α): η varies in time and one of the two is velocity; α = 1 and just one of
-            the two is convex; just one of the two is nesterov.
+        ValueError: no (η, α) with α from 0 to 1 does it in general: η varies in time and one of the two is velocity;
+            α = 1 and just one of the two is convex; just one of the two is nesterov.
     """
     check_form("convert_momentum", "source", source)
     check_form("convert_momentum", "target", target)

@@ -41,10 +41,10 @@ def quickprop(
         D < 0    Δw = [S < 0] ε S + (μ D  if S < q S_last,  else  D S / (S_last − S))
         D = 0    Δw = ε S + inertia · D
 
-    |D| ≤ `mode_switch` counts as D = 0, so that inertia acts only where `mode_switch` is above 0. Where S_last = S = 0 the
-    program divides 0 by 0; here that weight rests. Where S_last = S ≠ 0 it divides by 0; here the step is μ D. The flat-spot
-    offset, the hyper-error and the error tolerance that belong to Fahlman's program are `flat_spot`, `hyper_error` and
-    `error_tolerance`.
+    |D| ≤ `mode_switch` counts as D = 0, so that inertia acts only where `mode_switch` is above 0, as in the program.
+    Where S_last = S = 0 the program divides 0 by 0; here that weight rests. Where S_last = S ≠ 0 it divides by 0; here
+    the step is μ D. The flat-spot offset, the hyper-error and the error tolerance that belong to Fahlman's program are
+    `flat_spot`, `hyper_error` and `error_tolerance`.
 
     Args:
         learning_rate: ε > 0, the share of the plain gradient step.
@@ -100,8 +100,8 @@ def _quickprop(epsilon, mu, inertia, decay, mode_switch, g, w, d, last_slope, fa
 def fan_in(params: Params) -> Params:
     """The number of links into a unit, for every array of weights: D for a matrix (D, H), D + 1 where it has a bias.
 
-    Arrays of one container belong together: (w, b) of `bp.dense`, {"kernel", "bias"} of Flax. The last axis counts units; a
-    vector alone has a fan-in of 1.
+    Arrays of one container belong together: (w, b) of `bp.dense`, {"kernel", "bias"} of Flax. The last axis counts
+    units; a vector alone has a fan-in of 1.
     """
     flat, structure = jax.tree.flatten_with_path(params)
     inputs, biased = {}, set()

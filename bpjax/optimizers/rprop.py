@@ -12,7 +12,8 @@ For every weight, with s = g · g_last and Δ its step size:
     irprop+    Δw = −sign(g) Δ    it is undone if E > E_last,  g_last ← 0
 
 rprop+ is Riedmiller & Braun's (1993), rprop- Riedmiller's simpler one (1994), the i's Igel & Hüsken's (2000, 2003).
-Only the signs of the slopes enter, irprop+ looks at the error too: any loss that grows with another gives the same path.
+Only the signs of the slopes enter; irprop+ looks at the error too. Any loss that grows with another gives the same
+path.
 """
 
 import functools

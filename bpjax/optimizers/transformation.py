@@ -35,8 +35,8 @@ def transformation(
     Args:
         who: the factory's name, for messages.
         init: (params, **numbers) -> state, a NamedTuple with a field for each of `numbers`.
-        step: (state, g, params, value) -> (change, state), a function of the module, g widened. A rule whose state has a
-            `departure` returns the change from there (see `bpjax.optimizers.undo`).
+        step: (state, g, params, value) -> (change, state), a function of the module, g widened. A rule whose state has
+            a `departure` returns the change from there (see `bpjax.optimizers.undo`).
         numbers: hyperparameters that stay what the caller says, by name: a number, an array or a schedule.
         needs: "params" and "value", where `step` looks at them.
     """

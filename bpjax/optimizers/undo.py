@@ -11,9 +11,9 @@ hand are those of the bad step, and the gradient too. So the rule keeps in its s
 An undone step costs one evaluation of the error, as in the papers: the kept gradient is followed again, more carefully.
 
 A plain optax loop gets updates that lead from the weights in hand to the new ones, the way back included: right to
-rounding, as long as the weights in hand are not many orders too large or infinite. A loop that calls `take_step`, as all of
-bpjax does, goes on from the kept weights themselves: exact, however bad the step was. Such a rule must be the last of
-an `optax.chain` where the loop is plain.
+rounding, as long as the weights in hand are not many orders too large or infinite. A loop that calls `take_step`, as
+all of bpjax does, goes on from the kept weights themselves: exact, however bad the step was. Such a rule must be the
+last of an `optax.chain` where the loop is plain.
 """
 
 from typing import NamedTuple

@@ -14,8 +14,8 @@ from bpjax.types import Array, Key, RuleState
 def weight_decay(rule: Rule, rate: float | Array) -> Rule:
     """Every weight is drawn to 0: the rule's direction plus λ w, its value plus ½ λ ‖w‖².
 
-    λ, in units of the loss, works through the learning rate as the gradient does: Δw = −η (∂E/∂w + λ w). To take a share of
-    the weights at each step whatever the optimizer, chain `optax.add_decayed_weights` behind it.
+    λ, in units of the loss, works through the learning rate as the gradient does: Δw = −η (∂E/∂w + λ w). To take a
+    share of the weights at each step whatever the optimizer, chain `optax.add_decayed_weights` behind it.
 
     Raises:
         ValueError: `rate` is negative.
@@ -41,7 +41,8 @@ class NoiseState(NamedTuple):
 def weight_noise(rule: Rule, deviation: float | Array) -> Rule:
     """The rule at weights shaken anew for every batch: w + ξ, ξ normal with standard deviation σ.
 
-    Its direction of change is applied to the unshaken weights; in the mean this prefers flat minima (Murray & Edwards 1994).
+    Its direction of change is applied to the unshaken weights; in the mean this prefers flat minima (Murray & Edwards
+    1994).
 
     Raises:
         ValueError: `deviation` is negative.

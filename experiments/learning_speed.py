@@ -1,0 +1,348 @@
+"""How fast do the rules for changing weights learn, and do the published learning speeds hold?
+
+The article names them: the learning rate, the inertia term, variable learning rates, Quickprop, and others for
+reliability. Their papers compared them on encoders, XOR, symmetry and parity with 10 to 100 trials each. Here every row
+of those tables is repeated with hundreds (`published_speeds.py` holds them and the protocol), ours beside the paper's:
+mean and standard deviation of the trials that succeeded, the median of all with the failures counted as never,
+failures, restarts, and a 95 % interval of our mean. The verdict is "agrees" where the means differ by no more than
+3 standard errors of their difference, or, for a paper's single run or a mean without a deviation, where it lies within
+the middle 95 % of our runs. Nothing was tuned to agree; where ours and the paper's differ the last column says so, and
+below the table stands why, as far as is known.
+
+    python experiments/learning_speed.py                 tables, a figure and a stored result in results/learning_speed
+    python experiments/learning_speed.py --only xor      the rows whose name holds "xor"
+    python experiments/learning_speed.py --help          every number that can be changed
+"""
+
+import csv
+import functools
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+try:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    import xarray as xr
+    from published_speeds import NATURE, Row, rows
+    from rich.console import Console
+    from rich.table import Table
+    from scikit_learn_curves import curves, verdict
+    from scipy.stats import linregress, t
+except ModuleNotFoundError as missing:
+    sys.exit(f"{missing.name} is not installed. Install what experiments need: pip install 'bpjax[experiments]'.")
+
+import jax
+import numpy as np
+
+import bpjax as bp
+from bpjax import plots
+from bpjax.checks import check_count
+from bpjax.experiment import check_precision, command, progress
+from bpjax.outcomes import epochs_or_never, quantiles_with_failures
+from bpjax.store import check_replaceable, write_record, written_aside
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every number of the experiment that is not a paper's."""
+
+    trials: int = 200
+    """Trials of each row, each from its own initial weights."""
+    only: str = ""
+    """Only the rows whose problem or rule holds this text."""
+    seed: int = 0
+    """Root of all random numbers."""
+    matmul_precision: str = "highest"
+    """Precision of matrix products, as `jax.default_matmul_precision` takes it."""
+    out: Path = Path("results/learning_speed")
+    """Folder for the result; replaced when the run is complete."""
+
+    def check(self) -> None:
+        """Raise a `ValueError` where a number makes no sense."""
+        check_count("Config", "trials", self.trials, least=2)
+        check_count("Config", "seed", self.seed, least=0)
+        check_precision(self.matmul_precision)
+        check_replaceable(self.out)
+        if not self.rows:
+            raise ValueError(f"`Config` expected `only` to be part of a row's name, got {self.only!r}. Try 'encoder'.")
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows asked for."""
+        return [row for row in rows() if self.only.lower() in row.name.lower()]
+
+
+class Trials(NamedTuple):
+    """What became of the trials of a row; arrays (trials,)."""
+
+    epochs: np.ndarray  # spent, those before restarts included
+    solved: np.ndarray
+    restarts: np.ndarray
+    params: bp.Params  # final weights, with a leading axis
+
+
+def repeat(row: Row, trials: int, key, on_chunk: Callable) -> Trials:
+    """Train a row's network from many initial weights, all in one compiled program."""
+    chunk = min(row.limit, 100)
+    rule = bp.backprop(row.network, row.loss)
+    training = bp.make_training(rule, row.optimizer, (row.stop,), chunk=chunk)
+    kind = row.stop._replace(watch=())
+    advance_all = compiled(row.network, row.loss, row.optimizer._replace(init=None), kind, chunk)
+
+    def advance(run):
+        return advance_all(run, row.batch)
+
+    def start(key):
+        return row.network.init(key, row.batch[0].shape[1:])[0]
+
+    def begin(key):
+        weights_key, run_key = jax.random.split(key)
+        return training.init(run_key, start(weights_key), row.limit)
+
+    keys = jax.random.split(key, trials)
+    run, _ = bp.run_to_end(advance, jax.jit(jax.vmap(begin))(keys), on_chunk)
+    restarts = np.zeros(trials, int)
+    restart = jax.jit(jax.vmap(lambda run, key: bp.restart_unsolved(training, start, run, key, row.limit)))
+    for attempt in range(1, row.restarts + 1):
+        run, restarted = restart(run, jax.vmap(jax.random.fold_in, (0, None))(keys, attempt))
+        if not restarted.any():
+            break
+        restarts += np.asarray(restarted)
+        run, _ = bp.run_to_end(advance, run, on_chunk)
+    solved = np.asarray(run.reason) == training.reasons.index(row.stop.reason)
+    return Trials(np.asarray(run.epoch), solved, restarts, run.state.params)
+
+
+@functools.cache
+def compiled(network: bp.Layer, loss: bp.Loss, update, stop: bp.Stop, chunk: int) -> Callable:
+    """(runs, batch) -> (runs, history): one program for all rows that differ in numbers alone."""
+    training = bp.make_training(bp.backprop(network, loss), update, (stop,), chunk=chunk)
+    return jax.jit(jax.vmap(training.advance, in_axes=(0, None)))
+
+
+class Summary(NamedTuple):
+    """A row in numbers, ours and the paper's."""
+
+    problem: str
+    rule: str
+    numbers: str
+    mean: float  # of the trials that succeeded
+    deviation: float
+    low: float  # 95 % interval of the mean (Student)
+    high: float
+    median: float  # of all trials, ∞ where half failed
+    trials: int
+    failures: int
+    restarts: int
+    published: float | None
+    published_deviation: float | None
+    source: str
+    verdict: str
+
+
+def summary_of(row: Row, epochs: np.ndarray, solved: np.ndarray, restarts: np.ndarray) -> Summary:
+    """The numbers of a row, and whether they agree with the paper's."""
+    successes = epochs[solved].astype(float)
+    n = len(successes)
+    mean = float(successes.mean()) if n else np.nan
+    deviation = float(successes.std(ddof=1)) if n > 1 else np.nan
+    half = t.ppf(0.975, n - 1) * deviation / np.sqrt(n) if n > 1 else np.nan
+    times = epochs_or_never(solved, epochs)
+    median = float(quantiles_with_failures(times, 0.5))
+    paper = row.published
+    if paper is None:
+        verdict = "no published figure"
+    elif n < 2:
+        verdict = "ours fail"
+    elif paper.deviation is None:
+        low, high = quantiles_with_failures(times, [0.025, 0.975])
+        verdict = "agrees" if low <= paper.mean <= high else f"differs: {mean / paper.mean:.2f} ×"
+    else:
+        allowed = 3 * np.sqrt(paper.deviation**2 / paper.trials + deviation**2 / n)
+        agrees = abs(mean - paper.mean) <= allowed
+        verdict = "agrees" if agrees else f"differs: {mean / paper.mean:.2f} ×"
+    failures = len(epochs) - n
+    if verdict == "agrees" and failures > 0.1 * len(epochs):
+        verdict = "agrees, but for failures"
+    return Summary(
+        row.problem, row.rule, row.numbers, mean, deviation, mean - half, mean + half, median, len(epochs), failures,
+        int(restarts.sum()), paper.mean if paper else None, paper.deviation if paper else None,
+        paper.source if paper else "", verdict,
+    )  # fmt: skip
+
+
+def weight_patterns(network_params, solved: np.ndarray) -> dict[str, int]:
+    """How the solved symmetry nets weigh their three mirror pairs: counts of 1:2:4, of 2:3:4, and of others.
+
+    A pattern counts when all three ratios of |w|, in the mean over mirror images and hidden units, are within 15 %.
+    """
+    w = np.asarray(network_params[0].w)[solved]  # (runs, 6, 2)
+    pairs = np.sort((np.abs(w[:, :3]) + np.abs(w[:, :2:-1])) / 2, axis=1)
+    ratios = (pairs / pairs[:, :1]).mean(axis=2)
+    counts = {}
+    for name, pattern in (("1:2:4", (1, 2, 4)), ("2:3:4", (1, 1.5, 2))):
+        counts[name] = int((np.abs(ratios / np.array(pattern) - 1) < 0.15).all(axis=1).sum())
+    return {**counts, "others": len(w) - sum(counts.values())}
+
+
+def run(config: Config, console: Console) -> xr.Dataset:
+    """Every row, with a progress bar; a dataset over (row, trial)."""
+    chosen, results, patterns = config.rows, [], {}
+    start = time.perf_counter()
+    with progress(console, len(chosen)) as advance:
+        for index, row in enumerate(chosen):
+
+            def on_chunk(run, index=index, row=row):
+                advance(index, f"{row.name}: epoch {int(run.epoch.max())}", "rows")
+
+            advance(index, row.name, "rows")
+            trials = repeat(row, config.trials, jax.random.fold_in(jax.random.key(config.seed), index), on_chunk)
+            results.append(trials)
+            if row.published is not None and row.published.source == NATURE:
+                patterns = weight_patterns(trials.params, trials.solved)
+        advance(len(chosen), "trained", "rows")
+    total = sum(int(trials.epochs.sum()) for trials in results)
+    seconds = time.perf_counter() - start
+    console.print(
+        f"{len(chosen) * config.trials:,} trainings, {total:,} epochs in {seconds:.0f} s, compilation included"
+    )
+    return xr.Dataset(
+        {
+            name: (("row", "trial"), np.stack([getattr(trials, name) for trials in results]))
+            for name in ("epochs", "solved", "restarts")
+        },
+        attrs={"rows": [row.name for row in chosen], "patterns": ", ".join(f"{count} {name}" for name, count in patterns.items())},
+    )
+
+
+def table(summaries: list[Summary]) -> Table:
+    """Ours beside the papers', problem by problem."""
+    shown = Table()
+    for column in ("rule", "ours", "95 %", "median", "failed", "restarts", "paper", "verdict"):
+        shown.add_column(column, justify="left" if column in ("rule", "paper", "verdict") else "right")
+    problem = ""
+    for s in summaries:
+        if s.problem != problem:
+            problem = s.problem
+            shown.add_section()
+            shown.add_row(f"[bold]{problem}[/bold]")
+        paper = "" if s.published is None else f"{s.published:g}"
+        paper += "" if s.published_deviation is None else f" ± {s.published_deviation:g}"
+        shown.add_row(
+            f"{s.rule}  {s.numbers}",
+            f"{s.mean:.1f} ± {s.deviation:.1f}" if np.isfinite(s.mean) else "",
+            f"{s.low:.1f} to {s.high:.1f}" if np.isfinite(s.low) else "",
+            f"{s.median:.0f}" if np.isfinite(s.median) else "never",
+            f"{s.failures}/{s.trials}",
+            str(s.restarts) if s.restarts else "",
+            f"{paper}  {s.source.split()[0].strip(',')}" if paper else "",
+            s.verdict,
+            style={"agrees": "green", "no published figure": "dim"}.get(s.verdict),
+        )
+    return shown
+
+
+def growth_sentence(summaries: list[Summary]) -> str:
+    """Whether the epochs of the tight encoders grow as log n."""
+    tight = [s for s in summaries if s.problem == "tight encoders" and np.isfinite(s.mean)]
+    if len(tight) < 3:
+        return ""
+    sizes = np.log2([int(s.rule.split("-")[0]) for s in tight])
+    ours = linregress(sizes, [s.mean for s in tight])
+    papers = linregress(sizes, [s.published for s in tight])
+    return (
+        f"Tight encoders: {ours.intercept:.1f} + {ours.slope:.1f} log₂ n epochs (R² {ours.rvalue**2:.3f}); "
+        f"the paper's means {papers.intercept:.1f} + {papers.slope:.1f} log₂ n (R² {papers.rvalue**2:.3f})."
+    )
+
+
+def draw(result: xr.Dataset, chosen: list[Row]):
+    """Every trial of every row, problem under problem on one axis, from a stored result."""
+    figure, axis = plt.subplots(figsize=(10.5, 1.5 + 0.3 * len(chosen)), layout="constrained")
+    place, problem, labels = -1.0, "", {}
+    for i, row in enumerate(chosen):
+        if row.problem != problem:
+            problem, place = row.problem, place + 1.25
+            labels[place] = problem
+        place += 1
+        labels[place] = f"{row.rule}  {row.numbers}"
+        at = result.isel(row=i)
+        plots.distribution(axis, place, epochs_or_never(at.solved.values, at.epochs.values), plots.BLUE)
+        if row.published is not None:
+            plots.published(axis, place, row.published.mean, row.published.deviation, plots.RED)
+    axis.set_yticks(list(labels), list(labels.values()), fontsize=8)
+    problems = {row.problem for row in chosen}
+    for label in axis.get_yticklabels():
+        label.set_fontweight("bold" if label.get_text() in problems else "normal")
+    axis.set(xscale="log", ylim=(place + 0.7, -0.7), xlabel="epochs to success")
+    axis.tick_params(axis="y", length=0)
+    axis.grid(axis="x", which="both", alpha=0.25)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper right", ncols=3, fontsize=8, frameon=False)
+    return figure
+
+
+def store(config: Config, result: xr.Dataset) -> tuple[xr.Dataset, list[Summary]]:
+    """Write the result, its numbers, the figure and the record, all or nothing; returns what is stored, read back."""
+    with written_aside(config.out) as folder:
+        result.to_zarr(folder / "learning_speed.zarr", mode="w", consolidated=False)
+        stored = xr.open_zarr(folder / "learning_speed.zarr", consolidated=False).load()
+        summaries = [
+            summary_of(row, *(stored.isel(row=i)[name].values for name in ("epochs", "solved", "restarts")))
+            for i, row in enumerate(config.rows)
+        ]
+        with (folder / "learning_speed.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow((*Summary._fields, "note"))
+            writer.writerows((*s, row.note) for s, row in zip(summaries, config.rows, strict=True))
+        figure = draw(stored, config.rows)
+        figure.savefig(folder / "learning_speed.png", dpi=110)
+        figure.savefig(folder / "learning_speed.svg")
+        plt.close(figure)
+        write_record(folder, config)
+    return stored, summaries
+
+
+def show(config: Config, console: Console) -> None:
+    """Run, store, and print the tables that answer the question."""
+    result = run(config, console)
+    with console.status("storing the result and drawing the figure"):
+        stored, summaries = store(config, result)
+    console.print()
+    console.print(table(summaries))
+    console.print()
+    notes: dict[str, list[str]] = {}
+    for row, summary in zip(config.rows, summaries, strict=True):
+        if row.note and not summary.verdict.endswith("agrees"):
+            notes.setdefault(row.note, []).append(f"{row.problem} {row.rule}, {row.numbers}")
+    for note, names in notes.items():
+        console.print(f"{'; '.join(names)}: {note}")
+    if sentence := growth_sentence(summaries):
+        console.print(sentence)
+    if stored.attrs["patterns"]:
+        console.print(f"Symmetry: the mirror pairs of the solved nets weigh {stored.attrs['patterns']}.")
+    if not config.only:
+        with console.status("training digits here and in scikit-learn"):
+            results = curves()
+        for curve in results:
+            console.print(f"scikit-learn's digits, {verdict(curve)} Largest difference {curve.difference:.1e}.")
+    counts = {v: sum(s.verdict.startswith(v) for s in summaries) for v in ("agrees", "differs", "ours fail")}
+    console.print(
+        f"Of the published figures {counts['agrees']} agree, {counts['differs'] + counts['ours fail']} do not."
+    )
+    figure = config.out / "learning_speed.png"
+    console.print(f"\nFigure: {figure} (and .svg), its numbers beside it as CSV, the result as Zarr.")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the flags, run and show; returns the exit status."""
+    return command("learning_speed", Config, __doc__, show, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
