@@ -217,7 +217,10 @@ def run(config: Config, console: Console) -> xr.Dataset:
             name: (("row", "trial"), np.stack([getattr(trials, name) for trials in results]))
             for name in ("epochs", "solved", "restarts")
         },
-        attrs={"rows": [row.name for row in chosen], "patterns": ", ".join(f"{count} {name}" for name, count in patterns.items())},
+        attrs={
+            "rows": [row.name for row in chosen],
+            "patterns": ", ".join(f"{count} {name}" for name, count in patterns.items()),
+        },
     )
 
 

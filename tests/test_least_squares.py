@@ -7,16 +7,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
-
-import bpjax as bp
 from oracles import sigmoid
 
+import bpjax as bp
+
 pytest.importorskip("optimistix")
-from bpjax.optimizers.least_squares import _compiled, least_squares  # noqa: E402
+from bpjax.optimizers.least_squares import least_squares  # noqa: E402
 
 METHODS = ("levenberg_marquardt", "gauss_newton")
 XOR = bp.mlp((2, 2, 1), bp.sigmoid, bp.sigmoid, bp.uniform(1.0), bp.uniform(1.0))
 STARTS = [XOR.init(jax.random.key(seed), (2,))[0] for seed in range(20)]
+
+
+UNIT = bp.mlp((1, 1, 1))
+X = jnp.linspace(-1, 1, 15)[:, None]
+CURVE = UNIT, UNIT.init(jax.random.key(1), (1,))[0], (X, jnp.tanh(2 * X) - 0.5 + 0.1 * jnp.cos(5 * X))
+"""A wave that one tanh unit cannot follow: its best fit has E > 0."""
 
 
 def plateau():
@@ -32,13 +38,6 @@ def linear(keys, patterns=12):
 
 def normal(key, *shape):
     return jax.random.normal(key, shape)
-
-
-def curve():
-    """y = tanh(2x) − ½ with a wave on it that one tanh unit cannot follow: its best fit has E > 0."""
-    network = bp.mlp((1, 1, 1))
-    x = jnp.linspace(-1, 1, 15)[:, None]
-    return network, network.init(jax.random.key(1), (1,))[0], (x, jnp.tanh(2 * x) - 0.5 + 0.1 * jnp.cos(5 * x))
 
 
 def numpy_tanh_unit(x, t):
@@ -110,7 +109,7 @@ def test_more_weights_than_residuals_get_the_shortest_step(keys):
 
 @pytest.mark.parametrize("damping", [1e-4, 1.0])
 def test_the_steps_of_levenberg_marquardt_against_numpy(damping):
-    network, params, batch = curve()
+    network, params, batch = CURVE
     functions = numpy_tanh_unit(*(np.asarray(a)[:, 0] for a in batch))
     path, kept = numpy_levenberg_marquardt(*functions, in_numpy(params), damping, 9)
     for steps, expected in enumerate(path, 1):
@@ -121,7 +120,7 @@ def test_the_steps_of_levenberg_marquardt_against_numpy(damping):
 
 def test_a_curve_ends_where_scipy_ends():
     optimize = pytest.importorskip("scipy.optimize")
-    network, params, batch = curve()
+    network, params, batch = CURVE
     residuals, jacobian = numpy_tanh_unit(*(np.asarray(a)[:, 0] for a in batch))
     theirs = optimize.least_squares(
         residuals, in_numpy(params), jac=jacobian, method="lm", xtol=1e-15, ftol=1e-15, gtol=1e-15
@@ -143,7 +142,9 @@ def test_xor_is_solved_from_most_starts_in_tens_of_steps():
         (w, b), _, (v, c), _ = (tuple(np.asarray(a) for a in layer) for layer in fit.params)
         error = 0.5 * np.sum((t - sigmoid(sigmoid(x @ w + b) @ v + c)) ** 2)
         assert error < 1e-3 and fit.error == pytest.approx(error, rel=1e-9)
-    for fit in set(map(id, fits)) and [fit for fit in fits if not fit.converged]:
+    stalled = [fit for fit in fits if not fit.converged]
+    assert stalled
+    for fit in stalled:
         assert fit.reason.startswith("stalled after") and "local minimum or on a plateau" in fit.reason
         assert fit.error > 0.2 and fit.gradient_norm < 1e-6
 
@@ -220,14 +221,12 @@ def test_losses_that_differ_by_a_factor_get_the_same_steps_and_their_own_error(l
 
 
 def test_the_goal_is_in_the_units_of_the_loss():
+    steps = set()
     for loss, goal in ((bp.squared_error, 4e-3), (bp.mean_squared_error, 2e-3)):  # ½ Σ = 2 · mean over 4 patterns
         fit = least_squares(XOR, loss, STARTS[0], bp.xor().present(), goal=goal)
         assert fit.converged and fit.error <= goal and f"the goal was {goal:.3g}" in fit.reason
-    sums, means = (
-        least_squares(XOR, loss, STARTS[0], bp.xor().present(), goal=goal)
-        for loss, goal in ((bp.squared_error, 4e-3), (bp.mean_squared_error, 2e-3))
-    )
-    assert sums.steps == means.steps
+        steps.add(fit.steps)
+    assert len(steps) == 1
 
 
 def test_a_goal_met_at_the_start_takes_no_step():
@@ -238,15 +237,14 @@ def test_a_goal_met_at_the_start_takes_no_step():
 @pytest.mark.parametrize("x64", [False, True])
 @pytest.mark.parametrize("method", METHODS)
 def test_float32_weights_stay_float32(method, x64):
+    wide = least_squares(*CURVE[:1], bp.squared_error, *CURVE[1:], method=method)
+    network, params, batch = CURVE
     with jax.enable_x64(x64):
-        network, params, batch = bp.cast(curve()[1:], "float32"), None, None
-        params, batch = network
-        network = curve()[0]
+        params, batch = bp.cast((params, batch), "float32")
         fit = least_squares(network, bp.squared_error, params, batch, method=method)
-        assert {leaf.dtype for leaf in jax.tree.leaves(fit.params)} == {jnp.dtype("float32")}
-    with jax.enable_x64(True):
-        wide = least_squares(*curve()[:1], bp.squared_error, *curve()[1:])
-    assert fit.converged and fit.error == pytest.approx(wide.error, rel=1e-4)
+    assert {leaf.dtype for leaf in jax.tree.leaves(fit.params)} == {jnp.dtype("float32")}
+    assert fit.converged and wide.converged and fit.error == pytest.approx(wide.error, rel=1e-5)
+    np.testing.assert_allclose(in_numpy(fit.params), in_numpy(wide.params), rtol=1e-2)
 
 
 def test_xor_in_float32(float32):
@@ -257,7 +255,7 @@ def test_xor_in_float32(float32):
 
 
 def test_other_numbers_compile_nothing():
-    network, params, batch = curve()
+    network, params, batch = CURVE
     traces = []
 
     def forward(params, x):
@@ -268,16 +266,12 @@ def test_other_numbers_compile_nothing():
     least_squares(counted, bp.squared_error, params, batch)
     first = len(traces)
     least_squares(counted, bp.mean_squared_error, params, batch, goal=1e-3, max_steps=7, damping=2.0, rtol=1e-3)
-    checked = 2  # traced without computing: by `check_batch`, and for the shape of the output
-    assert len(traces) == first + checked
-    assert _compiled(counted, METHODS[0]) is _compiled(counted, METHODS[0])
+    assert first >= 4 and len(traces) <= first + 2  # traced without computing: for `check_batch` and the output's shape
 
 
 def xor(loss=bp.squared_error, params=STARTS[0], x=None, t=None, network=XOR, **options):
     data = bp.xor().present()
-    return least_squares(
-        network, loss, params, (data[0] if x is None else x, data[1] if t is None else t), **options
-    )
+    return least_squares(network, loss, params, (data[0] if x is None else x, data[1] if t is None else t), **options)
 
 
 CASES = {

@@ -231,7 +231,7 @@ def test_flax_and_equinox_models_are_trained():
 
 @pytest.mark.parametrize("make", [bp.bold_driver, bp.traingda, bp.traingdx, bp.silva_almeida])
 def test_a_bad_step_is_undone_exactly_however_bad(make):
-    optimizer, params = make(1e300), start("float32")  # the rate is infinite in float32
+    optimizer, params = make(3e38), start("float32")  # the weights become infinite
     state = optimizer.init(params)
     for _ in range(3):
         value, grads = jax.value_and_grad(error)(params)
@@ -335,7 +335,7 @@ def test_a_batch_whose_gradient_is_not_finite_is_skipped_and_counted(xor, optimi
 def test_a_step_that_will_be_taken_back_stops_nothing(xor):
     rule, params, data = xor
     rule = bp.backprop(bp.mlp((2, 2, 1), bp.tanh), bp.squared_error)
-    fit = bp.fit(rule, bp.bold_driver(1e9), params, data, key=jax.random.key(0), epochs=200)
+    fit = bp.fit(rule, bp.bold_driver(1e9), params[:3], data, key=jax.random.key(0), epochs=200)
     assert fit.reason == "epoch limit" and fit.history.refused.sum() > 20
     assert fit.history.error[-1] < fit.history.error[0]
 

@@ -42,13 +42,16 @@ def test_imports_run_one_way():
     order = [
         "types",
         "precision",
+        "trees",
         "checks",
         "tasks",
         "layers",
         "losses",
+        "optimizers",
         "rules",
         "stops",
         "training",
+        "restarts",
         "classification",
     ]
     for rank, room in enumerate(order):
