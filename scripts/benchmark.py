@@ -1,11 +1,12 @@
 """What the hand-written gradient costs beside jax.grad, and a training beside other libraries.
 
 Every row is a ratio of two programs that ran in turn in this process, A B A B …: the machine may be noisy, the ratio is
-the same. Three tables:
+the same. Four tables:
 
 gradient    one jitted gradient by hand / by jax.grad of the same forward pass; time, and temporary memory.
 training    a whole training as one compiled scan, µs an epoch, by hand / by jax.grad of an ordinary jnp network, and
             beside them PyTorch, FANN and scikit-learn where they are installed.
+update      one update of each rule for changing weights / by optax.adam, ns a parameter.
 import      `import bpjax` / `import jax, optax`, whole processes.
 
     python scripts/benchmark.py [--quick] [--json FILE]
@@ -30,6 +31,7 @@ import optax
 import bpjax as bp
 from bpjax.diagnostics.cost import in_turn, temporary_bytes
 from bpjax.diagnostics.report import table
+from bpjax.optimizers.catalogue import OPTIMIZERS
 from bpjax.store import environment
 
 
@@ -237,6 +239,50 @@ def sklearn_epochs(sizes, x, t, rate) -> Callable:
     return epochs
 
 
+SIZES = {"1,000,000": ((1000, 1000), 10), "2,410": ((64, 32, 10), 500)}
+"""Parameters of a network, and how many updates a sample scans over."""
+
+
+def update_table(rounds: int, seconds: float) -> list[dict]:
+    """One update of every rule for changing weights, in a scan as in training, against optax.adam's."""
+    rows = {}
+    for size, (widths, steps) in SIZES.items():
+        params, _ = bp.mlp(widths).init(jax.random.key(0), widths[:1])
+        keys = jax.random.split(jax.random.key(1), len(jax.tree.leaves(params)))
+        grads = jax.tree.unflatten(
+            jax.tree.structure(params),
+            [jax.random.normal(k, (steps, *w.shape)) for k, w in zip(keys, jax.tree.leaves(params), strict=True)],
+        )
+        optimizers = {"optax.adam": optax.adam(1e-3), "optax.sgd, momentum": optax.sgd(1e-3, momentum=0.9)}
+        optimizers |= {name: entry.make(1e-3) for name, entry in OPTIMIZERS.items()}
+        calls = {name: updating(optimizer, params, grads) for name, optimizer in optimizers.items()}
+        samples = in_turn(calls, rounds, seconds)
+        for name in optimizers:
+            row = rows.setdefault(name, {"rule": name})
+            row[f"{size} parameters: ns a parameter"] = statistics.median(samples[name]) / steps / count(params) * 1e9
+            row[f"{size}: this / adam"] = ratio(samples, name, "optax.adam")
+    return list(rows.values())
+
+
+def count(params) -> int:
+    """Number of parameters."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def updating(optimizer, params, grads):
+    """An update with each of the gradients (steps, ...), in a plain optax loop."""
+    optimizer = optax.with_extra_args_support(optimizer)
+
+    def step(carry, g):
+        params, state = carry
+        updates, state = optimizer.update(g, state, params, value=1.0)
+        return (optax.apply_updates(params, updates), state), None
+
+    run = jax.jit(lambda carry, grads: jax.lax.scan(step, carry, grads)[0])
+    carry = (params, optimizer.init(params))
+    return lambda: run(carry, grads)
+
+
 def import_table(rounds: int) -> list[dict]:
     """Whole processes in turn: `import bpjax` against `import jax, optax`."""
     samples = {"import bpjax": [], "import jax, optax": []}
@@ -282,6 +328,9 @@ def main() -> int:
     result["training"] = training_table(max(5, rounds // 2), seconds)
     print("A whole training as one scan, full batch\n")
     print(shown(result["training"]))
+    result["update"] = update_table(max(5, rounds // 2), seconds)
+    print("One update of the weights, against optax.adam\n")
+    print(shown(result["update"]))
     result["import"] = import_table(3 if options.quick else 9)
     print("Importing\n")
     print(shown(result["import"]))

@@ -40,6 +40,7 @@ from bpjax.types import Array, Batch, Params
 Method = Literal["levenberg_marquardt", "gauss_newton"]
 RUNNING, GOAL, SETTLED, NOT_FINITE, UNSOLVABLE, LIMIT = range(6)
 JUMPED = 1.001  # Gauss–Newton ended so much above the best error on its way
+STEEP = 1e-6  # no stationary point where the gradient norm exceeds so much of the error
 PATIENCE = 10  # steps without a fall of the error to speak of: towards a plateau that lies at infinite weights
 
 
@@ -88,10 +89,11 @@ def least_squares(
     the same minimum and get the same steps. One program is compiled for each network, method and set of shapes;
     the numbers below are data.
 
-    A recipe that works: all patterns in one batch, float64 (`with jax.enable_x64(True):`), Levenberg–Marquardt, a
-    `goal`, and a few random starts, of which the first to converge is taken. Any one start may end in a local minimum
-    or on a plateau, which no method that follows J leaves; `reason` then says so. Gauss–Newton is for residuals that
-    are nearly linear in the weights: it has no damping, and sigmoids make it jump.
+    A recipe that works: all patterns in one batch, patterns and targets of about 1, float64 (`with
+    jax.enable_x64(True):`), Levenberg–Marquardt, a `goal`, and a few random starts, of which the first to converge is
+    taken. Any one start may end in a local minimum or on a plateau, which no method that follows J leaves; `reason`
+    then says so. Gauss–Newton is for residuals that are nearly linear in the weights: it has no damping, and
+    sigmoids make it jump.
 
     Args:
         network: any network whose `params` are float32 or float64, up to some hundreds of weights.
@@ -307,6 +309,9 @@ def _sentence(f: LeastSquares, end: int, method: Method, goal: float | None, imp
             f"stalled {after}: the steps, undamped, led to an error of {last:.3g} where nothing changes any more; "
             f"the best on the way had {above}. Try {damped} or {restart}."
         )
+    if end == SETTLED and not improved and f.gradient_norm > STEEP * f.error:
+        cure = "patterns and targets scaled to about 1, float64, or `bp.compare`: the network's backward may be wrong"
+        return f"stalled {after} at the start: no step lowers {above}, yet {slope}. Try {cure}."
     if end == SETTLED:
         where = f"{after} in a local minimum or on a plateau" if improved else "at the start, a stationary point"
         return f"stalled {where}: no step lowers {above}; {slope}. Try {restart}, or more hidden units."

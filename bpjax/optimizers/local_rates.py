@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from bpjax.checks import check_between, check_bound, check_number
-from bpjax.optimizers.transformation import each_weight, filled, transformation, zeros
+from bpjax.optimizers.transformation import each_weight, filled, no_signs, transformation, zeros
 from bpjax.optimizers.undo import Departure, first_departure, judge
 from bpjax.types import Array, Params
 
@@ -80,7 +80,7 @@ class SuperSABState(NamedTuple):
     growth: Array  # ()
     shrink: Array  # ()
     largest: Array  # () bound of η
-    slope: Params  # g_last, 0 after an undone step
+    sign: Params  # of g_last, int8; 0 after an undone step
     change: Params  # Δw_last, 0 after an undone step
 
 
@@ -113,8 +113,7 @@ def supersab(
     check_bound("supersab", "largest", largest, "learning_rate", learning_rate)
 
     def init(params, **numbers):
-        nothing = zeros(params)
-        return SuperSABState(filled(params, learning_rate), slope=nothing, change=nothing, **numbers)
+        return SuperSABState(filled(params, learning_rate), sign=no_signs(params), change=zeros(params), **numbers)
 
     numbers = {"inertia": inertia, "growth": growth, "shrink": shrink, "largest": largest}
     return transformation("supersab", init, _supersab_step, numbers)
@@ -122,19 +121,19 @@ def supersab(
 
 def _supersab_step(state, g, params, value):
     numbers = (state.inertia, state.growth, state.shrink, state.largest)
-    trees = (g, state.learning_rate, state.slope, state.change)
-    change, rate, slope, remembered = each_weight(_supersab, 4, numbers, *trees)
-    return change, state._replace(learning_rate=rate, slope=slope, change=remembered)
+    trees = (g, state.learning_rate, state.sign, state.change)
+    change, rate, sign, remembered = each_weight(_supersab, 4, numbers, *trees)
+    return change, state._replace(learning_rate=rate, sign=sign, change=remembered)
 
 
-def _supersab(inertia, growth, shrink, largest, g, rate, last_g, last_change):
-    s = g * last_g
+def _supersab(inertia, growth, shrink, largest, g, rate, last_sign, last_change):
+    s = g * last_sign.astype(g.dtype)
     passed = s < 0
     grown = jnp.where(s > 0, jnp.minimum(rate * growth, largest), rate)
     rate = jnp.where(passed, rate * shrink, grown)
     onward = inertia * last_change - rate * g
     change = jnp.where(passed, -last_change, onward)
-    return change, rate, jnp.where(passed, 0, g), jnp.where(passed, 0, change)
+    return change, rate, jnp.where(passed, 0, jnp.sign(g)).astype(jnp.int8), jnp.where(passed, 0, change)
 
 
 class SilvaAlmeidaState(NamedTuple):

@@ -87,14 +87,14 @@ def _step(state, g, params, value):
 def _quickprop(epsilon, mu, inertia, decay, mode_switch, g, w, d, last_slope, fan_in):
     slope = decay * w.astype(g.dtype) - g
     descent = epsilon / fan_in * slope
-    sign = jnp.where(d > mode_switch, 1, jnp.where(d < -mode_switch, -1, 0)).astype(g.dtype)
-
-    still_far = sign * slope > sign * (mu / (1 + mu)) * last_slope
+    bound = mu / (1 + mu) * last_slope
     bend = last_slope - slope
-    flat = bend == 0
-    parabola = jnp.where(flat, jnp.where(slope == 0, 0, mu * d), d * slope / jnp.where(flat, 1, bend))
-    jump = jnp.where(sign * slope > 0, descent, 0) + jnp.where(still_far, mu * d, parabola)
-    return jnp.where(sign == 0, descent + inertia * d, jump), slope
+    never_zero = jnp.where(bend == 0, (1 / mu) * slope + jnp.finfo(g.dtype).tiny, bend)  # makes 0 / 0 a 0, and S / 0 a μ
+    parabola = d * slope / never_zero
+    upward = jnp.where(slope > 0, descent, 0) + jnp.where(slope > bound, mu * d, parabola)
+    downward = jnp.where(slope < 0, descent, 0) + jnp.where(slope < bound, mu * d, parabola)
+    change = jnp.where(d > mode_switch, upward, jnp.where(d < -mode_switch, downward, descent + inertia * d))
+    return change, slope
 
 
 def fan_in(params: Params) -> Params:

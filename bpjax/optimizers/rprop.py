@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import optax
 
 from bpjax.checks import check_between, check_bound, check_number
-from bpjax.optimizers.transformation import each_weight, filled, transformation, zeros
+from bpjax.optimizers.transformation import each_weight, filled, no_signs, transformation
 from bpjax.types import Array, Params
 
 Variant = Literal["rprop-", "rprop+", "irprop-", "irprop+"]
@@ -37,7 +37,7 @@ class RpropState(NamedTuple):
     smallest: Array  # () Δ_min
     largest: Array  # () Δ_max
     step_size: Params  # Δ of each weight
-    sign: Params  # of g_last: −1, 0 or 1
+    sign: Params  # of g_last: −1, 0 or 1, int8
     value: Array  # () E_last
 
 
@@ -75,7 +75,7 @@ def rprop(
 
     def init(params, **numbers):
         unknown = jnp.asarray(jnp.inf, jnp.result_type(float))
-        return RpropState(step_size=filled(params, initial), sign=zeros(params), value=unknown, **numbers)
+        return RpropState(step_size=filled(params, initial), sign=no_signs(params), value=unknown, **numbers)
 
     numbers = {"growth": growth, "shrink": shrink, "smallest": smallest, "largest": largest}
     needs = ("value",) if variant == "irprop+" else ()
@@ -87,8 +87,9 @@ def _step(variant: Variant):
     forgets = variant != "rprop-"
 
     def of_weight(growth, shrink, smallest, largest, undoes, g, step_size, last_sign):
+        last_sign = last_sign.astype(g.dtype)
         sign = jnp.sign(g)
-        s = sign * last_sign
+        s = g * last_sign
         passed = s < 0
         grown = jnp.where(s > 0, jnp.minimum(growth * step_size, largest), step_size)
         new_size = jnp.where(passed, jnp.maximum(shrink * step_size, smallest), grown)
@@ -97,7 +98,7 @@ def _step(variant: Variant):
             back = last_sign * step_size  # −Δw_last
             change = jnp.where(passed, jnp.where(undoes, back, 0), change)
             sign = jnp.where(passed, 0, sign)
-        return change, new_size, sign
+        return change, new_size, sign.astype(jnp.int8)
 
     def step(state, g, params, value):
         undoes = value > state.value if variant == "irprop+" else jnp.asarray(variant == "rprop+")

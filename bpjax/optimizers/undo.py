@@ -56,9 +56,9 @@ def first_departure(params: Params) -> Departure:
 def judge(last: Departure, params: Params, g: Params, value: Array, tolerance: Array) -> Departure:
     """Where to go on from: the weights in hand if E ≤ tolerance · E_last, else where the last step left from.
 
-    An error or a gradient that is not finite is worse than any.
+    An error that is not a number is worse than any.
     """
-    worse = ~(value <= tolerance * last.value) | ~jnp.isfinite(norm(g))
+    worse = ~(value <= tolerance * last.value)
     here = Departure(params, g, value, jnp.asarray(False))
     return select(worse, last._replace(undone=jnp.asarray(True)), here)
 
@@ -74,7 +74,9 @@ def take_step(
     Either counts as a refused step.
     """
     update = optax.with_extra_args_support(optimizer).update
-    updates, new = update(grads, state, params, value=value, undo=True)
+    finite = jnp.isfinite(norm(grads))
+    judged = jnp.where(finite, value, jnp.nan)  # no number: a rule that can will go back
+    updates, new = update(grads, state, params, value=judged, undo=True)
     if departures := departures_of(new):
         for departure in departures:
             params = jax.tree.map(
@@ -84,7 +86,6 @@ def take_step(
                 is_leaf=is_masked,
             )
         return optax.apply_updates(params, updates), new, undone(new)
-    finite = jnp.isfinite(norm(grads))
     after = optax.apply_updates(params, updates)
     return select(finite, after, params), select(finite, new, state), ~finite
 
