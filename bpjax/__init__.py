@@ -63,6 +63,9 @@ from bpjax.optimizers.rprop import rprop
 from bpjax.optimizers.hyperparameters import hyperparameter, set_hyperparameters
 from bpjax.optimizers.undo import take_step
 
+from bpjax.second_order.least_squares import least_squares
+from bpjax.second_order.outcome import LeastSquares
+
 # 6. again, until the error is small
 from bpjax.stops import Stop, diverged, error_below, gradient_below, no_improvement, outputs_within
 from bpjax.training import Fit, Run, Training, TrainState, fit, make_train_step, make_training, run_to_end

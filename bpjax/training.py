@@ -15,7 +15,7 @@ from bpjax.optimizers.hyperparameters import hyperparameter
 from bpjax.optimizers.undo import take_step, undone
 from bpjax.rules.rule import Rule, check_batch
 from bpjax.stops import Epoch, Stop, start_watches, watching_divergence
-from bpjax.trees import norm, select
+from bpjax.trees import norm, select, take
 from bpjax.types import Array, Batch, Key, Params
 
 
@@ -176,11 +176,6 @@ def make_training(
         return jax.lax.scan(lambda r, _: epoch(r, data, validation), run, None, length=chunk)
 
     return Training(reasons, init, advance)
-
-
-def take(data, rows):
-    """The given patterns of a batch."""
-    return jax.tree.map(lambda a: a[rows], data)
 
 
 def unknown(like: Array) -> Array:

@@ -16,3 +16,8 @@ def norm(tree) -> Array:
 def select(condition: Array, a, b):
     """Pytree `a` where the scalar condition holds, else `b`."""
     return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
+
+
+def take(tree, rows):
+    """The given rows of every array."""
+    return jax.tree.map(lambda a: a[rows], tree)

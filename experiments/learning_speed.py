@@ -29,11 +29,10 @@ try:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     import xarray as xr
-    from published_speeds import NATURE, Row, rows
+    from published_speeds import NATURE, Row, Summary, rows, summary_of
     from rich.console import Console
     from rich.table import Table
     from scikit_learn_curves import curves, verdict
-    from scipy.stats import linregress, t
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing.name} is not installed. Install what experiments need: pip install 'bpjax[experiments]'.")
 
@@ -44,7 +43,7 @@ import bpjax as bp
 from bpjax import plots
 from bpjax.checks import check_count
 from bpjax.experiment import check_precision, command, progress
-from bpjax.outcomes import epochs_or_never, quantiles_with_failures
+from bpjax.outcomes import epochs_or_never
 from bpjax.store import check_replaceable, write_record, written_aside
 
 
@@ -124,57 +123,6 @@ def compiled(network: bp.Layer, loss: bp.Loss, update, stop: bp.Stop, chunk: int
     """(runs, batch) -> (runs, history): one program for all rows that differ in numbers alone."""
     training = bp.make_training(bp.backprop(network, loss), update, (stop,), chunk=chunk)
     return jax.jit(jax.vmap(training.advance, in_axes=(0, None)))
-
-
-class Summary(NamedTuple):
-    """A row in numbers, ours and the paper's."""
-
-    problem: str
-    rule: str
-    numbers: str
-    mean: float  # of the trials that succeeded
-    deviation: float
-    low: float  # 95 % interval of the mean (Student)
-    high: float
-    median: float  # of all trials, ∞ where half failed
-    trials: int
-    failures: int
-    restarts: int
-    published: float | None
-    published_deviation: float | None
-    source: str
-    verdict: str
-
-
-def summary_of(row: Row, epochs: np.ndarray, solved: np.ndarray, restarts: np.ndarray) -> Summary:
-    """The numbers of a row, and whether they agree with the paper's."""
-    successes = epochs[solved].astype(float)
-    n = len(successes)
-    mean = float(successes.mean()) if n else np.nan
-    deviation = float(successes.std(ddof=1)) if n > 1 else np.nan
-    half = t.ppf(0.975, n - 1) * deviation / np.sqrt(n) if n > 1 else np.nan
-    times = epochs_or_never(solved, epochs)
-    median = float(quantiles_with_failures(times, 0.5))
-    paper = row.published
-    if paper is None:
-        verdict = "no published figure"
-    elif n < 2:
-        verdict = "ours fail"
-    elif paper.deviation is None:
-        low, high = quantiles_with_failures(times, [0.025, 0.975])
-        verdict = "agrees" if low <= paper.mean <= high else f"differs: {mean / paper.mean:.2f} ×"
-    else:
-        allowed = 3 * np.sqrt(paper.deviation**2 / paper.trials + deviation**2 / n)
-        agrees = abs(mean - paper.mean) <= allowed
-        verdict = "agrees" if agrees else f"differs: {mean / paper.mean:.2f} ×"
-    failures = len(epochs) - n
-    if verdict == "agrees" and failures > 0.1 * len(epochs):
-        verdict = "agrees, but for failures"
-    return Summary(
-        row.problem, row.rule, row.numbers, mean, deviation, mean - half, mean + half, median, len(epochs), failures,
-        int(restarts.sum()), paper.mean if paper else None, paper.deviation if paper else None,
-        paper.source if paper else "", verdict,
-    )  # fmt: skip
 
 
 def weight_patterns(network_params, solved: np.ndarray) -> dict[str, int]:
@@ -257,12 +205,13 @@ def growth_sentence(summaries: list[Summary]) -> str:
     if len(tight) < 3:
         return ""
     sizes = np.log2([int(s.rule.split("-")[0]) for s in tight])
-    ours = linregress(sizes, [s.mean for s in tight])
-    papers = linregress(sizes, [s.published for s in tight])
-    return (
-        f"Tight encoders: {ours.intercept:.1f} + {ours.slope:.1f} log₂ n epochs (R² {ours.rvalue**2:.3f}); "
-        f"the paper's means {papers.intercept:.1f} + {papers.slope:.1f} log₂ n (R² {papers.rvalue**2:.3f})."
-    )
+    words = []
+    published = [s.published or np.nan for s in tight]
+    for whose, means in (("ours", np.array([s.mean for s in tight])), ("the paper's", np.array(published))):
+        slope, intercept = np.polyfit(sizes, means, 1)
+        explained = np.corrcoef(sizes, means)[0, 1] ** 2
+        words.append(f"{whose} {intercept:.1f} + {slope:.1f} log₂ n (R² {explained:.2f})")
+    return f"Mean epochs of the tight encoders, fitted: {'; '.join(words)}."
 
 
 def draw(result: xr.Dataset, chosen: list[Row]):

@@ -8,9 +8,12 @@ summed over patterns, weights and biases drawn evenly from ±1, success when eve
 import functools
 from typing import NamedTuple
 
+import numpy as np
 import optax
+from scipy.stats import t
 
 import bpjax as bp
+from bpjax.outcomes import epochs_or_never, quantiles_with_failures
 
 FAHLMAN = "Fahlman 1988"
 RIEDMILLER = "Riedmiller & Braun 1993"
@@ -54,6 +57,57 @@ class Row(NamedTuple):
         return f"{self.problem}, {self.rule}, {self.numbers}"
 
 
+class Summary(NamedTuple):
+    """A row in numbers, ours and the paper's."""
+
+    problem: str
+    rule: str
+    numbers: str
+    mean: float  # of the trials that succeeded
+    deviation: float
+    low: float  # 95 % interval of the mean (Student)
+    high: float
+    median: float  # of all trials, ∞ where half failed
+    trials: int
+    failures: int
+    restarts: int
+    published: float | None
+    published_deviation: float | None
+    source: str
+    verdict: str
+
+
+def summary_of(row: Row, epochs: np.ndarray, solved: np.ndarray, restarts: np.ndarray) -> Summary:
+    """The numbers of a row, and whether they agree with the paper's."""
+    successes = epochs[solved].astype(float)
+    n = len(successes)
+    mean = float(successes.mean()) if n else np.nan
+    deviation = float(successes.std(ddof=1)) if n > 1 else np.nan
+    half = t.ppf(0.975, n - 1) * deviation / np.sqrt(n) if n > 1 else np.nan
+    times = epochs_or_never(solved, epochs)
+    median = float(quantiles_with_failures(times, 0.5))
+    paper = row.published
+    if paper is None:
+        verdict = "no published figure"
+    elif n < 2:
+        verdict = "ours fail"
+    elif paper.deviation is None:
+        low, high = quantiles_with_failures(times, [0.025, 0.975])
+        verdict = "agrees" if low <= paper.mean <= high else f"differs: {mean / paper.mean:.2f} ×"
+    else:
+        allowed = 3 * np.sqrt(paper.deviation**2 / paper.trials + deviation**2 / n)
+        agrees = abs(mean - paper.mean) <= allowed
+        verdict = "agrees" if agrees else f"differs: {mean / paper.mean:.2f} ×"
+    failures = len(epochs) - n
+    if verdict == "agrees" and failures > 0.1 * len(epochs):
+        verdict = "agrees, but for failures"
+    return Summary(
+        row.problem, row.rule, row.numbers, mean, deviation, mean - half, mean + half, median, len(epochs), failures,
+        int(restarts.sum()), paper.mean if paper else None, paper.deviation if paper else None,
+        paper.source if paper else "", verdict,
+    )  # fmt: skip
+
+
 @functools.cache
 def net(sizes, radius=1.0, unit=bp.sigmoid) -> bp.Layer:
     """Dense layers with the same unit in all, weights and biases from ±radius."""
@@ -85,8 +139,10 @@ def _encoder_10_5_10():
     yield row("Quickprop", "ε 1.5, μ 1.75", plain, batch, quickprop, Published(FAHLMAN, 22.1, 8.9))
     yield row("Quickprop", "ε 1.5, μ 1.75", plain, batch, quickprop, Published(RIEDMILLER, 21, 3))
     yield row("Rprop+", "Δ₀ 2", plain, batch, bp.rprop(2.0), Published(RIEDMILLER, 19, 3))
-    for variant, name in (("rprop-", "Rprop-"), ("irprop-", "iRprop-"), ("rprop+", "Rprop+"), ("irprop+", "iRprop+")):
-        yield row(name, "Δ₀ 0.1", plain, batch, bp.rprop(0.1, variant))
+    yield row("Rprop-", "Δ₀ 0.1", plain, batch, bp.rprop(0.1, "rprop-"))
+    yield row("iRprop-", "Δ₀ 0.1", plain, batch, bp.rprop(0.1, "irprop-"))
+    yield row("Rprop+", "Δ₀ 0.1", plain, batch, bp.rprop(0.1, "rprop+"))
+    yield row("iRprop+", "Δ₀ 0.1", plain, batch, bp.rprop(0.1, "irprop+"))
 
 
 def _encoder_12_2_12():

@@ -39,7 +39,7 @@ def row(mean, deviation=None, trials=10):
 def summary(published, epochs, solved=None):
     epochs = np.array(epochs)
     solved = np.ones(len(epochs), bool) if solved is None else np.array(solved)
-    return experiment.summary_of(published, epochs, solved, np.zeros(len(epochs), int))
+    return speeds.summary_of(published, epochs, solved, np.zeros(len(epochs), int))
 
 
 def test_the_numbers_of_a_row_by_hand():

@@ -12,7 +12,7 @@ from oracles import sigmoid
 import bpjax as bp
 
 pytest.importorskip("optimistix")
-from bpjax.optimizers.least_squares import least_squares  # noqa: E402
+least_squares = bp.least_squares
 
 METHODS = ("levenberg_marquardt", "gauss_newton")
 XOR = bp.mlp((2, 2, 1), bp.sigmoid, bp.sigmoid, bp.uniform(1.0), bp.uniform(1.0))

@@ -28,7 +28,7 @@ def hyperparameter(state: optax.OptState, name: str) -> Array | None:
         return None
     leaves = jax.tree.leaves(found[0][1])
     entries = sum(leaf.size for leaf in leaves)
-    return sum(jnp.sum(leaf) for leaf in leaves) / entries
+    return jnp.sum(jnp.stack([jnp.sum(leaf) for leaf in leaves])) / entries
 
 
 def set_hyperparameters(state: optax.OptState, **numbers) -> optax.OptState:

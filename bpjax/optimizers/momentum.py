@@ -16,7 +16,7 @@ Nesterov's method measures its gradient.
 
 import functools
 from collections.abc import Callable
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax.numpy as jnp
 import optax
@@ -26,7 +26,7 @@ from bpjax.optimizers.transformation import each_weight, transformation, zeros
 from bpjax.types import Array, Params
 
 Form = Literal["heavy_ball", "convex", "velocity", "nesterov"]
-Rate = float | Array | Callable[[Array], Array]
+Rate = float | Array | Callable[[Any], float | Array]
 """A number, a traced number, or a schedule: a function of the number of steps taken so far."""
 
 
@@ -36,7 +36,7 @@ class MomentumState(NamedTuple):
     learning_rate: Array  # () η
     inertia: Array  # () α
     velocity: Params  # v
-    count: Array  # () int32, steps taken
+    steps: Array  # () int32, steps taken
 
 
 def momentum(learning_rate: Rate, inertia: Rate = 0.9, form: Form = "heavy_ball") -> optax.GradientTransformation:
@@ -69,7 +69,7 @@ def _step(form: Form) -> Callable:
     def step(state, g, params, value):
         numbers = (state.learning_rate, state.inertia)
         change, velocity = each_weight(change_of, 2, numbers, g, state.velocity)
-        return change, state._replace(velocity=velocity, count=state.count + 1)
+        return change, state._replace(velocity=velocity, steps=state.steps + 1)
 
     return step
 
@@ -132,7 +132,7 @@ def convert_momentum(learning_rate: Rate, inertia: Rate, source: Form, target: F
             )
     to_convex = target == "convex"
 
-    def converted(rate, alpha):
+    def converted(rate: Any, alpha: Any) -> Any:
         return rate / (1 - alpha) if to_convex else (1 - alpha) * rate
 
     if callable(learning_rate) or callable(inertia):

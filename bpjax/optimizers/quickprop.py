@@ -89,8 +89,8 @@ def _quickprop(epsilon, mu, inertia, decay, mode_switch, g, w, d, last_slope, fa
     descent = epsilon / fan_in * slope
     bound = mu / (1 + mu) * last_slope
     bend = last_slope - slope
-    never_zero = jnp.where(bend == 0, (1 / mu) * slope + jnp.finfo(g.dtype).tiny, bend)  # makes 0 / 0 a 0, and S / 0 a μ
-    parabola = d * slope / never_zero
+    tiny = jnp.finfo(g.dtype).tiny
+    parabola = d * slope / jnp.where(bend == 0, (1 / mu) * slope + tiny, bend)  # 0 / 0 is 0, and D S / 0 is μ D
     upward = jnp.where(slope > 0, descent, 0) + jnp.where(slope > bound, mu * d, parabola)
     downward = jnp.where(slope < 0, descent, 0) + jnp.where(slope < bound, mu * d, parabola)
     change = jnp.where(d > mode_switch, upward, jnp.where(d < -mode_switch, downward, descent + inertia * d))

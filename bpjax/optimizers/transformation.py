@@ -48,7 +48,7 @@ def transformation(
 
 
 def _update(who, step, needs, **followed):
-    def update(grads, state, params=None, *, value=None, undo=False, **others):
+    def update(updates, state, params=None, *, value=None, undo=False, **others):
         if "params" in needs and params is None:
             raise ValueError(f"`{who}` expected the weights, `update(grads, state, params)`, got none.")
         if "value" in needs and value is None:
@@ -57,13 +57,13 @@ def _update(who, step, needs, **followed):
                 "`bp.fit` and `bp.make_train_step` hand it over."
             )
         for name, number in followed.items():
-            state = state._replace(**{name: scalar(number(state.count) if callable(number) else number)})
-        g = jax.tree.map(widen, grads)
+            state = state._replace(**{name: scalar(number(state.steps) if callable(number) else number)})
+        g = jax.tree.map(widen, updates)
         change, new = step(state, g, params, None if value is None else scalar(value))
         departure: Departure | None = getattr(new, "departure", None)
         if departure is not None and not undo:
             change = departure.seen_from(params, change)
-        return jax.tree.map(lambda c, g: c.astype(g.dtype), change, grads), new
+        return jax.tree.map(lambda c, g: c.astype(g.dtype), change, updates), new
 
     return update
 

@@ -23,7 +23,7 @@ of steps where gradient descent takes thousands. A step costs a dense J and its 
 
 import functools
 from collections.abc import Callable
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -35,24 +35,22 @@ from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
 from bpjax.rules.backprop import backprop
 from bpjax.rules.rule import check_batch, check_made_of
+from bpjax.second_order.damping import nielsen, packages
+from bpjax.second_order.outcome import (
+    GOAL,
+    JUMPED,
+    LIMIT,
+    NOT_FINITE,
+    RUNNING,
+    SETTLED,
+    UNSOLVABLE,
+    LeastSquares,
+    Method,
+    sentence,
+)
 from bpjax.types import Array, Batch, Params
 
-Method = Literal["levenberg_marquardt", "gauss_newton"]
-RUNNING, GOAL, SETTLED, NOT_FINITE, UNSOLVABLE, LIMIT = range(6)
-JUMPED = 1.001  # Gauss–Newton ended so much above the best error on its way
-STEEP = 1e-6  # no stationary point where the gradient norm exceeds so much of the error
 PATIENCE = 10  # steps without a fall of the error to speak of: towards a plateau that lies at infinite weights
-
-
-class LeastSquares(NamedTuple):
-    """How a least-squares fit ended."""
-
-    params: Params  # the best weights met on the way
-    converged: bool  # the goal reached; without a goal, at rest somewhere better than the start
-    reason: str  # a sentence that begins with "converged" or "stalled"; the latter says what to try
-    steps: int  # steps tried, those taken back included
-    error: float  # of `params`, in the units of the loss
-    gradient_norm: float  # of `params`, Euclidean, in the units of the loss
 
 
 class Walk(NamedTuple):
@@ -85,8 +83,8 @@ def least_squares(
 
     (JᵀJ + λI) Δ = −Jᵀr      r = t − o,  J = ∂r/∂w,  E = ½ rᵀr
 
-    See `bpjax.optimizers.least_squares` for the equations and their sources. Losses that differ from E by a factor have
-    the same minimum and get the same steps. One program is compiled for each network, method and set of shapes;
+    See `bpjax.second_order.least_squares` for the equations and their sources. Losses that differ from E by a factor
+    have the same minimum and get the same steps. One program is compiled for each network, method and set of shapes;
     the numbers below are data.
 
     A recipe that works: all patterns in one batch, patterns and targets of about 1, float64 (`with
@@ -122,7 +120,7 @@ def least_squares(
             check_number(who, name, number, above=0.0)
     check_made_of(who, network, loss)
     dtype = _dtype_of(params)
-    _packages()
+    packages()
     x, target = check_batch(who, backprop(network, loss), params, batch)
     scale = _scale(loss, jax.eval_shape(network.forward, params, x)[0].shape)
 
@@ -140,13 +138,13 @@ def least_squares(
     last, error, slope = (scale * float(number) for number in (walk.error, half_squares, slope))
     converged = end == GOAL or (end == SETTLED and goal is None and improved and not last > JUMPED * error)
     fit = LeastSquares(best, converged, "", steps, error, slope)
-    return fit._replace(reason=_sentence(fit, end, method, goal, improved, last))
+    return fit._replace(reason=sentence(fit, end, method, goal, improved, last))
 
 
 @functools.lru_cache(maxsize=32)
 def _compiled(network: Layer, method: Method) -> Callable:
     """(params, batch, max_steps, numbers) -> Walk at its end, `best` with the weights as params; jitted."""
-    optimistix, lineax, equinox = _packages()
+    optimistix, lineax, equinox = packages()
 
     @jax.custom_vjp
     def output(params, x):
@@ -169,7 +167,7 @@ def _compiled(network: Layer, method: Method) -> Callable:
             search = optimistix.LearningRate(jnp.ones_like(numbers["rtol"]))
         else:
             solver = optimistix.LevenbergMarquardt(*tolerances, linear_solver=lineax.QR())
-            search = _nielsen()(numbers["damping"])
+            search = nielsen()(numbers["damping"])
         return equinox.tree_at(lambda s: s.search, solver, search)
 
     def solve(params, batch, max_steps, numbers):
@@ -218,49 +216,6 @@ def _compiled(network: Layer, method: Method) -> Callable:
     return jax.jit(solve)
 
 
-@functools.cache
-def _nielsen():
-    """Nielsen's rule for λ as an optimistix search, whose "step size" is 1 / λ and whose state is (λ, ν)."""
-    optimistix, _, _ = _packages()
-    results = optimistix.RESULTS
-
-    class Nielsen(optimistix.AbstractSearch):
-        damping: Array
-
-        def init(self, y, f_info_struct):
-            return self.damping, jnp.full_like(self.damping, 2)
-
-        def step(self, first_step, y, y_eval, f_info, f_eval_info, state):
-            damping, growth = state
-            error, new_error = f_info.as_min(), f_eval_info.as_min()
-            foretold = error - 0.5 * jnp.sum((f_info.residual + f_info.jac.mv(y_eval - y)) ** 2)
-            ratio = (error - new_error) / jnp.where(foretold > 0, foretold, 1)
-            accept = first_step | (new_error <= error)  # false where it is NaN
-            tuned = damping * jnp.where(accept, jnp.maximum(1 / 3, 1 - (2 * ratio - 1) ** 3), growth)
-            eps = jnp.finfo(damping.dtype).eps
-            least, most = eps, 0.5 / eps  # beyond them λ is lost in the rounding of JᵀJ, or the step in that of w
-            result = results.where(~accept & (damping >= most), results.nonlinear_divergence, results.successful)
-            new_damping = jnp.where(first_step, damping, jnp.clip(tuned, least, most))
-            new_growth = jnp.where(accept, jnp.full_like(growth, 2), 2 * growth)
-            return 1 / new_damping, accept, result, (new_damping, new_growth)
-
-    return Nielsen
-
-
-def _packages():
-    """The modules optimistix, lineax and equinox."""
-    try:
-        import equinox
-        import lineax
-        import optimistix
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "`least_squares` needs optimistix and lineax, which are not installed. Install them: "
-            "pip install 'bpjax[second-order]'."
-        ) from error
-    return optimistix, lineax, equinox
-
-
 def _dtype_of(params: Params):
     """The one dtype of all weights, float32 or float64, or a `ValueError`."""
     dtypes = {str(jnp.result_type(leaf)) for leaf in jax.tree.leaves(params)}
@@ -289,36 +244,3 @@ def _scale(loss: Loss, shape: tuple[int, ...]) -> float:
             "Use `bp.squared_error` or `bp.mean_squared_error`, or train with `bp.fit`."
         )
     return float(scales[-1])
-
-
-def _sentence(f: LeastSquares, end: int, method: Method, goal: float | None, improved: bool, last: float) -> str:
-    """How it ended and, where it stalled, what to try; `last` is the error where it ended, f.error the lowest."""
-    after = f"after {f.steps} step{'s' * (f.steps != 1)}"
-    above = f"an error of {f.error:.3g}" + ("" if goal is None else f", above the goal of {goal:.3g}")
-    slope = f"the gradient norm is {f.gradient_norm:.2g}"
-    restart = "another start (another key for `network.init`)"
-    damped = "Levenberg–Marquardt (`method='levenberg_marquardt'`)"
-    undamped = method == "gauss_newton"
-    if end == GOAL:
-        aim = "every residual is 0 to within `atol`" if goal is None else f"the goal was {goal:.3g}"
-        return f"converged {after}: the error is {f.error:.3g}; {aim}."
-    if f.converged:
-        return f"converged {after}: at rest at {above}; {slope}."
-    if end == SETTLED and last > JUMPED * f.error:
-        return (
-            f"stalled {after}: the steps, undamped, led to an error of {last:.3g} where nothing changes any more; "
-            f"the best on the way had {above}. Try {damped} or {restart}."
-        )
-    if end == SETTLED and not improved and f.gradient_norm > STEEP * f.error:
-        cure = "patterns and targets scaled to about 1, float64, or `bp.compare`: the network's backward may be wrong"
-        return f"stalled {after} at the start: no step lowers {above}, yet {slope}. Try {cure}."
-    if end == SETTLED:
-        where = f"{after} in a local minimum or on a plateau" if improved else "at the start, a stationary point"
-        return f"stalled {where}: no step lowers {above}; {slope}. Try {restart}, or more hidden units."
-    if end == LIMIT:
-        cures = [damped] * undamped + ["a `goal`"] * (goal is None) + [restart]
-        return f"stalled {after}, the limit, at {above}; {slope}. Try more `max_steps`, {' or '.join(cures)}."
-    what = "the error is not finite" if end == NOT_FINITE else "the linear system for the step has no finite solution"
-    best = f"; the best on the way had {above}" if improved else ""
-    cure = damped if undamped and improved else "smaller weights at the start, float64 or a larger `damping`"
-    return f"stalled {after}: {what}{best}. Try {cure}."

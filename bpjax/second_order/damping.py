@@ -1,0 +1,50 @@
+"""How much a Levenberg–Marquardt step is damped: Nielsen's rule (1999), as an optimistix search."""
+
+import functools
+
+import jax.numpy as jnp
+
+from bpjax.types import Array
+
+
+@functools.cache
+def nielsen():
+    """Nielsen's rule for λ as an optimistix search, whose "step size" is 1 / λ and whose state is (λ, ν)."""
+    optimistix, _, _ = packages()
+    results = optimistix.RESULTS
+
+    class Nielsen(optimistix.AbstractSearch):
+        damping: Array
+
+        def init(self, y, f_info_struct):
+            return self.damping, jnp.full_like(self.damping, 2)
+
+        def step(self, first_step, y, y_eval, f_info, f_eval_info, state):
+            damping, growth = state
+            error, new_error = f_info.as_min(), f_eval_info.as_min()
+            foretold = error - 0.5 * jnp.sum((f_info.residual + f_info.jac.mv(y_eval - y)) ** 2)
+            ratio = (error - new_error) / jnp.where(foretold > 0, foretold, 1)
+            accept = first_step | (new_error <= error)  # false where it is NaN
+            tuned = damping * jnp.where(accept, jnp.maximum(1 / 3, 1 - (2 * ratio - 1) ** 3), growth)
+            eps = jnp.finfo(damping.dtype).eps
+            least, most = eps, 0.5 / eps  # beyond them λ is lost in the rounding of JᵀJ, or the step in that of w
+            result = results.where(~accept & (damping >= most), results.nonlinear_divergence, results.successful)
+            new_damping = jnp.where(first_step, damping, jnp.clip(tuned, least, most))
+            new_growth = jnp.where(accept, jnp.full_like(growth, 2), 2 * growth)
+            return 1 / new_damping, accept, result, (new_damping, new_growth)
+
+    return Nielsen
+
+
+def packages():
+    """The modules optimistix, lineax and equinox."""
+    try:
+        import equinox
+        import lineax
+        import optimistix
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "`least_squares` needs optimistix and lineax, which are not installed. Install them: "
+            "pip install 'bpjax[second-order]'."
+        ) from error
+    return optimistix, lineax, equinox
