@@ -213,7 +213,16 @@ def test_a_number_set_in_the_state_compiles_nothing_and_counts():
         bp.set_hyperparameters(state, rate=0.1)
     per_weight = bp.set_hyperparameters(bp.supersab(0.1).init(params), learning_rate=0.4)
     assert bp.hyperparameter(per_weight, "learning_rate") == pytest.approx(0.4)
+    injected = optax.inject_hyperparams(bp.supersab)(0.1).init(params)
+    both = bp.set_hyperparameters(injected, learning_rate=0.4)
+    assert shape_of(both) == shape_of(injected) and both.hyperparams["learning_rate"] == 0.4
+    assert close(both.inner_state.learning_rate, jax.tree.map(lambda w: jnp.full_like(w, 0.4), params))
     assert bp.hyperparameter(optax.adam(0.1).init(params), "learning_rate") is None
+
+
+def test_the_rate_shown_is_the_one_a_rule_has_come_to():
+    (_, state), _ = run(optax.inject_hyperparams(bp.bold_driver)(0.01), 5)
+    assert bp.hyperparameter(state, "learning_rate") == pytest.approx(0.01 * 1.05**4)
 
 
 def flax_model(x):

@@ -23,10 +23,10 @@ def hyperparameter(state: optax.OptState, name: str) -> Array | None:
     Where every weight has a rate of its own it is their mean. None where the state does not hold it: optax's own
     optimizers close over their rates.
     """
-    found = optax.tree_utils.tree_get_all_with_path(state, name)
-    if not found:
+    found = [jax.tree.leaves(value) for _, value in optax.tree_utils.tree_get_all_with_path(state, name)]
+    if not any(found):
         return None
-    leaves = jax.tree.leaves(found[0][1])
+    leaves = [leaves for leaves in found if leaves][-1]  # the innermost: under inject_hyperparams the rule's own
     entries = sum(leaf.size for leaf in leaves)
     return jnp.sum(jnp.stack([jnp.sum(leaf) for leaf in leaves])) / entries
 
@@ -47,6 +47,7 @@ def set_hyperparameters(state: optax.OptState, **numbers) -> optax.OptState:
                 f"`set_hyperparameters` expected a hyperparameter of this state, got {name!r}. optax's own optimizers "
                 "hold theirs in the state when wrapped in `optax.inject_hyperparams`."
             )
-        filled = jax.tree.map(lambda leaf, number=number: jnp.full(leaf.shape, number, leaf.dtype), found[0][1])
-        state = optax.tree_utils.tree_set(state, **{name: filled})
+        for path, value in found:
+            filled = jax.tree.map(lambda leaf, number=number: jnp.full(leaf.shape, number, leaf.dtype), value)
+            state = optax.tree_utils.tree_set(state, lambda p, _, path=path: p == path, **{name: filled})
     return state
