@@ -18,6 +18,7 @@ import csv
 import functools
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,19 +200,24 @@ def table(summaries: list[Summary]) -> Table:
     return shown
 
 
-def growth_sentence(summaries: list[Summary]) -> str:
+def growth_sentences(summaries: list[Summary]) -> list[str]:
     """Whether the epochs of the tight encoders grow as log n."""
     tight = [s for s in summaries if s.problem == "tight encoders" and np.isfinite(s.mean)]
-    if len(tight) < 3:
-        return ""
-    sizes = np.log2([int(s.rule.split("-")[0]) for s in tight])
-    words = []
-    published = [s.published or np.nan for s in tight]
-    for whose, means in (("ours", np.array([s.mean for s in tight])), ("the paper's", np.array(published))):
-        slope, intercept = np.polyfit(sizes, means, 1)
-        explained = np.corrcoef(sizes, means)[0, 1] ** 2
-        words.append(f"{whose} {intercept:.1f} + {slope:.1f} log₂ n (R² {explained:.2f})")
-    return f"Mean epochs of the tight encoders, fitted: {'; '.join(words)}."
+    groups = {
+        numbers: [s for s in tight if s.numbers == numbers] for numbers in dict.fromkeys(s.numbers for s in tight)
+    }
+    lines = {f"tight encoders, {numbers}": [(s.rule, s.mean) for s in own] for numbers, own in groups.items()}
+    if groups:
+        lines["the paper's"] = [(s.rule, s.published or np.nan) for s in next(iter(groups.values()))]
+    sentences = []
+    for name, points in lines.items():
+        if len(points) > 2:
+            sizes = np.log2([int(rule.split("-")[0]) for rule, _ in points])
+            means = np.array([mean for _, mean in points])
+            slope, intercept = np.polyfit(sizes, means, 1)
+            explained = np.corrcoef(sizes, means)[0, 1] ** 2
+            sentences.append(f"Mean epochs, {name}: {intercept:.1f} + {slope:.1f} log₂ n, R² {explained:.2f}.")
+    return sentences
 
 
 def draw(result: xr.Dataset, chosen: list[Row]):
@@ -274,7 +280,7 @@ def show(config: Config, console: Console) -> None:
             notes.setdefault(row.note, []).append(f"{row.problem} {row.rule}, {row.numbers}")
     for note, names in notes.items():
         console.print(f"{'; '.join(names)}: {note}")
-    if sentence := growth_sentence(summaries):
+    for sentence in growth_sentences(summaries):
         console.print(sentence)
     if stored.attrs["patterns"]:
         console.print(f"Symmetry: the mirror pairs of the solved nets weigh {stored.attrs['patterns']}.")
@@ -283,10 +289,8 @@ def show(config: Config, console: Console) -> None:
             results = curves()
         for curve in results:
             console.print(f"scikit-learn's digits, {verdict(curve)} Largest difference {curve.difference:.1e}.")
-    counts = {v: sum(s.verdict.startswith(v) for s in summaries) for v in ("agrees", "differs", "ours fail")}
-    console.print(
-        f"Of the published figures {counts['agrees']} agree, {counts['differs'] + counts['ours fail']} do not."
-    )
+    verdicts = Counter(s.verdict.split(":")[0] for s in summaries if s.published is not None)
+    console.print("Published figures: " + "; ".join(f"{n} {verdict}" for verdict, n in verdicts.most_common()) + ".")
     figure = config.out / "learning_speed.png"
     console.print(f"\nFigure: {figure} (and .svg), its numbers beside it as CSV, the result as Zarr.")
 

@@ -108,7 +108,7 @@ def test_the_whole_experiment_small(tmp_path, capsys, monkeypatch):
     arguments = ["--only", "units", "--trials", "6", "--out", str(out)]
     assert experiment.main(arguments) == 0
     printed = capsys.readouterr().out
-    assert "24.22 ± 16.3" in printed and "Fahlman" in printed and "Of the published figures" in printed
+    assert "24.22 ± 16.3" in printed and "Fahlman" in printed and "Published figures: 1 agrees" in printed
     stored = xr.open_zarr(out / "learning_speed.zarr", consolidated=False).load()
     assert stored.epochs.shape == (1, 6) and stored.solved.all()
     assert (stored.epochs > 40 * stored.restarts).all()
