@@ -283,7 +283,7 @@ def show(config: Config, console: Console) -> None:
     for sentence in growth_sentences(summaries):
         console.print(sentence)
     if stored.attrs["patterns"]:
-        console.print(f"Symmetry: the mirror pairs of the solved nets weigh {stored.attrs['patterns']}.")
+        console.print(f"Symmetry, when just solved: mirror pairs weigh {stored.attrs['patterns']} (within 15 %).")
     if not config.only:
         with console.status("training digits here and in scikit-learn"):
             results = curves()
