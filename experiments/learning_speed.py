@@ -5,8 +5,9 @@ reliability. Their papers compared them on encoders, XOR, symmetry and parity wi
 of those tables is repeated with hundreds (`published_speeds.py` holds them and the protocol), ours beside the paper's:
 mean and standard deviation of the trials that succeeded, the median of all with the failures counted as never,
 failures, restarts, and a 95 % interval of our mean. The verdict is "agrees" where the means differ by no more than
-3 standard errors of their difference, or, for a paper's single run or a mean without a deviation, where it lies within
-the middle 95 % of our runs. Nothing was tuned to agree; where ours and the paper's differ the last column says so, and
+3 standard errors of their difference (our deviation stands in for one that is not reported), or, for a paper's single
+run, where it lies within the middle 95 % of our runs that succeeded. Where the paper's deviation is large or its trials
+are few that asks little. Nothing was tuned to agree; where ours and the paper's differ the last column says so, and
 below the table stands why, as far as is known.
 
     python experiments/learning_speed.py                 tables, a figure and a stored result in results/learning_speed

@@ -30,7 +30,7 @@ class Published(NamedTuple):
 
     source: str
     mean: float  # epochs
-    deviation: float | None = None  # None: one run
+    deviation: float | None = None  # None where it is not reported
     trials: int = 10  # behind the mean; 10, the fewest these papers used, where we do not know it
     restarts: float | None = None  # per 100 trials
 
@@ -91,13 +91,13 @@ def summary_of(row: Row, epochs: np.ndarray, solved: np.ndarray, restarts: np.nd
         verdict = "no published figure"
     elif n < 2:
         verdict = "ours fail"
-    elif paper.deviation is None:
-        low, high = quantiles_with_failures(times, [0.025, 0.975])
+    elif paper.trials == 1:
+        low, high = quantiles_with_failures(successes, [0.025, 0.975])
         verdict = "agrees" if low <= paper.mean <= high else f"differs: {mean / paper.mean:.2f} ×"
     else:
-        allowed = 3 * np.sqrt(paper.deviation**2 / paper.trials + deviation**2 / n)
-        agrees = abs(mean - paper.mean) <= allowed
-        verdict = "agrees" if agrees else f"differs: {mean / paper.mean:.2f} ×"
+        theirs = deviation if paper.deviation is None else paper.deviation
+        allowed = 3 * np.sqrt(theirs**2 / paper.trials + deviation**2 / n)
+        verdict = "agrees" if abs(mean - paper.mean) <= allowed else f"differs: {mean / paper.mean:.2f} ×"
     failures = len(epochs) - n
     if verdict == "agrees" and failures > 0.1 * len(epochs):
         verdict = "agrees, but for failures"

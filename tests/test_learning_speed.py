@@ -60,6 +60,9 @@ def test_the_numbers_of_a_row_by_hand():
         (22.3, 2.0, 100, "differs: 0.92 ×"),
         (20.9, None, 1, "agrees"),
         (22.0, None, 1, "differs: 0.93 ×"),
+        # no sd of the paper's, ours 0.501 for both: 3 · 0.501 · √(1 / 25 + 1 / 200) = 0.319
+        (20.8, None, 25, "agrees"),
+        (20.85, None, 25, "differs: 0.98 ×"),
     ],
 )
 def test_the_verdict(mean, deviation, trials, verdict):
