@@ -32,6 +32,7 @@ try:
     import matplotlib.pyplot as plt
     import xarray as xr
     from published_speeds import NATURE, Row, Summary, rows, summary_of
+    from rich import box
     from rich.console import Console
     from rich.table import Table
     from scikit_learn_curves import curves, verdict
@@ -175,10 +176,16 @@ def run(config: Config, console: Console) -> xr.Dataset:
 
 
 def table(summaries: list[Summary]) -> Table:
-    """Ours beside the papers', problem by problem."""
-    shown = Table()
-    for column in ("rule", "ours", "95 %", "median", "failed", "restarts", "paper", "verdict"):
-        shown.add_column(column, justify="left" if column in ("rule", "paper", "verdict") else "right")
+    """Ours beside the papers', problem by problem, two lines a row to fit 80 columns; "anew" are restarts."""
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("rule", "ours\n95 % of mean", "median", "failed", "paper", "verdict"):
+        right = column in ("median", "failed")
+        shown.add_column(
+            column,
+            justify="right" if right else "left",
+            no_wrap=right or column.startswith("ours"),
+            min_width=6 if column != "rule" else 20,
+        )
     problem = ""
     for s in summaries:
         if s.problem != problem:
@@ -187,15 +194,14 @@ def table(summaries: list[Summary]) -> Table:
             shown.add_row(f"[bold]{problem}[/bold]")
         paper = "" if s.published is None else f"{s.published:g}"
         paper += "" if s.published_deviation is None else f" ± {s.published_deviation:g}"
+        mean, deviation, low, high = (f"{x:.{0 if x >= 100 else 1}f}" for x in (s.mean, s.deviation, s.low, s.high))
         shown.add_row(
-            f"{s.rule}  {s.numbers}",
-            f"{s.mean:.1f} ± {s.deviation:.1f}" if np.isfinite(s.mean) else "",
-            f"{s.low:.1f} to {s.high:.1f}" if np.isfinite(s.low) else "",
+            f"{s.rule}\n {s.numbers}",
+            f"{mean} ± {deviation}\n{low} to {high}" if np.isfinite(s.low) else "",
             f"{s.median:.0f}" if np.isfinite(s.median) else "never",
-            f"{s.failures}/{s.trials}",
-            str(s.restarts) if s.restarts else "",
-            f"{paper}  {s.source.split()[0].strip(',')}" if paper else "",
-            s.verdict,
+            f"{s.failures}/{s.trials}" + (f"\n{s.restarts} anew" if s.restarts else ""),
+            f"{paper}\n{s.source.split()[0].strip(',')}" if paper else "",
+            s.verdict if paper else "",
             style={"agrees": "green", "no published figure": "dim"}.get(s.verdict),
         )
     return shown
