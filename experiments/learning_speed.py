@@ -184,7 +184,7 @@ def table(summaries: list[Summary]) -> Table:
             column,
             justify="right" if right else "left",
             no_wrap=right or column.startswith("ours"),
-            min_width=6 if column != "rule" else 20,
+            min_width=6 if column != "rule" else 18,
         )
     problem = ""
     for s in summaries:
