@@ -177,7 +177,7 @@ def run(config: Config, console: Console) -> xr.Dataset:
 
 def table(summaries: list[Summary]) -> Table:
     """Ours beside the papers', problem by problem, two lines a row to fit 80 columns; "anew" are restarts."""
-    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for column in ("rule", "ours\n95 % of mean", "median", "failed", "paper", "verdict"):
         right = column in ("median", "failed")
         shown.add_column(
