@@ -1,7 +1,6 @@
 """The experiment as a user runs it, at a small size."""
 
 import csv
-import importlib.util
 import json
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 import xarray as xr
+from loading import load_experiment
 
 EXPERIMENT = Path(__file__).parent.parent / "experiments" / "learning_rate.py"
 SMALL = ["--rates-per-decade", "1", "--seeds", "3", "--xor-seeds", "4", "--digits-epochs", "12", "--xor-epochs", "300"]
@@ -18,12 +18,7 @@ SMALL = ["--rates-per-decade", "1", "--seeds", "3", "--xor-seeds", "4", "--digit
 
 @pytest.fixture(scope="module")
 def experiment():
-    spec = importlib.util.spec_from_file_location("learning_rate", EXPERIMENT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["learning_rate"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["learning_rate"]
+    return load_experiment("learning_rate")
 
 
 @pytest.fixture(autouse=True)

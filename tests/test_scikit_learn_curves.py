@@ -1,13 +1,12 @@
 """scikit-learn's published training curves, held against ours digit by digit."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from loading import load_experiment
 
 import bpjax as bp
 
@@ -17,12 +16,7 @@ FORMS = ("no inertia", "inertia 0.9", "Nesterov 0.9")
 
 @pytest.fixture(scope="module")
 def experiment():
-    spec = importlib.util.spec_from_file_location("scikit_learn_curves", EXPERIMENT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["scikit_learn_curves"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["scikit_learn_curves"]
+    return load_experiment("scikit_learn_curves")
 
 
 @pytest.fixture(scope="module")
