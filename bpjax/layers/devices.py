@@ -69,11 +69,7 @@ def scaled_error(layer: Layer, factor: float | Array) -> Layer:
 def check_activation(who: str, activation) -> None:
     """Raise a `ValueError` unless `activation` is a layer without params or parts, of any width."""
     check_layer(who, activation)
-    try:
-        params, _ = jax.eval_shape(lambda: activation.init(jax.random.key(0), (2,)))
-    except TypeError:
-        params = None
-    if activation.layers or jax.tree.leaves(params):
+    if activation.layers or jax.tree.leaves(jax.eval_shape(lambda: activation.init(jax.random.key(0), (2,)))[0]):
         raise ValueError(
             f"`{who}` expected an activation, such as `bp.sigmoid`, got the layer {activation.name}. "
             "Give it the activations and make the network of those."
