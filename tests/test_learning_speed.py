@@ -1,35 +1,17 @@
 """The learning-speed experiment: its numbers from known trials, its protocol, and the whole of it at a small size."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 import xarray as xr
+from loading import load_experiment
 
 import bpjax as bp
 
-EXPERIMENTS = Path(__file__).parent.parent / "experiments"
-
-
-def load(name):
-    sys.path.insert(0, str(EXPERIMENTS))
-    try:
-        spec = importlib.util.spec_from_file_location(name, EXPERIMENTS / f"{name}.py")
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.pop(0)
-    return module
-
-
-speeds = load("published_speeds")
-experiment = load("learning_speed")
+speeds = load_experiment("published_speeds")
+experiment = load_experiment("learning_speed")
 
 
 def row(mean, deviation=None, trials=10):
@@ -111,7 +93,12 @@ def test_the_whole_experiment_small(tmp_path, capsys, monkeypatch):
     arguments = ["--only", "units", "--trials", "6", "--out", str(out)]
     assert experiment.main(arguments) == 0
     printed = capsys.readouterr().out
-    assert "24.22 ± 16.3" in printed and "Fahlman" in printed and "Published figures: 1 agrees" in printed
+    assert (
+        "24.22 ± 16.3" in printed
+        and "Fahlman" in printed
+        and "14 % anew" in printed
+        and "Published figures: 1 agrees" in printed
+    )
     stored = xr.open_zarr(out / "learning_speed.zarr", consolidated=False).load()
     assert stored.epochs.shape == (1, 6) and stored.solved.all()
     assert (stored.epochs > 40 * stored.restarts).all()
