@@ -1,0 +1,46 @@
+"""Pictures of results: each takes data and an axis, draws, and returns the artist.
+
+Colours tell apart for colour-blind eyes too (Okabe & Ito 2008); no global style is changed.
+"""
+
+from bpjax.plots.colours import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, label_once, legend_below
+from bpjax.plots.maps import cell_edges, is_geometric, outcome_map, theory_line
+from bpjax.plots.numbers import write_csv, write_whole
+from bpjax.plots.rates import classical_limit, epochs_to_goal, proportion, region
+from bpjax.plots.runs import (
+    alternating,
+    carry_forward,
+    distribution,
+    error_curves,
+    published,
+    sharpness,
+    survival_curve,
+)
+
+__all__ = [
+    "BLUE",
+    "GREEN",
+    "GREY",
+    "ORANGE",
+    "PURPLE",
+    "RED",
+    "alternating",
+    "carry_forward",
+    "cell_edges",
+    "classical_limit",
+    "distribution",
+    "epochs_to_goal",
+    "error_curves",
+    "is_geometric",
+    "label_once",
+    "legend_below",
+    "outcome_map",
+    "proportion",
+    "published",
+    "region",
+    "sharpness",
+    "survival_curve",
+    "theory_line",
+    "write_csv",
+    "write_whole",
+]

@@ -1,0 +1,91 @@
+"""Maps of an outcome over two hyperparameters, and the lines that theory draws over them."""
+
+import numpy as np
+
+from bpjax.plots.colours import GREY, label_once
+
+
+def outcome_map(axis, x, y, values, label, limits=None, scale="linear"):
+    """An outcome over two hyperparameters as a coloured map with its colour bar. Returns the mesh.
+
+    An axis is logarithmic where its values are spread geometrically (see `is_geometric`). Cells without data, NaN, are
+    hatched; cells of ∞, such as a median time where most runs fail, are grey and named "never" in the legend.
+
+    Args:
+        axis: where to draw.
+        x: (X,) values across, ascending, in the hyperparameter's units.
+        y: (Y,) values upwards, ascending.
+        values: (Y, X) the outcome; of a sweep, `result.transpose(y, x)`.
+        label: what the colours mean, with units.
+        limits: the outcomes at both ends of the colours; by default the smallest and the largest.
+        scale: of the colours, "linear" or "log".
+
+    Raises:
+        ValueError: the shapes do not fit, or an axis does not ascend.
+    """
+    x, y, values = (np.asarray(numbers, float) for numbers in (x, y, values))
+    if values.shape != (len(y), len(x)):
+        raise ValueError(
+            f"`outcome_map` expected `values` of shape (len(y), len(x)) = {(len(y), len(x))}, got {values.shape}. "
+            "Transpose it: rows go along y."
+        )
+    finite = values[np.isfinite(values)]
+    low, high = limits if limits else (finite.min(), finite.max()) if finite.size else (1, 2)
+    edges = cell_edges(x), cell_edges(y)
+    axis.set_facecolor("white")
+    mesh = axis.pcolormesh(*edges, np.ma.masked_invalid(values), cmap="cividis", norm=scale, rasterized=True)
+    mesh.set_clim(low, high)
+    for there, style, name in (
+        (np.isposinf(values), {"facecolor": "#D0D0D0", "edgecolor": "none"}, "never"),
+        (np.isnan(values), {"facecolor": "white", "edgecolor": GREY, "hatch": "////"}, "no data"),
+    ):
+        for row, column in np.argwhere(there):
+            (left, right), (below, above) = edges[0][column : column + 2], edges[1][row : row + 2]
+            corners = [left, right, right, left], [below, below, above, above]
+            axis.fill(*corners, linewidth=0, label=label_once(axis, name), **style)
+    axis.set_xscale("log" if is_geometric(x) else "linear")
+    axis.set_yscale("log" if is_geometric(y) else "linear")
+    axis.set_xlim(edges[0][[0, -1]])
+    axis.set_ylim(edges[1][[0, -1]])
+    axis.figure.colorbar(mesh, ax=axis, label=label)
+    return mesh
+
+
+def is_geometric(values) -> bool:
+    """Whether positive values of a factor of 4 or more are spaced more evenly by ratio than by difference."""
+    values = np.asarray(values, float)
+    if len(values) < 2 or values[0] <= 0 or values[-1] < 4 * values[0]:
+        return False
+    by_ratio, by_difference = np.diff(np.log(values)), np.diff(values)
+    return bool(np.ptp(by_ratio) / by_ratio.mean() <= np.ptp(by_difference) / by_difference.mean())
+
+
+def cell_edges(centres) -> np.ndarray:
+    """The n + 1 edges of cells around n ascending centres, half-way between them: geometrically where these are.
+
+    Raises:
+        ValueError: the centres do not ascend.
+    """
+    centres = np.asarray(centres, float)
+    if centres.ndim != 1 or not centres.size or not np.isfinite(centres).all() or (np.diff(centres) <= 0).any():
+        raise ValueError(f"The axis of a map must ascend, got {centres.tolist()}. Sort the sweep along it first.")
+    if len(centres) == 1:
+        return centres[0] + np.array([-0.5, 0.5])
+    middle = np.log(centres) if is_geometric(centres) else centres
+    between = (middle[1:] + middle[:-1]) / 2
+    edges = np.concatenate([[2 * middle[0] - between[0]], between, [2 * middle[-1] - between[-1]]])
+    return np.exp(edges) if is_geometric(centres) else edges
+
+
+def theory_line(axis, x, y, name, style="-", colour="black"):
+    """What theory predicts as a line with a white rim, to be seen on any colour of a map. Returns the line.
+
+    It leaves the limits of the axis as they are; NaN interrupts it.
+    """
+    from matplotlib import patheffects
+
+    limits = axis.get_xlim(), axis.get_ylim()
+    rim = [patheffects.withStroke(linewidth=3.6, foreground="white")]
+    (line,) = axis.plot(x, y, linestyle=style, color=colour, linewidth=1.6, label=name, path_effects=rim)
+    axis.set(xlim=limits[0], ylim=limits[1])
+    return line
