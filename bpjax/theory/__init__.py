@@ -1,0 +1,42 @@
+"""Closed forms to hold results against: the numbers that theory promises, computed apart from any training."""
+
+# ruff: noqa: F401, I001  (from the simplest landscape to the largest network)
+from bpjax.theory.momentum import (
+    FORMS,
+    RateAndInertia,
+    best_convergence_rate,
+    best_rate_and_inertia,
+    effective_rate,
+    mode_roots,
+    spectral_radius,
+    stability_limit,
+)
+from bpjax.theory.landscapes import (
+    plateau_distance,
+    plateau_glide,
+    plateau_lag,
+    plateau_steps,
+    saddle_distance,
+    saddle_growth,
+    saddle_steps,
+)
+from bpjax.theory.deep_linear import (
+    deep_linear_flow,
+    deep_linear_invariants,
+    deep_linear_mode,
+    deep_linear_time,
+    delay_limit,
+    lms_limit,
+    lms_weights,
+    shallow_linear_mode,
+)
+from bpjax.theory.soft_committee import (
+    Overlaps,
+    SymmetricPlateau,
+    generalization_error,
+    plateau_overlaps,
+    soft_committee_flow,
+    soft_committee_path,
+    symmetric_plateau,
+)
+from bpjax.theory.duplicate import duplicate_unit

@@ -1,0 +1,146 @@
+"""Momentum on a quadratic, form by form: where it is stable, how fast it is, and which rate and inertia are best.
+
+The forms are those of `bpjax.momentum` and "gradient descent", which looks at no inertia. On ½λw² each of them is
+a recursion of second order, w(t+1) = b w(t) − c w(t−1), whose characteristic polynomial is σ² − bσ + c:
+
+    form                    b                       c
+    gradient descent        1 − ηλ                  0
+    heavy_ball, velocity    1 + α − ηλ              α
+    convex                  1 + α − (1−α)ηλ         α
+    nesterov                (1+α)(1 − ηλ)           α(1 − ηλ)
+
+η the learning rate, α the inertia, λ the curvature. Polyak 1964; Nesterov's form after Lessard, Recht & Packard 2016.
+All functions broadcast, compute in float64 and raise a `ValueError` for numbers out of bounds or an unknown form.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from bpjax.theory.numbers import as_numbers
+
+FORMS = ("gradient descent", "heavy_ball", "convex", "velocity", "nesterov")
+
+
+class RateAndInertia(NamedTuple):
+    """A setting of momentum."""
+
+    rate: np.ndarray  # η
+    inertia: np.ndarray  # α, 0 for gradient descent
+
+
+def check_form(who: str, form: str) -> None:
+    """Raise a `ValueError` unless `form` is one of `FORMS`."""
+    if form not in FORMS:
+        raise ValueError(f"`{who}` expected `form` to be one of {', '.join(FORMS)}, got {form!r}.")
+
+
+def inertia_of(who: str, form: str, inertia) -> np.ndarray:
+    """α with 0 ≤ α < 1, zeros for gradient descent, or a `ValueError`."""
+    check_form(who, form)
+    inertia = as_numbers(who, "inertia", inertia, least=0.0, below=1.0)
+    return np.zeros_like(inertia) if form == "gradient descent" else inertia
+
+
+def stability_limit(form: str, inertia=0.0) -> np.ndarray:
+    """The largest product ηλ of learning rate and curvature: below it a quadratic converges, above it diverges.
+
+    gradient descent        2
+    heavy_ball, velocity    2(1 + α)
+    convex                  2(1 + α)/(1 − α)
+    nesterov                2(1 + α)/(1 + 2α)
+
+    Shapes: inertia (...), 0 ≤ α < 1, to (...). For many curvatures the largest one counts.
+    """
+    alpha = inertia_of("stability_limit", form, inertia)
+    divisor = {"convex": 1 - alpha, "nesterov": 1 + 2 * alpha}.get(form, np.ones_like(alpha))
+    return 2 * (1 + alpha) / divisor
+
+
+def mode_roots(form: str, rate, inertia, curvature) -> np.ndarray:
+    """The two roots of σ² − bσ + c: an error along this curvature is A σ₁ᵗ + B σ₂ᵗ after t steps.
+
+    Shapes: rate, inertia and curvature broadcast to (...); the roots are complex, (..., 2), the larger real part
+    first. Where the two coincide the error is (A + Bt) σᵗ. A curvature below 0 is a saddle's way down.
+    """
+    alpha = inertia_of("mode_roots", form, inertia)
+    x = as_numbers("mode_roots", "rate", rate, above=0.0) * as_numbers("mode_roots", "curvature", curvature)
+    if form == "nesterov":
+        b, c = (1 + alpha) * (1 - x), alpha * (1 - x)
+        discriminant = (1 - x) * ((1 - alpha) ** 2 - (1 + alpha) ** 2 * x)
+    else:
+        x = (1 - alpha) * x if form == "convex" else x
+        b, c = 1 + alpha - x, alpha
+        # b² − 4c in factors: the difference itself would lose half the digits where the roots meet
+        discriminant = ((1 - np.sqrt(alpha)) ** 2 - x) * ((1 + np.sqrt(alpha)) ** 2 - x)
+    b, c, discriminant = np.broadcast_arrays(b, c, discriminant)
+    root = np.sqrt(discriminant.astype(np.complex128))
+    far = np.where(b < 0, b - root, b + root) / 2  # no cancellation here; the other root by σ₁σ₂ = c
+    near = np.where(discriminant < 0, np.conj(far), c / np.where(far == 0, 1.0, far))
+    pair = np.stack([far, near], axis=-1)
+    return np.where((b < 0)[..., None] & (discriminant >= 0)[..., None], pair[..., ::-1], pair)
+
+
+def spectral_radius(form: str, rate, inertia, curvatures) -> np.ndarray:
+    """The largest |σ| over the modes: the factor by which the error shrinks (< 1) or grows (> 1) per step in the long run.
+
+    Shapes: rate and inertia (...), curvatures (M,), to (...). Over all curvatures from m to L the two ends decide.
+    """
+    rate, inertia = (np.asarray(number, dtype=np.float64)[..., None] for number in (rate, inertia))
+    return np.abs(mode_roots(form, rate, inertia, np.atleast_1d(curvatures))).max(axis=(-2, -1))
+
+
+def best_rate_and_inertia(form: str, smallest, largest) -> RateAndInertia:
+    """The (η, α) of least spectral radius over all curvatures from m = `smallest` to L = `largest`, κ = L/m.
+
+    gradient descent        η = 2/(L + m)
+    heavy_ball, velocity    η = 4/(√L + √m)²     α = ((√κ − 1)/(√κ + 1))²
+    convex                  η = 1/√(Lm)          the same α
+    nesterov                η = 4/(3L + m)       α = (√(3κ+1) − 2)/(√(3κ+1) + 2)
+
+    At the best setting two roots coincide, so that the error goes as t σᵗ: a fit of σ has to be late, or to allow t.
+
+    Raises:
+        ValueError: not 0 < smallest ≤ largest.
+    """
+    who = "best_rate_and_inertia"
+    check_form(who, form)
+    m = as_numbers(who, "smallest", smallest, above=0.0)
+    L = as_numbers(who, "largest", largest, above=0.0)
+    if (L < m).any():
+        raise ValueError(f"`{who}` expected `smallest` ≤ `largest`, got {smallest!r} and {largest!r}: swap them.")
+    m, L = np.broadcast_arrays(m, L)
+    root = np.sqrt(L / m)
+    if form == "gradient descent":
+        return RateAndInertia(2 / (L + m), np.zeros_like(root))
+    if form == "nesterov":
+        root = np.sqrt(3 * L / m + 1)
+        return RateAndInertia(4 / (3 * L + m), (root - 2) / (root + 2))
+    rate = 1 / np.sqrt(L * m) if form == "convex" else 4 / (np.sqrt(L) + np.sqrt(m)) ** 2
+    return RateAndInertia(rate, ((root - 1) / (root + 1)) ** 2)
+
+
+def best_convergence_rate(form: str, condition) -> np.ndarray:
+    """The spectral radius at the best (η, α), for the condition number κ = L/m ≥ 1.
+
+    gradient descent                (κ − 1)/(κ + 1)
+    heavy_ball, velocity, convex    (√κ − 1)/(√κ + 1)
+    nesterov                        1 − 2/√(3κ + 1)
+    """
+    check_form("best_convergence_rate", form)
+    kappa = as_numbers("best_convergence_rate", "condition", condition, least=1.0)
+    if form == "nesterov":
+        return 1 - 2 / np.sqrt(3 * kappa + 1)
+    kappa = kappa if form == "gradient descent" else np.sqrt(kappa)
+    return (kappa - 1) / (kappa + 1)
+
+
+def effective_rate(form: str, rate, inertia) -> np.ndarray:
+    """The rate of the plain gradient descent that is as fast in the long run, where the gradient hardly changes.
+
+    heavy_ball, velocity, nesterov    η/(1 − α)
+    convex, gradient descent          η
+    """
+    alpha = inertia_of("effective_rate", form, inertia)
+    eta = as_numbers("effective_rate", "rate", rate, above=0.0)
+    return eta / (1 - np.zeros_like(alpha) if form == "convex" else 1 - alpha)

@@ -1,0 +1,57 @@
+"""What the closed forms ask of their arguments: finite numbers within bounds, alone or in arrays."""
+
+import math
+
+import numpy as np
+
+
+def as_numbers(
+    who: str, name: str, value, *, above: float = -math.inf, below: float = math.inf, least: float = -math.inf
+) -> np.ndarray:
+    """`value` as an array of float64, or a `ValueError` that quotes the first number out of bounds."""
+    try:
+        numbers = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"`{who}` expected `{name}` to be a number or an array of numbers, got {value!r}.") from None
+    if numbers.size == 0:
+        raise ValueError(f"`{who}` expected at least one number in `{name}`, got an empty array.")
+    good = np.isfinite(numbers) & (numbers > above) & (numbers < below) & (numbers >= least)
+    if good.all():
+        return numbers
+    bounds = [f"{sign} {bound:g}" for sign, bound in ((">", above), ("≥", least), ("<", below)) if math.isfinite(bound)]
+    raise ValueError(
+        f"`{who}` expected `{name}` to be finite{' and ' if bounds else ''}{' and '.join(bounds)}, "
+        f"got {numbers[~good].flat[0]:g}."
+    )
+
+
+def as_counts(who: str, name: str, value) -> np.ndarray:
+    """`value` as an array of whole numbers ≥ 0, kept as float64 so that they can be exponents, or a `ValueError`."""
+    counts = as_numbers(who, name, value, least=0.0)
+    if (counts != np.floor(counts)).any():
+        raise ValueError(f"`{who}` expected `{name}` to be whole numbers, got {counts[counts % 1 != 0].flat[0]:g}.")
+    return counts
+
+
+def as_matrix(who: str, name: str, value, shape: tuple[int | None, int | None] = (None, None)) -> np.ndarray:
+    """`value` as a matrix of finite float64; None in `shape` stands for any size."""
+    matrix = as_numbers(who, name, value)
+    fits = matrix.ndim == 2 and all(want in (None, got) for want, got in zip(shape, matrix.shape, strict=True))
+    if not fits:
+        words = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ValueError(f"`{who}` expected `{name}` of shape ({words}), got {matrix.shape}.")
+    return matrix
+
+
+def first_whole_number(reached, low, high) -> np.ndarray:
+    """The smallest whole number from `low` to `high` where `reached` holds, which it does at `high` and ever after.
+
+    By bisection, elementwise: a closed form that grows with time is turned into an exact count of steps.
+    """
+    low, high = (np.array(bound, dtype=np.int64) for bound in np.broadcast_arrays(low, high))
+    while (low < high).any():
+        middle = (low + high) // 2
+        holds = reached(middle.astype(np.float64))
+        low, high = np.where(holds, low, middle + 1), np.where(holds, middle, high)
+        low = np.minimum(low, high)
+    return high[()]
