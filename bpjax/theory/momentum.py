@@ -82,7 +82,7 @@ def mode_roots(form: str, rate, inertia, curvature) -> np.ndarray:
 
 
 def spectral_radius(form: str, rate, inertia, curvatures) -> np.ndarray:
-    """The largest |σ| over the modes: the factor by which the error shrinks (< 1) or grows (> 1) per step in the long run.
+    """The largest |σ| over the modes: the factor per step by which the error shrinks (< 1) or grows in the long run.
 
     Shapes: rate and inertia (...), curvatures (M,), to (...). Over all curvatures from m to L the two ends decide.
     """

@@ -79,8 +79,9 @@ def soft_committee_flow(Q, R, T, rate: float) -> tuple[np.ndarray, np.ndarray]:
 def soft_committee_path(times, Q, R, T, rate: float, tolerance: float = 1e-9) -> Overlaps:
     """The overlaps at the given times α (S,), ascending, from Q (K, K) and R (K, M) at α = 0: the learning curve.
 
-    By an explicit Runge-Kutta method of order 8. `tolerance` is relative; the absolute one is as small as the
-    differences between students that decide when the plateau ends.
+    By an explicit Runge-Kutta method of order 8 and steps of relative error `tolerance`, which holds as well for the
+    deviations of Qᵢᵢ, Qᵢₖ and Rᵢₙ from their means, down to 1e-6 · tolerance: differences between students, however
+    small, decide when the plateau ends.
 
     Raises:
         ModuleNotFoundError: SciPy is missing; the message names the extra to install.
@@ -92,20 +93,26 @@ def soft_committee_path(times, Q, R, T, rate: float, tolerance: float = 1e-9) ->
     if times.ndim != 1 or (np.diff(times) < 0).any():
         raise ValueError(f"`{who}` expected `times` of shape (S,) in ascending order, got shape {times.shape}.")
     K, M = R.shape
+    groups = np.stack([_join(a, b) for a, b in ((np.eye(K), 0 * R), (1 - np.eye(K), 0 * R), (0 * Q, 1 + 0 * R))])
+    groups = groups[groups.any(axis=1)]  # a single student has no Qᵢₖ
+    count = len(groups)
+
+    def split(y):  # means first, then deviations: a step that is small for the one may be far too long for the other
+        means = groups @ y / groups.sum(axis=1)
+        return np.concatenate([means, y - means @ groups])
 
     def flow(_, y):
-        dQ, dR = soft_committee_flow(y[: K * K].reshape(K, K), y[K * K :].reshape(K, M), T, rate)
-        return np.concatenate([dQ.ravel(), dR.ravel()])
+        Q, R = _part(y[:count] @ groups + y[count:], K, M)
+        return split(_join(*soft_committee_flow(Q, R, T, rate)))
 
-    solve_ivp = _scipy("integrate").solve_ivp
-    start = np.concatenate([Q.ravel(), R.ravel()])
+    span, solve_ivp = (0.0, times[-1]), _scipy("integrate").solve_ivp
     result = solve_ivp(
-        flow, (0.0, times[-1]), start, method="DOP853", t_eval=times, rtol=tolerance, atol=1e-6 * tolerance
+        flow, span, split(_join(Q, R)), method="DOP853", t_eval=times, rtol=tolerance, atol=1e-6 * tolerance
     )
     if not result.success:
         raise RuntimeError(f"`{who}` did not reach α = {times[-1]:g}: {result.message}")
     path = result.y.T
-    Qs, Rs = path[:, : K * K].reshape(-1, K, K), path[:, K * K :].reshape(-1, K, M)
+    Qs, Rs = _part(path[:, :count] @ groups + path[:, count:], K, M)
     return Overlaps(Qs, Rs, T, generalization_error(Qs, Rs, T))
 
 
@@ -130,8 +137,9 @@ def symmetric_plateau(units: int, rate: float = 0.0) -> SymmetricPlateau:
     """The symmetric plateau at the rate η, found as the fixed point of the flow: `rate` 0 stands for η → 0.
 
     The flow is restricted to Qᵢᵢ = Q, Qᵢₖ = C, Rᵢₙ = R, followed from small overlaps to where it comes to rest, and
-    Newton's method finishes; for η → 0 Q and C agree to 1e-7, for there Q − C falls as 1/α only. `escape` is the largest eigenvalue, per ηα, of the flow linearised there over
-    all overlaps: differences between students grow by e^(escape · η · Δα).
+    Newton's method finishes; for η → 0, where Q − C falls only as 1/α, the two agree to 1e-7. `escape` is the largest
+    eigenvalue, per ηα, of the flow linearised there over all overlaps: differences between students grow by
+    e^(escape · η · Δα).
 
     Raises:
         ModuleNotFoundError: SciPy is missing; the message names the extra to install.
@@ -165,10 +173,9 @@ def symmetric_plateau(units: int, rate: float = 0.0) -> SymmetricPlateau:
     own, cross, teacher = (float(number) for number in root.x)
 
     def flow(y):
-        dQ, dR = flow_per_rate(y[: K * K].reshape(K, K), y[K * K :].reshape(K, K))
-        return np.concatenate([dQ.ravel(), dR.ravel()])
+        return _join(*flow_per_rate(*_part(y, K, K)))
 
-    eigenvalues = np.linalg.eigvals(_jacobian(flow, np.concatenate([Q.ravel(), R.ravel()])))
+    eigenvalues = np.linalg.eigvals(_jacobian(flow, _join(Q, R)))
     return SymmetricPlateau(own, cross, teacher, float(generalization_error(Q, R, T)), float(eigenvalues.real.max()))
 
 
@@ -210,6 +217,16 @@ def _I4(C, K):
     L1 = L4 * Ccc - Cbc**2 * Caa - Cac**2 * Cbb + 2 * Cab * Cac * Cbc
     L2 = L4 * Cdd - Cbd**2 * Caa - Cad**2 * Cbb + 2 * Cab * Cad * Cbd
     return 4 / np.pi**2 * np.arcsin(L0 / np.sqrt(L1 * L2)) / np.sqrt(L4)
+
+
+def _join(Q, R):
+    """All overlaps of the student as one vector, (K² + KM,)."""
+    return np.concatenate([Q.ravel(), R.ravel()])
+
+
+def _part(y, K, M):
+    """(Q, R) of vectors (..., K² + KM)."""
+    return y[..., : K * K].reshape(*y.shape[:-1], K, K), y[..., K * K :].reshape(*y.shape[:-1], K, M)
 
 
 def _jacobian(function, y, h=1e-5):
