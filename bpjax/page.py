@@ -1,0 +1,263 @@
+"""A sweep as one page to look around in: a map, and beside it the runs and the curves of the cell pointed at.
+
+The page is a single file that asks nothing of a network: Plotly's JavaScript and the data are inside, so that it can be
+sent, kept beside a paper, or opened in ten years.
+"""
+
+import base64
+import html
+import json
+import re
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bpjax.outcomes import epochs_or_never, quantiles_with_failures
+from bpjax.plots import cell_edges, is_geometric, write_whole
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+SEED, SAMPLE, EPOCH = "seed", "sample", "epoch"
+VARIABLES = ("reason", "solved", "diverged", "epochs", "error")
+MOST_CURVE_VALUES = 1_500_000
+"""Numbers of error curves on one page, four bytes each; beyond that curves are left out, and the page says so."""
+MOST_CURVE_EPOCHS = 200
+"""Epochs kept of each curve where there are too many numbers."""
+
+
+def sweep_page(
+    result: "xr.Dataset",
+    path: str | Path,
+    x: str | None = None,
+    y: str | None = None,
+    title: str | None = None,
+    lines: Mapping | None = None,
+) -> Path:
+    """Write a sweep as one self-contained HTML page, aside and renamed; returns its path.
+
+    The map shows, to choose from, the runs that solved the task (%), the median epochs to the goal with failures
+    counted as never, the runs that diverged (%), and the median final error. Pointing at a cell, or moving with the
+    arrow keys, shows its runs and their error curves; a click or Enter pins it. An axis is logarithmic where its values
+    are spread geometrically. Where a dimension `sample` holds points instead of a grid, each is a dot.
+
+    Args:
+        result: a sweep with `reason` (codes, named by `flag_values` and `flag_meanings`), `solved`, `diverged`,
+            `epochs`, `error` over its axes and `seed`, and maybe `curve` with one more dimension, `epoch`. Labels come
+            from `long_name` and `units` of coordinates and `error`, where given.
+        path: of the HTML file, replaced only when the new one is complete.
+        x: the hyperparameter across; by default the first one.
+        y: the hyperparameter upwards, or "seed"; by default the second one, or "seed" where there is only one.
+        title: of the page; by default the result's attribute `title`.
+        lines: theory to draw over the map: to each name (x, y), two arrays of one length in the units of the axes.
+
+    Raises:
+        ValueError: variables are missing, `x` or `y` are unknown, a hyperparameter is left over, a line is not a pair
+            of arrays, or `path` cannot be written.
+        ModuleNotFoundError: Plotly is missing; the message names the extra to install.
+    """
+    try:
+        from plotly.offline import get_plotlyjs
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "Pages are drawn by Plotly, which is not installed. Install it: pip install 'bpjax[experiments]'."
+        ) from error
+
+    title = str(result.attrs.get("title", "A sweep")) if title is None else title
+    data = page_data(result, x, y, lines or {})
+    fields = {
+        "title": html.escape(title),
+        "data": json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
+        "plotly": get_plotlyjs(),
+    }
+    template = files("bpjax").joinpath("page.html").read_text(encoding="utf-8")
+    write_whole(path, re.sub(r"\{\{(\w+)\}\}", lambda match: fields[match[1]], template))
+    return Path(path)
+
+
+def page_data(result: "xr.Dataset", x: str | None, y: str | None, lines: Mapping) -> dict:
+    """What the page knows of a sweep, ready for JSON: arrays in base64 (see `encode`), cells in C order of (y, x).
+
+    Raises:
+        ValueError: see `sweep_page`.
+    """
+    x, y = chosen_axes(result, x, y)
+    sampled = SAMPLE in result.solved.dims
+    if not sampled:
+        check_ascends(result, x, y)
+        result = result.sortby([x, y])
+    if not result.solved.size:
+        raise ValueError("`sweep_page` got a result with no runs in it.")
+    cells = [SAMPLE] if sampled else [y, x]
+    inner = [dim for dim in result.solved.dims if dim not in cells]  # [seed], or [] where it is an axis or absent
+    runs = {name: result[name].transpose(*cells, *inner).values for name in VARIABLES}
+    runs = {name: values.reshape(*values.shape[: len(cells)], -1) for name, values in runs.items()}
+    curves, notes = embedded_curves(result, [*cells, *inner], runs["solved"].shape)
+    return {
+        "sampled": sampled,
+        "shape": list(runs["solved"].shape),
+        "x": axis_data(result, x, sampled),
+        "y": axis_data(result, y, sampled),
+        "seeds": result[SEED].values.tolist() if inner and SEED in result.coords else None,
+        "maps": maps(runs, result.error.attrs.get("units")),
+        "meanings": meanings(result.reason),
+        "reason": encode(runs["reason"], "<i4"),
+        "epochs": encode(runs["epochs"], "<i4"),
+        "error": encode(runs["error"], "<f4"),
+        "curves": curves,
+        "lines": [line_data(str(name), line) for name, line in lines.items()],
+        "notes": notes,
+    }
+
+
+def chosen_axes(result, x: str | None, y: str | None) -> tuple[str, str]:
+    """The hyperparameters of the map, defaults filled in, or a `ValueError` that says what there is to choose."""
+    if missing := [name for name in VARIABLES if name not in result]:
+        raise ValueError(
+            f"`sweep_page` needs the variables {', '.join(VARIABLES)}, but the result lacks {', '.join(missing)}. "
+            "Give it the result of a sweep."
+        )
+    dims = [str(dim) for dim in result.solved.dims]
+    if different := [name for name in VARIABLES if set(result[name].dims) != set(dims)]:
+        raise ValueError(f"`sweep_page` expected every variable over {dims}, but {', '.join(different)} is not.")
+    if SAMPLE in dims:
+        there = [str(name) for name, values in result.coords.items() if values.dims == (SAMPLE,) and name != SAMPLE]
+    else:
+        there = [dim for dim in dims if dim != SEED]
+    first, second, *_ = [*there, SEED, SEED]
+    if x is None:
+        x = next((name for name in there if name != y), first)
+    if y is None:
+        y = next((name for name in there if name != x), second)
+    for name, axis in (("x", x), ("y", y)):
+        if axis not in there and not (name == "y" and axis == SEED and SEED in dims and SAMPLE not in dims):
+            raise ValueError(f"`sweep_page` cannot take {axis!r} as `{name}`: the result varies {', '.join(there)}.")
+        if not np.issubdtype(result[axis].dtype, np.number):
+            raise ValueError(f"`sweep_page` expected numbers along `{axis}`, got {result[axis].dtype}: select one.")
+    if x == y:
+        raise ValueError(f"`sweep_page` expected two different axes, got {x!r} twice.")
+    if SAMPLE not in dims and (rest := [dim for dim in dims if dim not in (x, y, SEED)]):
+        one = result[rest[0]].values.flat[0]
+        raise ValueError(
+            f"A map has two hyperparameters, {x} and {y}, but the result also varies {', '.join(rest)}. "
+            f"Select one value: `result.sel({rest[0]}={one!s})`, or name others as `x` and `y`."
+        )
+    return x, y
+
+
+def check_ascends(result, *axes: str) -> None:
+    """Raise a `ValueError` where an axis of a grid holds a value twice or none at all."""
+    for axis in axes:
+        values = result[axis].values
+        if not values.size or not np.isfinite(values).all() or len(np.unique(values)) < values.size:
+            raise ValueError(f"`sweep_page` expected different, finite values along `{axis}`, got {values.tolist()}.")
+
+
+def axis_data(result, name: str, sampled: bool) -> dict:
+    """Label, values, range and scale of an axis, and of a grid the edges of its cells."""
+    values = np.asarray(result[name].values, float)
+    log = name != SEED and is_geometric(np.unique(values))
+    edges = cell_edges(values if not sampled else padded(values, log))
+    if name == SEED:
+        edges = np.concatenate([[values[0] - 0.5], (values[1:] + values[:-1]) / 2, [values[-1] + 0.5]])
+    label = str(result[name].attrs.get("long_name", name.replace("_", " ")))
+    if units := result[name].attrs.get("units"):
+        label += f" ({units})"
+    ends = [float(edges[0]), float(edges[-1])]
+    return {"label": html.escape(label, quote=False), "log": log, "ends": ends, "values": values.tolist()} | (
+        {} if sampled else {"edges": edges.tolist()}
+    )
+
+
+def padded(values: np.ndarray, log: bool) -> np.ndarray:
+    """Centres whose outer cells leave a margin around scattered values."""
+    low, high = values.min(), values.max()
+    if low == high:
+        return np.array([low])
+    return np.geomspace(low, high, 13) if log else np.linspace(low, high, 13)
+
+
+def maps(runs: dict, error_units: str | None) -> list[dict]:
+    """What the map can show of each cell, with failures counted: NaN where a cell has no runs, ∞ where never."""
+    solved, diverged = runs["solved"].astype(bool), runs["diverged"].astype(bool)
+    times = epochs_or_never(solved, runs["epochs"])
+    error = np.where(np.isnan(runs["error"]), np.inf, runs["error"])
+    shown = {
+        "solved": ("runs that solved the task", "% of runs", 100 * solved.mean(axis=-1)),
+        "epochs": ("median epochs to the goal", "epochs", quantiles_with_failures(times, 0.5)),
+        "diverged": ("runs that diverged", "% of runs", 100 * diverged.mean(axis=-1)),
+        "error": ("median final error", error_units or "error", quantiles_with_failures(error, 0.5)),
+    }
+    never = "never" if solved.shape[-1] == 1 else "never, in more than half of the runs"
+    settled = diverged.mean(axis=-1) <= 0.5  # what exploded must not stretch the colours
+    return [
+        {
+            "name": name,
+            "title": title,
+            "units": html.escape(units, quote=False),
+            "log": name in ("epochs", "error") and bool((values > 0).any()),
+            "infinite": never if name == "epochs" else "not finite",
+            "limits": [0, 100] if units == "% of runs" else colour_limits(values, settled),
+            "values": encode(values, "<f8"),
+        }
+        for name, (title, units, values) in shown.items()
+    ]
+
+
+def colour_limits(values: np.ndarray, settled: np.ndarray) -> list[float]:
+    """The smallest and largest positive finite values, of settled cells where there are any."""
+    usable = np.isfinite(values) & (values > 0)
+    chosen = values[usable & settled] if (usable & settled).any() else values[usable]
+    return [float(chosen.min()), float(chosen.max())] if chosen.size else [0.0, 1.0]
+
+
+def meanings(reason) -> dict[str, str]:
+    """The words for the codes of `reason`, from its CF attributes; a code without a word stands for itself."""
+    values = np.atleast_1d(reason.attrs.get("flag_values", [])).tolist()
+    words = [word.replace("_", " ") for word in str(reason.attrs.get("flag_meanings", "")).split()]
+    named = dict(zip(values, words, strict=False))
+    return {str(code): named.get(code, f"code {code}") for code in np.unique(reason.values).tolist()}
+
+
+def embedded_curves(result, dims: list, shape: tuple) -> tuple[dict | None, list[str]]:
+    """Error curves (cells, runs, epochs) within the limit of `MOST_CURVE_VALUES`, and sentences on what was left out.
+
+    Each cell keeps as many of its first runs as fit; where not even one fits, curves keep fewer epochs.
+    """
+    if "curve" not in result or EPOCH not in result["curve"].dims or not result.sizes[EPOCH]:
+        return None, ["This sweep kept no error curves."]
+    curves = result["curve"].transpose(*dims, EPOCH)
+    epochs, cells, runs = result[EPOCH].values, int(np.prod(shape[:-1])), shape[-1]
+    notes = []
+    if cells * runs * len(epochs) > MOST_CURVE_VALUES:
+        most = max(2, min(len(epochs), MOST_CURVE_EPOCHS, MOST_CURVE_VALUES // cells))
+        kept = np.unique(np.linspace(0, len(epochs) - 1, most).round().astype(int))
+        if len(kept) < len(epochs):
+            notes.append(f"Error curves are shown at {len(kept)} of their {len(epochs)} epochs.")
+        curves, epochs = curves.isel({EPOCH: kept}), epochs[kept]
+        fitting = min(runs, max(1, MOST_CURVE_VALUES // (cells * len(epochs))))
+        if fitting < runs:
+            notes.append(f"Error curves are those of the first {fitting} of {runs} runs in each cell.")
+            curves, runs = curves.isel({SEED: slice(fitting)}), fitting
+    return {"epochs": epochs.tolist(), "runs": runs, "values": encode(curves.values, "<f4")}, notes
+
+
+def line_data(name: str, line) -> dict:
+    """A theory line for the page; numbers that are not finite interrupt it."""
+    try:
+        x, y = (np.asarray(numbers, float) for numbers in line)
+    except (TypeError, ValueError):
+        x, y = np.zeros(0), np.zeros(1)
+    if x.ndim != 1 or x.shape != y.shape:
+        raise ValueError(f"`sweep_page` expected the line {name!r} as (x, y), two arrays of numbers of one length.")
+    drawn = [[float(v) if np.isfinite(v) else None for v in numbers] for numbers in (x, y)]
+    return {"name": html.escape(name, quote=False), "x": drawn[0], "y": drawn[1]}
+
+
+def encode(values, dtype: str) -> str:
+    """Numbers in C order as base64 of little-endian bytes: exact, NaN and ∞ included, and half the size of text."""
+    with np.errstate(over="ignore"):  # beyond float32 is ∞ on the page
+        return base64.b64encode(np.ascontiguousarray(values, dtype).tobytes()).decode("ascii")
