@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import bpjax as bp
+from bpjax.diagnostics.curvature import extreme_curvatures, share_along, steepest_direction
 
 
 def dense_hessian(rule, params, batch):
@@ -57,3 +58,97 @@ def test_gradient_descent_is_stable_up_to_two_over_lambda_max(factor, stable, ke
     result = bp.fit(rule, optax.sgd(rate), params, batch, key=next(keys), epochs=20_000, chunk=20_000)
     late, later = result.history.error[len(result.history.error) // 2], result.history.error[-1]
     assert (later < late) == stable
+
+
+def linear_unit(curvatures, keys):
+    """A linear unit whose Hessian is diagonal, with these curvatures."""
+    n = len(curvatures)
+    rule = bp.backprop(bp.dense(1, use_bias=False), bp.squared_error)
+    params, _ = rule.network.init(next(keys), (n,))
+    return rule, params, (jnp.diag(jnp.sqrt(jnp.asarray(curvatures))), jnp.ones((n, 1)))
+
+
+def flat_rows(tree):
+    return np.asarray(jax.vmap(lambda leaf: jax.flatten_util.ravel_pytree(leaf)[0])(tree))
+
+
+def test_extreme_curvatures_are_the_ends_of_the_spectrum(keys):
+    """Eigenvalues against LAPACK's, eigenvectors by what they are; a net at random weights is at a saddle."""
+    network = bp.mlp((3, 5, 2), bp.tanh)
+    params, _ = network.init(next(keys), (3,))
+    batch = jax.random.normal(next(keys), (10, 3)), jax.random.normal(next(keys), (10, 2))
+    rule = bp.backprop(network, bp.squared_error)
+    hessian = dense_hessian(rule, params, batch)
+    truth = np.linalg.eigvalsh(hessian)
+    assert truth[0] < -0.1
+    found = jax.jit(lambda p, key: extreme_curvatures(rule, p, batch, key, count=3))(params, next(keys))
+    for part, expected in ((found.smallest, truth[:3]), (found.largest, truth[::-1][:3])):
+        np.testing.assert_allclose(part.value, expected, rtol=1e-9)
+        rows = flat_rows(part.direction)
+        np.testing.assert_allclose(rows @ rows.T, np.eye(3), atol=1e-10)
+        np.testing.assert_allclose(rows @ hessian, expected[:, None] * rows, atol=1e-8)
+
+
+def test_the_residual_says_how_far_to_trust(keys):
+    """Five steps in 32 dimensions: ‖Hv − λv‖ by the dense Hessian is what is reported, and it is not small."""
+    network = bp.mlp((3, 5, 2), bp.tanh)
+    params, _ = network.init(next(keys), (3,))
+    batch = jax.random.normal(next(keys), (10, 3)), jax.random.normal(next(keys), (10, 2))
+    rule = bp.backprop(network, bp.squared_error)
+    hessian = dense_hessian(rule, params, batch)
+    part = extreme_curvatures(rule, params, batch, next(keys), count=2, steps=5).smallest
+    rows = flat_rows(part.direction)
+    gaps = np.linalg.norm(rows @ hessian - np.asarray(part.value)[:, None] * rows, axis=1)
+    np.testing.assert_allclose(part.residual, gaps, rtol=1e-8)
+    assert gaps.min() > 1e-3
+
+
+def test_repeated_curvatures_are_found_as_often_as_they_are_there(keys):
+    """4, 4, 4, 1, 1: from one direction alone Lanczos would see each once."""
+    found = extreme_curvatures(*linear_unit([4.0, 1.0, 4.0, 1.0, 4.0], keys), next(keys), count=5)
+    np.testing.assert_allclose(found.largest.value, [4, 4, 4, 1, 1], rtol=1e-12)
+    np.testing.assert_allclose(found.smallest.value, [1, 1, 4, 4, 4], rtol=1e-12)
+    rows = flat_rows(found.largest.direction)
+    np.testing.assert_allclose(rows @ rows.T, np.eye(5), atol=1e-12)
+
+
+def test_a_hessian_of_noughts(keys):
+    """Inputs 0: every direction is flat, and none of the numbers is NaN."""
+    rule, params, _ = linear_unit([1.0, 1.0, 1.0], keys)
+    found = extreme_curvatures(rule, params, (jnp.zeros((4, 3)), jnp.ones((4, 1))), next(keys), count=3)
+    np.testing.assert_array_equal(found.largest.value, 0)
+    np.testing.assert_allclose(np.linalg.norm(flat_rows(found.smallest.direction), axis=1), 1, rtol=1e-12)
+
+
+def test_weights_alternate_along_the_steepest_direction(keys):
+    """Just below η = 2/λ_max: along v the sign of w(t) − w* flips at each step, along the others it stays."""
+    rule, params, batch = linear_unit([9.0, 2.0, 0.5], keys)
+    steepest = steepest_direction(rule, params, batch, next(keys))
+    assert float(steepest.value) == pytest.approx(9, rel=1e-12)
+    v = steepest.direction.w[:, 0]
+    np.testing.assert_allclose(np.abs(v), [1, 0, 0], atol=1e-12)
+    minimum = 1 / np.sqrt([9.0, 2.0, 0.5])
+    w, signs = params, []
+    for _ in range(6):
+        signs.append(np.sign([(w.w[:, 0] - minimum) @ v, *(w.w[1:, 0] - minimum[1:])]))
+        w = jax.tree.map(lambda p, g: p - 1.9 / 9 * g, w, rule.grads(w, (), batch)[1])
+    signs = np.array(signs)
+    assert (signs[1:, 0] == -signs[:-1, 0]).all() and (signs[1:, 1:] == signs[:-1, 1:]).all()
+
+
+def test_share_of_the_gradient_along_a_direction():
+    """g = (3, 4), v = (2, 0): 9/25; all of it along itself, none where there is no gradient."""
+    g, v = (jnp.array([3.0]), jnp.array([4.0])), (jnp.array([2.0]), jnp.array([0.0]))
+    assert float(share_along(g, v)) == pytest.approx(9 / 25, rel=1e-15)
+    assert float(share_along(g, g)) == pytest.approx(1, rel=1e-15)
+    assert float(share_along(jax.tree.map(jnp.zeros_like, g), v)) == 0
+
+
+def test_more_curvatures_than_there_are_is_refused(keys):
+    case = linear_unit([1.0, 2.0], keys)
+    with pytest.raises(ValueError, match="`count` ≤ 2"):
+        extreme_curvatures(*case, next(keys), count=3)
+    with pytest.raises(ValueError, match="`count` ≤ 1"):
+        extreme_curvatures(*case, next(keys), count=2, steps=1)
+    with pytest.raises(ValueError, match="`steps`"):
+        steepest_direction(*case, next(keys), steps=0)

@@ -66,6 +66,13 @@ def test_median_and_quantiles():
     assert survival_quantile(many) == (2, 2, 3)  # 0.5 ± 0.1 at 2: from below ½ at 2 to below ½ at 3
 
 
+def test_a_share_that_is_reached_exactly_counts():
+    """The k-th of n events is the quantile k/n, however the product of the factors 1 − 1/nᵢ is rounded."""
+    for n in range(2, 40):
+        curve = kaplan_meier(np.arange(1.0, n + 1), np.ones(n, bool))
+        assert [survival_quantile(curve, k / n).value for k in range(1, n)] == list(range(1, n))
+
+
 def test_restricted_mean():
     """To 5: 1 + 2 · 5/6 + 2 · 5/12 = 3.5. From 1 on 2.5, from 3 on 5/6: var = 2.5²/30 + (5/6)² · 2/8 = 0.381944."""
     curve = kaplan_meier(DURATIONS, OBSERVED)

@@ -1,6 +1,7 @@
 """The curvature of the error surface, from Hessian-vector products."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,22 @@ from jax.flatten_util import ravel_pytree
 
 from bpjax.checks import check_count
 from bpjax.rules.rule import Rule
-from bpjax.types import Array
+from bpjax.types import Array, Key, Params
+
+
+class Curvature(NamedTuple):
+    """An eigenvalue of the Hessian with its eigenvector; C of them with a leading axis (C,) on every leaf."""
+
+    value: Array  # () λ; below 0 the error falls away to both sides: a saddle
+    direction: Params  # v, the structure of the params, ‖v‖ = 1; its sign is arbitrary
+    residual: Array  # () ‖H v − λ v‖: some eigenvalue is no further than this from λ
+
+
+class Extremes(NamedTuple):
+    """Both ends of the Hessian's spectrum, C eigenvalues each."""
+
+    smallest: Curvature  # ascending
+    largest: Curvature  # descending
 
 
 def hessian_vector_product(rule: Rule, params, batch, rule_state=()) -> Callable:
@@ -36,24 +52,101 @@ def largest_curvature(rule: Rule, params, batch, key, steps: int = 24) -> Array:
     check_count("largest_curvature", "steps", steps)
     flat, unravel = ravel_pytree(params)
     product = hessian_vector_product(rule, params, batch)
+    _, alphas, betas = _lanczos(_flat(product, unravel), flat, key, min(steps, flat.size), restarts=False)
+    return jnp.linalg.eigvalsh(_tridiagonal(alphas, betas))[-1]
+
+
+def steepest_direction(rule: Rule, params: Params, batch, key: Key, steps: int = 24) -> Curvature:
+    """λ_max with its eigenvector v: the direction along which the error surface is curved most.
+
+    Where η λ_max is near 2, gradient descent jumps from side to side along v: (w(t) − w*)·v changes its sign at every
+    step. By Lanczos iterations as in `largest_curvature`; the residual says how well they have converged.
+
+    Raises:
+        ValueError: `steps` is not a positive whole number.
+    """
+    check_count("steepest_direction", "steps", steps)
+    largest = extreme_curvatures(rule, params, batch, key, count=1, steps=steps).largest
+    return jax.tree.map(lambda leaf: leaf[0], largest)
+
+
+def extreme_curvatures(rule: Rule, params: Params, batch, key: Key, count: int = 1, steps: int = 48) -> Extremes:
+    """The `count` smallest and the `count` largest eigenvalues of the Hessian with their eigenvectors; jits and vmaps.
+
+    A negative one is a way down from a saddle. By `steps` Lanczos iterations: exact, repeated eigenvalues included,
+    where there are no more parameters than steps; otherwise from within, those at the ends first.
+
+    Raises:
+        ValueError: `count` or `steps` is not a positive whole number, or more are asked for than there are steps or
+            parameters.
+    """
+    who = "extreme_curvatures"
+    check_count(who, "count", count)
+    check_count(who, "steps", steps)
+    flat, unravel = ravel_pytree(params)
     steps = min(steps, flat.size)
+    if count > steps:
+        raise ValueError(f"`{who}` expected `count` ≤ {steps}, the steps or the parameters there are, got {count}.")
+    product = _flat(hessian_vector_product(rule, params, batch), unravel)
+    basis, alphas, betas = _lanczos(product, flat, key, steps, restarts=True)
+    values, vectors = jnp.linalg.eigh(_tridiagonal(alphas, betas))
+
+    def at(which):
+        directions = vectors[:, which].T @ basis
+        directions = directions / jnp.linalg.norm(directions, axis=1, keepdims=True)
+        return Curvature(values[which], jax.vmap(unravel)(directions), betas[-1] * jnp.abs(vectors[-1, which]))
+
+    return Extremes(at(jnp.arange(count)), at(steps - 1 - jnp.arange(count)))
+
+
+def share_along(gradient: Params, direction: Params) -> Array:
+    """(g·v)² / ‖g‖²‖v‖², from 0 to 1: how much of the squared gradient lies along `direction`; 0 where there is none.
+
+    Of a random direction in n dimensions it is 1/n in the mean. Both have the structure of the params.
+    """
+    g, v = ravel_pytree(gradient)[0], ravel_pytree(direction)[0]
+    norms = (g @ g) * (v @ v)
+    return jnp.where(norms > 0, (g @ v) ** 2 / jnp.where(norms > 0, norms, 1.0), 0.0)
+
+
+def _flat(product: Callable, unravel: Callable) -> Callable:
+    return lambda q: ravel_pytree(product(unravel(q)))[0]
+
+
+def _tridiagonal(alphas, betas):
+    return jnp.diag(alphas) + jnp.diag(betas[:-1], 1) + jnp.diag(betas[:-1], -1)
+
+
+def _lanczos(product: Callable, flat, key, steps: int, restarts: bool):
+    """(basis (steps, n), alphas, betas (steps,)): H in the Krylov space of a random direction, fully reorthogonalised.
+
+    Where the space is exhausted before, the rest is a filler that is no new extreme, or goes on, with `restarts`,
+    from another random direction: repeated eigenvalues are found as often as they are there.
+    """
     start = jax.random.normal(key, flat.shape, flat.dtype)
+
+    def orthogonal(r, basis):
+        for _ in range(2):  # once leaves rounding of the size that loses orthogonality
+            r = r - basis.T @ (basis @ r)
+        return r
 
     def iterate(k, carry):
         basis, alphas, betas, q = carry
         basis = basis.at[k].set(q)
-        r = ravel_pytree(product(unravel(q)))[0]
+        r = product(q)
         alphas = alphas.at[k].set(jnp.where(q.any(), q @ r, alphas[0]))  # a filler that is no new extreme
-        for _ in range(2):  # once leaves rounding of the size that loses orthogonality
-            r = r - basis.T @ (basis @ r)
+        r = orthogonal(r, basis)
         beta = jnp.linalg.norm(r)
         scale = jnp.maximum(jnp.abs(alphas).max(), betas.max())
         spent = beta <= 10 * jnp.finfo(flat.dtype).eps * scale  # the Krylov space is exhausted: H maps it to itself
         betas = betas.at[k].set(jnp.where(spent, 0.0, beta))
-        return basis, alphas, betas, jnp.where(spent, 0.0, r / jnp.where(spent, 1.0, beta))
+        other = jnp.zeros_like(q)
+        if restarts:
+            other = orthogonal(jax.random.normal(jax.random.fold_in(key, k), flat.shape, flat.dtype), basis)
+            other = other / jnp.maximum(jnp.linalg.norm(other), jnp.finfo(flat.dtype).tiny)
+        return basis, alphas, betas, jnp.where(spent, other, r / jnp.where(spent, 1.0, beta))
 
     zeros = jnp.zeros(steps, flat.dtype)
     carry = (jnp.zeros((steps, flat.size), flat.dtype), zeros, zeros, start / jnp.linalg.norm(start))
-    _, alphas, betas, _ = jax.lax.fori_loop(0, steps, iterate, carry)
-    tridiagonal = jnp.diag(alphas) + jnp.diag(betas[:-1], 1) + jnp.diag(betas[:-1], -1)
-    return jnp.linalg.eigvalsh(tridiagonal)[-1]
+    basis, alphas, betas, _ = jax.lax.fori_loop(0, steps, iterate, carry)
+    return basis, alphas, betas
