@@ -181,7 +181,7 @@ def padded(values: np.ndarray, log: bool) -> np.ndarray:
 
 
 def maps(runs: dict, error_units: str | None) -> list[dict]:
-    """What the map can show of each cell, with failures counted: NaN where a cell has no runs, ∞ where never."""
+    """What the map can show of each cell, with failures counted: ∞ where never."""
     solved, diverged = runs["solved"].astype(bool), runs["diverged"].astype(bool)
     times = epochs_or_never(solved, runs["epochs"])
     error = np.where(np.isnan(runs["error"]), np.inf, runs["error"])
@@ -198,7 +198,7 @@ def maps(runs: dict, error_units: str | None) -> list[dict]:
             "name": name,
             "title": title,
             "units": html.escape(units, quote=False),
-            "log": name in ("epochs", "error") and bool((values > 0).any()),
+            "log": name in ("epochs", "error") and bool((np.isfinite(values) & (values > 0)).any()),
             "infinite": never if name == "epochs" else "not finite",
             "limits": [0, 100] if units == "% of runs" else colour_limits(values, settled),
             "values": encode(values, "<f8"),

@@ -256,6 +256,8 @@ def test_pointing_at_a_cell_shows_its_runs(browser, tmp_path):
         "median final error (½ Σ (t − o)²)",
     ]
     assert titles["runs that diverged (% of runs)"][1] == [0, 0, 0, 100]
+    buttons = [b.get_attribute("data-title") for b in browser.find_elements("css selector", "#map .modebar-btn")]
+    assert len(buttons) == 6 and not [name for name in buttons if "hare" in name or "loud" in name]
     assert "2(1 + α)/λ" in browser.find_element("css selector", "#map .legend").text
 
 
