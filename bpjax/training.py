@@ -88,6 +88,8 @@ class Run(NamedTuple):
     epoch: Array  # () int32, passes made
     limit: Array  # () int32, passes at most
     reason: Array  # () int32, index into `Training.reasons`; 0 while it goes on
+    error: Array  # () of the last epoch; NaN before the first
+    refused: Array  # () int32, steps refused so far
     watches: tuple  # state of each stop
 
 
@@ -103,13 +105,15 @@ class History(NamedTuple):
 
 
 class Training(NamedTuple):
-    """A training as pure functions: `fit` jits them, a sweep vmaps them over keys and hyperparameters."""
+    """A training as pure functions: `fit` jits them, a sweep runs many of them side by side."""
 
     reasons: tuple[str, ...]
     init: Callable
     """(key, params, epochs) -> Run."""
+    epoch: Callable
+    """(run, data, validation | None) -> (Run, History of one epoch); a run that stopped stays as it is."""
     advance: Callable
-    """(run, data, validation | None) -> (Run, History) after a chunk of epochs; a run that stopped stays as it is."""
+    """(run, data, validation | None) -> (Run, History) after a chunk of epochs."""
 
 
 def make_training(
@@ -140,9 +144,10 @@ def make_training(
         state = TrainState(params, optimizer.init(params), rule.init(rule_key, params))
         zero = jnp.zeros((), jnp.int32)
         limit = jnp.asarray(epochs, jnp.int32)
-        return Run(state, shuffle_key, zero, limit, zero, start_watches(stops))
+        error = jnp.full((), jnp.nan, jnp.result_type(float))
+        return Run(state, shuffle_key, zero, limit, zero, error, zero, start_watches(stops))
 
-    def epoch(run, data, validation):
+    def epoch(run, data, validation=None):
         new, metrics = present(run.state, jax.random.fold_in(run.key, run.epoch), data)
         full_batch = batch_size is None or batch_size >= data[0].shape[0]
         measured = run.state if full_batch else new
@@ -155,11 +160,19 @@ def make_training(
         )
         checks = [stop.check(watch, facts) for stop, watch in zip(stops, run.watches, strict=True)]
         kept = ~undone(new.optimizer)
-        fired = jnp.stack([stop_now & kept for _, stop_now in checks] + [facts.number >= run.limit])
-        reason = jnp.where(fired.any(), 1 + jnp.argmax(fired), 0).astype(jnp.int32)
-        keeps_old = jnp.array([False, *(stop.keeps_old or full_batch for stop in stops), False])[reason]
-        after = Run(
-            select(keeps_old, run.state, new), run.key, facts.number, run.limit, reason, tuple(w for w, _ in checks)
+        reason = jnp.where(facts.number >= run.limit, len(reasons) - 1, 0).astype(jnp.int32)
+        keeps_old = jnp.zeros((), bool)
+        for index, (stop, (_, fires)) in reversed([*enumerate(zip(stops, checks, strict=True), start=1)]):
+            fires = fires & kept
+            reason = jnp.where(fires, jnp.int32(index), reason)  # the first that fires has the last word
+            keeps_old = jnp.where(fires, stop.keeps_old or full_batch, keeps_old)
+        after = run._replace(
+            state=select(keeps_old, run.state, new),
+            epoch=facts.number,
+            reason=reason,
+            error=facts.error.astype(run.error.dtype),
+            refused=run.refused + metrics.refused.astype(jnp.int32),
+            watches=tuple(watch for watch, _ in checks),
         )
         history = History(
             facts.error,
@@ -175,7 +188,7 @@ def make_training(
     def advance(run, data, validation=None):
         return jax.lax.scan(lambda r, _: epoch(r, data, validation), run, None, length=chunk)
 
-    return Training(reasons, init, advance)
+    return Training(reasons, init, epoch, advance)
 
 
 def unknown(like: Array) -> Array:
