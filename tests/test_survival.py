@@ -67,9 +67,9 @@ def test_median_and_quantiles():
 
 
 def test_a_share_that_is_reached_exactly_counts():
-    """The k-th of n events is the quantile k/n, however the product of the factors 1 − 1/nᵢ is rounded."""
+    """The k-th event of n runs, the last censored, is the quantile k/n, however the product of 1 − 1/nᵢ is rounded."""
     for n in range(2, 40):
-        curve = kaplan_meier(np.arange(1.0, n + 1), np.ones(n, bool))
+        curve = kaplan_meier(np.arange(1.0, n + 1), np.arange(n) < n - 1)
         assert [survival_quantile(curve, k / n).value for k in range(1, n)] == list(range(1, n))
 
 

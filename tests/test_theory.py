@@ -10,6 +10,7 @@ from scipy.special import erf
 
 import bpjax as bp
 from bpjax import theory
+from bpjax.theory.soft_committee import _I4
 
 FORMS = ("gradient descent", "heavy_ball", "convex", "velocity", "nesterov")
 
@@ -147,8 +148,9 @@ def test_counts_are_those_of_the_recursion(form):
 
 
 def test_a_goal_reached_exactly_counts():
-    """0.25 a step: 1 is reached at the fourth, whatever way 0.1 · 2.5 is rounded."""
-    assert theory.plateau_steps("gradient descent", 0.1, 0.0, 2.5, 1.0) == 4
+    """0.07 a step: 0.07 k is reached at the k-th, whatever way 0.1 · 0.7 is rounded."""
+    k = np.arange(1, 100)
+    np.testing.assert_array_equal(theory.plateau_steps("gradient descent", 0.1, 0.0, 0.7, 0.07 * k), k)
     assert theory.saddle_steps("gradient descent", 0.5, 0.0, -2.0, 1.0, 8.0) == 3
 
 
@@ -313,6 +315,15 @@ def test_flow_is_the_mean_of_the_change_per_pattern(committee):
     linear, square = eta * (outer + outer.swapaxes(1, 2)), eta**2 * delta[:, :, None] * delta[:, None, :]
     assert close_to_the_mean(dQ, linear + square)
     assert not close_to_the_mean(dQ, linear) and not close_to_the_mean(dQ, linear + 0.97 * square)
+
+
+def test_the_average_of_four_is_the_mean_entry_by_entry(committee):
+    """⟨g′(x₀) g′(x₁) g(c) g(d)⟩: in the flow's sum over c and d a wrong term may cancel against its mirror image."""
+    (Q, R, T), student, teacher = committee
+    slope = np.sqrt(2 / np.pi) * np.exp(-(student**2) / 2)
+    all_fields = g(np.concatenate([student, teacher], axis=1))
+    samples = (slope[:, 0] * slope[:, 1])[:, None, None] * all_fields[:, :, None] * all_fields[:, None, :]
+    assert close_to_the_mean(_I4(np.block([[Q, R], [R.T, T]]), 3)[0, 1], samples)
 
 
 def test_a_student_that_is_the_teacher_makes_no_error_and_stays():
