@@ -384,6 +384,7 @@ def test_the_path_follows_the_flow():
     Q, R, T = np.diag(rng.uniform(0.1, 0.5, 3)), rng.uniform(0, 0.1, (3, 3)), np.eye(3)
     end = theory.soft_committee_path([0.0, 8.0], Q, R, T, 0.8)
     np.testing.assert_allclose(end.R[0], R, atol=1e-15)
+    np.testing.assert_allclose(theory.soft_committee_path(0.0, Q, R, T, 0.8).Q, Q[None], atol=1e-15)
     q, r, h = Q, R, 8 / 400
     for _ in range(400):
         k1 = theory.soft_committee_flow(q, r, T, 0.8)

@@ -105,7 +105,8 @@ def soft_committee_path(times, Q, R, T, rate: float, tolerance: float = 1e-9) ->
         Q, R = _part(y[:count] @ groups + y[count:], K, M)
         return split(_join(*soft_committee_flow(Q, R, T, rate)))
 
-    span, solve_ivp = (0.0, times[-1]), _scipy("integrate").solve_ivp
+    span = (0.0, times[-1] or 1.0)  # SciPy gives no solution for a span of no length
+    solve_ivp = _scipy("integrate").solve_ivp
     result = solve_ivp(
         flow, span, split(_join(Q, R)), method="DOP853", t_eval=times, rtol=tolerance, atol=1e-6 * tolerance
     )
