@@ -141,3 +141,9 @@ def start_watches(stops: tuple[Stop, ...]) -> tuple:
         return jnp.asarray(number, jnp.int32 if isinstance(number, int) else jnp.result_type(float))
 
     return tuple(jax.tree.map(as_array, stop.watch) for stop in stops)
+
+
+def check_validation(who: str, stops: tuple[Stop, ...], validation) -> None:
+    """Raise a `ValueError` where a stop looks at validation data and there is none."""
+    if validation is None and any(stop.needs == "validation_error" for stop in stops):
+        raise ValueError(f"`{who}` expected `validation=(x, target)` for the stop `no_improvement`, got none.")

@@ -14,7 +14,7 @@ from bpjax.checks import check_count
 from bpjax.optimizers.hyperparameters import hyperparameter
 from bpjax.optimizers.undo import take_step, undone
 from bpjax.rules.rule import Rule, check_batch
-from bpjax.stops import Epoch, Stop, start_watches, watching_divergence
+from bpjax.stops import Epoch, Stop, check_validation, start_watches, watching_divergence
 from bpjax.trees import norm, select, take
 from bpjax.types import Array, Batch, Key, Params
 
@@ -275,9 +275,7 @@ def fit(
     for name, count in (("epochs", epochs), ("chunk", chunk), ("batch_size", 1 if batch_size is None else batch_size)):
         check_count("fit", name, count)
     stops = watching_divergence((stops,) if isinstance(stops, Stop) else tuple(stops))
-    needs = {stop.needs for stop in stops}
-    if "validation_error" in needs and validation is None:
-        raise ValueError("`fit` expected `validation=(x, target)` for the stop `no_improvement`, got none.")
+    check_validation("fit", stops, validation)
     data = check_batch("fit", rule, params, data)
     validation = None if validation is None else check_batch("fit", rule, params, validation)
 

@@ -17,6 +17,7 @@ import functools
 import logging
 import math
 import operator
+from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -31,22 +32,28 @@ log = logging.getLogger("bpjax.lanes")
 
 WRITTEN_OUT = 32
 """Terms up to which a sum is written out. Longer ones are loops inside one kernel: they compile in constant time."""
-STORED = 8
-"""Numbers a run from which an intermediate result is stored before it is read repeatedly; fewer are computed again."""
+WORTH_STORING = 100
+"""Operations a run that storing a result must save. To store costs about a microsecond, once for all runs."""
 
 
 class PerRun(NamedTuple):
     """A value of which each run has its own."""
 
     array: Array  # (*shape of one run, runs)
-    stored: bool = True  # lies in memory; False: XLA would compute it again for every reader
+    work: int = 0  # operations that XLA would repeat to compute an entry for one more reader; 0: it lies in memory
 
 
 class Reader(NamedTuple):
-    """What the rules for single operations need to know."""
+    """What the rules for single operations need to know, and what has been computed in this function body."""
 
     runs: int
     unknown: Array  # () a bool no compiler can know, see `stored`
+    known: dict  # operation on these very values -> results: XLA cannot find such repetitions behind `stored`
+    origins: dict  # id of a stored value -> the value it was computed as
+
+    def body(self) -> "Reader":
+        """A reader for the body of a loop or a branch, whose results mean nothing outside."""
+        return self._replace(known={}, origins=dict(self.origins))
 
 
 def lanes(f: Callable, in_axes=0, out_axes=0) -> Callable:
@@ -79,7 +86,7 @@ def lanes(f: Callable, in_axes=0, out_axes=0) -> Callable:
             for v in values
         ]
         jaxpr, out = jax.make_jaxpr(lambda *flat: f(*structure.unflatten(flat)), return_shape=True)(*kinds)
-        reader = Reader(runs, unknown_to_compilers(values))
+        reader = Reader(runs, unknown_to_compilers(values), {}, {})
         results = [per_run(reader, v) for v in read(reader, jaxpr, values)]
         return jax.tree.structure(out).unflatten([jnp.moveaxis(r, -1, out_axes) for r in results])
 
@@ -133,12 +140,37 @@ def read_open(reader: Reader, jaxpr, consts, values: list) -> list:
     def value_of(atom):
         return atom.val if isinstance(atom, core.Literal) else known[atom]
 
-    for equation in jaxpr.eqns:
-        keep_stored(reader, equation, known)
+    equations = needed(jaxpr)
+    reads = count_reads(equations, jaxpr.outvars)
+    for equation in equations:
         inputs = [value_of(atom) for atom in equation.invars]
-        for variable, result in zip(equation.outvars, evaluate(reader, equation, inputs), strict=True):
-            known[variable] = result
+        for variable, result in zip(equation.outvars, evaluate_once(reader, equation, inputs), strict=True):
+            known[variable] = stored(reader, result, reads[variable]) if isinstance(result, PerRun) else result
     return [value_of(atom) for atom in jaxpr.outvars]
+
+
+def needed(jaxpr) -> list:
+    """The equations whose results are asked for, in order."""
+    wanted, kept = set(map(id, jaxpr.outvars)), []
+    for equation in reversed(jaxpr.eqns):
+        if equation.effects or any(id(variable) in wanted for variable in equation.outvars):
+            wanted.update(map(id, equation.invars))
+            kept.append(equation)
+    return kept[::-1]
+
+
+def evaluate_once(reader: Reader, equation, values: list) -> list:
+    """`evaluate`, unless the same operation was done on the same values: a second forward pass costs nothing."""
+    if equation.effects or equation.primitive.name in CALLS:
+        return evaluate(reader, equation, values)
+    inputs = tuple(
+        (str(atom.val), str(atom.aval)) if isinstance(atom, core.Literal) else id(reader.origins.get(id(value), value))
+        for atom, value in zip(equation.invars, values, strict=True)
+    )
+    operation = (equation.primitive.name, str(equation.params), inputs)
+    if operation not in reader.known:
+        reader.known[operation] = values, evaluate(reader, equation, values)  # the values, lest their ids be reused
+    return reader.known[operation][1]
 
 
 def evaluate(reader: Reader, equation, values: list) -> list:
@@ -183,30 +215,55 @@ def per_run(reader: Reader, value) -> Array:
     return jnp.broadcast_to(value[..., None], (*value.shape, reader.runs))
 
 
-def stored(reader: Reader, value: PerRun) -> PerRun:
-    """The same numbers, computed once and laid into memory.
+def count_reads(equations: list, outvars) -> Counter:
+    """How often an entry of each variable is read, a variable that is repeated along an axis once for each repetition.
 
-    XLA's CPU back end fuses a cheap operation into all that read it and computes it again for each; a sum of ten terms,
+    A change of shape is no reader: those of its result are.
+    """
+    reads: Counter = Counter(outvars)
+    for equation in reversed(equations):
+        most = max(size_of(variable) for variable in equation.outvars)
+        if equation.primitive.name == "dot_general":
+            most *= math.prod(
+                equation.invars[0].aval.shape[axis] for axis in equation.params["dimension_numbers"][0][0]
+            )
+        through = reads[equation.outvars[0]] if equation.primitive.name in VIEWS else 1
+        for atom in equation.invars:
+            if isinstance(atom, core.Var):
+                reads[atom] += through * max(1, most // max(1, size_of(atom)))
+    return reads
+
+
+def size_of(atom) -> int:
+    """Numbers of one run."""
+    return math.prod(getattr(atom.aval, "shape", ()))
+
+
+def stored(reader: Reader, value: PerRun, reads: int) -> PerRun:
+    """The same numbers, computed once and laid into memory, where that saves more than it costs.
+
+    XLA's CPU back end fuses a cheap operation into all that read it and computes it again for each: a sum of ten terms,
     written out, reads its factors ten times. A conditional is where fusion ends. Both branches are the identity, but
     one says so in a way the compiler does not see through. (`optimization_barrier` alone does nothing on a CPU.)
     """
-    array = lax.cond(reader.unknown, lambda a: a, lambda a: lax.optimization_barrier(a), value.array)
-    return PerRun(array)
+    if value.work * (value.array.size // reader.runs) * (reads - 1) < WORTH_STORING:
+        return value
+    same = ("stored", id(value))
+    if same not in reader.known:
+        array = lax.cond(reader.unknown, lambda a: a, lambda a: lax.optimization_barrier(a), value.array)
+        reader.known[same] = value, PerRun(array)
+        reader.origins[id(reader.known[same][1])] = value
+    return reader.known[same][1]
 
 
-def keep_stored(reader: Reader, equation, known: dict) -> None:
-    """Store the inputs that this equation is about to read many times."""
-    if equation.primitive.name not in READ_REPEATEDLY:
-        return
-    if equation.primitive.name == "broadcast_in_dim" and len(equation.params["shape"]) == equation.invars[0].aval.ndim:
-        return
-    for atom in equation.invars:
-        value = None if isinstance(atom, core.Literal) else known[atom]
-        if isinstance(value, PerRun) and not value.stored and value.array.size >= STORED * reader.runs:
-            known[atom] = stored(reader, value)
+VIEWS = {"broadcast_in_dim", "reshape", "transpose", "squeeze", "slice", "rev", "copy", "convert_element_type"}
+"""Operations whose result is the same numbers in another shape or type."""
 
-
-READ_REPEATEDLY = {"broadcast_in_dim", "dot_general"}
+EXPENSIVE = set(
+    "acos acosh asin asinh atan atan2 atanh cbrt cos cosh digamma div erf erf_inv erfc exp exp2 expm1 lgamma log log1p"
+    " logistic pow rem rsqrt sin sinh sqrt tan tanh".split()
+)
+"""Operations that XLA does not repeat for a second reader: their results lie in memory anyway."""
 
 # --- Elementwise operations and changes of shape -------------------------------------------------------------------
 
@@ -236,7 +293,13 @@ def elementwise(reader: Reader, equation, values) -> list:
         return lax.broadcast_in_dim(value, shape, tuple(range(value.ndim)))
 
     arrays = [whole(value, atom) for value, atom in zip(values, equation.invars, strict=True)]
-    return [PerRun(result, stored=False) for result in bind(equation, arrays)]
+    repeated = 0 if equation.primitive.name in EXPENSIVE else 1 + sum(work(value) for value in values)
+    return [PerRun(result, repeated) for result in bind(equation, arrays)]
+
+
+def work(value) -> int:
+    """What one more reader of the value would repeat."""
+    return value.work if isinstance(value, PerRun) else 0
 
 
 def broadcast_in_dim(reader, equation, values):
@@ -245,21 +308,20 @@ def broadcast_in_dim(reader, equation, values):
     if len(values) > 1:
         return None
     axes = (*equation.params["broadcast_dimensions"], len(shape) - 1)
-    same = value.array.size == math.prod(shape)
-    return [PerRun(lax.broadcast_in_dim(value.array, shape, axes), value.stored and same)]
+    return [PerRun(lax.broadcast_in_dim(value.array, shape, axes), value.work)]
 
 
 def reshape(reader, equation, values):
     """`new_sizes`, then the runs."""
     if len(values) > 1 or equation.params.get("dimensions") is not None:
         return None
-    return [PerRun(values[0].array.reshape(*equation.params["new_sizes"], reader.runs), values[0].stored)]
+    return [PerRun(values[0].array.reshape(*equation.params["new_sizes"], reader.runs), values[0].work)]
 
 
 def transpose(reader, equation, values):
     """`permutation` of the other axes."""
     axes = equation.params["permutation"]
-    return [PerRun(lax.transpose(values[0].array, (*axes, len(axes))), values[0].stored)]
+    return [PerRun(lax.transpose(values[0].array, (*axes, len(axes))), values[0].work)]
 
 
 def slice_(reader, equation, values):
@@ -267,7 +329,7 @@ def slice_(reader, equation, values):
     p = equation.params
     strides = None if p["strides"] is None else (*p["strides"], 1)
     array = lax.slice(values[0].array, (*p["start_indices"], 0), (*p["limit_indices"], reader.runs), strides)
-    return [PerRun(array, values[0].stored)]
+    return [PerRun(array, values[0].work)]
 
 
 def pad(reader, equation, values):
@@ -275,7 +337,9 @@ def pad(reader, equation, values):
     value, filler = values
     if isinstance(filler, PerRun):
         return None
-    return [PerRun(lax.pad(per_run(reader, value), filler, (*equation.params["padding_config"], (0, 0, 0))), False)]
+    return [
+        PerRun(lax.pad(per_run(reader, value), filler, (*equation.params["padding_config"], (0, 0, 0))), work(value))
+    ]
 
 
 def dynamic_slice(reader, equation, values):
@@ -306,7 +370,7 @@ def same_axes(reader, equation, values):
 
 def view(reader, equation, values):
     """As `same_axes`, of a result that is the same numbers in another shape."""
-    return [PerRun(result, values[0].stored) for result in bind(equation, [values[0].array])]
+    return [PerRun(result, values[0].work) for result in bind(equation, [values[0].array])]
 
 
 # --- Sums and products ---------------------------------------------------------------------------------------------
@@ -337,9 +401,10 @@ def reduce_sum(reader, equation, values):
     array = values[0].array
     if 0 in array.shape:
         return same_axes(reader, equation, values)
+    repeated = size_of(equation.invars[0]) // max(1, size_of(equation.outvars[0])) * (1 + work(values[0]))
     for axis in sorted(equation.params["axes"], reverse=True):
         array = sum_of_products(jnp.moveaxis(array, axis, 0))
-    return [PerRun(array, stored=False)]
+    return [PerRun(array, repeated)]
 
 
 def reduction(combine: Callable) -> Callable:
@@ -352,7 +417,8 @@ def reduction(combine: Callable) -> Callable:
         for axis in axes:
             entries = [lax.index_in_dim(array, k, axis, keepdims=False) for k in range(array.shape[axis])]
             array = functools.reduce(combine, entries)
-        return [PerRun(array, stored=False)]
+        repeated = size_of(equation.invars[0]) // max(1, size_of(equation.outvars[0])) * (1 + work(values[0]))
+        return [PerRun(array, repeated)]
 
     return rule
 
@@ -382,7 +448,8 @@ def dot_general(reader, equation, values):
     front = 1 + len(b_batch)
     b = b.reshape(*b.shape[:front], *(1,) * a_own, *b.shape[front:])
     result = sum_of_products(a, b)
-    return [PerRun(jnp.broadcast_to(result, (*equation.outvars[0].aval.shape, reader.runs)), stored=False)]
+    result = jnp.broadcast_to(result, (*equation.outvars[0].aval.shape, reader.runs))
+    return [PerRun(result, terms * (2 + work(values[0]) + work(values[1])))]
 
 
 def sums_first(array, summed, batch) -> Array:
@@ -411,7 +478,7 @@ def which_are_per_run(reader: Reader, closed, values: list) -> list[bool]:
     found = []
 
     def trace():
-        results = read(reader, closed, values)
+        results = read(reader.body(), closed, values)
         found.extend(isinstance(result, PerRun) for result in results)
         return [raw(result) for result in results]
 
@@ -455,7 +522,7 @@ def scan(reader, equation, values):
     kinds: list = []
 
     def body(arrays, slices):
-        results = read(reader, closed, [*consts, *like(carry, arrays), *like(xs, slices)])
+        results = read(reader.body(), closed, [*consts, *like(carry, arrays), *like(xs, slices)])
         kinds[:] = results[n_carry:]
         return as_kinds(reader, carry, results[:n_carry]), [raw(y) for y in results[n_carry:]]
 
@@ -483,7 +550,7 @@ def while_(reader, equation, values):
     test_consts, body_consts, carry = values[:n_test], values[n_test : n_test + n_body], values[n_test + n_body :]
 
     def goes_on(carry):
-        return read(reader, p["cond_jaxpr"], [*test_consts, *carry])[0]
+        return read(reader.body(), p["cond_jaxpr"], [*test_consts, *carry])[0]
 
     def step(carry):
         becomes = which_are_per_run(reader, p["body_jaxpr"], [*body_consts, *carry])
@@ -499,7 +566,7 @@ def while_(reader, equation, values):
 
     def body(arrays):
         now = like(carry, arrays)
-        new = as_kinds(reader, carry, read(reader, p["body_jaxpr"], [*body_consts, *now]))
+        new = as_kinds(reader, carry, read(reader.body(), p["body_jaxpr"], [*body_consts, *now]))
         if not each:
             return new
         going = goes_on(now).array
@@ -516,14 +583,15 @@ def cond(reader, equation, values):
         results = [read(reader, branch, operands) for branch in branches]
         chosen = jnp.clip(which.array.astype(jnp.int32), 0, len(branches) - 1)
         return [
-            PerRun(choose(chosen, [per_run(reader, r) for r in column]), False) for column in zip(*results, strict=True)
+            PerRun(choose(chosen, [per_run(reader, r) for r in column]), sum(map(work, column)))
+            for column in zip(*results, strict=True)
         ]
     kinds = [which_are_per_run(reader, branch, operands) for branch in branches]
     each = [any(column) for column in zip(*kinds, strict=True)]
 
     def arrays_of(branch):
         def run(arrays):
-            results = read(reader, branch, like(operands, arrays))
+            results = read(reader.body(), branch, like(operands, arrays))
             return [per_run(reader, r) if e else raw(r) for r, e in zip(results, each, strict=True)]
 
         return run
@@ -572,5 +640,7 @@ RULES: dict[str, Callable] = {
     "reduce_or": reduction(jnp.logical_or),
     "dot_general": dot_general,
 }
-SAME_AXES = "argmax argmin concatenate cumlogsumexp cummax cummin cumprod cumsum reduce_prod reduce_xor sort split stack"
+SAME_AXES = (
+    "argmax argmin concatenate cumlogsumexp cummax cummin cumprod cumsum reduce_prod reduce_xor sort split stack"
+)
 RULES |= dict.fromkeys(SAME_AXES.split(), same_axes)

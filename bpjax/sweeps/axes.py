@@ -1,0 +1,144 @@
+"""The axes of a sweep: grids, repeated seeds and random draws, and the runs they span."""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bpjax.checks import check_count, check_number
+from bpjax.types import Key
+
+SEED = "seed"
+"""The axis of repeated runs: its numbers are folded into the key, everything else stays the same."""
+SAMPLE = "sample"
+"""The dimension that all drawn hyperparameters share."""
+
+
+class Draws(NamedTuple):
+    """Random values of a hyperparameter, to be drawn when the sweep's key is known."""
+
+    low: float
+    high: float
+    count: int
+    logarithmic: bool
+
+
+def draws(low: float, high: float, count: int) -> Draws:
+    """An axis of `count` values drawn evenly between `low` and `high`.
+
+    All drawn hyperparameters of a sweep share the dimension "sample": sample k has its own value of each.
+
+    Raises:
+        ValueError: the bounds are not finite numbers with low < high, or `count` is not a positive whole number.
+    """
+    check_number("draws", "low", low)
+    check_number("draws", "high", high, above=float(low))
+    check_count("draws", "count", count)
+    return Draws(low, high, count, logarithmic=False)
+
+
+def log_draws(low: float, high: float, count: int) -> Draws:
+    """As `draws`, evenly on the logarithmic axis; `low` must be above 0."""
+    check_number("log_draws", "low", low, above=0.0)
+    check_number("log_draws", "high", high, above=float(low))
+    check_count("log_draws", "count", count)
+    return Draws(low, high, count, logarithmic=True)
+
+
+class Plan(NamedTuple):
+    """The runs of a sweep, numbered from 0 with the last dimension fastest."""
+
+    dims: dict[str, int]
+    """Name and length of each dimension of the result."""
+    coords: dict[str, tuple[str, np.ndarray]]
+    """Name of each hyperparameter, and `seed`: its dimension, and its values along it."""
+
+    @property
+    def runs(self) -> int:
+        """How many runs there are."""
+        return math.prod(self.dims.values())
+
+    def values(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
+        """The hyperparameters, and the seed where there is one, of the runs with these numbers (n,)."""
+        places = dict(zip(self.dims, np.unravel_index(numbers, tuple(self.dims.values())), strict=True))
+        return {name: values[places[dim]] for name, (dim, values) in self.coords.items()}
+
+
+def plan(trial: Callable, axes: Mapping, key: Key) -> Plan:
+    """The runs that `axes` spans for this trial.
+
+    Raises:
+        ValueError: an axis is empty, is no list of numbers, or has a name that is no argument of the trial; an argument
+            of the trial has no axis; drawn axes differ in length.
+    """
+    check_names(trial, axes)
+    counts = {name: axis.count for name, axis in axes.items() if isinstance(axis, Draws)}
+    if len(set(counts.values())) > 1:
+        raise ValueError(
+            f"`sweep` expected the drawn axes to have one length, as they share the dimension {SAMPLE!r}, got {counts}."
+        )
+    dims, coords = {}, {}
+    for index, (name, axis) in enumerate(axes.items()):
+        if isinstance(axis, Draws):
+            unit = np.asarray(jax.random.uniform(jax.random.fold_in(key, index), (axis.count,)), float)
+            low, high = (math.log(axis.low), math.log(axis.high)) if axis.logarithmic else (axis.low, axis.high)
+            values = low + (high - low) * unit
+            dims[SAMPLE] = axis.count
+            coords[name] = (SAMPLE, np.exp(values) if axis.logarithmic else values)
+        else:
+            values = as_values(name, axis)
+            dims[name] = len(values)
+            coords[name] = (name, values)
+    return Plan(dims, coords)
+
+
+def as_values(name: str, axis) -> np.ndarray:
+    """The values of a grid axis (n,), a single number as an axis of length 1."""
+    values = np.atleast_1d(np.asarray(list(axis) if isinstance(axis, range) else axis))
+    if values.ndim != 1 or values.dtype.kind not in "iufb" or not values.size:
+        raise ValueError(
+            f"`sweep` expected the axis `{name}` to be a list of numbers, at least one, or `bp.draws(...)`, got "
+            f"{axis!r}. What is no number (a network, an optimizer) makes a sweep of its own."
+        )
+    if not np.isfinite(values.astype(float)).all():
+        raise ValueError(f"`sweep` expected finite numbers on the axis `{name}`, got {axis!r}.")
+    if name == SEED and (values.dtype.kind not in "iu" or values.min() < 0):
+        raise ValueError(f"`sweep` expected the axis `{SEED}` to hold whole numbers ≥ 0, got {axis!r}.")
+    if len(np.unique(values)) < len(values):
+        raise ValueError(f"`sweep` expected different values on the axis `{name}`, got {axis!r}.")
+    return values
+
+
+def check_names(trial: Callable, axes: Mapping) -> None:
+    """Raise a `ValueError` unless the axes are the arguments of the trial after its key."""
+    if not axes:
+        raise ValueError("`sweep` expected at least one axis, such as `seed=range(20)`, got none.")
+    _, *parameters = inspect.signature(trial).parameters.values()
+    names = [p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    takes_any = any(p.kind == p.VAR_KEYWORD for p in parameters)
+    unknown = [name for name in axes if name not in (*names, SEED) and not takes_any]
+    missing = [p.name for p in parameters if p.name in names and p.default is p.empty and p.name not in axes]
+    if unknown or missing:
+        wrong = [f"got the unknown {', '.join(unknown)}"] * bool(unknown)
+        wrong += [f"got none for {', '.join(missing)}"] * bool(missing)
+        raise ValueError(
+            f"`sweep` expected an axis for each argument of the trial after its key ({', '.join(names) or 'none'}), "
+            f"and `{SEED}` if wanted; {', '.join(wrong)}."
+        )
+
+
+def arguments(values: dict[str, np.ndarray], key: Key) -> tuple[Key, dict[str, jax.Array]]:
+    """Keys (n,) and hyperparameters (n,) of runs with these values; the same seed is the same key everywhere."""
+    count = len(next(iter(values.values())))
+    seeds = jnp.asarray(values.get(SEED, np.zeros(count, int)), jnp.uint32)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, seeds)
+    return keys, {name: as_hyperparameter(v) for name, v in values.items() if name != SEED}
+
+
+def as_hyperparameter(values: np.ndarray) -> jax.Array:
+    """Floats in the default precision, whole numbers as int32."""
+    return jnp.asarray(values, jnp.int32 if values.dtype.kind in "iub" else jnp.result_type(float))
