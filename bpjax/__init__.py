@@ -72,9 +72,23 @@ from bpjax.training import Fit, Run, Training, TrainState, fit, make_train_step,
 from bpjax.restarts import restart_unsolved
 from bpjax.classification import accuracy, predict
 
+# 7. a million times at once
+from bpjax.trial import Trial, trial
+from bpjax.sweeps.axes import draws, log_draws
+from bpjax.sweeps.lanes import lanes
+from bpjax.sweeps.sweep import sweep
 
 # look inside
 from bpjax.diagnostics.signals import Signals, signals
 from bpjax.diagnostics.compare import compare
 from bpjax.diagnostics.report import Report
-from bpjax.diagnostics.curvature import hessian_vector_product, largest_curvature
+from bpjax.diagnostics.curvature import (
+    extreme_curvatures,
+    hessian_vector_product,
+    largest_curvature,
+    share_along,
+    steepest_direction,
+)
+from bpjax.diagnostics.plateaus import escape_times, find_plateaus
+from bpjax.diagnostics.survival import kaplan_meier, log_rank, restricted_mean, survival_quantile
+from bpjax import theory

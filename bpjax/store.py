@@ -63,7 +63,7 @@ def check_replaceable(folder: str | Path) -> None:
 
 def write_record(folder: Path, config, **more) -> dict:
     """Write and return how a result came about: config, versions, device, precision, and what else is given."""
-    record = {"config": _plain(config), **environment(), **more}
+    record = {"config": plain(config), **environment(), **more}
     (folder / MARK).write_text(json.dumps(record, indent=2, default=str) + "\n")
     return record
 
@@ -87,5 +87,6 @@ def environment() -> dict:
     }
 
 
-def _plain(config):
+def plain(config):
+    """A dataclass as a dictionary, anything else as it is."""
     return dataclasses.asdict(config) if dataclasses.is_dataclass(config) and not isinstance(config, type) else config

@@ -1,0 +1,136 @@
+"""A sweep on disk: a Zarr group, written block by block as runs end, gone on with after an interruption.
+
+A block is first written whole, then its checksum: a block without its checksum, or whose bytes do not match it, is as
+if it had never been run, and is run again.
+"""
+
+import json
+import logging
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from bpjax.store import MARK, environment, plain
+from bpjax.sweeps.axes import Plan
+
+log = logging.getLogger("bpjax.sweeps")
+
+
+class SweepStore:
+    """The folder of a sweep."""
+
+    def __init__(self, folder, points: Plan, kinds, block: int, record: dict, config, receipt):
+        """Open the folder of this very sweep, or make it.
+
+        Raises:
+            ValueError: the folder holds another sweep, or something that is none.
+        """
+        zarr = import_zarr()
+        self.folder, self.runs, self.block = Path(folder).absolute(), points.runs, block
+        mine = json.loads(json.dumps({**identity(points, kinds, block, record, config)}, default=str))
+        there = self.folder / MARK
+        if there.is_file():
+            check_same(self.folder, json.loads(there.read_text())["sweep"], mine)
+            self.group = zarr.open_group(self.folder / "runs", mode="r+")
+            self.damaged = 0
+            return
+        if self.folder.exists() and any(self.folder.iterdir()):
+            raise ValueError(f"{self.folder} holds something that is no sweep: choose another folder for `store`.")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.group = zarr.create_group(self.folder / "runs", overwrite=True)
+        for name, kind in kinds.items():
+            shape = (points.runs, *kind.shape)
+            self.group.create_array(name, shape=shape, chunks=(block, *kind.shape), dtype=np.dtype(kind.dtype))
+        self.group.create_array(
+            "checksum", shape=(-(-points.runs // block),), chunks=(1,), dtype="int64", fill_value=-1
+        )
+        aside = there.with_suffix(".aside")
+        aside.write_text(json.dumps({"sweep": mine, **environment(), "receipt": str(receipt)}, indent=2) + "\n")
+        aside.rename(there)  # last: a folder with this file is a whole, if empty, sweep
+
+    def write(self, index: int, values: dict[str, np.ndarray]) -> None:
+        """A block of results.
+
+        Raises:
+            OSError: the disk is full, say; what was written before is kept.
+        """
+        rows = slice(index * self.block, min((index + 1) * self.block, self.runs))
+        try:
+            for name, array in values.items():
+                self.group[name][rows] = array
+            self.group["checksum"][index] = checksum(values)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{self.folder} could not be written ({error.strerror}). What was finished before is kept: "
+                "make room and start again, the sweep goes on from there",
+            ) from error
+
+    def blocks(self) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        """(run numbers, results) of each block that is whole; damaged ones are reported and left out."""
+        sums = np.asarray(self.group["checksum"][:])
+        names = [name for name in self.group.array_keys() if name != "checksum"]
+        for index in np.flatnonzero(sums >= 0):
+            rows = np.arange(index * self.block, min((index + 1) * self.block, self.runs))
+            try:
+                values = {name: np.asarray(self.group[name][rows[0] : rows[-1] + 1]) for name in names}
+                whole = checksum(values) == sums[index]
+            except Exception as error:  # whatever a codec raises on bytes that are not its own
+                log.debug("block %d: %r", index, error)
+                values, whole = {}, False
+            if whole:
+                yield rows, values
+            else:
+                log.warning("%s: runs %d to %d are damaged and are run again", self.folder, rows[0], rows[-1])
+
+
+def checksum(values: dict[str, np.ndarray]) -> int:
+    """CRC-32 of the bytes of all arrays, in the order of their names."""
+    total = 0
+    for name in sorted(values):
+        total = zlib.crc32(np.ascontiguousarray(values[name]).tobytes(), total)
+    return total
+
+
+def identity(points: Plan, kinds, block: int, record: dict, config) -> dict:
+    """What makes a sweep this one: fields that must be equal for two sessions to write into one store."""
+    axes = {name: [dim, np.asarray(values).tolist()] for name, (dim, values) in points.coords.items()}
+    kept = {name: [list(kind.shape), str(np.dtype(kind.dtype))] for name, kind in kinds.items()}
+    versions = {name: environment()["versions"][name] for name in ("jax", "jaxlib")}
+    precision = environment()["precision"]
+    return {
+        "axes": axes, "kept": kept, "block": block, **record, "config": plain(config), "versions": versions,
+        "precision": precision,
+    }  # fmt: skip
+
+
+def check_same(folder: Path, theirs: dict, mine: dict) -> None:
+    """Raise a `ValueError` that names the fields in which two sweeps differ."""
+    different = [name for name in sorted({*theirs, *mine}) if theirs.get(name) != mine.get(name)]
+    if different:
+        shown = "; ".join(
+            f"{name}: {brief(theirs.get(name))} there, {brief(mine.get(name))} here" for name in different
+        )
+        raise ValueError(
+            f"{folder} holds another sweep, and the two are not mixed. They differ in {shown}. "
+            "Choose another `store`, or delete this one."
+        )
+
+
+def brief(value) -> str:
+    """A value in at most 60 characters."""
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def import_zarr():
+    """The module zarr, or a `ModuleNotFoundError` that says what to install."""
+    try:
+        import zarr
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "A sweep is stored by zarr, which is not installed. Install it: pip install 'bpjax[experiments]'."
+        ) from error
+    return zarr

@@ -1,0 +1,242 @@
+"""Many trainings at once: every point of a grid, every seed, as one compiled program on all cores and devices."""
+
+import functools
+import itertools
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bpjax.checks import check_count
+from bpjax.sweeps.axes import Plan, arguments, plan
+from bpjax.sweeps.layouts import choose_layout
+from bpjax.sweeps.pool import Layout, Program, make_program
+from bpjax.sweeps.progress import Progress, shown
+from bpjax.sweeps.result import Results, dataset
+from bpjax.sweeps.store import SweepStore
+from bpjax.trial import Trial
+from bpjax.types import Key
+
+SECONDS = 0.2
+"""Length of a compiled call, about: how often progress is told, and how soon an interrupt is heard."""
+
+
+def sweep(
+    trial: Callable[..., Trial],
+    axes: Mapping[str, Any],
+    *,
+    key: Key,
+    curves: Iterable[int] = (),
+    layout: str = "auto",
+    store: str | Path | None = None,
+    config: Any = None,
+    receipt: Any = None,
+    devices: list | None = None,
+    progress: bool | Callable[[Progress], None] = False,
+):
+    """Train at every point of a grid and for every seed; an `xarray.Dataset` of what became of the runs.
+
+        def xor(key, learning_rate, inertia):
+            params, _ = network.init(key, (2,))
+            return bp.trial(rule, bp.momentum(learning_rate, inertia), params, batch, key=key, epochs=2000)
+
+        result = bp.sweep(xor, {"learning_rate": [0.1, 1, 10], "inertia": [0, 0.9], "seed": range(200)}, key=key)
+        result.solved.mean("seed")
+
+    The trial is traced once, with numbers that are not known then: a whole sweep is one compiled program (one for each
+    device), and a second sweep of the same function compiles nothing. A run that is over makes room for the next, a run
+    that diverged is recorded with its epoch and seen by no other. The numbers do not depend on how many cores and
+    devices there are, nor on interruptions.
+
+    Args:
+        trial: (key, **hyperparameters) -> Trial, a pure function; usually a few lines around `bp.trial`.
+        axes: values of each hyperparameter: a list or array of numbers, `bp.draws(...)` or `bp.log_draws(...)`. The
+            axis `seed` needs no argument of its own: its numbers are folded into the key, the same for all other axes.
+        key: root of all random numbers.
+        curves: epochs, from 1, at which the error is kept.
+        layout: "auto" by size, or "lanes", "vmap", "single"; see `bpjax.sweeps.layouts`.
+        store: a folder for the result, written as runs end. If it holds this very sweep, it is gone on with.
+        config: what else to record of how the result came about: a dataclass or plain data.
+        receipt: the gradient receipt to record: a `Report` of `bp.compare`, or text.
+        devices: where to run; all local ones by default.
+        progress: True for a bar, or a function that is told.
+
+    Returns:
+        A dataset with a dimension for each axis. `reason` (int8, `flag_meanings` says what the numbers mean), `solved`,
+        `diverged`, `epochs` (passes made), `error` (of the last), `refused` (steps not taken), what else the trial's
+        outcome holds, and `curve` with the dimension `epoch`, NaN after a run's end.
+
+    Raises:
+        ValueError: axes that do not fit the trial, a trial whose shapes depend on its hyperparameters, an unknown
+            layout, a store that holds another sweep.
+        ModuleNotFoundError: xarray or zarr is missing; the message names the extra to install.
+    """
+    points = plan(trial, axes, key)
+    steps = tuple(sorted({int(step) for step in curves}))
+    for step in steps:
+        check_count("sweep", "curves", step)
+    start = shapes_of(trial, points, key)
+    lay = choose_layout(layout, start.run, points.runs)
+    kinds = kinds_of(start, steps)
+    record = {"key": np.asarray(jax.random.key_data(key)).tolist(), "curves": list(steps), "layout": lay._asdict()}
+    stored = None if store is None else SweepStore(store, points, kinds, lay.feed, record, config, receipt)
+    results = Results(points.runs, lay.feed, kinds, stored)
+    devices = jax.local_devices() if devices is None else devices
+    with shown(progress, points.runs, results.finished) as tell:
+        run_all(program_of(trial, lay, steps), lay, points, key, results, devices, tell)
+    return dataset(points, results, start.reasons, steps, record, config, receipt)
+
+
+def shapes_of(trial: Callable, points: Plan, key: Key) -> Trial:
+    """The trial of the first point, with shapes for arrays; a `ValueError` where it cannot be traced."""
+    keys, hyperparameters = arguments(points.values(np.zeros(1, int)), key)
+    static: list = []
+
+    def begin(key, hyperparameters):
+        made = trial(key, **hyperparameters)
+        if not isinstance(made, Trial):
+            raise ValueError(f"`sweep` expected the trial to return `bp.trial(...)`, got {type(made).__name__}.")
+        static[:] = made.epoch, made.reasons, made.outcome
+        return made.run, made.outcome(made.run)
+
+    try:
+        run, kept = jax.eval_shape(begin, keys[0], {name: value[0] for name, value in hyperparameters.items()})
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversionError) as error:
+        names = ", ".join(hyperparameters) or "the key"
+        raise ValueError(
+            f"`sweep` expected a trial of one shape for all runs, got one that looks at a number ({names}) while it is "
+            f"traced: {str(error).splitlines()[0]} What changes shapes or the flow of Python makes a sweep of its own."
+        ) from None
+    reserved = {"number", "reason", "curve"} & set(kept)
+    if reserved:
+        raise ValueError(
+            f"`sweep` expected other names for outcomes than {', '.join(sorted(reserved))}: it sets those."
+        )
+    return Trial(run, static[0], static[1], kept)
+
+
+def kinds_of(start: Trial, steps: tuple[int, ...]) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shape and dtype of each thing that is kept of a run."""
+    kinds = {"reason": jax.ShapeDtypeStruct((), jnp.int8), **start.outcome}  # type: ignore[dict-item]
+    if steps:
+        kinds["curve"] = jax.ShapeDtypeStruct((len(steps),), jnp.result_type(float))
+    return kinds
+
+
+@functools.lru_cache(maxsize=16)
+def program_of(trial: Callable, layout: Layout, steps: tuple[int, ...]) -> Program:
+    """The compiled pool, kept so that sweeping again compiles nothing."""
+    return make_program(trial, layout, steps)
+
+
+def run_all(
+    program: Program, layout: Layout, points: Plan, key: Key, results: Results, devices: list, tell: Callable
+) -> None:
+    """Every run that has no result yet, by workers that each drive a pool of their own."""
+    waiting: queue.SimpleQueue = queue.SimpleQueue()
+    blocks = list(results.missing())
+    for numbers in blocks:
+        waiting.put(numbers)
+    stop = threading.Event()
+    workers = min(len(blocks), len(devices) * workers_per_device(devices))
+    if not workers:
+        return
+    work = functools.partial(run_pool, program, layout, points, key, waiting, results, tell, stop, threading.Lock())
+    with ThreadPoolExecutor(workers) as threads:
+        settings = jax_settings()
+        places = itertools.islice(itertools.cycle(devices), workers)
+        busy = [threads.submit(in_settings, settings, work, device) for device in places]
+        try:
+            wait(busy, return_when=FIRST_EXCEPTION)
+        finally:
+            stop.set()
+        for worker in busy:
+            worker.result()
+
+
+def workers_per_device(devices: list) -> int:
+    """On a CPU as many as there are cores to each device: XLA runs one small loop on one core. Else one."""
+    if devices[0].platform != "cpu":
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // len(devices))
+
+
+def jax_settings() -> tuple:
+    """What this thread has set by context managers and what decides about numbers."""
+    config: Any = jax.config
+    return config.jax_enable_x64, config.jax_default_matmul_precision, config.jax_numpy_rank_promotion
+
+
+def in_settings(settings: tuple, work: Callable, device) -> None:
+    """`work(device)` with JAX's settings of the thread that asked for it: a new thread begins with the defaults."""
+    x64, precision, promotion = settings
+    with (
+        jax.enable_x64(x64),
+        jax.default_matmul_precision(precision),
+        jax.numpy_rank_promotion(promotion),
+        jax.default_device(device),
+    ):
+        work(device)
+
+
+def run_pool(program, layout, points, key, waiting, results, tell, stop, compiling, device) -> None:
+    """One worker: feed the pool, let it go, collect what has ended, until nothing waits and nothing runs."""
+    pool, chunks = None, 1
+    while not stop.is_set():
+        numbers = next_of(waiting)
+        last = numbers is None
+        if numbers is not None:
+            fed = prepared(layout, points, key, numbers, device)
+            with compiling:  # lest two workers compile the same
+                pool = program.begin(*fed) if pool is None else program.feed(pool, *fed)
+                pool = program.go(pool, jnp.int32(0), last)
+        if pool is None:
+            return
+        while not stop.is_set():
+            began = time.perf_counter()
+            pool = program.go(pool, jnp.int32(chunks), last)
+            ended = int(pool.ended)
+            seconds = time.perf_counter() - began
+            log = {name: part(array, ended, layout.axis) for name, array in pool.log.items()}
+            results.add(log)
+            tell(log)
+            nobody_waits = int(pool.next) >= int(pool.count)
+            if nobody_waits and not last:
+                break
+            if last and not (np.asarray(pool.held.number) >= 0).any():
+                return
+            if seconds < SECONDS / 2:
+                chunks *= 2
+            elif seconds > 2 * SECONDS:
+                chunks = max(1, chunks // 2)
+
+
+def next_of(waiting: queue.SimpleQueue):
+    """The next block of run numbers, or None."""
+    try:
+        return waiting.get_nowait()
+    except queue.Empty:
+        return None
+
+
+def prepared(layout: Layout, points: Plan, key: Key, numbers: np.ndarray, device):
+    """Arguments of `begin` and `feed`: a block of runs, filled up with the first of them."""
+    filled = np.resize(numbers, layout.feed)
+    keys, hyperparameters = arguments(points.values(filled), key)
+    where = jax.sharding.SingleDeviceSharding(device)
+    return jax.device_put((keys, hyperparameters, jnp.asarray(filled, jnp.int32), jnp.int32(len(numbers))), where)
+
+
+def part(array, ended: int, axis: int) -> np.ndarray:
+    """The results that hold, with the run axis first."""
+    array = np.asarray(array)
+    return np.moveaxis(array[..., :ended], -1, 0) if axis == -1 else array[:ended]
