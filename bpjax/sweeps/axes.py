@@ -131,14 +131,13 @@ def check_names(trial: Callable, axes: Mapping) -> None:
         )
 
 
-def arguments(values: dict[str, np.ndarray], key: Key) -> tuple[Key, dict[str, jax.Array]]:
-    """Keys (n,) and hyperparameters (n,) of runs with these values; the same seed is the same key everywhere."""
+def arguments(values: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Seeds (n,) uint32 and hyperparameters (n,) of runs with these values, in the precision of the moment."""
     count = len(next(iter(values.values())))
-    seeds = jnp.asarray(values.get(SEED, np.zeros(count, int)), jnp.uint32)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, seeds)
-    return keys, {name: as_hyperparameter(v) for name, v in values.items() if name != SEED}
+    seeds = values.get(SEED, np.zeros(count)).astype(np.uint32)
+    return seeds, {name: value.astype(dtype_of(value)) for name, value in values.items() if name != SEED}
 
 
-def as_hyperparameter(values: np.ndarray) -> jax.Array:
+def dtype_of(values: np.ndarray) -> np.dtype:
     """Floats in the default precision, whole numbers as int32."""
-    return jnp.asarray(values, jnp.int32 if values.dtype.kind in "iub" else jnp.result_type(float))
+    return np.dtype(np.int32 if values.dtype.kind in "iub" else jnp.result_type(float))

@@ -8,8 +8,8 @@ one compiled program; runs never look at each other, so that none depends on its
     log       results in the order in which runs ended, with their numbers
 """
 
-import functools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -66,24 +66,64 @@ class Pool(NamedTuple):
 
 
 class Program(NamedTuple):
-    """The compiled functions of a pool."""
+    """The functions of a pool, compiled for one device."""
 
+    prepare: Callable
+    """(key, seeds, hyperparameters, numbers) -> Held, `feed` runs as they begin."""
     begin: Callable
-    """(keys, hyperparameters, numbers, count) -> Pool; arrays of `feed` entries, the first `count` of them runs."""
-    feed: Callable
-    """(pool, keys, hyperparameters, numbers, count) -> Pool, once all that waited have begun."""
+    """(waiting, count) -> Pool, nobody held yet; the first `count` of those who wait are runs."""
     go: Callable
     """(pool, chunks, last) -> Pool, after so many chunks, or when nobody waits; the `last` are run to their end."""
 
 
-def make_program(trial: Callable[..., Trial], layout: Layout, steps: tuple[int, ...]) -> Program:
-    """The pool's functions for a trial; curves hold the error at the epochs `steps`."""
+def make_program(trial: Callable[..., Trial], layout: Layout, steps: tuple[int, ...], names, device) -> Program:
+    """The pool of a trial, traced and compiled here and now; curves hold the error at the epochs `steps`.
+
+    Args:
+        trial: (key, **hyperparameters) -> Trial.
+        layout: how many runs, and how.
+        steps: ascending epochs.
+        names: the hyperparameters and their dtypes.
+        device: where it will run.
+    """
+    prepare, begin, go = functions(trial, layout, steps)
+    where = jax.sharding.SingleDeviceSharding(device)
+
+    def shape(dtype, *sizes):
+        return jax.ShapeDtypeStruct(sizes, dtype, sharding=where)
+
+    def placed(tree):
+        return jax.tree.map(lambda kind: shape(kind.dtype, *kind.shape), tree)
+
+    def each(dtype):
+        return shape(dtype, layout.feed)
+
+    root = shape(jax.random.key(0).dtype)
+    asked = root, each(jnp.uint32), {name: each(dtype) for name, dtype in names}, each(jnp.int32)
+    waiting = placed(jax.eval_shape(prepare, *asked))
+    pool = placed(jax.eval_shape(begin, waiting, shape(jnp.int32)))
+    lowered = (
+        jax.jit(prepare).lower(*asked),
+        jax.jit(begin).lower(waiting, shape(jnp.int32)),
+        jax.jit(go, donate_argnums=0).lower(pool, shape(jnp.int32), shape(bool)),
+    )
+    with ThreadPoolExecutor(len(lowered)) as threads:  # XLA compiles on several cores at once
+        return Program(*threads.map(lambda one: one.compile(), lowered))
+
+
+def functions(trial: Callable[..., Trial], layout: Layout, steps: tuple[int, ...]) -> tuple[Callable, ...]:
+    """`prepare`, `begin` and `go` of a `Program`, not compiled."""
     axis, width = layout.axis, layout.width
     at = jnp.asarray(steps, jnp.int32)
 
-    def prepare(key, hyperparameters, number) -> Held:
-        run = trial(key, **hyperparameters).run
-        return Held(run, key, hyperparameters, number, jnp.full(len(steps), jnp.nan, jnp.result_type(float)))
+    def prepare(key, seeds, hyperparameters, numbers) -> Held:
+        def one(seed, hyperparameters, number):
+            own = jax.random.fold_in(key, seed)
+            curve = jnp.full(len(steps), jnp.nan, jnp.result_type(float))
+            return Held(trial(own, **hyperparameters).run, own, hyperparameters, number, curve)
+
+        waiting = jax.vmap(one, out_axes=axis)(seeds, hyperparameters, numbers)
+        return jax.tree.map(lambda a: jnp.concatenate([a, take(a, jnp.zeros(width, int))], axis), waiting)
 
     def epoch(held: Held):
         run, record = trial(held.key, **held.hyperparameters).epoch(held.run)
@@ -94,22 +134,15 @@ def make_program(trial: Callable[..., Trial], layout: Layout, steps: tuple[int, 
         curve = {"curve": held.curve} if steps else {}
         return {"number": held.number, "reason": held.run.reason, **kept, **curve}
 
-    def prepared(keys, hyperparameters, numbers) -> Held:
-        waiting = jax.vmap(prepare, out_axes=axis)(keys, hyperparameters, numbers)
-        return jax.tree.map(lambda a: jnp.concatenate([a, take(a, jnp.zeros(width, int))], axis), waiting)
-
-    def begin(keys, hyperparameters, numbers, count) -> Pool:
-        waiting = prepared(keys, hyperparameters, numbers)
+    def begin(waiting: Held, count) -> Pool:
         held = jax.tree.map(lambda a: window(a, 0), waiting)
-        held = held._replace(run=held.run._replace(reason=jnp.ones(width, jnp.int32)), number=jnp.full(width, IDLE))
+        held = held._replace(
+            run=held.run._replace(reason=jnp.ones(width, jnp.int32)), number=jnp.full(width, IDLE, jnp.int32)
+        )
         kinds = jax.eval_shape(layout.map(outcome), held)
         log = jax.tree.map(lambda k: jnp.zeros(resized(k.shape, layout.feed + 2 * width), k.dtype), kinds)
         zero = jnp.zeros((), jnp.int32)
-        return refill(Pool(held, waiting, zero, count, log, zero))
-
-    def feed(pool: Pool, keys, hyperparameters, numbers, count) -> Pool:
-        waiting = prepared(keys, hyperparameters, numbers)
-        return refill(pool._replace(waiting=waiting, next=jnp.zeros((), jnp.int32), count=count))
+        return Pool(held, waiting, zero, count, log, zero)
 
     def go(pool: Pool, chunks, last) -> Pool:
         def goes_on(state):
@@ -120,7 +153,7 @@ def make_program(trial: Callable[..., Trial], layout: Layout, steps: tuple[int, 
             done, pool = state
             return done + 1, refill(harvest(pool._replace(held=chunk(pool.held))))
 
-        start = pool._replace(ended=jnp.zeros((), jnp.int32))
+        start = refill(pool._replace(ended=jnp.zeros((), jnp.int32)))
         return jax.lax.while_loop(goes_on, one_more, (jnp.zeros((), jnp.int32), start))[1]
 
     def chunk(held: Held) -> Held:
@@ -165,5 +198,4 @@ def make_program(trial: Callable[..., Trial], layout: Layout, steps: tuple[int, 
     def along(condition, array):
         return condition if axis == -1 else condition.reshape(width, *(1,) * (array.ndim - 1))
 
-    donating = functools.partial(jax.jit, donate_argnums=0)
-    return Program(jax.jit(begin), donating(feed), donating(go))
+    return prepare, begin, go

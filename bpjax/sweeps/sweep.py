@@ -91,13 +91,13 @@ def sweep(
     results = Results(points.runs, lay.feed, kinds, stored)
     devices = jax.local_devices() if devices is None else devices
     with shown(progress, points.runs, results.finished) as tell:
-        run_all(program_of(trial, lay, steps), lay, points, key, results, devices, tell)
+        run_all(trial, lay, steps, points, key, results, devices, tell)
     return dataset(points, results, start.reasons, steps, record, config, receipt)
 
 
 def shapes_of(trial: Callable, points: Plan, key: Key) -> Trial:
     """The trial of the first point, with shapes for arrays; a `ValueError` where it cannot be traced."""
-    keys, hyperparameters = arguments(points.values(np.zeros(1, int)), key)
+    _, hyperparameters = arguments(points.values(np.zeros(1, int)))
     static: list = []
 
     def begin(key, hyperparameters):
@@ -108,7 +108,7 @@ def shapes_of(trial: Callable, points: Plan, key: Key) -> Trial:
         return made.run, made.outcome(made.run)
 
     try:
-        run, kept = jax.eval_shape(begin, keys[0], {name: value[0] for name, value in hyperparameters.items()})
+        run, kept = jax.eval_shape(begin, key, {name: value[0] for name, value in hyperparameters.items()})
     except (jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversionError) as error:
         names = ", ".join(hyperparameters) or "the key"
         raise ValueError(
@@ -132,28 +132,32 @@ def kinds_of(start: Trial, steps: tuple[int, ...]) -> dict[str, jax.ShapeDtypeSt
 
 
 @functools.lru_cache(maxsize=16)
-def program_of(trial: Callable, layout: Layout, steps: tuple[int, ...]) -> Program:
-    """The compiled pool, kept so that sweeping again compiles nothing."""
-    return make_program(trial, layout, steps)
+def compiled(trial: Callable, layout: Layout, steps: tuple[int, ...], names: tuple, device, settings) -> Program:
+    """The pool's program, kept so that sweeping again compiles nothing."""
+    return make_program(trial, layout, steps, names, device)
 
 
 def run_all(
-    program: Program, layout: Layout, points: Plan, key: Key, results: Results, devices: list, tell: Callable
+    trial, layout: Layout, steps, points: Plan, key: Key, results: Results, devices: list, tell: Callable
 ) -> None:
     """Every run that has no result yet, by workers that each drive a pool of their own."""
-    waiting: queue.SimpleQueue = queue.SimpleQueue()
     blocks = list(results.missing())
+    waiting: queue.SimpleQueue = queue.SimpleQueue()
     for numbers in blocks:
         waiting.put(numbers)
-    stop = threading.Event()
     workers = min(len(blocks), len(devices) * workers_per_device(devices))
+    places = [*itertools.islice(itertools.cycle(devices), workers)]
+    names = tuple((name, value.dtype) for name, value in arguments(points.values(np.zeros(1, int)))[1].items())
+    programs = {d: compiled(trial, layout, steps, names, d, jax_settings()) for d in dict.fromkeys(places)}
+    stop = threading.Event()
+
+    def work(device):
+        run_pool(programs[device], layout, points, key, waiting, results, tell, stop, device)
+
     if not workers:
         return
-    work = functools.partial(run_pool, program, layout, points, key, waiting, results, tell, stop, threading.Lock())
     with ThreadPoolExecutor(workers) as threads:
-        settings = jax_settings()
-        places = itertools.islice(itertools.cycle(devices), workers)
-        busy = [threads.submit(in_settings, settings, work, device) for device in places]
+        busy = [threads.submit(in_settings, jax_settings(), work, device) for device in places]
         try:
             wait(busy, return_when=FIRST_EXCEPTION)
         finally:
@@ -188,22 +192,26 @@ def in_settings(settings: tuple, work: Callable, device) -> None:
         work(device)
 
 
-def run_pool(program, layout, points, key, waiting, results, tell, stop, compiling, device) -> None:
+def run_pool(program, layout, points, key, waiting, results, tell, stop, device) -> None:
     """One worker: feed the pool, let it go, collect what has ended, until nothing waits and nothing runs."""
     pool, chunks = None, 1
+    where = jax.sharding.SingleDeviceSharding(device)
     while not stop.is_set():
         numbers = next_of(waiting)
         last = numbers is None
         if numbers is not None:
-            fed = prepared(layout, points, key, numbers, device)
-            with compiling:  # lest two workers compile the same
-                pool = program.begin(*fed) if pool is None else program.feed(pool, *fed)
-                pool = program.go(pool, jnp.int32(0), last)
+            filled = np.resize(numbers, layout.feed).astype(np.int32)
+            count = jax.device_put(np.int32(len(numbers)), where)
+            held = program.prepare(*jax.device_put((key, *arguments(points.values(filled)), filled), where))
+            if pool is None:
+                pool = program.begin(held, count)
+            else:
+                pool = pool._replace(waiting=held, next=jax.device_put(np.int32(0), where), count=count)
         if pool is None:
             return
         while not stop.is_set():
             began = time.perf_counter()
-            pool = program.go(pool, jnp.int32(chunks), last)
+            pool = program.go(pool, *jax.device_put((np.int32(chunks), np.bool_(last)), where))
             ended = int(pool.ended)
             seconds = time.perf_counter() - began
             log = {name: part(array, ended, layout.axis) for name, array in pool.log.items()}
@@ -226,14 +234,6 @@ def next_of(waiting: queue.SimpleQueue):
         return waiting.get_nowait()
     except queue.Empty:
         return None
-
-
-def prepared(layout: Layout, points: Plan, key: Key, numbers: np.ndarray, device):
-    """Arguments of `begin` and `feed`: a block of runs, filled up with the first of them."""
-    filled = np.resize(numbers, layout.feed)
-    keys, hyperparameters = arguments(points.values(filled), key)
-    where = jax.sharding.SingleDeviceSharding(device)
-    return jax.device_put((keys, hyperparameters, jnp.asarray(filled, jnp.int32), jnp.int32(len(numbers))), where)
 
 
 def part(array, ended: int, axis: int) -> np.ndarray:
