@@ -77,6 +77,7 @@ from bpjax.trial import Trial, trial
 from bpjax.sweeps.axes import draws, log_draws
 from bpjax.sweeps.lanes import lanes
 from bpjax.sweeps.sweep import sweep
+from bpjax.sweeps.replay import Replay, replay
 
 # look inside
 from bpjax.diagnostics.signals import Signals, signals

@@ -103,12 +103,16 @@ def make_program(trial: Callable[..., Trial], layout: Layout, steps: tuple[int, 
     waiting = placed(jax.eval_shape(prepare, *asked))
     pool = placed(jax.eval_shape(begin, waiting, shape(jnp.int32)))
     lowered = (
-        jax.jit(prepare).lower(*asked),
-        jax.jit(begin).lower(waiting, shape(jnp.int32)),
-        jax.jit(go, donate_argnums=0).lower(pool, shape(jnp.int32), shape(bool)),
+        (jax.jit(prepare).lower(*asked), ONCE if device.platform == "cpu" else {}),
+        (jax.jit(begin).lower(waiting, shape(jnp.int32)), ONCE if device.platform == "cpu" else {}),
+        (jax.jit(go, donate_argnums=0).lower(pool, shape(jnp.int32), shape(bool)), {}),
     )
     with ThreadPoolExecutor(len(lowered)) as threads:  # XLA compiles on several cores at once
-        return Program(*threads.map(lambda one: one.compile(), lowered))
+        return Program(*threads.map(lambda one: one[0].compile(compiler_options=one[1]), lowered))
+
+
+ONCE = {"xla_backend_optimization_level": 0}
+"""For what runs once for each run: random numbers take XLA 4 times as long to compile well as to compile."""
 
 
 def functions(trial: Callable[..., Trial], layout: Layout, steps: tuple[int, ...]) -> tuple[Callable, ...]:

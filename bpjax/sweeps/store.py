@@ -17,38 +17,51 @@ from bpjax.sweeps.axes import Plan
 
 log = logging.getLogger("bpjax.sweeps")
 
+CHECKSUM = "checksum"
+"""The array with a number for each block, −1 where it is not there yet."""
+
 
 class SweepStore:
-    """The folder of a sweep."""
+    """The folder of a sweep that is being written."""
 
     def __init__(self, folder, points: Plan, kinds, block: int, record: dict, config, receipt):
         """Open the folder of this very sweep, or make it.
 
         Raises:
-            ValueError: the folder holds another sweep, or something that is none.
+            ValueError: the folder holds another sweep, or something that is none, or cannot be written.
         """
-        zarr = import_zarr()
         self.folder, self.runs, self.block = Path(folder).absolute(), points.runs, block
-        mine = json.loads(json.dumps({**identity(points, kinds, block, record, config)}, default=str))
-        there = self.folder / MARK
-        if there.is_file():
-            check_same(self.folder, json.loads(there.read_text())["sweep"], mine)
-            self.group = zarr.open_group(self.folder / "runs", mode="r+")
-            self.damaged = 0
+        identity = json.loads(json.dumps(identity_of(points, kinds, block, record, config), default=str))
+        if (self.folder / MARK).is_file():
+            check_same(self.folder, json.loads((self.folder / MARK).read_text()).get("sweep", {}), identity)
+            self.group = import_zarr().open_group(self.folder / "runs", mode="r+")
             return
-        if self.folder.exists() and any(self.folder.iterdir()):
+        if self.folder.exists() and any(entry.name not in ("runs", PREPARED) for entry in self.folder.iterdir()):
             raise ValueError(f"{self.folder} holds something that is no sweep: choose another folder for `store`.")
+        try:
+            self.group = self._create(kinds)
+            (self.folder / PREPARED).write_text(
+                json.dumps({"sweep": identity, **environment(), "receipt": str(receipt)}, indent=2) + "\n"
+            )
+            (self.folder / PREPARED).rename(
+                self.folder / MARK
+            )  # last: with this file the folder is a whole, empty sweep
+        except OSError as error:
+            raise ValueError(
+                f"A sweep cannot be written to {self.folder} ({error.strerror}): choose another."
+            ) from None
+
+    def _create(self, kinds):
+        zarr = import_zarr()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.group = zarr.create_group(self.folder / "runs", overwrite=True)
+        group = zarr.create_group(self.folder / "runs", overwrite=True)
         for name, kind in kinds.items():
-            shape = (points.runs, *kind.shape)
-            self.group.create_array(name, shape=shape, chunks=(block, *kind.shape), dtype=np.dtype(kind.dtype))
-        self.group.create_array(
-            "checksum", shape=(-(-points.runs // block),), chunks=(1,), dtype="int64", fill_value=-1
-        )
-        aside = there.with_suffix(".aside")
-        aside.write_text(json.dumps({"sweep": mine, **environment(), "receipt": str(receipt)}, indent=2) + "\n")
-        aside.rename(there)  # last: a folder with this file is a whole, if empty, sweep
+            shape, chunks = (self.runs, *kind.shape), (self.block, *kind.shape)
+            group.create_array(name, shape=shape, chunks=chunks, dtype=np.dtype(kind.dtype))
+        blocks = -(-self.runs // self.block)
+        group.create_array(CHECKSUM, shape=(blocks,), chunks=(1,), dtype="int64", fill_value=-1)
+        group.attrs["block"] = self.block
+        return group
 
     def write(self, index: int, values: dict[str, np.ndarray]) -> None:
         """A block of results.
@@ -60,30 +73,40 @@ class SweepStore:
         try:
             for name, array in values.items():
                 self.group[name][rows] = array
-            self.group["checksum"][index] = checksum(values)
+            self.group[CHECKSUM][index] = checksum(values)
         except OSError as error:
             raise OSError(
                 error.errno,
                 f"{self.folder} could not be written ({error.strerror}). What was finished before is kept: "
-                "make room and start again, the sweep goes on from there",
+                "make room and start again, and the sweep goes on from there",
             ) from error
 
     def blocks(self) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-        """(run numbers, results) of each block that is whole; damaged ones are reported and left out."""
-        sums = np.asarray(self.group["checksum"][:])
-        names = [name for name in self.group.array_keys() if name != "checksum"]
-        for index in np.flatnonzero(sums >= 0):
-            rows = np.arange(index * self.block, min((index + 1) * self.block, self.runs))
-            try:
-                values = {name: np.asarray(self.group[name][rows[0] : rows[-1] + 1]) for name in names}
-                whole = checksum(values) == sums[index]
-            except Exception as error:  # whatever a codec raises on bytes that are not its own
-                log.debug("block %d: %r", index, error)
-                values, whole = {}, False
-            if whole:
-                yield rows, values
-            else:
-                log.warning("%s: runs %d to %d are damaged and are run again", self.folder, rows[0], rows[-1])
+        """(run numbers, results) of each block that is whole."""
+        return read_blocks(self.folder)
+
+
+PREPARED = "record.aside"
+"""The record while it is being written."""
+
+
+def read_blocks(folder: Path) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """(run numbers, results) of each block that is whole; damaged ones are reported and left out."""
+    group = import_zarr().open_group(folder / "runs", mode="r")
+    names = [name for name in group.array_keys() if name != CHECKSUM]
+    block, runs, sums = int(group.attrs["block"]), group[names[0]].shape[0], np.asarray(group[CHECKSUM][:])
+    for index in np.flatnonzero(sums >= 0):
+        rows = np.arange(index * block, min((index + 1) * block, runs))
+        try:
+            values = {name: np.asarray(group[name][rows[0] : rows[-1] + 1]) for name in names}
+            whole = checksum(values) == sums[index]
+        except Exception as error:  # whatever a codec raises on bytes that are not its own
+            log.debug("block %d: %r", index, error)
+            values, whole = {}, False
+        if whole:
+            yield rows, values
+        else:
+            log.warning("%s: runs %d to %d are damaged and will be run again", folder, rows[0], rows[-1])
 
 
 def checksum(values: dict[str, np.ndarray]) -> int:
@@ -94,16 +117,18 @@ def checksum(values: dict[str, np.ndarray]) -> int:
     return total
 
 
-def identity(points: Plan, kinds, block: int, record: dict, config) -> dict:
+def identity_of(points: Plan, kinds, block: int, record: dict, config) -> dict:
     """What makes a sweep this one: fields that must be equal for two sessions to write into one store."""
-    axes = {name: [dim, np.asarray(values).tolist()] for name, (dim, values) in points.coords.items()}
-    kept = {name: [list(kind.shape), str(np.dtype(kind.dtype))] for name, kind in kinds.items()}
-    versions = {name: environment()["versions"][name] for name in ("jax", "jaxlib")}
-    precision = environment()["precision"]
+    there = environment()
     return {
-        "axes": axes, "kept": kept, "block": block, **record, "config": plain(config), "versions": versions,
-        "precision": precision,
-    }  # fmt: skip
+        "axes": {name: [dim, np.asarray(values).tolist()] for name, (dim, values) in points.coords.items()},
+        "kept": {name: [list(kind.shape), str(np.dtype(kind.dtype))] for name, kind in kinds.items()},
+        "block": block,
+        **record,
+        "config": plain(config),
+        "versions": {name: there["versions"][name] for name in ("jax", "jaxlib")},
+        "precision": there["precision"],
+    }
 
 
 def check_same(folder: Path, theirs: dict, mine: dict) -> None:

@@ -20,6 +20,7 @@ from bpjax.sweeps.axes import Plan, arguments, plan
 from bpjax.sweeps.layouts import choose_layout
 from bpjax.sweeps.pool import Layout, Program, make_program
 from bpjax.sweeps.progress import Progress, shown
+from bpjax.sweeps.replay import KNOWN
 from bpjax.sweeps.result import Results, dataset
 from bpjax.sweeps.store import SweepStore
 from bpjax.trial import Trial
@@ -86,8 +87,17 @@ def sweep(
     start = shapes_of(trial, points, key)
     lay = choose_layout(layout, start.run, points.runs)
     kinds = kinds_of(start, steps)
-    record = {"key": np.asarray(jax.random.key_data(key)).tolist(), "curves": list(steps), "layout": lay._asdict()}
-    stored = None if store is None else SweepStore(store, points, kinds, lay.feed, record, config, receipt)
+    record = {
+        "trial": f"{trial.__module__}:{trial.__qualname__}",
+        "key": np.asarray(jax.random.key_data(key)).tolist(),
+        "key_impl": str(jax.random.key_impl(key)),
+        "curves": list(steps),
+        "layout": lay._asdict(),
+    }
+    stored = None
+    if store is not None:
+        stored = SweepStore(store, points, kinds, lay.feed, record, config, receipt)
+        KNOWN[str(stored.folder)] = trial
     results = Results(points.runs, lay.feed, kinds, stored)
     devices = jax.local_devices() if devices is None else devices
     with shown(progress, points.runs, results.finished) as tell:
