@@ -1,0 +1,134 @@
+"""The two switches of XLA, in processes of their own: they change a whole process, and only before its first array."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from bpjax.small_loops import backend_has_started, cache_compilations, compile_small_loops, own_folder, with_option
+
+OPTION = "xla_cpu_small_while_loop_byte_threshold"
+FLAG = "--xla_backend_extra_options"
+
+
+def python(code: str, **environment: str) -> str:
+    """What a fresh process prints, warnings being errors."""
+    clean = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")}
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+        env=clean | {"JAX_PLATFORMS": "cpu"} | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("", f"{FLAG}={OPTION}=5"),
+        ("--xla_dump_to=/x", f"--xla_dump_to=/x {FLAG}={OPTION}=5"),
+        (f"{FLAG}=a=1,b=2 --xla_dump_to=/x", f"{FLAG}={OPTION}=5,a=1,b=2 --xla_dump_to=/x"),
+        (f"--xla_dump_to=/x {FLAG}=", f"--xla_dump_to=/x {FLAG}={OPTION}=5"),
+        (f"{FLAG}= --xla_dump_to=/x", f"{FLAG}={OPTION}=5 --xla_dump_to=/x"),
+        (f"{FLAG}='a=1' --xla_dump_to=/x", f"{FLAG}='{OPTION}=5,a=1' --xla_dump_to=/x"),
+        (f'{FLAG}=""', f'{FLAG}="{OPTION}=5"'),
+    ],
+)
+def test_the_option_joins_those_that_are_there(flags, expected):
+    assert with_option(flags, f"{OPTION}=5") == expected
+
+
+LOOP = """
+    step = lambda w, _: (w - 0.1 * jnp.tanh(w * jnp.roll(w, 1)), None)
+    loop = jax.jit(lambda w: jax.lax.scan(step, w, None, length=9)[0])
+    print("xla_cpu_small_call" in loop.lower(jnp.ones((40, 40))).compile().as_text())
+"""
+
+
+def loop_after(code: str, **environment: str) -> str:
+    """What a process prints that runs `code` and compiles a loop over 6.4 kB: "True" at last if as one function."""
+    return python("import jax, jax.numpy as jnp\n" + textwrap.dedent(code) + textwrap.dedent(LOOP), **environment)
+
+
+def test_a_loop_over_kilobytes_becomes_one_function_only_when_asked():
+    assert loop_after("") == "False"
+    assert loop_after("import bpjax.small_loops as s; print(s.compile_small_loops())") == "65536\nTrue"
+    assert loop_after("import bpjax.small_loops as s; print(s.compile_small_loops(2000))") == "2000\nFalse"
+
+
+def test_the_users_own_flags_stay():
+    ask = "import bpjax.small_loops as s; print(s.compile_small_loops())"
+    assert loop_after(ask, XLA_FLAGS=f"{FLAG}={OPTION}=1500") == "1500\nFalse"
+    assert loop_after(ask, XLA_FLAGS=f"{FLAG}=xla_cpu_another=1 --xla_cpu_enable_fast_math=false") == "65536\nTrue"
+    two = "import os, bpjax.small_loops as s; s.compile_small_loops(); print(s.compile_small_loops(7))"
+    assert loop_after(two) == "65536\nTrue"
+
+
+def test_after_the_first_array_it_is_too_late_and_says_so(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
+    jax.block_until_ready(jnp.ones(3))
+    before = jax.config.jax_num_cpu_devices
+    assert backend_has_started()
+    with pytest.raises(RuntimeError, match=rf"before JAX's back end starts.*XLA_FLAGS={FLAG}={OPTION}=4096"):
+        compile_small_loops(4096)
+    assert os.environ["XLA_FLAGS"] == "--xla_cpu_enable_fast_math=false"
+    assert jax.config.jax_num_cpu_devices == before
+
+
+def test_asking_whether_the_back_end_has_started_does_not_start_it():
+    code = """
+        import jax
+        from bpjax.small_loops import backend_has_started
+        {first}
+        print(backend_has_started(), backend_has_started(), jax.config.jax_num_cpu_devices)
+        jax.devices()
+        print(backend_has_started(), len(jax.devices()))
+    """
+    assert python(code.format(first="")) == "False False -1\nTrue 1"
+    assert python(code.format(first="jax.config.update('jax_num_cpu_devices', 1)")) == "False False 1\nTrue 1"
+
+
+def test_bad_input_is_told(monkeypatch):
+    with pytest.raises(ValueError, match="`threshold` to be a whole number ≥ 1, got 0"):
+        compile_small_loops(0)
+    monkeypatch.setenv("XLA_FLAGS", "/etc/flags")
+    with pytest.raises(RuntimeError, match="the name of a file, '/etc/flags'"):
+        compile_small_loops()
+    with pytest.raises(ValueError, match="`at_least`"):
+        cache_compilations("somewhere", at_least=-1)
+
+
+CACHED = """
+    import jax, jax.numpy as jnp
+    from bpjax.small_loops import cache_compilations
+    {first}
+    print(cache_compilations({arguments}))
+    hits = []
+    jax.monitoring.register_event_listener(lambda event, **_: hits.append(event) if "cache_hits" in event else None)
+    print(jax.jit(lambda a: jnp.tanh(a) @ a)(jnp.ones((3, 3))).sum(), bool(hits))
+"""
+
+
+@pytest.mark.parametrize("first", ["", "jnp.sin(jnp.ones(3))"], ids=["at first", "after a compilation"])
+def test_a_second_process_reads_what_the_first_has_compiled(tmp_path, first):
+    folder = tmp_path / "new" / "cache"
+    code = CACHED.format(first=first, arguments=f"{str(folder)!r}, at_least=0")
+    one, two = python(code), python(code)
+    assert one.splitlines()[0] == str(folder) and any(folder.iterdir())
+    assert one.endswith("False") and two.endswith("True") and one.split()[1] == two.split()[1]
+
+
+def test_the_folder_told_to_jax_stays_and_the_default_knows_the_processor(tmp_path, monkeypatch):
+    code = CACHED.format(first="", arguments="")
+    assert python(code, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "mine")).splitlines()[0] == str(tmp_path / "mine")
+    assert python(code, XDG_CACHE_HOME=str(tmp_path)).splitlines()[0].startswith(str(tmp_path / "bpjax" / "compiled-"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    here = own_folder()
+    monkeypatch.setattr("pathlib.Path.read_text", lambda _: "model name : another\nflags : sse")
+    assert own_folder() != here
