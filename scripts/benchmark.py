@@ -1,43 +1,41 @@
-"""What the hand-written gradient costs beside jax.grad, and a training beside other libraries.
+"""What the hand-written gradient costs beside jax.grad, and training, one net and many, beside other libraries.
 
-Every row is a ratio of two programs that ran in turn in this process, A B A B …: the machine may be noisy, the ratio is
-the same. Four tables:
+Programs that are compared run in turn in one process, A B A B …: the machine may be noisy, their ratio is the same.
 
 gradient    one jitted gradient by hand / by jax.grad of the same forward pass; time, and temporary memory.
 training    a whole training as one compiled scan, µs an epoch, by hand / by jax.grad of an ordinary jnp network, and
             beside them PyTorch, FANN and scikit-learn where they are installed.
+online      the same with an update after each pattern, with `bp.compile_small_loops()` and without.
+sweeps      10,000 XOR and 1,000 encoder trainings by `bp.sweep`, by `vmap` of a `scan`, and by FANN on all cores.
+start       a sweep of one run / `bp.fit` of it, and what the first call compiles.
+limits      those sweeps as shares of this machine's matrix and sigmoid rates.
 update      one update of each rule for changing weights / by optax.adam, ns a parameter.
 import      `import bpjax` / `import jax, optax`, whole processes.
+million     a million XOR trainings, and their memory at its peak; only when asked for.
 
-    python scripts/benchmark.py [--quick] [--json FILE]
+    python scripts/benchmark.py [--quick] [--only TABLE ...] [--json FILE]
 """
 
 import argparse
-import importlib
 import json
+import os
 import platform
 import statistics
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import optax
+from benchmark_sweeps import EPOCHS, TOLERANCE, limits_table, million_table, start_table, sweep_table
+from benchmark_training import online_table, ratio, training_table
 
 import bpjax as bp
 from bpjax.diagnostics.cost import in_turn, temporary_bytes
 from bpjax.diagnostics.report import table
 from bpjax.optimizers.catalogue import OPTIMIZERS
 from bpjax.store import environment
-
-
-def ratio(samples: dict[str, list[float]], a: str, b: str) -> float:
-    """Median over the rounds of a / b within a round."""
-    return statistics.median(x / y for x, y in zip(samples[a], samples[b], strict=True))
 
 
 def batch_for(sizes, patterns, loss):
@@ -90,153 +88,6 @@ def gradient_table(rounds: int, seconds: float) -> list[dict]:
             }
         )
     return rows
-
-
-def plain_network(sizes):
-    """The same sigmoid net in ordinary jax.numpy, as anybody would write it: the alternative to beat."""
-
-    def error(params, x, t):
-        for layer in params:
-            if layer:
-                x = jax.nn.sigmoid(x @ layer.w + layer.b)
-        return 0.5 * jnp.sum((t - x) ** 2)
-
-    return jax.grad(error)
-
-
-TRAININGS = {
-    "XOR 2-2-1": ((2, 2, 1), bp.xor),
-    "encoder 10-5-10": ((10, 5, 10), lambda: bp.encoder(10, 5)),
-    "parity 8-16-1": ((8, 16, 1), lambda: bp.parity(8)),
-}
-
-
-def training_table(rounds: int, seconds: float) -> list[dict]:
-    """Whole full-batch trainings, a scan of gradient descent, µs an epoch; other libraries where installed."""
-    epochs, rate = 2000, 0.1
-    rows = []
-    for name, (sizes, task) in TRAININGS.items():
-        network = bp.mlp(sizes, bp.sigmoid, bp.sigmoid)
-        params, _ = network.init(jax.random.key(0), (sizes[0],))
-        x, t = task().present(None)
-        rule, twin, plain = (
-            bp.backprop(network, bp.squared_error),
-            bp.autodiff(network, bp.squared_error),
-            plain_network(sizes),
-        )
-        gradients = {
-            "by hand": lambda p, rule=rule, x=x, t=t: rule.grads(p, (), (x, t))[1],
-            "jax.grad of the same forward": lambda p, twin=twin, x=x, t=t: twin.grads(p, (), (x, t))[1],
-            "jax.grad of plain jnp": lambda p, plain=plain, x=x, t=t: plain(p, x, t),
-        }
-        calls = {which: scanned(gradient, params, epochs, rate) for which, gradient in gradients.items()}
-        calls |= other_libraries(sizes, np.asarray(x), np.asarray(t), rate)
-        samples = in_turn(calls, rounds, seconds)
-        for which in calls:
-            microseconds = statistics.median(samples[which]) / (epochs if which in gradients else FEW) * 1e6
-            per_epoch = {k: [s / (epochs if k in gradients else FEW) for s in samples[k]] for k in ("by hand", which)}
-            rows.append(
-                {
-                    "network": name,
-                    "by": which,
-                    "µs an epoch": microseconds,
-                    "by hand / this": ratio(per_epoch, "by hand", which) if which != "by hand" else 1.0,
-                }
-            )
-    return rows
-
-
-def scanned(gradient, params, epochs, rate):
-    """Gradient descent as one compiled scan."""
-
-    def step(p, _):
-        return jax.tree.map(lambda w, g: w - rate * g, p, gradient(p)), None
-
-    train = jax.jit(lambda p: jax.lax.scan(step, p, None, length=epochs)[0])
-    return lambda: train(params)
-
-
-FEW = 50
-"""Epochs to a sample of the other libraries, which are slower."""
-
-
-def other_libraries(sizes, x, t, rate) -> dict[str, Callable]:
-    """The same training in what a user would otherwise take, as far as it is installed."""
-    calls = {}
-    for name, make in (
-        ("PyTorch, eager", torch_epochs),
-        ("FANN, batch", fann_epochs),
-        ("scikit-learn", sklearn_epochs),
-    ):
-        try:
-            calls[name] = make(sizes, x, t, rate)
-        except ModuleNotFoundError as missing:
-            print(f"{name}: {missing.name} is not installed, no row")
-    return calls
-
-
-def torch_epochs(sizes, x, t, rate) -> Callable:
-    """`FEW` epochs of the usual PyTorch loop."""
-    torch = importlib.import_module("torch")
-    layers = []
-    for a, b in zip(sizes[:-1], sizes[1:], strict=True):
-        layers += [torch.nn.Linear(a, b), torch.nn.Sigmoid()]
-    model = torch.nn.Sequential(*layers)
-    optimizer = torch.optim.SGD(model.parameters(), lr=rate)
-    x, t = torch.tensor(x), torch.tensor(t)
-
-    def epochs():
-        for _ in range(FEW):
-            optimizer.zero_grad()
-            (0.5 * ((t - model(x)) ** 2).sum()).backward()
-            optimizer.step()
-
-    return epochs
-
-
-def fann_epochs(sizes, x, t, rate) -> Callable:
-    """`FEW` epochs of FANN's batch training, through its Python binding."""
-    libfann = importlib.import_module("fann2.libfann")
-    network = libfann.neural_net()
-    network.create_standard_array(sizes)
-    network.set_training_algorithm(libfann.TRAIN_BATCH)
-    network.set_learning_rate(rate)
-    data = libfann.training_data()
-    data.set_train_data(x.tolist(), t.tolist())
-
-    def epochs():
-        for _ in range(FEW):
-            network.train_epoch(data)
-
-    return epochs
-
-
-def sklearn_epochs(sizes, x, t, rate) -> Callable:
-    """`FEW` epochs of the nearest equivalent in scikit-learn: an identity output, and the mean for the sum."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.neural_network import MLPRegressor
-
-    regressor = MLPRegressor(
-        hidden_layer_sizes=sizes[1:-1],
-        activation="logistic",
-        solver="sgd",
-        learning_rate_init=rate,
-        momentum=0.0,
-        alpha=0.0,
-        batch_size=len(x),  # type: ignore[arg-type]
-        max_iter=FEW,
-        tol=0.0,
-        n_iter_no_change=FEW + 1,
-        shuffle=False,
-        random_state=0,
-    )
-
-    def epochs():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            regressor.fit(x, t.ravel() if t.shape[1] == 1 else t)
-
-    return epochs
 
 
 SIZES = {"1,000,000": ((1000, 1000), 10), "2,410": ((64, 32, 10), 500)}
@@ -307,36 +158,61 @@ def shown(rows: list[dict]) -> str:
     return "\n".join(table(tuple(rows[0]), cells))
 
 
+TABLES: dict[str, tuple[str, Callable[[bool], list[dict]]]] = {
+    "gradient": (
+        "One jitted gradient, by hand against jax.grad of the same forward pass",
+        lambda quick: gradient_table(*(5, 0.02) if quick else (21, 0.1)),
+    ),
+    "training": (
+        "A whole training as one scan, full batch",
+        lambda quick: training_table(*(5, 0.02) if quick else (10, 0.1)),
+    ),
+    "online": (
+        "On-line training, an update after each pattern, small loops compiled as one function",
+        lambda quick: online_table(*(5, 0.02) if quick else (10, 0.1)),
+    ),
+    "sweeps": (
+        f"Sweeps over rate, inertia and seed until every |t − o| < {TOLERANCE}, {EPOCHS:,} epochs at most",
+        sweep_table,
+    ),
+    "start": ("What a sweep costs beside its epochs", start_table),
+    "limits": ("Sweeps and the limits of this machine", limits_table),
+    "update": (
+        "One update of the weights, against optax.adam",
+        lambda quick: update_table(*(5, 0.02) if quick else (10, 0.1)),
+    ),
+    "import": ("Importing", lambda quick: import_table(3 if quick else 9)),
+    "million": ("A million XOR trainings", million_table),
+}
+"""Heading of each table, and what makes its rows of whether it is to be quick."""
+ONLY_IF_ASKED = {"million"}
+
+
 def main() -> int:
     """Run the tables and print them; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tenth of the time, for a look")
+    parser.add_argument("--only", metavar="TABLE", nargs="+", choices=TABLES, help="some of the tables")
     parser.add_argument("--json", metavar="FILE", help="also write the numbers to a file")
     options = parser.parse_args()
-    rounds, seconds = (5, 0.02) if options.quick else (21, 0.1)
 
     where = environment()
     print(
-        f"{where['device']['kind']}, {platform.machine()}, JAX {where['versions']['jax']}, optax {optax.__version__}\n"
+        f"{where['device']['kind']}, {os.cpu_count()} cores, {platform.machine()}, "
+        f"JAX {where['versions']['jax']}, optax {optax.__version__}\n"
     )
     result: dict = {"environment": where}
-    gradients = result["gradient"] = gradient_table(rounds, seconds)
-    print("One jitted gradient, by hand against jax.grad of the same forward pass\n")
-    print(shown(gradients))
-    print(f"median time ratio {statistics.median(row['time ratio'] for row in gradients):.3f}, "
-          f"largest memory ratio {max(row['memory ratio'] for row in gradients):.3f}\n")  # fmt: skip
-    result["training"] = training_table(max(5, rounds // 2), seconds)
-    print("A whole training as one scan, full batch\n")
-    print(shown(result["training"]))
-    result["update"] = update_table(max(5, rounds // 2), seconds)
-    print("One update of the weights, against optax.adam\n")
-    print(shown(result["update"]))
-    result["import"] = import_table(3 if options.quick else 9)
-    print("Importing\n")
-    print(shown(result["import"]))
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump(result, file, indent=2)
+    for name in options.only or [name for name in TABLES if name not in ONLY_IF_ASKED]:
+        heading, rows_of = TABLES[name]
+        rows = result[name] = rows_of(options.quick)
+        print(f"{heading}\n\n{shown(rows)}")
+        if name == "gradient":
+            print(f"median time ratio {statistics.median(row['time ratio'] for row in rows):.3f}, "
+                  f"largest memory ratio {max(row['memory ratio'] for row in rows):.3f}")  # fmt: skip
+        print(flush=True)
+        if options.json:
+            with open(options.json, "w") as file:
+                json.dump(result, file, indent=2)
     return 0
 
 

@@ -1,0 +1,224 @@
+"""`bp.sweep` beside `vmap` and FANN, what it costs to begin, and how near it comes to the machine's limits.
+
+Every program trains the same nets (FANN nets of its own) until every |t − o| < 0.4 or for 2,000 epochs. What counts is
+useful net-epochs a second: only the epochs that a run needed, not those a program made beyond them.
+"""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import benchmark_peers as peers
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import bpjax as bp
+from bpjax.diagnostics.cost import in_turn
+
+EPOCHS, TOLERANCE = 2000, 0.4
+INERTIAS = [0.0, 0.5, 0.8, 0.9, 0.95]
+KEY = 20261124
+
+
+class Workload(NamedTuple):
+    """Many trainings of one small net."""
+
+    sizes: tuple[int, ...]
+    task: Callable
+    rates: np.ndarray
+    flops: int  # of one epoch of one net, forward, backward and update
+    sigmoids: int  # of one epoch of one net
+
+
+WORKLOADS = {
+    "XOR 2-2-1": Workload((2, 2, 1), bp.xor, np.geomspace(0.1, 10, 20), 244, 12),
+    "encoder 10-5-10": Workload((10, 5, 10), lambda: bp.encoder(10, 5), np.geomspace(0.1, 2, 20), 6660, 150),
+}
+
+
+def trial_of(work: Workload) -> Callable:
+    """One training: sum of squares in full batch, heavy ball. A new function each time, which compiles anew."""
+    network = bp.mlp(work.sizes, bp.sigmoid, bp.sigmoid)
+    rule, data = bp.backprop(network, bp.squared_error), work.task().present(None)
+
+    def trial(key, learning_rate, inertia):
+        params, _ = network.init(key, work.sizes[:1])
+        optimizer = bp.momentum(learning_rate, inertia, form="heavy_ball")
+        return bp.trial(rule, optimizer, params, data, key=key, epochs=EPOCHS, stops=bp.outputs_within(TOLERANCE))
+
+    return trial
+
+
+def axes_of(work: Workload, runs: int) -> dict:
+    """Rate × inertia × seed, about so many runs."""
+    return {"learning_rate": work.rates, "inertia": INERTIAS, "seed": range(max(1, runs // 100))}
+
+
+def swept(work: Workload, axes: dict) -> Callable:
+    """The whole call of `bp.sweep`, dataset included."""
+    trial = trial_of(work)
+    return lambda: bp.sweep(trial, axes, key=jax.random.key(KEY))
+
+
+def vmapped(work: Workload, axes: dict) -> Callable:
+    """The same nets by `vmap` of a `scan`, from the same initial weights: the epochs each needed."""
+    network = bp.mlp(work.sizes, bp.sigmoid, bp.sigmoid)
+    x, t = work.task().present(None)
+    rates, inertias, seeds = (a.ravel() for a in np.meshgrid(*axes.values(), indexing="ij"))
+    keys = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(KEY), seed))(jnp.asarray(seeds))
+    params = jax.vmap(lambda key: [layer for layer in network.init(key, work.sizes[:1])[0] if layer])(keys)
+    train = peers.vmapped_sweep(x, t, EPOCHS, TOLERANCE)
+    return lambda: train(params, jnp.asarray(rates, jnp.float32), jnp.asarray(inertias, jnp.float32))
+
+
+def sweep_table(quick: bool) -> list[dict]:
+    """Useful net-epochs a second of whole sweeps."""
+    rows = []
+    for (name, work), runs in zip(WORKLOADS.items(), (1000, 100) if quick else (10_000, 1000), strict=True):
+        axes = axes_of(work, runs)
+        calls: dict[str, Callable] = {"bp.sweep": swept(work, axes), "vmap of a scan, jax.grad": vmapped(work, axes)}
+        ours, theirs = calls["bp.sweep"]().epochs.values, np.asarray(calls["vmap of a scan, jax.grad"]())
+        used = {"bp.sweep": int(ours.sum()), "vmap of a scan, jax.grad": int(theirs.sum())}
+        print(f"{name}: bp.sweep and vmap need the same epochs in {(ours.ravel() == theirs).mean():.1%} of the runs")
+        try:
+            rates, inertias, _ = (a.ravel() for a in np.meshgrid(*axes.values(), indexing="ij"))
+            x, t = map(np.asarray, work.task().present(None))
+            fann = peers.fann_sweep(work.sizes, x, t, rates, inertias, EPOCHS, TOLERANCE, os.cpu_count() or 1)
+            calls["FANN, on-line, all cores"], used["FANN, on-line, all cores"] = fann
+        except ModuleNotFoundError as missing:
+            print(f"FANN: {missing.name} is not installed, no row")
+        samples = in_turn(calls, 3, 0.0)
+        cost = {which: [s / used[which] for s in samples[which]] for which in calls}
+        rows += [
+            {
+                "workload": f"{ours.size:,} {name}",
+                "by": which,
+                "seconds": statistics.median(samples[which]),
+                "M useful net-epochs/s": 1e-6 / statistics.median(cost[which]),
+                "bp.sweep is faster by": statistics.median(
+                    a / b for a, b in zip(cost[which], cost["bp.sweep"], strict=True)
+                ),
+            }
+            for which in calls
+        ]
+    return rows
+
+
+def start_table(quick: bool) -> list[dict]:
+    """What a sweep costs beside its epochs: a sweep of one run against `bp.fit` of it, and the first, cold, call."""
+    rows = []
+    for name, work in WORKLOADS.items():
+        network = bp.mlp(work.sizes, bp.sigmoid, bp.sigmoid)
+        rule, data = bp.backprop(network, bp.squared_error), work.task().present(None)
+        params, _ = network.init(jax.random.key(KEY), work.sizes[:1])
+        key, optimizer = jax.random.key(KEY), bp.momentum(0.1, 0.0)
+        stops = bp.outputs_within(TOLERANCE)
+        one = swept(work, {"learning_rate": [0.1], "inertia": [0.0], "seed": [0]})
+        fit = lambda p=params, r=rule, d=data: bp.fit(r, optimizer, p, d, key=key, epochs=EPOCHS, stops=stops)  # noqa: E731, B023
+        ours, theirs = one().epochs.item(), fit().epochs
+        samples = in_turn({"sweep": one, "fit": fit}, 5 if quick else 15, 0.05)
+        many = swept(work, axes_of(work, 1000))
+        cold, warm = seconds(many), seconds(many)
+        rows.append(
+            {
+                "workload": name,
+                "a sweep of one run (ms)": statistics.median(samples["sweep"]) * 1e3,
+                "epochs": ours,
+                "bp.fit (ms)": statistics.median(samples["fit"]) * 1e3,
+                "its epochs": theirs,
+                "sweep / fit": statistics.median(a / b for a, b in zip(samples["sweep"], samples["fit"], strict=True)),
+                "1,000 runs, cold (s)": cold,
+                "warm (s)": warm,
+                "compiling (s)": cold - warm,
+            }
+        )
+    return rows
+
+
+def seconds(call: Callable) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def limits_table(quick: bool) -> list[dict]:
+    """Useful net-epochs a second as shares of what the machine's matrix products and sigmoids allow."""
+    matrix, sigmoid = matrix_rate(), sigmoid_rate()
+    rows = []
+    for (name, work), runs in zip(WORKLOADS.items(), (1000, 100) if quick else (10_000, 1000), strict=True):
+        sweep = swept(work, axes_of(work, runs))
+        used = int(sweep().epochs.sum())
+        rate = used / min(seconds(sweep) for _ in range(3))
+        bound = 1 / (work.flops / matrix + work.sigmoids / sigmoid)
+        rows.append(
+            {
+                "workload": f"{runs:,} {name}",
+                "M net-epochs/s": rate / 1e6,
+                "GFLOP/s": rate * work.flops / 1e9,
+                "matrix peak (GFLOP/s)": matrix / 1e9,
+                "share": rate * work.flops / matrix,
+                "G sigmoids/s": rate * work.sigmoids / 1e9,
+                "sigmoid peak (G/s)": sigmoid / 1e9,
+                "share of it": rate * work.sigmoids / sigmoid,
+                "share of both together": rate / bound,
+            }
+        )
+    return rows
+
+
+def matrix_rate(n: int = 2048) -> float:
+    """Operations a second of a large matrix product, on all cores."""
+    a = jnp.ones((n, n))
+    product = jax.jit(jnp.matmul)
+    return 2 * n**3 / best(lambda: product(a, a))
+
+
+def sigmoid_rate(size: int = 16_384, times: int = 400) -> float:
+    """Sigmoids a second on arrays that stay in the cache, each core with its own."""
+    cores = os.cpu_count() or 1
+    many = jax.jit(lambda a: jax.lax.fori_loop(0, times, lambda _, a: jax.nn.sigmoid(a), a))
+    arrays = [jnp.linspace(-3, 3, size) + core for core in range(cores)]
+    with ThreadPoolExecutor(cores) as threads:
+        return cores * size * times / best(lambda: list(threads.map(lambda a: many(a).block_until_ready(), arrays)))
+
+
+def best(call: Callable, repeats: int = 10) -> float:
+    """Shortest wall time of a few calls, for a peak."""
+    jax.block_until_ready(call())
+    return min(seconds(lambda: jax.block_until_ready(call())) for _ in range(repeats))
+
+
+def million_table(quick: bool) -> list[dict]:
+    """A million XOR trainings (quick: a hundred thousand) in a process of their own: time, and memory at its peak."""
+    runs = 100_000 if quick else 1_000_000
+    command = [sys.executable, __file__, str(runs)]
+    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return [{"runs": f"{runs:,}", **found}]
+
+
+def million(runs: int) -> None:
+    """What the process of `million_table` does: prints its row."""
+    work = WORKLOADS["XOR 2-2-1"]
+    idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    epochs = int(swept(work, axes_of(work, runs))().epochs.sum())
+    took = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    kib = 1024 if sys.platform != "darwin" else 1
+    row = {"seconds": took, "M useful net-epochs/s": epochs / took / 1e6}
+    print(json.dumps(row | {"memory (GiB)": peak * kib / 2**30, "of which before (GiB)": idle * kib / 2**30}))
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
+    million(int(sys.argv[1]))
