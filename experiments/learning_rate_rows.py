@@ -1,0 +1,162 @@
+"""The results of `learning_rate.py` in numbers, tables and sentences."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from learning_rate_problems import FIXED
+from rich import box
+from rich.table import Table
+
+from bpjax.outcomes import epochs_or_never, quantiles_with_failures, wilson
+
+SOLVED, SLOW, STUCK, DIVERGED = range(4)
+KINDS = ("solved", "too slow", "stuck", "diverged")
+
+
+class Row(NamedTuple):
+    """One rate on one problem by one rule; for a variable rate, the one at the start."""
+
+    problem: str
+    rule: str
+    learning_rate: float
+    over_limit: float  # learning rate divided by the median 2/λ_max
+    runs: int
+    solved: int
+    low: float  # Wilson, 95 %, of the share solved
+    high: float
+    diverged: int
+    stuck: int
+    too_slow: int  # see `kinds`; 0 where the rate is variable
+    median_epochs: float  # ∞ where half or more did not reach the goal
+    mean_epochs: float  # a run without success counts with the limit of epochs
+    final_error: float  # median
+
+
+def kinds(result: xr.Dataset) -> np.ndarray:
+    """What became of each run, (rates, seeds) of indices into `KINDS`.
+
+    Small steps follow one path, gradient flow, at the pace η: epochs times rate is how far a run has come. One at a
+    fixed rate that ends before the place where the same start was ever solved, at any rate, was too slow; one that came
+    further and is not solved is stuck.
+    """
+    kind = np.where(result.solved, SOLVED, np.where(result.diverged, DIVERGED, STUCK))
+    if result.attrs["rule"] == FIXED:
+        way = (result.learning_rate * result.epochs).transpose(*result.solved.dims).values
+        needed = np.where(result.solved, way, np.inf).min(axis=0)
+        needed = np.where(np.isfinite(needed), needed, 0.0)
+        kind = np.where((kind == STUCK) & (way < needed), SLOW, kind)
+    return kind
+
+
+def rows_of(result: xr.Dataset) -> list[Row]:
+    """The result in numbers, a row for each rate."""
+    limit, most = float(np.median(result.limit)), result.attrs["epoch_limit"]
+    rows = []
+    for rate, kind in zip(result.learning_rate.values, kinds(result), strict=True):
+        at = result.sel(learning_rate=rate)
+        count = [int((kind == which).sum()) for which in range(len(KINDS))]
+        rows.append(
+            Row(
+                result.attrs["name"],
+                result.attrs["rule"],
+                float(rate),
+                float(rate) / limit,
+                len(kind),
+                count[SOLVED],
+                *wilson(count[SOLVED], len(kind)),
+                count[DIVERGED],
+                count[STUCK],
+                count[SLOW],
+                float(quantiles_with_failures(epochs_or_never(at.solved, at.epochs), 0.5)),
+                float(np.where(at.solved, at.epochs, most).mean()),
+                float(np.median(np.nan_to_num(at.error, nan=np.inf))),
+            )
+        )
+    return rows
+
+
+def best_row(rows: list[Row]) -> Row | None:
+    """The fewest epochs in the mean, failures counted with the limit; None where nothing is ever solved."""
+    solving = [row for row in rows if row.solved]
+    return min(solving, key=lambda row: row.mean_epochs) if solving else None
+
+
+def rate_table(results: list[xr.Dataset]) -> Table:
+    """Every fixed rate on every problem: runs solved, median epochs to the goal, and how the others failed."""
+    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), title_justify="left")
+    shown.title = "Runs solved, median epochs to the goal (failures count as never)"
+    shown.add_column("rate", justify="right", no_wrap=True)
+    columns = [rows_of(result) for result in results]
+    for result in results:
+        shown.add_column(result.attrs["problem"], justify="right", no_wrap=True)
+    for rows in zip(*columns, strict=True):
+        cells = []
+        for row, column in zip(rows, columns, strict=True):
+            words = f"{row.solved}/{row.runs}"
+            words += f" {row.median_epochs:5.0f}" if math.isfinite(row.median_epochs) else f" {failure(row):>5}"
+            cells.append(f"[bold green]{words}[/bold green]" if row is best_row(column) else words)
+        shown.add_row(f"{rows[0].learning_rate:.3g}", *cells)
+    return shown
+
+
+def failure(row: Row) -> str:
+    """The commonest failure, in a word that fits a table."""
+    words = {"slow": row.too_slow, "stuck": row.stuck, "div.": row.diverged}
+    return max(words, key=lambda word: words[word])
+
+
+def rule_table(results: list[xr.Dataset]) -> Table:
+    """A variable rate against the best fixed one."""
+    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), title_justify="left")
+    shown.title = "A variable rate against the best fixed one, each at its best rate to start from"
+    for column in ("problem", "rule", "rate", "solved", "95 %", "median", "mean*", "good rates"):
+        shown.add_column(column, justify="left" if column in ("problem", "rule") else "right", no_wrap=True)
+    fixed = {r.attrs["name"]: best_row(rows_of(r)) for r in results if r.attrs["rule"] == FIXED}
+    last = ""
+    for result in results:
+        rows, name = rows_of(result), result.attrs["problem"]
+        best, goal = best_row(rows), fixed[result.attrs["name"]]
+        good = sum(goal is not None and row.mean_epochs <= 2 * goal.mean_epochs for row in rows)
+        cells = ["", "", "", "", ""]
+        if best is not None:
+            cells = [f"{best.learning_rate:.3g}", f"{best.solved}/{best.runs}"]
+            cells += [f"{100 * best.low:.0f}-{100 * best.high:.0f} %"]
+            cells += [f"{best.median_epochs:.0f}" if math.isfinite(best.median_epochs) else "never"]
+            cells += [f"{best.mean_epochs:.0f}"]
+        if name != last and last:
+            shown.add_section()
+        shown.add_row("" if name == last else name, result.attrs["rule"], *cells, f"{good}/{len(rows)}")
+        last = name
+    return shown
+
+
+RULE_NOTE = (
+    "* mean epochs, a failure counted with the limit. Good rates: how many of those tried are no more than twice as "
+    "slow, by that mean, as the best fixed rate."
+)
+
+
+def answer(rows: list[Row]) -> str:
+    """What the fixed rates of one problem say about the claim, in a sentence or two."""
+    best = best_row(rows)
+    if best is None:
+        return "No rate reached the goal: allow more epochs."
+    words = f"Fastest at rate {best.learning_rate:.3g}, {best.over_limit:.2g} times the classical limit: "
+    words += f"{best.mean_epochs:.0f} epochs in the mean, {best.solved}/{best.runs} solved."
+    slow = [row for row in rows if row.learning_rate < best.learning_rate and 2 * row.too_slow > row.runs]
+    higher = [row for row in rows if row.learning_rate > best.learning_rate]
+    missing = next((row for row in higher if 2 * row.solved < best.solved), None)
+    if slow:
+        words += f" Too low: up to {slow[-1].learning_rate:.3g}, most runs are not there in time."
+    if missing is not None:
+        words += f" Too high: from {missing.learning_rate:.3g} on ({missing.over_limit:.2g} times the limit), fewer "
+        words += f"than half as many get there; there and above {sum_of(higher, missing, 'diverged')} runs diverge and "
+        words += f"{sum_of(higher, missing, 'stuck')} stay stuck."
+    return words
+
+
+def sum_of(rows: list[Row], first: Row, field: str) -> int:
+    """A count over the rows from `first` on."""
+    return sum(getattr(row, field) for row in rows if row.learning_rate >= first.learning_rate)
