@@ -23,30 +23,30 @@ class Draws(NamedTuple):
 
     low: float
     high: float
-    count: int
+    samples: int
     logarithmic: bool
 
 
-def draws(low: float, high: float, count: int) -> Draws:
-    """An axis of `count` values drawn evenly between `low` and `high`.
+def draws(low: float, high: float, samples: int) -> Draws:
+    """An axis of `samples` values drawn evenly between `low` and `high`.
 
     All drawn hyperparameters of a sweep share the dimension "sample": sample k has its own value of each.
 
     Raises:
-        ValueError: the bounds are not finite numbers with low < high, or `count` is not a positive whole number.
+        ValueError: the bounds are not finite numbers with low < high, or `samples` is not a positive whole number.
     """
     check_number("draws", "low", low)
     check_number("draws", "high", high, above=float(low))
-    check_count("draws", "count", count)
-    return Draws(low, high, count, logarithmic=False)
+    check_count("draws", "samples", samples)
+    return Draws(low, high, samples, logarithmic=False)
 
 
-def log_draws(low: float, high: float, count: int) -> Draws:
+def log_draws(low: float, high: float, samples: int) -> Draws:
     """As `draws`, evenly on the logarithmic axis; `low` must be above 0."""
     check_number("log_draws", "low", low, above=0.0)
     check_number("log_draws", "high", high, above=float(low))
-    check_count("log_draws", "count", count)
-    return Draws(low, high, count, logarithmic=True)
+    check_count("log_draws", "samples", samples)
+    return Draws(low, high, samples, logarithmic=True)
 
 
 class Plan(NamedTuple):
@@ -76,7 +76,7 @@ def plan(trial: Callable, axes: Mapping, key: Key) -> Plan:
             of the trial has no axis; drawn axes differ in length.
     """
     check_names(trial, axes)
-    counts = {name: axis.count for name, axis in axes.items() if isinstance(axis, Draws)}
+    counts = {name: axis.samples for name, axis in axes.items() if isinstance(axis, Draws)}
     if len(set(counts.values())) > 1:
         raise ValueError(
             f"`sweep` expected the drawn axes to have one length, as they share the dimension {SAMPLE!r}, got {counts}."
@@ -84,10 +84,10 @@ def plan(trial: Callable, axes: Mapping, key: Key) -> Plan:
     dims, coords = {}, {}
     for index, (name, axis) in enumerate(axes.items()):
         if isinstance(axis, Draws):
-            unit = np.asarray(jax.random.uniform(jax.random.fold_in(key, index), (axis.count,)), float)
+            unit = np.asarray(jax.random.uniform(jax.random.fold_in(key, index), (axis.samples,)), float)
             low, high = (math.log(axis.low), math.log(axis.high)) if axis.logarithmic else (axis.low, axis.high)
             values = low + (high - low) * unit
-            dims[SAMPLE] = axis.count
+            dims[SAMPLE] = axis.samples
             coords[name] = (SAMPLE, np.exp(values) if axis.logarithmic else values)
         else:
             values = as_values(name, axis)

@@ -220,7 +220,7 @@ def count_reads(equations: list, outvars) -> Counter:
 
     A change of shape is no reader: those of its result are.
     """
-    reads: Counter = Counter(outvars)
+    reads = Counter(atom for atom in outvars if isinstance(atom, core.Var))
     for equation in reversed(equations):
         most = max(size_of(variable) for variable in equation.outvars)
         if equation.primitive.name == "dot_general":
@@ -433,7 +433,7 @@ def dot_general(reader, equation, values):
         return None
     if terms > WRITTEN_OUT and not a_batch and not (isinstance(a, PerRun) and isinstance(b, PerRun)):
         options = {"precision": equation.params["precision"], "preferred_element_type": dtype}
-        if isinstance(b, PerRun):
+        if not isinstance(a, PerRun):
             return [PerRun(jnp.tensordot(a, b.array, (a_sum, b_sum), **options))]
         turned = jnp.tensordot(b, a.array, (b_sum, a_sum), **options)  # b's axes, a's axes, runs
         own = b.ndim - len(b_sum)
@@ -570,7 +570,7 @@ def while_(reader, equation, values):
         if not each:
             return new
         going = goes_on(now).array
-        return [jnp.where(going, a, b) for a, b in zip(new, arrays, strict=True)]
+        return [jnp.where(jnp.broadcast_to(going, a.shape), a, b) for a, b in zip(new, arrays, strict=True)]
 
     return like(carry, lax.while_loop(test, body, [raw(value) for value in carry]))
 
@@ -604,7 +604,7 @@ def choose(which: Array, arrays: list) -> Array:
     """The array of each run's choice (runs,) from arrays (..., runs)."""
     result = arrays[0]
     for k, array in enumerate(arrays[1:], start=1):
-        result = jnp.where(which >= k, array, result)
+        result = jnp.where(jnp.broadcast_to(which >= k, array.shape), array, result)
     return result
 
 

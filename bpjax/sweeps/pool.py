@@ -60,7 +60,7 @@ class Pool(NamedTuple):
     held: Held  # `width` of them
     waiting: Held  # `feed` + `width`: a window of `width` can start at any of the first
     next: Array  # () int32, the first that still waits
-    count: Array  # () int32, how many were fed
+    fed: Array  # () int32, how many came with the last feed
     log: dict[str, Array]  # results of the last `go`, `feed` + 2 `width` entries along the run axis
     ended: Array  # () int32, how many of them hold
 
@@ -151,7 +151,7 @@ def functions(trial: Callable[..., Trial], layout: Layout, steps: tuple[int, ...
     def go(pool: Pool, chunks, last) -> Pool:
         def goes_on(state):
             done, pool = state
-            return (done < chunks) & (pool.held.number != IDLE).any() & (last | (pool.next < pool.count))
+            return (done < chunks) & (pool.held.number != IDLE).any() & (last | (pool.next < pool.fed))
 
         def one_more(state):
             done, pool = state
@@ -183,7 +183,7 @@ def functions(trial: Callable[..., Trial], layout: Layout, steps: tuple[int, ...
         free = pool.held.number == IDLE
         rank = jnp.cumsum(free, dtype=jnp.int32) - 1
         in_line = jax.tree.map(lambda a: take(window(a, pool.next), rank), pool.waiting)
-        begins = free & (pool.next + rank < pool.count)
+        begins = free & (pool.next + rank < pool.fed)
         held = jax.tree.map(lambda new, old: jnp.where(along(begins, new), new, old), in_line, pool.held)
         return pool._replace(held=held, next=pool.next + begins.sum(dtype=jnp.int32))
 
@@ -200,6 +200,7 @@ def functions(trial: Callable[..., Trial], layout: Layout, steps: tuple[int, ...
         return (*shape[:-1], length) if axis == -1 else (length, *shape[1:])
 
     def along(condition, array):
-        return condition if axis == -1 else condition.reshape(width, *(1,) * (array.ndim - 1))
+        wide = condition if axis == -1 else condition.reshape(width, *(1,) * (array.ndim - 1))
+        return jnp.broadcast_to(wide, array.shape)
 
     return prepare, begin, go

@@ -9,6 +9,7 @@ import logging
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
@@ -34,12 +35,13 @@ class SweepStore:
         identity = json.loads(json.dumps(identity_of(points, kinds, block, record, config), default=str))
         if (self.folder / MARK).is_file():
             check_same(self.folder, json.loads((self.folder / MARK).read_text()).get("sweep", {}), identity)
-            self.group = import_zarr().open_group(self.folder / "runs", mode="r+")
+            self.arrays = arrays_in(self.folder, "r+")
             return
         if self.folder.exists() and any(entry.name not in ("runs", PREPARED) for entry in self.folder.iterdir()):
             raise ValueError(f"{self.folder} holds something that is no sweep: choose another folder for `store`.")
         try:
-            self.group = self._create(kinds)
+            self._create(kinds)
+            self.arrays = arrays_in(self.folder, "r+")
             (self.folder / PREPARED).write_text(
                 json.dumps({"sweep": identity, **environment(), "receipt": str(receipt)}, indent=2) + "\n"
             )
@@ -51,7 +53,7 @@ class SweepStore:
                 f"A sweep cannot be written to {self.folder} ({error.strerror}): choose another."
             ) from None
 
-    def _create(self, kinds):
+    def _create(self, kinds) -> None:
         zarr = import_zarr()
         self.folder.mkdir(parents=True, exist_ok=True)
         group = zarr.create_group(self.folder / "runs", overwrite=True)
@@ -60,8 +62,6 @@ class SweepStore:
             group.create_array(name, shape=shape, chunks=chunks, dtype=np.dtype(kind.dtype))
         blocks = -(-self.runs // self.block)
         group.create_array(CHECKSUM, shape=(blocks,), chunks=(1,), dtype="int64", fill_value=-1)
-        group.attrs["block"] = self.block
-        return group
 
     def write(self, index: int, values: dict[str, np.ndarray]) -> None:
         """A block of results.
@@ -72,8 +72,8 @@ class SweepStore:
         rows = slice(index * self.block, min((index + 1) * self.block, self.runs))
         try:
             for name, array in values.items():
-                self.group[name][rows] = array
-            self.group[CHECKSUM][index] = checksum(values)
+                self.arrays[name][rows] = array
+            self.arrays[CHECKSUM][index] = checksum(values)
         except OSError as error:
             raise OSError(
                 error.errno,
@@ -92,13 +92,14 @@ PREPARED = "record.aside"
 
 def read_blocks(folder: Path) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """(run numbers, results) of each block that is whole; damaged ones are reported and left out."""
-    group = import_zarr().open_group(folder / "runs", mode="r")
-    names = [name for name in group.array_keys() if name != CHECKSUM]
-    block, runs, sums = int(group.attrs["block"]), group[names[0]].shape[0], np.asarray(group[CHECKSUM][:])
+    arrays = arrays_in(folder, "r")
+    sums = np.asarray(arrays.pop(CHECKSUM)[:])
+    reason = arrays["reason"]
+    block, runs = reason.chunks[0], reason.shape[0]
     for index in np.flatnonzero(sums >= 0):
         rows = np.arange(index * block, min((index + 1) * block, runs))
         try:
-            values = {name: np.asarray(group[name][rows[0] : rows[-1] + 1]) for name in names}
+            values = {name: np.asarray(array[rows[0] : rows[-1] + 1]) for name, array in arrays.items()}
             whole = checksum(values) == sums[index]
         except Exception as error:  # whatever a codec raises on bytes that are not its own
             log.debug("block %d: %r", index, error)
@@ -107,6 +108,11 @@ def read_blocks(folder: Path) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray
             yield rows, values
         else:
             log.warning("%s: runs %d to %d are damaged and will be run again", folder, rows[0], rows[-1])
+
+
+def arrays_in(folder: Path, mode: Literal["r", "r+"]) -> dict[str, Any]:
+    """The Zarr arrays of a sweep, by name."""
+    return dict(import_zarr().open_group(folder / "runs", mode=mode).arrays())
 
 
 def checksum(values: dict[str, np.ndarray]) -> int:

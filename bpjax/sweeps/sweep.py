@@ -119,7 +119,9 @@ def shapes_of(trial: Callable, points: Plan, key: Key) -> Trial:
 
     try:
         run, kept = jax.eval_shape(begin, key, {name: value[0] for name, value in hyperparameters.items()})
-    except (jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversionError) as error:
+    except TypeError as error:  # JAX has several for a number that is not known while tracing
+        if not any(word in str(error) for word in ("concrete", "Tracer", "traced")):
+            raise
         names = ", ".join(hyperparameters) or "the key"
         raise ValueError(
             f"`sweep` expected a trial of one shape for all runs, got one that looks at a number ({names}) while it is "
@@ -216,7 +218,7 @@ def run_pool(program, layout, points, key, waiting, results, tell, stop, device)
             if pool is None:
                 pool = program.begin(held, count)
             else:
-                pool = pool._replace(waiting=held, next=jax.device_put(np.int32(0), where), count=count)
+                pool = pool._replace(waiting=held, next=jax.device_put(np.int32(0), where), fed=count)
         if pool is None:
             return
         while not stop.is_set():
@@ -227,7 +229,7 @@ def run_pool(program, layout, points, key, waiting, results, tell, stop, device)
             log = {name: part(array, ended, layout.axis) for name, array in pool.log.items()}
             results.add(log)
             tell(log)
-            nobody_waits = int(pool.next) >= int(pool.count)
+            nobody_waits = int(pool.next) >= int(pool.fed)
             if nobody_waits and not last:
                 break
             if last and not (np.asarray(pool.held.number) >= 0).any():
