@@ -78,6 +78,7 @@ from bpjax.sweeps.axes import draws, log_draws
 from bpjax.sweeps.lanes import lanes
 from bpjax.sweeps.sweep import sweep
 from bpjax.sweeps.replay import Replay, replay
+from bpjax.small_loops import cache_compilations, compile_small_loops
 
 # look inside
 from bpjax.diagnostics.signals import Signals, signals
