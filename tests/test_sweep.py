@@ -171,9 +171,12 @@ def test_progress_is_told():
 
 def test_layout_by_size():
     small = jax.ShapeDtypeStruct((9,), float), jax.ShapeDtypeStruct((), int)
-    assert choose_layout("auto", small, 10_000).name == "lanes"
-    assert choose_layout("auto", jax.ShapeDtypeStruct((200, 200), float), 10).name == "single"
-    assert choose_layout("vmap", small, 3).width == 4
+    large = jax.ShapeDtypeStruct((200, 200), float)
+    assert choose_layout("auto", small, 8, 10_000)[:2] == ("lanes", 256)
+    assert choose_layout("auto", small, 4096, 10_000)[:2] == ("lanes", 8)
+    assert choose_layout("auto", large, 40_000, 10)[:2] == ("single", 1)
+    assert choose_layout("vmap", small, 8, 3).width == 4
+    assert choose_layout("lanes", large, 40_000, 10**6).feed * 40_000 <= 2**25
 
 
 def test_the_result_does_not_depend_on_the_number_of_devices():

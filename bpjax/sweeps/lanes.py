@@ -234,6 +234,17 @@ def count_reads(equations: list, outvars) -> Counter:
     return reads
 
 
+def largest_array(closed) -> int:
+    """Numbers in the largest array that a closed jaxpr computes, functions within it included."""
+    sizes = [1]
+    for equation in closed.jaxpr.eqns:
+        sizes += [size_of(variable) for variable in equation.outvars]
+        for param in jax.tree.leaves(equation.params, is_leaf=lambda p: isinstance(p, core.ClosedJaxpr)):
+            if isinstance(param, core.ClosedJaxpr):
+                sizes.append(largest_array(param))
+    return max(sizes)
+
+
 def size_of(atom) -> int:
     """Numbers of one run."""
     return math.prod(getattr(atom.aval, "shape", ()))

@@ -1,30 +1,39 @@
-"""Which layout suits a trial: chosen by size, from what `scripts/benchmark.py` measures."""
+"""Which layout suits a trial: chosen by size, from measurements on two CPU cores.
+
+    numbers that change (weights, velocities, rates)     layout
+    up to 10,000                                         lanes, as many as keep the largest array in the cache
+    beyond                                               single: one run after another, on every core its own
+
+µs an epoch of one run, 2-2-1, 10-5-10 and 8-16-1 with 256 patterns: 256 lanes are best for the first, 128 for the
+second, 8 for the third. Plain `vmap` was never the fastest.
+"""
 
 import jax
 import jax.numpy as jnp
 
 from bpjax.sweeps.pool import Layout
 
-TINY = 300
-"""Numbers that change from epoch to epoch (weights, velocities, rates) up to which wide pools pay."""
 SMALL = 10_000
-"""The same, up to which runs side by side are faster than one after another."""
+"""Numbers that change up to which runs side by side are faster than one after another."""
+CACHED = 32_768
+"""Numbers in the largest array of all runs held, so that it stays in the cache of a core."""
+WIDEST = 256
 MOST_FED = 4096
 """Runs prepared at a time; what is in memory follows it, not the number of runs."""
-MEMORY = 2**27
-"""Bytes that prepared runs may take."""
+PREPARED = 2**25
+"""Numbers in all runs that are prepared at a time."""
 
 NAMES = ("auto", "lanes", "vmap", "single")
 
 
-def choose_layout(name: str, start, runs: int) -> Layout:
-    """The layout called `name`, "auto" by size, for trials that begin as `start` (shapes are enough).
+def choose_layout(name: str, start, largest: int, runs: int) -> Layout:
+    """The layout called `name`, "auto" by size.
 
-        up to 300 numbers      lanes, 256 runs side by side
-        up to 10,000           lanes, 128 or fewer
-        beyond                 single: one run after another, on every core its own
-
-    Plain `vmap` was never the fastest.
+    Args:
+        name: "auto", "lanes", "vmap" or "single".
+        start: the beginning of a run; shapes are enough.
+        largest: numbers in the largest array of one run's epoch.
+        runs: how many there are.
 
     Raises:
         ValueError: no such layout.
@@ -34,16 +43,11 @@ def choose_layout(name: str, start, runs: int) -> Layout:
     size = sum(leaf.size for leaf in jax.tree.leaves(start) if jnp.issubdtype(leaf.dtype, jnp.floating))
     on_cpu = jax.default_backend() == "cpu"
     if name == "auto":
-        name = "lanes" if size <= SMALL or not on_cpu else "single"
-    if name == "single":
-        width = 1
-    else:
-        width = 256 if size <= TINY else 128 if size <= SMALL // 4 else 32
-        width = width if on_cpu else 64 * width
-    width = min(width, power_of_two(runs))
-    most = max(width, MEMORY // (8 * max(1, size)))
-    chunk = 32 if size <= SMALL else 4
-    return Layout(name, width, chunk, min(max(width, power_of_two(runs // 4)), MOST_FED, most))  # type: ignore[arg-type]
+        name = "single" if on_cpu and size > SMALL else "lanes"
+    most = min(WIDEST, max(8, power_of_two(CACHED // max(1, largest)))) * (1 if on_cpu else 64)
+    width = 1 if name == "single" else min(most, power_of_two(runs))
+    fed = min(MOST_FED, PREPARED // max(1, size), power_of_two(runs // 4))
+    return Layout(name, width, chunk=32 if size <= SMALL else 4, feed=max(width, fed))  # type: ignore[arg-type]
 
 
 def power_of_two(n: int) -> int:

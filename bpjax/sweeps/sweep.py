@@ -17,6 +17,7 @@ import numpy as np
 
 from bpjax.checks import check_count
 from bpjax.sweeps.axes import Plan, arguments, plan
+from bpjax.sweeps.lanes import largest_array
 from bpjax.sweeps.layouts import choose_layout
 from bpjax.sweeps.pool import Layout, Program, make_program
 from bpjax.sweeps.progress import Progress, shown
@@ -84,8 +85,8 @@ def sweep(
     steps = tuple(sorted({int(step) for step in curves}))
     for step in steps:
         check_count("sweep", "curves", step)
-    start = shapes_of(trial, points, key)
-    lay = choose_layout(layout, start.run, points.runs)
+    start, largest = shapes_of(trial, points, key)
+    lay = choose_layout(layout, start.run, largest, points.runs)
     kinds = kinds_of(start, steps)
     record = {
         "trial": f"{trial.__module__}:{trial.__qualname__}",
@@ -105,8 +106,8 @@ def sweep(
     return dataset(points, results, start.reasons, steps, record, config, receipt)
 
 
-def shapes_of(trial: Callable, points: Plan, key: Key) -> Trial:
-    """The trial of the first point, with shapes for arrays; a `ValueError` where it cannot be traced."""
+def shapes_of(trial: Callable, points: Plan, key: Key) -> tuple[Trial, int]:
+    """A trial with shapes for arrays, and the numbers in its largest array; a `ValueError` if it cannot be traced."""
     _, hyperparameters = arguments(points.values(np.zeros(1, int)))
     static: list = []
 
@@ -114,11 +115,12 @@ def shapes_of(trial: Callable, points: Plan, key: Key) -> Trial:
         made = trial(key, **hyperparameters)
         if not isinstance(made, Trial):
             raise ValueError(f"`sweep` expected the trial to return `bp.trial(...)`, got {type(made).__name__}.")
-        static[:] = made.epoch, made.reasons, made.outcome
-        return made.run, made.outcome(made.run)
+        static[:] = made.epoch, made.reasons
+        return made.run, made.outcome(made.run), made.epoch(made.run)
 
     try:
-        run, kept = jax.eval_shape(begin, key, {name: value[0] for name, value in hyperparameters.items()})
+        one = {name: value[0] for name, value in hyperparameters.items()}
+        jaxpr, (run, kept, _) = jax.make_jaxpr(begin, return_shape=True)(key, one)
     except TypeError as error:  # JAX has several for a number that is not known while tracing
         if not any(word in str(error) for word in ("concrete", "Tracer", "traced")):
             raise
@@ -132,7 +134,7 @@ def shapes_of(trial: Callable, points: Plan, key: Key) -> Trial:
         raise ValueError(
             f"`sweep` expected other names for outcomes than {', '.join(sorted(reserved))}: it sets those."
         )
-    return Trial(run, static[0], static[1], kept)
+    return Trial(run, static[0], static[1], kept), largest_array(jaxpr)
 
 
 def kinds_of(start: Trial, steps: tuple[int, ...]) -> dict[str, jax.ShapeDtypeStruct]:
