@@ -16,7 +16,9 @@ Here it is put to real data, 1,197 handwritten digits, and to XOR, an encoder an
 import math
 import sys
 import time
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -41,8 +43,8 @@ from learning_rate_figures import (
     rule_figure,
     write_numbers,
 )
-from learning_rate_problems import FIXED, RULES, problems, receipt, train
-from learning_rate_rows import RULE_NOTE, answer, rate_table, rows_of, rule_table
+from learning_rate_problems import FIXED, RULES, prepare, problems, train
+from learning_rate_rows import RULE_NOTE, answer, edge_table, rate_table, rows_of, rule_table
 from learning_rate_steep import edge, oscillation, saturation
 
 from bpjax.checks import check_count, check_number
@@ -113,10 +115,9 @@ class Config:
                 check_number("Config", name, rate, above=0.0)
             if len(set(getattr(self, name))) != len(getattr(self, name)) or not getattr(self, name):
                 raise ValueError(f"`Config` expected `{name}` to be different rates, at least one.")
-        for name in ("rates_per_decade", "seeds", "small_seeds", "digits_epochs", "xor_epochs", "encoder_epochs",
-                     "parity_epochs", "hidden", "jump_epochs", "edge_seeds", "squared_epochs", "entropy_epochs"):  # fmt: skip
-            check_count("Config", name, getattr(self, name))
-        check_count("Config", "looks", self.looks)
+        for field in fields(self):
+            if field.type is int and field.name != "seed":
+                check_count("Config", field.name, getattr(self, field.name))
         if self.looks > min(self.squared_epochs, self.entropy_epochs):
             raise ValueError(f"`Config` expected `looks` ≤ the epochs at the edge of stability, got {self.looks}.")
         check_count("Config", "seed", self.seed, least=0)
@@ -145,27 +146,28 @@ class Config:
 def run(config: Config, console: Console) -> dict[str, list[xr.Dataset]]:
     """Receipts, then every sweep under one progress bar; results by part: "sweeps", "jumps", "edges"."""
     root, chosen = jax.random.key(config.seed), problems(config)
-    keys = {problem.name: jax.random.fold_in(root, index) for index, problem in enumerate(chosen)}
-    verdicts = {}
-    for problem in chosen:
-        with console.status(f"{problem.title}: holding the gradient against jax.grad"):
-            verdicts[problem.name] = receipt(problem, keys[problem.name]).verdict
-        console.print(f"[bold]{problem.title}[/bold]  gradient receipt: {verdicts[problem.name]}")
+    with (
+        console.status("holding the gradients against jax.grad, measuring the curvature"),
+        ThreadPoolExecutor() as pool,
+    ):
+        keys = [jax.random.fold_in(root, index) for index in range(len(chosen))]
+        ready = [*pool.map(partial(prepare, precision=config.matmul_precision), chosen, keys)]
+    for one in ready:
+        console.print(f"[bold]{one.problem.title}[/bold]  gradient receipt: {one.verdict}", soft_wrap=True)
     trainings = sum(p.seeds * len(config.rates_of(rule)) for p in chosen for rule in RULES)
     total = trainings + config.edge_seeds * sum(len(rates) for rates, _ in config.edges.values())
     start, done = time.perf_counter(), 0
     with progress(console, total) as advance:
 
         def tell(what):
-            return lambda state, done=done: advance(done + state.done, what, "runs")
+            return lambda state, before=done: advance(before + state.done, what, "runs")
 
         sweeps, edges = [], []
-        for problem in chosen:
+        for one in ready:
             for rule in RULES:
-                words = f"{problem.title}, {rule}"
-                rates = config.rates_of(rule)
-                sweeps.append(train(problem, rule, rates, keys[problem.name], verdicts[problem.name], tell(words)))
-                done += len(rates) * problem.seeds
+                rates, words = config.rates_of(rule), f"{one.problem.title}, {rule}"
+                sweeps.append(train(one, rule, rates, tell(words)))
+                done += len(rates) * one.problem.seeds
         for index, (name, (rates, epochs)) in enumerate(config.edges.items()):
             key, words = jax.random.fold_in(root, 100 + index), tell(f"edge of stability, {name}")
             edges.append(edge(name, config.hidden, rates, config.edge_seeds, epochs, config.looks, key, words))
@@ -222,12 +224,8 @@ def show(config: Config, console: Console) -> None:
     console.print()
     for result in stored["jumps"]:
         console.print(oscillation_sentence(result))
-    for row in (row for result in stored["edges"] for row in saturation(result)):
-        console.print(
-            f"Edge of stability, {row['loss']}, η = {row['rate']:.3g}: λ_max {row['start']:.2f} at the start, "
-            f"{row['peak']:.2f} at its peak, {row['late']:.2f} in the last quarter, {row['late'] / row['limit']:.2f} "
-            f"times 2/η" + (f"; {row['diverged']}/{row['runs']} diverged." if row["diverged"] else ".")
-        )
+    console.print()
+    console.print(edge_table([row for result in stored["edges"] for row in saturation(result)]))
     figure = config.out / "learning_rate.png"
     page = "a page of each map to point at (.html)" if find_spec("plotly") else "no pages: plotly is not installed"
     console.print(

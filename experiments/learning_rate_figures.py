@@ -184,5 +184,7 @@ def oscillation_sentence(result: xr.Dataset) -> str:
     last = np.abs(result.coordinate.isel(over_limit=-1).values[-2:]).mean()
     foretold = np.abs(result.predicted.isel(over_limit=-1).values[-1])
     words += f"Below the limit c(t)/c(0) is within {below:.2g} of (1 − ηλ)ᵗ; at ηλ = "
-    words += f"{2 * result.over_limit.values[-1]:.3g}, after {result.sizes['epoch'] - 1} epochs, the quadratic foretells "
+    words += (
+        f"{2 * result.over_limit.values[-1]:.3g}, after {result.sizes['epoch'] - 1} epochs, the quadratic foretells "
+    )
     return words + f"jumps of {foretold:.3g} and the network makes jumps of {last:.3g}."

@@ -106,19 +106,35 @@ def receipt(problem: Problem, key) -> bp.Report:
     return report
 
 
-def train(problem: Problem, rule: str, rates: np.ndarray, key, verdict: str, tell: Callable) -> xr.Dataset:
+class Prepared(NamedTuple):
+    """What is known of a problem before training."""
+
+    problem: Problem
+    key: jax.Array
+    verdict: str  # of the gradient receipt
+    limits: np.ndarray  # (seeds,) see `Problem.limits`
+
+
+def prepare(problem: Problem, key, precision: str) -> Prepared:
+    """The receipt and the curvature at every start; in a thread of its own, as it is mostly compiling."""
+    with jax.default_matmul_precision(precision):
+        return Prepared(problem, key, receipt(problem, key).verdict, problem.limits(key))
+
+
+def train(prepared: Prepared, rule: str, rates: np.ndarray, tell: Callable) -> xr.Dataset:
     """Every rate × seed, one compiled program; with `limit` (seed,), 2/λ_max at each start."""
+    problem = prepared.problem
     steps = np.unique(np.geomspace(1, problem.epochs, CURVE_POINTS).round().astype(int))
     result = bp.sweep(
         problem.trial(RULES[rule]),
         {"learning_rate": rates, "seed": range(problem.seeds)},
-        key=key,
+        key=prepared.key,
         curves=steps.tolist(),
         layout=problem.layout,
-        receipt=verdict,
+        receipt=prepared.verdict,
         progress=tell,
     )
-    result["limit"] = ("seed", problem.limits(key), {"long_name": "2/λ_max at the start"})
+    result["limit"] = ("seed", prepared.limits, {"long_name": "2/λ_max at the start"})
     result["learning_rate"].attrs["long_name"] = "learning rate η" + ("" if rule == FIXED else " at the start")
     result.attrs |= {"title": f"{problem.title}: {rule}", "problem": problem.title, "rule": rule}
     result.attrs |= {"name": problem.name, "epoch_limit": problem.epochs, "loss": problem.loss.name}

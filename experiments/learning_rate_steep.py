@@ -7,6 +7,7 @@ by 1 − ηλ at every step:
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -44,9 +45,7 @@ def linear_unit(key) -> Bowl:
     rule = bp.backprop(network, bp.batch_mean(bp.squared_error))
     with_one = np.concatenate([np.asarray(x), np.ones((len(x), 1))], axis=1)
     solution = np.linalg.lstsq(with_one, np.asarray(batch[1]), rcond=None)[0]
-    minimum = jax.tree.unflatten(
-        jax.tree.structure(params), [jnp.asarray(solution[:64]), jnp.asarray(solution[64])]
-    )
+    minimum = jax.tree.unflatten(jax.tree.structure(params), [jnp.asarray(solution[:64]), jnp.asarray(solution[64])])
     return Bowl(LINEAR, rule, batch, minimum, lambda v: params)
 
 
@@ -64,10 +63,8 @@ def xor_minimum(key, displacement: float) -> Bowl | None:
         stops = (bp.gradient_below(1e-12),)
         fit = bp.fit(rule, optax.sgd(3.0), params, batch, key=own, epochs=20_000, stops=stops, chunk=1000)
         if fit.reason == "gradient below floor" and fit.history.error[-1] < 1e-12:
-            minimum = fit.params
-            return Bowl(
-                NETWORK, rule, batch, minimum, lambda v: jax.tree.map(lambda w, d: w + displacement * d, minimum, v)
-            )
+            away = partial(jax.tree.map, lambda w, d: w + displacement * d, fit.params)
+            return Bowl(NETWORK, rule, batch, fit.params, away)
     return None
 
 

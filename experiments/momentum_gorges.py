@@ -108,7 +108,7 @@ def gorge_speed(form: str, condition: float, most_steps: int) -> Speed:
 
 
 def late_rate(size: np.ndarray) -> tuple[float, float]:
-    """(σ, p) of an error that goes as tᵖ σᵗ in the long run, from errors (T,) at t = 0, 1, 2 …
+    """(σ, p) of an error that goes as tᵖ σᵗ in the long run, from errors (T,) at t = 0, 1, 2 and so on.
 
     Least squares on the later half, ln ‖e(t)‖ = a + t ln σ + p ln t + c/t: at the best (η, α) two roots coincide and
     the error is (A + Bt) σᵗ, whose logarithm is that up to terms in 1/t².

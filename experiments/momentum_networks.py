@@ -1,9 +1,10 @@
 """Where gradient descent with inertia begins to leave a minimum of a real network (part of momentum.py).
 
 Targets 0.1 and 0.9 are within a sigmoid's reach and a little weight decay closes the last flat direction, so that there
-are minima at finite weights. Each network is trained until its gradient is all but gone, its largest curvature λ_max and that direction v are measured there, the weights are
-moved along v a little, and the rate is bisected at which |v · (w − w*)| grows. On a quadratic with this λ_max the
-closed form is exact; a network is one only up to the square of that little.
+are minima at finite weights. Each network is trained until its gradient is all but gone, its largest curvature λ_max
+and that direction v are measured there, the weights are moved along v a little, and the rate is bisected at which
+|v · (w − w*)| grows. On a quadratic with this λ_max the closed form is exact; a network is one only up to the square of
+that little.
 """
 
 from typing import NamedTuple

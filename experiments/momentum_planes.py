@@ -212,7 +212,7 @@ def draw(results: dict[str, xr.Dataset], chosen: tuple[Problem, ...], shares: bo
     figure, axes = plt.subplots(
         len(PLANES), len(results), figsize=(4.6 * len(results), 10.2), layout="constrained", squeeze=False, sharey=True
     )
-    for column, (problem, (name, result)) in enumerate(zip(chosen, results.items(), strict=True)):
+    for column, (problem, result) in enumerate(zip(chosen, results.values(), strict=True)):
         finite = [m[np.isfinite(m)] for m in (medians(result.sel(form=place)) for place in range(len(PLANES)))]
         finite = np.concatenate([*finite, [1.0]] if not np.concatenate(finite).size else finite)
         for place, (axis, form) in enumerate(zip(axes[:, column], PLANES, strict=True)):
@@ -265,7 +265,7 @@ def numbers(results: dict[str, xr.Dataset]) -> dict[str, np.ndarray]:
         for column, values in zip(
             columns.values(),
             ([name] * cells, [form] * cells, rate.ravel(), inertia.ravel(), [plane.sizes["seed"]] * cells,
-             plane.solved.sum("seed").values.ravel(), plane.diverged.sum("seed").values.ravel(), medians(plane).ravel()),
+             *(plane[count].sum("seed").values.ravel() for count in ("solved", "diverged")), medians(plane).ravel()),
             strict=True,
         ):  # fmt: skip
             column.extend(values)
