@@ -73,12 +73,12 @@ def test_the_users_own_flags_stay():
 def test_after_the_first_array_it_is_too_late_and_says_so(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
     jax.block_until_ready(jnp.ones(3))
-    before = jax.config.jax_num_cpu_devices
+    before = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
     assert backend_has_started()
     with pytest.raises(RuntimeError, match=rf"before JAX's back end starts.*XLA_FLAGS={FLAG}={OPTION}=4096"):
         compile_small_loops(4096)
     assert os.environ["XLA_FLAGS"] == "--xla_cpu_enable_fast_math=false"
-    assert jax.config.jax_num_cpu_devices == before
+    assert jax.config.jax_num_cpu_devices == before  # type: ignore[attr-defined]
 
 
 def test_asking_whether_the_back_end_has_started_does_not_start_it():
