@@ -193,7 +193,7 @@ def run_planes(config: Config, key, console: Console) -> dict[str, xr.Dataset]:
     return results
 
 
-def run_theory(config: Config, key, console: Console) -> dict[str, list]:
+def run_theory(config: Config, key, console: Console) -> dict[str, Any]:
     """The measurements that are held against closed forms."""
     with console.status("bisecting the limit of stability in gorges"):
         boundaries = gorges.gorge_boundaries(config, key)

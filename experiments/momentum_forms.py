@@ -22,7 +22,7 @@ def any_form(form, learning_rate, inertia) -> optax.GradientTransformation:
     kinds = [bp.momentum(learning_rate, inertia, form=name) for name in FORMS]
     steps = [lambda g, state, params, kind=kind: kind.update(g, state, params) for kind in kinds]
 
-    def update(g, state, params=None, **unused):
-        return jax.lax.switch(form, steps, g, state, params)
+    def update(updates, state, params=None, **unused):
+        return jax.lax.switch(form, steps, updates, state, params)
 
     return optax.GradientTransformation(kinds[0].init, update)

@@ -7,6 +7,7 @@ and that direction v are measured there, the weights are moved along v a little,
 that little.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -27,18 +28,13 @@ class Minima(NamedTuple):
     name: str
     rule: bp.Rule
     batch: tuple
+    params: Callable  # weights (P,) -> params
     weights: np.ndarray  # (I, P), as `ravel_pytree` lays them out
     curvature: np.ndarray  # (I,) λ_max
     direction: np.ndarray  # (I, P) v, ‖v‖ = 1
     gradient: np.ndarray  # (I,) norm that is left
-    error: np.ndarray  # (I,)
     tried: int  # networks trained
     rested: int  # of them, those that came to rest
-
-    def params(self, flat):
-        """Weights (P,) as the network's params."""
-        shapes = jax.eval_shape(lambda key: self.rule.network.init(key, self.batch[0].shape[1:])[0], jax.random.key(0))
-        return ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))[1](flat)
 
 
 def tasks(config) -> dict[str, tuple[tuple[int, ...], bp.Task]]:
@@ -77,17 +73,16 @@ def find_minima(name: str, config, key) -> Minima:
         )
     _, first = np.unique(result.error.values[at_rest].round(6), return_index=True)  # mirror images count once
     weights = result.weights.values[at_rest[np.sort(first)]][: config.minima]
-    minima = Minima(name, rule, batch, weights, *(np.zeros(0),) * 4, config.rest_seeds, len(at_rest))
+    unravel = ravel_pytree(network.init(key, batch[0].shape[1:])[0])[1]
 
     def look(flat):
-        params = minima.params(flat)
+        params = unravel(flat)
         steepest = bp.steepest_direction(rule, params, batch, jax.random.key(0), steps=60)
-        error, gradient, _ = rule.grads(params, (), batch)
-        v = ravel_pytree(steepest.direction)[0]
-        return steepest.value, v, jnp.linalg.norm(ravel_pytree(gradient)[0]), error
+        gradient = ravel_pytree(rule.grads(params, (), batch)[1])[0]
+        return steepest.value, ravel_pytree(steepest.direction)[0], jnp.linalg.norm(gradient)
 
-    value, direction, gradient, error = jax.device_get(jax.jit(jax.vmap(look))(weights))
-    return minima._replace(curvature=value, direction=direction, gradient=gradient, error=error)
+    found = jax.device_get(jax.jit(jax.vmap(look))(weights))
+    return Minima(name, rule, batch, unravel, weights, *found, config.rest_seeds, len(at_rest))
 
 
 def network_boundaries(config, minima: Minima, key) -> list[Boundary]:

@@ -52,7 +52,7 @@ def problems(config) -> tuple[Problem, ...]:
     inertias = np.linspace(0.0, config.highest_inertia, config.inertias)
 
     def rates(ends):
-        return np.geomspace(*ends, config.rates)
+        return np.geomspace(ends[0], ends[1], config.rates)
 
     def sigmoid_net(*sizes):
         return bp.mlp(sizes, bp.sigmoid, bp.sigmoid, weights=bp.uniform(1.0), biases=bp.uniform(1.0))
@@ -196,9 +196,11 @@ def lines(result: xr.Dataset, form: str) -> dict[str, tuple[np.ndarray, np.ndarr
         "limit of stability, λ_max at the goal": (limit_line(result, form, "curvature_at_goal"), inertia),
         "limit of stability, λ_max at the start": (limit_line(result, form, "curvature"), inertia),
     }
-    if float(np.ptp(result.curvature)) == 0:  # on a quadratic they are one
+    if np.allclose(result.curvature.values, result.curvature_at_goal.values):  # on a quadratic they are one
         drawn = {"limit of stability": drawn.popitem()[1]}
-    for factor in (0.1, 1.0, 10.0) if plain else ():
+    for factor in (0.1, 1.0, 10.0):
+        if plain is None:
+            break
         name = "effective rate of the best plain descent" if factor == 1.0 else f"{factor:g} × that"
         drawn[name] = (factor * plain.rate / theory.effective_rate(form, 1.0, inertia), inertia)
     return drawn

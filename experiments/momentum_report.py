@@ -93,14 +93,14 @@ def theory_lines(tables: dict[str, list]) -> list[tuple[str, str, str, bool | No
         lines.append((claim, f"{speed.predicted:.6f}", f"{speed.measured:.6f} t^{speed.power:.2f}", None))
     for form in LAGGING:
         for alpha in dict.fromkeys(lag.inertia for lag in tables["lags"]):
-            own: list[Lag] = [lag for lag in tables["lags"] if lag.form == form and lag.inertia == alpha]
-            found = ", ".join(f"{lag.measured:.2f}" for lag in own)
-            rates = ", ".join(f"{lag.effective_rate:g}" for lag in own)
+            late: list[Lag] = [lag for lag in tables["lags"] if lag.form == form and lag.inertia == alpha]
+            found = ", ".join(f"{lag.measured:.2f}" for lag in late)
+            rates = ", ".join(f"{lag.effective_rate:g}" for lag in late)
             formula = "α²/(1−α)" if form == "nesterov" else "α/(1−α)"
             claim = f"epochs behind plain descent, {form}, α = {alpha:g}"
-            slowest = min(own, key=lambda lag: lag.effective_rate)
+            slowest = min(late, key=lambda lag: lag.effective_rate)
             close = abs(slowest.measured / slowest.predicted - 1) < 0.05  # exact where the gradient hardly changes
-            lines.append((claim, f"{formula} = {own[0].predicted:.2f}", f"{found} (η̂ = {rates})", close))
+            lines.append((claim, f"{formula} = {late[0].predicted:.2f}", f"{found} (η̂ = {rates})", close))
     return [*lines, *((fact.claim, fact.expected, fact.found, fact.holds) for fact in tables["facts"])]
 
 
