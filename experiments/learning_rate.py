@@ -13,9 +13,12 @@ Here it is put to real data, 1,197 handwritten digits, and to XOR, an encoder an
     python experiments/learning_rate.py --help       every number that can be changed
 """
 
+import itertools
 import math
 import sys
+import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import partial
@@ -72,7 +75,7 @@ class Config:
     """Epochs at most on XOR."""
     encoder_epochs: int = 1500
     """Epochs at most on the encoder."""
-    parity_epochs: int = 8000
+    parity_epochs: int = 6000
     """Epochs at most on parity."""
     digits_goal: float = 0.2
     """Digits: solved when the mean cross entropy (nats a pattern) falls below this."""
@@ -146,38 +149,60 @@ class Config:
 def run(config: Config, console: Console) -> dict[str, list[xr.Dataset]]:
     """Receipts, then every sweep under one progress bar; results by part: "sweeps", "jumps", "edges"."""
     root, chosen = jax.random.key(config.seed), problems(config)
-    with (
-        console.status("holding the gradients against jax.grad, measuring the curvature"),
-        ThreadPoolExecutor() as pool,
-    ):
+    start = time.perf_counter()
+    with console.status("holding the gradients against jax.grad, measuring the curvature"):
         keys = [jax.random.fold_in(root, index) for index in range(len(chosen))]
-        ready = [*pool.map(partial(prepare, precision=config.matmul_precision), chosen, keys)]
+        ready = side_by_side(config, [partial(prepare, *pair) for pair in zip(chosen, keys, strict=True)])
     for one in ready:
         console.print(f"[bold]{one.problem.title}[/bold]  gradient receipt: {one.verdict}", soft_wrap=True)
     trainings = sum(p.seeds * len(config.rates_of(rule)) for p in chosen for rule in RULES)
     total = trainings + config.edge_seeds * sum(len(rates) for rates, _ in config.edges.values())
-    start, done = time.perf_counter(), 0
     with progress(console, total) as advance:
+        done: dict[str, int] = {}
 
-        def tell(what):
-            return lambda state, before=done: advance(before + state.done, what, "runs")
+        def tell(what: str, state) -> None:
+            if stopped.is_set():
+                raise RuntimeError("The sweep was interrupted.")
+            done[what] = state.done
+            advance(sum(done.values()), what, "runs")
 
-        sweeps, edges = [], []
-        for one in ready:
-            for rule in RULES:
-                rates, words = config.rates_of(rule), f"{one.problem.title}, {rule}"
-                sweeps.append(train(one, rule, rates, tell(words)))
-                done += len(rates) * one.problem.seeds
+        work: list[Callable] = [
+            partial(oscillation, jax.random.fold_in(root, 200), config.jump_epochs, config.displacement)
+        ]
         for index, (name, (rates, epochs)) in enumerate(config.edges.items()):
-            key, words = jax.random.fold_in(root, 100 + index), tell(f"edge of stability, {name}")
-            edges.append(edge(name, config.hidden, rates, config.edge_seeds, epochs, config.looks, key, words))
-            done += len(rates) * config.edge_seeds
-        advance(done, "jumping across minima", "runs")
-        jumps = oscillation(jax.random.fold_in(root, 200), config.jump_epochs, config.displacement)
-    epochs = sum(int(result.epochs.sum()) for result in (*sweeps, *edges))
+            numbers = config.hidden, rates, config.edge_seeds, epochs, config.looks, jax.random.fold_in(root, index)
+            work.append(partial(edge, name, *numbers, partial(tell, f"edge of stability, {name}")))
+        for one, rule in itertools.product(ready, RULES):
+            what = partial(tell, f"{one.problem.title}, {rule}")
+            work.append(partial(train, one, rule, config.rates_of(rule), what))
+        jumps, *others = side_by_side(config, work)
+    edges, sweeps = others[: len(config.edges)], others[len(config.edges) :]
+    epochs = sum(int(result.epochs.sum()) for result in others)
     seconds = time.perf_counter() - start
     console.print(f"  {total:,} trainings, {epochs:,} epochs in {seconds:.0f} s, compilation included")
     return {"sweeps": sweeps, "jumps": jumps, "edges": edges}
+
+
+stopped = threading.Event()
+"""Set when the experiment is interrupted: sweeps in other threads hear of it at their next word."""
+
+
+def side_by_side(config: Config, work: list[Callable]) -> list:
+    """What the functions return, two at a time: one compiles, on one core, while the other trains."""
+
+    def in_precision(task):
+        with jax.default_matmul_precision(config.matmul_precision):
+            return task()
+
+    stopped.clear()
+    with ThreadPoolExecutor(2) as pool:
+        futures = [pool.submit(in_precision, task) for task in work]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def store(config: Config, results: dict[str, list[xr.Dataset]]) -> dict[str, list[xr.Dataset]]:

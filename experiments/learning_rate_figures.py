@@ -10,6 +10,7 @@ from learning_rate_rows import DIVERGED, KINDS, SLOW, SOLVED, STUCK, kinds, rows
 from learning_rate_steep import NETWORK
 from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from bpjax import plots
 from bpjax.page import sweep_page
@@ -22,10 +23,12 @@ FAST = ListedColormap(plt.get_cmap("Blues_r")(np.linspace(0.0, 0.72, 256)))
 def main_figure(results: list[xr.Dataset]):
     """A map of rate × start for each problem, and under it the epochs by rate, fixed and variable."""
     fixed = [result for result in results if result.attrs["rule"] == FIXED]
-    figure, axes = plt.subplots(2, len(fixed), figsize=(3.5 * len(fixed), 7.4), layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(2, len(fixed), figsize=(3.4 * len(fixed), 7.2), layout="constrained", squeeze=False)
     for (upper, lower), result in zip(axes.T, fixed, strict=True):
         mesh = convergence_map(upper, result)
-        figure.colorbar(mesh, ax=upper, label="epochs to the goal", pad=0.02)
+        bar = figure.colorbar(mesh, ax=upper, pad=0.02, aspect=30)
+        bar.set_label("epochs to the goal" if result is fixed[-1] else "")
+        plain_numbers(bar.ax)
         upper.set_title(result.attrs["problem"])
         for other in results:
             if other.attrs["name"] == result.attrs["name"]:
@@ -33,6 +36,7 @@ def main_figure(results: list[xr.Dataset]):
         plots.classical_limit(lower, result.limit.values)
         lower.axhline(result.attrs["epoch_limit"], color=plots.GREY, linewidth=0.8, linestyle=":", label="epoch limit")
         lower.set(xscale="log", yscale="log", xlim=upper.get_xlim(), xlabel="learning rate η (at the start)")
+        plain_numbers(lower)
     axes[0, 0].set_ylabel("initial weights, steepest below")
     axes[1, 0].set_ylabel("mean epochs, failure = limit")
     patches = [Patch(facecolor=FAST(0.2), label="solved")]
@@ -42,6 +46,13 @@ def main_figure(results: list[xr.Dataset]):
     handles, labels = [*patches, *line[0], *handles], [*(p.get_label() for p in patches), *line[1], *labels]
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
     return figure
+
+
+def plain_numbers(axis) -> None:
+    """500 and 2,000 instead of powers on a logarithmic axis of one or two decades."""
+    for which, subs in (("major", (1.0,)), ("minor", (2.0, 5.0))):
+        getattr(axis.yaxis, f"set_{which}_locator")(LogLocator(subs=subs))
+        getattr(axis.yaxis, f"set_{which}_formatter")(FuncFormatter(lambda number, _: f"{number:,.10g}"))
 
 
 def convergence_map(axis, result: xr.Dataset):
@@ -58,7 +69,7 @@ def convergence_map(axis, result: xr.Dataset):
     if not np.isfinite(epochs).any():
         mesh.set_clim(1, result.attrs["epoch_limit"])
     axis.set(xscale="log", xlim=edges[0][[0, -1]], ylim=edges[1][[0, -1]])
-    plots.theory_line(axis, result.limit.values[order], starts, "2/λ_max of each start", style="-")
+    plots.theory_line(axis, result.limit.values[order], starts, r"$2/\lambda_{\max}$ of each start", style="-")
     axis.set_yticks([])
     return mesh
 
@@ -91,6 +102,7 @@ def rule_figure(results: list[xr.Dataset]):
         title = f"{own[0].attrs['problem']}, {own[0].sizes['seed']} starts"
         upper.set(title=title, ylim=(-5, 105))
         lower.set(yscale="log", xlabel="learning rate η (at the start)")
+        plain_numbers(lower)
         for axis in (upper, lower):
             axis.set(xscale="log", xlim=plots.cell_edges(own[0].learning_rate.values)[[0, -1]])
             plots.classical_limit(axis, own[0].limit.values)
@@ -134,12 +146,13 @@ def edge_figure(results: list[xr.Dataset]):
             colour, at = palette[i % len(palette)], result.sel(learning_rate=rate)
             for j, seed in enumerate(result.seed.values):
                 label = f"η = {rate:.3g}, 2/η = {2 / rate:.3g}" if j == 0 else "_"
-                plots.sharpness(upper, epochs, at.sharpness.sel(seed=seed), 2 / rate, colour, label, None)
+                plots.sharpness(upper, epochs, at.sharpness.sel(seed=seed), 2 / rate, colour, label, "")
                 lower.plot(epochs, at.error.sel(seed=seed), color=colour, linewidth=1.0)
         peak = np.nanmax(result.sharpness.values, initial=1.0, where=np.isfinite(result.sharpness.values))
         upper.set(ylim=(0, 1.35 * peak), title=f"digits, {result.attrs['title']}", xlabel="epoch")
-        upper.set_ylabel("sharpness λ_max (dashed: 2/η)")
+        upper.set_ylabel(r"sharpness $\lambda_{\max}$ (dashed: $2/\eta$)")
         lower.set(yscale="log", xlabel="epoch", ylabel="error, mean over the patterns")
+        plain_numbers(lower)
         upper.legend(fontsize=8, loc="upper right", ncols=2, frameon=False)
     return figure
 
@@ -170,8 +183,8 @@ def write_numbers(folder: Path, results: list[xr.Dataset], jumps: list[xr.Datase
     plots.write_csv(folder / "learning_rate_map.csv", columns)
     for name, group in (("oscillation", jumps), ("edge", edges)):
         frames = [r.to_dataframe().reset_index().assign(of=r.attrs.get("bowl", r.attrs.get("title"))) for r in group]
-        columns = {c: np.concatenate([f[c].to_numpy() for f in frames]) for c in frames[0].columns}
-        plots.write_csv(folder / f"learning_rate_{name}.csv", columns)
+        together = {c: np.concatenate([f[c].to_numpy() for f in frames]) for c in frames[0].columns}
+        plots.write_csv(folder / f"learning_rate_{name}.csv", together)
 
 
 def oscillation_sentence(result: xr.Dataset) -> str:

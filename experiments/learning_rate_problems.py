@@ -115,10 +115,9 @@ class Prepared(NamedTuple):
     limits: np.ndarray  # (seeds,) see `Problem.limits`
 
 
-def prepare(problem: Problem, key, precision: str) -> Prepared:
-    """The receipt and the curvature at every start; in a thread of its own, as it is mostly compiling."""
-    with jax.default_matmul_precision(precision):
-        return Prepared(problem, key, receipt(problem, key).verdict, problem.limits(key))
+def prepare(problem: Problem, key) -> Prepared:
+    """The receipt and the curvature at every start."""
+    return Prepared(problem, key, receipt(problem, key).verdict, problem.limits(key))
 
 
 def train(prepared: Prepared, rule: str, rates: np.ndarray, tell: Callable) -> xr.Dataset:

@@ -37,17 +37,17 @@ class Row(NamedTuple):
 def kinds(result: xr.Dataset) -> np.ndarray:
     """What became of each run, (rates, seeds) of indices into `KINDS`.
 
-    Small steps follow one path, gradient flow, at the pace η: epochs times rate is how far a run has come. One at a
-    fixed rate that ends before the place where the same start was ever solved, at any rate, was too slow; one that came
-    further and is not solved is stuck. A start that is never solved is measured by the longest way of the others.
+    Small steps follow one path, gradient flow, at the pace η: epochs times rate is how far a run has come. At a fixed
+    rate, a run that ends before the place where the lowest rate that solved this start has solved it was too slow; one
+    that came further and is not solved is stuck. A start never solved is measured by the longest way of the others.
     """
     kind = np.where(result.solved, SOLVED, np.where(result.diverged, DIVERGED, STUCK))
     if result.attrs["rule"] == FIXED:
-        way = (result.learning_rate * result.epochs).transpose(*result.solved.dims).values
-        needed = np.where(result.solved, way, np.inf).min(axis=0)
-        known = needed[np.isfinite(needed)]
-        needed = np.where(np.isfinite(needed), needed, known.max(initial=0.0) if known.size else np.inf)
-        kind = np.where((kind == STUCK) & (way < needed), SLOW, kind)
+        solved = result.solved.transpose("learning_rate", "seed").values
+        way = (result.learning_rate * result.epochs).transpose("learning_rate", "seed").values
+        needed = np.where(solved.any(axis=0), np.take_along_axis(way, solved.argmax(axis=0)[None], axis=0)[0], np.nan)
+        longest = np.nanmax(needed) if solved.any() else np.inf
+        kind = np.where((kind == STUCK) & (way < np.where(np.isnan(needed), longest, needed)), SLOW, kind)
     return kind
 
 
