@@ -25,9 +25,10 @@ def compile_small_loops(threshold: int = 65_536) -> int:
         import bpjax as bp
         bp.compile_small_loops()                # first of all: before any array is made
 
-    It runs the body of a loop kernel by kernel, at 0.6-1 µs each, unless the body touches few bytes: about 1 kB at
-    first, a 2-2-1 network. Training on-line, pattern by pattern, and small networks in full batch gain two to five
-    times. 16,384 to 65,536 is right; with millions large loops would be taken too, and run two to three times slower.
+    Up to JAX 0.11 it runs the body kernel by kernel, at 0.6-1 µs each, unless the body touches less than about 1 kB: a
+    2-2-1 network. Training on-line, pattern by pattern, and small networks in full batch gain two to five times. 16,384
+    to 65,536 is right; with millions large loops would be taken too, and run two to three times slower. JAX 0.12
+    takes loops of any size by itself; there this is where it ends.
 
     XLA reads it once, from the environment variable XLA_FLAGS, when its back end starts. What stands there stays, a
     threshold too. Processes started by this one inherit it. It says nothing to GPUs and TPUs.
@@ -107,7 +108,7 @@ def cache_compilations(folder: str | Path | None = None, at_least: float = 0.1) 
     folder.mkdir(parents=True, exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", float(at_least))
-    compilation_cache.reset_cache()  # else a process that has compiled already would not look again
+    compilation_cache.reset_cache()  # else one that has used another folder stays with that
     return folder
 
 

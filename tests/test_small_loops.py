@@ -56,8 +56,7 @@ def loop_after(code: str, **environment: str) -> str:
     return python("import jax, jax.numpy as jnp\n" + textwrap.dedent(code) + textwrap.dedent(LOOP), **environment)
 
 
-def test_a_loop_over_kilobytes_becomes_one_function_only_when_asked():
-    assert loop_after("") == "False"
+def test_a_loop_over_kilobytes_becomes_one_function_below_the_threshold():
     assert loop_after("import bpjax.small_loops as s; print(s.compile_small_loops())") == "65536\nTrue"
     assert loop_after("import bpjax.small_loops as s; print(s.compile_small_loops(2000))") == "2000\nFalse"
 
@@ -115,10 +114,13 @@ CACHED = """
 """
 
 
-@pytest.mark.parametrize("first", ["", "jnp.sin(jnp.ones(3))"], ids=["at first", "after a compilation"])
+ANOTHER = "cache_compilations('{}', at_least=0); jax.jit(jnp.cos)(jnp.ones(3))"
+
+
+@pytest.mark.parametrize("first", ["", "jnp.sin(jnp.ones(3))", ANOTHER], ids=["at first", "late", "after another"])
 def test_a_second_process_reads_what_the_first_has_compiled(tmp_path, first):
     folder = tmp_path / "new" / "cache"
-    code = CACHED.format(first=first, arguments=f"{str(folder)!r}, at_least=0")
+    code = CACHED.format(first=first.format(tmp_path / "another"), arguments=f"{str(folder)!r}, at_least=0")
     one, two = python(code), python(code)
     assert one.splitlines()[0] == str(folder) and any(folder.iterdir())
     assert one.endswith("False") and two.endswith("True") and one.split()[1] == two.split()[1]
