@@ -81,8 +81,8 @@ def find_minima(name: str, config, key) -> Minima:
         gradient = ravel_pytree(rule.grads(params, (), batch)[1])[0]
         return steepest.value, ravel_pytree(steepest.direction)[0], jnp.linalg.norm(gradient)
 
-    found = jax.device_get(jax.jit(jax.vmap(look))(weights))
-    return Minima(name, rule, batch, unravel, weights, *found, config.rest_seeds, len(at_rest))
+    value, v, gradient = jax.device_get(jax.jit(jax.vmap(look))(weights))
+    return Minima(name, rule, batch, unravel, weights, value, v, gradient, config.rest_seeds, len(at_rest))
 
 
 def network_boundaries(config, minima: Minima, key) -> list[Boundary]:

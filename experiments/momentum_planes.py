@@ -154,7 +154,9 @@ class Row(NamedTuple):
     form: str
     plain: Cell | None  # the fastest without inertia
     best: Cell | None  # the fastest of the plane
-    tied: Cell | None  # the most inertia with which some rate is within 10 % of the fastest without
+    most: float  # the largest inertia at which some rate has a median; NaN if none
+    inertia: float  # the one on the axis that is nearest to 0.9
+    same: float  # median epochs there at the effective rate of `plain`, between the rates of the axis
     beyond: float  # share of solved runs above the limit of stability with λ_max at the goal
     share: float  # of all runs of the plane that were solved
 
@@ -173,11 +175,21 @@ def rows_of(name: str, result: xr.Dataset) -> list[Row]:
         limits = limit_line(result, form, "curvature_at_goal")
         above = plane.learning_rate.values[None, :] > limits[:, None]
         plain = fastest(plane.isel(inertia=[0]))
-        each = [fastest(plane.isel(inertia=[index])) for index in range(plane.sizes["inertia"])]
-        near = [cell for cell in each if cell and plain and cell.epochs <= 1.1 * plain.epochs]
+        there = plane.inertia.values[np.isfinite(medians(plane)).any(axis=1)]
+        most = float(there.max()) if there.size else math.nan
         beyond = float((solved & above[:, :, None]).sum() / max(1, solved.sum()))
-        rows.append(Row(name, form, plain, fastest(plane), near[-1] if near else None, beyond, float(solved.mean())))
+        same = at_effective_rate(plane, form, plain.rate if plain else math.nan)
+        rows.append(Row(name, form, plain, fastest(plane), most, *same, beyond, float(solved.mean())))
     return rows
+
+
+def at_effective_rate(plane: xr.Dataset, form: str, effective: float) -> tuple[float, float]:
+    """The inertia nearest to 0.9, and the median epochs at it where the effective rate is `effective`."""
+    row = int(np.argmin(np.abs(plane.inertia.values - 0.9)))
+    alpha = float(plane.inertia[row])
+    rate = effective / float(theory.effective_rate(form, 1.0, alpha))
+    rates = np.log(plane.learning_rate.values)
+    return alpha, float(np.interp(np.log(rate), rates, medians(plane)[row], left=np.nan, right=np.nan))
 
 
 def limit_line(result: xr.Dataset, form: str, curvature: str) -> np.ndarray:
@@ -222,7 +234,7 @@ def draw(results: dict[str, xr.Dataset], chosen: tuple[Problem, ...], shares: bo
             x, y = plane.learning_rate.values, plane.inertia.values
             if shares:
                 share = 100 * plane.solved.mean("seed").transpose("inertia", "learning_rate").values
-                plots.outcome_map(axis, x, y, share, f"solved (% of {plane.sizes['seed']} seeds)", (0, 100))
+                plots.outcome_map(axis, x, y, share, f"solved (% of runs, {plane.sizes['seed']} a cell)", (0, 100))
             else:
                 limits = finite.min(), max(finite.max(), 1.01 * finite.min())
                 plots.outcome_map(axis, x, y, medians(plane), "epochs to the goal, median", limits, "log")
@@ -252,6 +264,7 @@ def draw_lines(axis, result: xr.Dataset, form: str) -> None:
         colour = plots.RED if stable else "black"
         style = "--" if name.endswith("start") else "-" if stable or "×" not in name else ":"
         label = name if "×" not in name else "a tenth and ten times that"
+        label = "limit of stability, λ_max at the goal" if name == "limit of stability" else label
         plots.theory_line(axis, x, y, plots.label_once(axis, label), style, colour)
 
 

@@ -1,5 +1,6 @@
 """Tables, sentences and the figure of momentum.py: measurements beside the closed forms."""
 
+import itertools
 import math
 
 import matplotlib.pyplot as plt
@@ -37,9 +38,10 @@ def plane_table(rows: list[Row], titles: dict[str, str], limits: dict[str, int])
     """What inertia is good for: the fastest cell of each plane beside the fastest without inertia."""
     shown = Table(
         box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), title_justify="left",
-        title="Epochs to the goal: median of all seeds, those that fail counted as never",
+        title="Epochs to the goal: median of all seeds, those that fail counted as never", caption_justify="left",
     )  # fmt: skip
-    for column in ("", "without: η", "epochs", "best η, α", "epochs", "gain", "solved", "beyond limit"):
+    same = f"at η̂, α={rows[0].inertia:.2g}"
+    for column in ("", "α=0: η", "epochs", same, "best η, α", "epochs", "gain", "solved", "beyond"):
         shown.add_column(column, justify="left" if not column else "right", no_wrap=True)
     for index, row in enumerate(rows):
         if index == 0 or rows[index - 1].problem != row.problem:
@@ -47,10 +49,14 @@ def plane_table(rows: list[Row], titles: dict[str, str], limits: dict[str, int])
             shown.add_row(f"[bold]{titles[row.problem]}[/bold]")
         plain, best = cell_words(row.plain, limits[row.problem]), cell_words(row.best, limits[row.problem])
         shown.add_row(
-            f" {row.form}", plain[0].split(",")[0], plain[1], best[0], best[1],
+            f" {row.form}", plain[0].split(",")[0], plain[1],
+            f"{row.same:.0f}" if math.isfinite(row.same) else "never", best[0], best[1],
             f"{row.gain:.2g} ×" if math.isfinite(row.gain) else "", best[2], f"{100 * row.beyond:.0f} %",
         )  # fmt: skip
-    shown.caption = "beyond limit: share of solved runs whose η is above the limit of stability with λ_max at the goal"
+    shown.caption = (
+        "at η̂: with inertia at the effective rate of the fastest plain descent\n"
+        "beyond: share of solved runs whose η is above the limit of stability with λ_max at the goal"
+    )
     return shown
 
 
@@ -77,20 +83,15 @@ def theory_lines(tables: dict[str, list]) -> list[tuple[str, str, str, bool | No
                 missed = sum(b.reason.startswith("no boundary") for b in own)
                 found = f"off by ≤ {abs(worst):.0e} ({len(own)} limits)" + (f", {missed} not found" if missed else "")
                 lines.append((f"limit of η λ_max, {form}, {place}", LIMITS[form], found, abs(worst) < 1e-3))
-    for speed in tables["speeds"]:
-        claim = f"rate of convergence, {speed.form}, κ = {speed.condition:g}"
-        close = abs((1 - speed.measured) / (1 - speed.predicted) - 1)
-        lines.append(
-            (
-                claim,
-                f"{RATES[speed.form]} = {speed.predicted:.6f}",
-                f"{speed.measured:.6f} t^{speed.power:.2f}",
-                close < 1e-3,
-            )
-        )
-    for speed in tables["float32"]:
-        claim = f"the same in float32, heavy_ball, κ = {speed.condition:g}"
-        lines.append((claim, f"{speed.predicted:.6f}", f"{speed.measured:.6f} t^{speed.power:.2f}", None))
+    for precision in ("speeds", "float32"):
+        for form in dict.fromkeys(speed.form for speed in tables[precision]):
+            own = [speed for speed in tables[precision] if speed.form == form]
+            off = max(abs((1 - speed.measured) / (1 - speed.predicted) - 1) for speed in own)
+            powers = sorted({f"t^{abs(round(speed.power, 2)):g}" for speed in own})
+            found = f"1−σ off by ≤ {off:.0e}, {' to '.join(powers[:: max(1, len(powers) - 1)])}"
+            kappas = f"κ = {own[0].condition:g} … {own[-1].condition:g}"
+            claim = f"convergence, {form}, {kappas}" + (", in float32" if precision == "float32" else "")
+            lines.append((claim, RATES[form], found, None if precision == "float32" else off < 1e-3))
     for form in LAGGING:
         for alpha in dict.fromkeys(lag.inertia for lag in tables["lags"]):
             late: list[Lag] = [lag for lag in tables["lags"] if lag.form == form and lag.inertia == alpha]
@@ -105,19 +106,20 @@ def theory_lines(tables: dict[str, list]) -> list[tuple[str, str, str, bool | No
 
 
 def plane_sentences(rows: list[Row]) -> list[str]:
-    """The answer in a sentence for each problem."""
+    """The answer in a sentence or two for each problem."""
     sentences = []
     for problem in dict.fromkeys(row.problem for row in rows):
         own = [row for row in rows if row.problem == problem]
-        gains = ", ".join(f"{NAMES[row.form]} {row.gain:.2g} ×" for row in own if math.isfinite(row.gain))
-        if gains:
-            plain = own[0].plain
-            sentences.append(
-                f"{problem}: plain descent needs {plain.epochs:.0f} epochs at its best rate {plain.rate:.3g}; "  # type: ignore[union-attr]
-                f"inertia at its best is faster by {gains}."
-            )
-        else:
-            sentences.append(f"{problem}: no cell without inertia solved half of its runs: allow more epochs.")
+        plain = own[0].plain
+        if plain is None:
+            sentences.append(f"{problem}: no rate without inertia solved half of its runs: allow more epochs.")
+            continue
+        gains = ", ".join(f"{NAMES[row.form]} {row.gain:.2g} ×" for row in own)
+        most = ", ".join(f"{row.most:.2g}" for row in own)
+        sentences.append(
+            f"{problem}: plain descent needs {plain.epochs:.0f} epochs at its best rate {plain.rate:.3g}; inertia at "
+            f"its best is faster by {gains}. Half of the runs get there at some rate up to α = {most}."
+        )
     return sentences
 
 
@@ -152,6 +154,10 @@ def draw_limits(axis, boundaries: list) -> None:
     axis.set(yscale="log", xlabel="inertia α", ylabel=r"limit of stability, $\eta\,\lambda_{\max}$",
              title="Where runs begin to leave a minimum")  # fmt: skip
 
+    ticks = (1.5, 2, 3, 4, 6, 10, 20, 40, 80)
+    axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
+
 
 def draw_speeds(axis, speeds: list) -> None:
     """1 − σ at the best setting, by condition number."""
@@ -170,22 +176,18 @@ def draw_speeds(axis, speeds: list) -> None:
 
 
 def draw_lags(axis, lags: list) -> None:
-    """Epochs behind plain descent of the same effective rate, by inertia."""
-    alpha = np.linspace(0, max(lag.inertia for lag in lags), 200)
-    axis.plot(alpha, alpha / (1 - alpha), color=COLOURS["heavy_ball"], label="heavy ball, convex: α/(1−α)")
-    axis.plot(alpha, alpha**2 / (1 - alpha), color=COLOURS["nesterov"], label="Nesterov: α²/(1−α)")
-    rates = list(dict.fromkeys(lag.effective_rate for lag in lags))
-    for rate, marker in zip(rates, "osD^v<>", strict=False):
-        for form in ("heavy_ball", "convex", "nesterov"):
-            own = [lag for lag in lags if lag.form == form and lag.effective_rate == rate]
-            face = "none" if form != "convex" else COLOURS[form]
-            size = 8 if form != "convex" else 3
-            label = plots.label_once(axis, f"measured, effective rate {rate:g}") if form == "heavy_ball" else None
-            axis.plot([lag.inertia for lag in own], [lag.measured for lag in own], marker, color=COLOURS[form],
-                      markerfacecolor=face, markersize=size, label=label)  # fmt: skip
-    axis.set(
-        xlabel="inertia α", ylabel="epochs behind plain descent", title="The effective rate: how far behind (digits)"
-    )
+    """Epochs behind plain descent of the same effective rate, as a share of what theory says."""
+    alphas = list(dict.fromkeys(lag.inertia for lag in lags))
+    axis.axhline(1.0, color="black", linewidth=1.2, label="theory: α/(1−α), Nesterov α²/(1−α)")
+    for alpha, marker in zip(alphas, itertools.cycle("osD^v")):
+        for form in LAGGING:
+            own = sorted((lag.effective_rate, lag.measured / lag.predicted) for lag in lags
+                         if lag.form == form and lag.inertia == alpha)  # fmt: skip
+            style = {"convex": (0, (4, 4))}.get(form, "-")
+            axis.plot(*zip(*own, strict=True), marker=marker, linestyle=style, color=COLOURS[form], markersize=6,
+                      markerfacecolor="none", label=f"{NAMES[form]}, α = {alpha:g}")  # fmt: skip
+    axis.set(xscale="log", ylim=(0, None), xlabel="effective rate", ylabel="epochs behind plain descent ÷ theory",
+             title="The lag behind plain descent of the same effective rate (digits)")  # fmt: skip
 
 
 def draw_curves(axis, curves: xr.Dataset) -> None:
