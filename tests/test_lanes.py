@@ -164,6 +164,11 @@ def test_a_second_forward_pass_is_found_and_not_computed():
     assert sigmoids(1) == sigmoids(3) == 2
 
 
+def test_loops_that_differ_in_a_constant_alone_are_not_taken_for_one():
+    a, b = jnp.arange(3.0), jnp.arange(3.0) + 10
+    agree(lambda x: [jax.lax.fori_loop(0, 2, lambda k, c, t=t: c * 0.5 + t, x) for t in (a, b)], normal(RUNS, 3))
+
+
 def test_what_has_no_rule_is_logged(caplog):
     with caplog.at_level(logging.INFO, logger="bpjax.lanes"):
         agree(lambda x: jnp.linalg.cholesky(x.T @ x + 5 * jnp.eye(4)), normal(RUNS, 5, 4))

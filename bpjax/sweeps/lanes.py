@@ -161,7 +161,7 @@ def needed(jaxpr) -> list:
 
 def evaluate_once(reader: Reader, equation, values: list) -> list:
     """`evaluate`, unless the same operation was done on the same values: a second forward pass costs nothing."""
-    if equation.effects or equation.primitive.name in CALLS:
+    if equation.effects or functions_in(equation):
         return evaluate(reader, equation, values)
     inputs = tuple(
         (str(atom.val), str(atom.aval)) if isinstance(atom, core.Literal) else id(reader.origins.get(id(value), value))
@@ -239,10 +239,14 @@ def largest_array(closed) -> int:
     sizes = [1]
     for equation in closed.jaxpr.eqns:
         sizes += [size_of(variable) for variable in equation.outvars]
-        for param in jax.tree.leaves(equation.params, is_leaf=lambda p: isinstance(p, core.ClosedJaxpr)):
-            if isinstance(param, core.ClosedJaxpr):
-                sizes.append(largest_array(param))
+        sizes += [largest_array(inner) for inner in functions_in(equation) if isinstance(inner, core.ClosedJaxpr)]
     return max(sizes)
+
+
+def functions_in(equation) -> list:
+    """The jaxprs among the parameters of an equation."""
+    kinds = (core.ClosedJaxpr, core.Jaxpr)
+    return [p for p in jax.tree.leaves(equation.params, is_leaf=lambda p: isinstance(p, kinds)) if isinstance(p, kinds)]
 
 
 def size_of(atom) -> int:
