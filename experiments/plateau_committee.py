@@ -78,7 +78,9 @@ class Record(NamedTuple):
 REASONS = ("running", "diverged", "plateau left", "epoch limit")
 
 
-def begin_committee(key, optimizer, units: int, inputs: int, limit, offset=0.0, level=0.0) -> bp.Trial:
+def begin_committee(
+    key, optimizer, units: int, inputs: int, limit, offset: float | jax.Array = 0.0, level: float | jax.Array = 0.0
+) -> bp.Trial:
     """A student that learns from fresh patterns until its error is below `level`, or for `limit` epochs.
 
     `offset` is that of `bp.flat_spot`; it may be traced, as may `limit` and `level`.

@@ -44,8 +44,18 @@ try:
         mode_paths,
     )
     from plateau_outcomes import Measured, Summary, measured, summaries_of
-    from plateau_races import Device, Plateau, devices, example, page_of, plateaus, race
-    from plateau_tables import balls_table, heights_table, measured_table, modes_table, races_table, sentences
+    from plateau_races import Device, devices, page_of, race
+    from plateau_saddles import Prediction, predictions_of, saddle_of
+    from plateau_starts import Plateau, example, plateaus
+    from plateau_tables import (
+        balls_table,
+        heights_table,
+        measured_table,
+        modes_table,
+        races_table,
+        saddles_table,
+        sentences,
+    )
     from rich.console import Console
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing.name} is not installed. Install what experiments need: pip install 'bpjax[experiments]'.")
@@ -112,7 +122,7 @@ class Config:
     @property
     def plateaus(self) -> list[Plateau]:
         """The plateaus asked for."""
-        return [p for p in plateaus(self.committee_inputs) if self.only.lower() in p.name.lower()]
+        return plateaus(self.committee_inputs, self.only)
 
     @property
     def devices(self) -> tuple[Device, ...]:
@@ -136,6 +146,7 @@ class Numbers(NamedTuple):
     heights: list[Height]
     summaries: list[Summary]
     measured: list[Measured]
+    predictions: list[Prediction]
 
 
 def receipt(plateau: Plateau, key) -> bp.Report:
@@ -169,8 +180,7 @@ def run(config: Config, console: Console) -> Result:
                     state.done, "racing" if state.epochs else "compiling", f"runs, {state.rate / 1e6:.2g} M epochs/s"
                 )
 
-            counts = config.seeds, config.attempts, config.samples, config.committee_inputs
-            races[plateau.name] = race(plateau, config.devices, *counts, own, report, tell)
+            races[plateau.name] = race(plateau, config, own, report, tell)
     epochs = sum(int(result.epochs.sum()) for result in races.values())
     runs = sum(result.solved.size for result in races.values())
     seconds = time.perf_counter() - began
@@ -184,12 +194,14 @@ def numbers_of(config: Config, result: Result) -> Numbers:
     """Laws, heights, and what became of the races."""
     names = {row.name for row in config.devices}
     level = 0.05 / (len(names) * len(config.plateaus))
-    summaries, found = [], []
+    summaries, found, predictions = [], [], []
     for plateau in config.plateaus:
         summaries += summaries_of(result.races[plateau.name], plateau, config.devices, level)
         found.append(measured(result.races[plateau.name], plateau))
+        if plateau.saddle is not None:
+            predictions += predictions_of(plateau, saddle_of(plateau), summaries, config.inertia)
     laws = ball_laws(result.balls) + deep_linear_laws(result.modes)
-    return Numbers(laws, committee_heights(result.committee), summaries, found)
+    return Numbers(laws, committee_heights(result.committee), summaries, found, predictions)
 
 
 def slug(name: str) -> str:
@@ -224,6 +236,8 @@ def store(config: Config, result: Result) -> Numbers:
         write_rows(folder / "plateau_laws.csv", numbers.laws, holds="holds")
         write_rows(folder / "committee_heights.csv", numbers.heights, holds="holds")
         write_rows(folder / "plateaus_measured.csv", numbers.measured)
+        if numbers.predictions:
+            write_rows(folder / "saddles.csv", numbers.predictions, holds="holds")
         gain = 1 / (1 - config.inertia)
         for name, figure in (
             ("plateau_escape", draw_races(races, config.plateaus, config.devices, numbers.summaries, gain)),
@@ -246,15 +260,16 @@ def show(config: Config, console: Console) -> None:
     for table in (
         balls_table(numbers.laws), modes_table(numbers.laws), heights_table(numbers.heights),
         measured_table(numbers.measured, config.plateaus), races_table(numbers.summaries, config.plateaus),
+        *([saddles_table(numbers.predictions)] if numbers.predictions else []),
     ):  # fmt: skip
         console.print()
         console.print(table)
     console.print()
-    for sentence in sentences(numbers.laws, numbers.summaries, config.inertia):
+    for sentence in sentences(numbers.laws, numbers.summaries, numbers.predictions, config.inertia):
         console.print(sentence)
     console.print(
-        f"\nFigures: {config.out}/plateau_escape.png and plateau_laws.png (and .svg), their numbers beside them as CSV, "
-        "the runs to look around in as plateau_escape.html, the results as Zarr."
+        f"\nFigures: {config.out}/plateau_escape.png and plateau_laws.png (and .svg), their numbers beside them "
+        "as CSV, the runs to look around in as plateau_escape.html, the results as Zarr."
     )
 
 

@@ -1,12 +1,16 @@
 """The figures of the plateau experiment, drawn from stored results."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.colors import LogNorm
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from plateau_laws import FORMS, LENGTH, PUBLISHED_HEIGHTS, RATE, SLOPE, VELOCITY
 from plateau_outcomes import Summary, times_of
-from plateau_races import Device, Plateau
+from plateau_races import Device
+from plateau_starts import Plateau
 
 import bpjax as bp
 from bpjax import plots, theory
@@ -27,7 +31,8 @@ def draw_races(races: dict[str, xr.Dataset], chosen: list[Plateau], rows, summar
     columns = min(3, len(chosen))
     lines = -(-len(chosen) // columns)
     figure = plt.figure(figsize=(13, 3.5 * lines + 5.0), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(3.5 * lines, 5.0))
+    parts: Any = figure.subfigures(2, 1, height_ratios=(3.5 * lines, 5.0))
+    above, below = parts
     axes = above.subplots(lines, columns, squeeze=False).ravel()
     for axis, plateau in zip(axes, chosen, strict=False):
         survival(axis, times_of(races[plateau.name], plateau, rows), plateau, gain)
@@ -41,20 +46,24 @@ def draw_races(races: dict[str, xr.Dataset], chosen: list[Plateau], rows, summar
 
 def survival(axis, times, plateau: Plateau, gain: float) -> None:
     """Who is still on the plateau, by device, and what plain descent would be if it were `gain` times as fast."""
-    longest = plateau.limit
-    for name, (colour, style) in STYLES.items():
-        if name in times:
-            curve = bp.kaplan_meier(*times[name])
-            staircase = (curve.times[1:], curve.survival[1:], curve.low[1:], curve.high[1:])
-            plots.survival_curve(axis, *staircase, name, colour).set_linestyle(style)
+    drawn = {name: times[name] for name in STYLES if name in times}
+    for name, own in drawn.items():
+        colour, style = STYLES[name]
+        curve = bp.kaplan_meier(*own)
+        staircase = (curve.times[1:], curve.survival[1:], curve.low[1:], curve.high[1:])
+        plots.survival_curve(axis, *staircase, name, colour).set_linestyle(style)
     plain = bp.kaplan_meier(*times["plain descent"])
     label = f"plain descent ÷ {gain:.3g}: theory of heavy ball"
-    there = np.append(plain.times[1:], longest) / gain
-    axis.plot(there, np.append(plain.survival[1:], plain.survival[-1]), drawstyle="steps-post", color=plots.GREY,
-              linewidth=3.5, alpha=0.5, label=label, zorder=0)  # fmt: skip
-    axis.set(xscale="log", xlim=(max(5, longest / 1000), longest), title=plateau.name)
+    axis.plot(plain.times / gain, plain.survival, drawstyle="steps-post", color=plots.GREY, linewidth=3.5, alpha=0.5,
+              label=label, zorder=0)  # fmt: skip
+    usual = [own.durations[own.observed] for own in drawn.values() if own.observed.any()]
+    first, last = (edge(np.concatenate(usual)) if usual else plateau.limit for edge in (np.min, np.max))
+    axis.set(xscale="log", xlim=(0.5 * first, min(1.3 * last, plateau.limit)), title=plateau.name)
     axis.set(xlabel=plateau.unit_of_time, ylabel="runs still on the plateau (share)")
-    axis.grid(axis="x", which="both", alpha=0.2)
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.grid(axis="x", alpha=0.25)
 
 
 def speed_map(figure, chosen: list[Plateau], rows: tuple[Device, ...], summaries: list[Summary]) -> None:
@@ -70,7 +79,8 @@ def speed_map(figure, chosen: list[Plateau], rows: tuple[Device, ...], summaries
                 axis.text(j, i, "not\napplied", ha="center", va="center", fontsize=8, color=plots.GREY)
                 continue
             values[i, j] = s.speed if s.speed > 0 else np.nan
-            word = f"{s.speed:.3g} ×" if s.speed > 0 else "most\nnever leave"
+            lost = "diverge" if 2 * s.diverged > s.runs else "never leave"
+            word = f"{s.speed:.3g} ×" if s.speed > 0 else f"most\n{lost}"
             word += f"\n{100 * s.stuck:.0f} % stuck" if 0.005 < s.stuck and s.speed > 0 else ""
             word += "" if s.verdict != "no difference" else "\n(no difference)"
             light = s.speed > 0 and s.speed < 12

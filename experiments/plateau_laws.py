@@ -3,14 +3,14 @@
 What `bp.momentum` does in each form, step by step, against the closed forms of `bpjax.theory`.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from plateau_committee import begin_committee
-from plateau_races import MODES, linear_task
+from plateau_starts import MODES, linear_task
 
 import bpjax as bp
 from bpjax import theory
@@ -46,9 +46,11 @@ class Law(NamedTuple):
         return bool(abs(self.theory - self.measured) <= self.tolerance)
 
 
-def form_for_momentum(form: str):
-    """The form of `bp.momentum`, at inertia 0 for plain descent."""
-    return "heavy_ball" if form == "gradient descent" else form
+def descent_of(form: str, rate, inertia) -> Any:
+    """`bp.momentum` in a form as theory calls it; plain descent looks at no inertia."""
+    if form == "gradient descent":
+        return bp.momentum(rate, 0.0)
+    return bp.momentum(rate, inertia, form=form)  # type: ignore[arg-type]
 
 
 def first_step(reached: np.ndarray) -> float:
@@ -81,9 +83,8 @@ def ball_paths(inertias) -> xr.Dataset:
     with jax.enable_x64(True):
         for form in FORMS.values():
             walk = _walk(form, steps)
-            own = 0 * alphas if form == "gradient descent" else alphas
             for case, numbers in cases.items():
-                paths[case].append(walk(jnp.asarray(own), *(jnp.full(len(alphas), number) for number in numbers)))
+                paths[case].append(walk(jnp.asarray(alphas), *(jnp.full(len(alphas), number) for number in numbers)))
     return xr.Dataset(
         {case: (("form", "inertia", "step"), np.stack(path)) for case, path in paths.items()},
         {"form": list(FORMS), "inertia": alphas},
@@ -91,10 +92,10 @@ def ball_paths(inertias) -> xr.Dataset:
 
 
 def _walk(form: str, steps: int):
-    """(inertia, slope, curvature, start, velocity), each (n,), to w(0) … w(steps), on E = slope · w + ½ curvature · w²."""
+    """(inertia, slope, curvature, start, velocity), each (n,), to w(0) … w(steps) on slope · w + ½ curvature · w²."""
 
     def one(inertia, slope, curvature, start, velocity):
-        ball = bp.momentum(RATE, inertia, form=form_for_momentum(form))
+        ball = descent_of(form, RATE, inertia)
 
         def step(carry, _):
             w, state = carry
@@ -149,7 +150,7 @@ def mode_paths(inertia: float) -> xr.DataArray:
 
 def _modes(rule, weights, batch, form: str, inertia: float, steps: int) -> np.ndarray:
     """The diagonal of W₁W₂ before each step, (modes, steps)."""
-    descent = bp.momentum(MODE_RATE, 0.0 if form == "gradient descent" else inertia, form=form_for_momentum(form))
+    descent = descent_of(form, MODE_RATE, inertia)
     step = bp.make_train_step(rule, descent)
 
     def learnt(state, _):

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
-from plateau_races import RESTART, Device, Plateau
+from plateau_races import RESTART, Device
+from plateau_starts import Plateau
 
 import bpjax as bp
 

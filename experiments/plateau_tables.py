@@ -4,7 +4,9 @@ import math
 
 from plateau_laws import FORMS, RATE, Height, Law
 from plateau_outcomes import Measured, Summary
-from plateau_races import RESTART, Plateau
+from plateau_races import RESTART
+from plateau_saddles import Prediction
+from plateau_starts import Plateau
 from rich import box
 from rich.table import Table
 
@@ -113,37 +115,55 @@ def races_table(summaries: list[Summary], chosen: list[Plateau]) -> Table:
     return shown
 
 
-def sentences(laws: list[Law], summaries: list[Summary], inertia: float) -> list[str]:
+def saddles_table(predictions: list[Prediction]) -> Table:
+    """Inertia on the plateaus that are known saddles, by their curvature."""
+    shown = plain_table(
+        "Plateaus that are saddles: median epochs by the curvature there = (≠) measured, ±10 %",
+        "device", "ηλ ÷ limit of\nstability", "theory", "", "measured",
+    )  # fmt: skip
+    for name in dict.fromkeys(p.plateau for p in predictions):
+        shown.add_section()
+        shown.add_row(f"[bold]{name}[/bold]")
+        for p in (p for p in predictions if p.plateau == name):
+            sign = "=" if p.holds else "≠"
+            shown.add_row(p.device, f"{p.stability:.2f}", number(p.theory), sign, number(p.measured))
+    return shown
+
+
+def sentences(laws: list[Law], summaries: list[Summary], predictions: list[Prediction], inertia: float) -> list[str]:
     """The answer."""
     balls = [law for law in laws if law.landscape != "deep linear net"]
-    said = [f"A ball: {sum(law.holds for law in balls)} of {len(balls)} predictions hold."]
+    kept = [p for p in predictions if p.holds]
     found = {(s.plateau, s.device): s for s in summaries}
-    plateaus = list(dict.fromkeys(s.plateau for s in summaries))
-    gains = [found[p, "heavy ball"].speed for p in plateaus]
-    lags = [found[p, "convex"].later for p in plateaus]
-    verdicts = [found[p, "convex"].verdict for p in plateaus]
-    lag = inertia / (1 - inertia)
-    said.append(
-        f"Heavy ball leaves {span(gains, '.1f')} times sooner than plain descent (theory of a long plateau: "
-        f"{1 / (1 - inertia):.3g}). The article's convex form at the same η leaves {span(lags, '.0f')} epochs after plain "
-        f"descent from the same start, in the median (theory of a constant slope: {lag:.3g}, and about as much again for "
-        f"each e by which the speed grows); by the log-rank test it is faster on {verdicts.count('faster')} and slower on "
-        f"{verdicts.count('slower')} of {len(plateaus)} plateaus."
+    names = list(dict.fromkeys(s.plateau for s in summaries))
+    verdicts = [found[name, "convex"].verdict for name in names]
+    gains, lags = (
+        span([found[n, "heavy ball"].speed for n in names], ".1f"),
+        span([found[n, "convex"].later for n in names], ".0f"),
     )
+    said = [
+        f"A ball: {sum(law.holds for law in balls)} of {len(balls)} predictions hold"
+        + (f"; on saddles of networks {len(kept)} of {len(predictions)}." if predictions else "."),
+        f"Heavy ball leaves {gains} times sooner than plain descent (theory, where the plateau is long beside the "
+        f"inertia's memory: {1 / (1 - inertia):.3g}). The article's convex form at the same η leaves {lags} epochs "
+        f"later from the same start, in the median (theory of a constant slope: {inertia / (1 - inertia):.3g}, and "
+        f"about as much again for each e by which the speed grows); by the log-rank test it is faster on "
+        f"{verdicts.count('faster')} and slower on {verdicts.count('slower')} of {len(names)} plateaus.",
+    ]
     if not verdicts.count("faster"):
         said.append(
             "So what the article says is true of heavy ball, and of its own form only where the ball has speed."
         )
     for device in ("larger rate", "Nesterov", RESTART):
-        lost = [p for p in plateaus if math.isinf(found[p, device].median)]
+        lost = [name for name in names if math.isinf(found[name, device].median)]
+        exploded = [name for name in lost if 2 * found[name, device].diverged > found[name, device].runs]
         if lost:
-            exploded = [p for p in lost if 2 * found[p, device].diverged > found[p, device].runs]
-            why = f" ({len(exploded)} by divergence)" if exploded else ""
-            said.append(f"{device}: most runs never leave on {', '.join(lost)}{why}.")
+            diverge = f"; most diverge on {', '.join(exploded)}" if exploded else ""
+            said.append(f"{device.capitalize()}: most runs never leave on {', '.join(lost)}{diverge}.")
     best = {
-        p: max((s for s in summaries if s.plateau == p), key=lambda s: s.speed if s.speed > 0 else 0) for p in plateaus
+        n: max((s for s in summaries if s.plateau == n), key=lambda s: s.speed if s.speed > 0 else 0) for n in names
     }
-    said.append("Fastest: " + "; ".join(f"{p} {s.device}, {s.speed:.3g} ×" for p, s in best.items()) + ".")
+    said.append("Fastest: " + "; ".join(f"{name} {s.device}, {s.speed:.3g} ×" for name, s in best.items()) + ".")
     return said
 
 
