@@ -240,6 +240,8 @@ def store(config: Config, results: dict[str, xr.Dataset], found: dict[str, Any])
             "momentum_theory": draw_theory(tables, curves),
         }
         for name, figure in figures.items():
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # once is enough
             figure.savefig(folder / f"{name}.png", dpi=80)
             figure.savefig(folder / f"{name}.svg")
             plt.close(figure)

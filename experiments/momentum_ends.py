@@ -77,6 +77,11 @@ def epochs_behind(plain: np.ndarray, curve: np.ndarray) -> np.ndarray:
 # --- α = 0 and α = 1 -------------------------------------------------------------------------------------------------
 
 
+def up_to(difference: float) -> str:
+    """A difference in words."""
+    return f"to {difference:.0e}" if difference else "bit for bit"
+
+
 class Fact(NamedTuple):
     """Something the article or theory says, and what was found."""
 
@@ -118,7 +123,7 @@ def end_facts(config, key) -> list[Fact]:
     facts = plain_descent(rule, start, batch, rate, max(1, steps // 10))
     plain = np.asarray(jax.jit(lambda: path_of(rule, optax.sgd(rate), start, batch, steps)[0])())
     fused = max(float(np.abs(np.asarray(train(form, 0.0, rest)[0]) - plain).max()) for form in range(len(FORMS)))
-    facts.append(Fact(f"the same as one compiled program, {steps} steps", "up to rounding", f"to {fused:.0e}", None))
+    facts.append(Fact(f"the same as one compiled program, {steps} steps", "up to rounding", up_to(fused), None))
     convex = FORMS.index("convex")
     still = np.asarray(train(convex, 1.0, rest)[0])
     moved = float(np.abs(still - np.asarray(flat)).max())
@@ -165,7 +170,7 @@ def same_steps(train, rest) -> Fact:
     one, other = (np.asarray(train(FORMS.index(form), 0.9, rest)[0]) for form in ("heavy_ball", "velocity"))
     early = slice(0, 100)  # beyond, rounding errors grow as any others do
     off = float(np.abs(one - other)[early].max() / np.abs(one[early]).max())
-    return Fact("velocity at a constant rate: heavy_ball", "the same 100 steps", f"to {off:.0e}", off < 1e-4)
+    return Fact("velocity at a constant rate: heavy_ball", "the same 100 steps", up_to(off), off < 1e-4)
 
 
 def frictionless(config) -> list[Fact]:
@@ -198,4 +203,4 @@ def equal_curves(result: xr.Dataset) -> list[Fact]:
     """Convex at η/(1 − α) against heavy_ball at η: the same steps, so the same errors up to rounding."""
     one, other = (result.curve.isel(form=LAGGING.index(form)).values for form in ("heavy_ball", "convex"))
     off = float(np.abs(other / one - 1).max())
-    return [Fact("convex at η/(1 − α): heavy_ball at η, digits", "the same errors", f"to {off:.0e}", off < 1e-4)]
+    return [Fact("convex at η/(1 − α): heavy_ball at η, digits", "the same errors", up_to(off), off < 1e-4)]

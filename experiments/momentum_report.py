@@ -187,7 +187,7 @@ def draw_lags(axis, lags: list) -> None:
             axis.plot(*zip(*own, strict=True), marker=marker, linestyle=style, color=COLOURS[form], markersize=6,
                       markerfacecolor="none", label=f"{NAMES[form]}, α = {alpha:g}")  # fmt: skip
     axis.set(xscale="log", ylim=(0, None), xlabel="effective rate", ylabel="epochs behind plain descent ÷ theory",
-             title="The lag behind plain descent of the same effective rate (digits)")  # fmt: skip
+             title="How far behind plain descent of its effective rate (digits)")  # fmt: skip
 
 
 def draw_curves(axis, curves: xr.Dataset) -> None:
