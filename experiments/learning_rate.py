@@ -46,13 +46,23 @@ from learning_rate_figures import (
     rule_figure,
     write_numbers,
 )
-from learning_rate_problems import FIXED, RULES, prepare, problems, train
-from learning_rate_rows import RULE_NOTE, answer, edge_table, rate_table, rows_of, rule_table
+from learning_rate_problems import FIXED, PROBLEMS, RULES, prepare, problems, train
+from learning_rate_rows import (
+    RULE_NOTE,
+    answer,
+    edge_table,
+    limit_table,
+    rate_table,
+    rows_of,
+    rule_sentence,
+    rule_table,
+)
 from learning_rate_steep import edge, oscillation, saturation
 
 from bpjax.checks import check_count, check_number
 from bpjax.experiment import check_precision, command, progress
 from bpjax.store import check_replaceable, write_record, written_aside
+from bpjax.sweeps.sweep import in_settings, jax_settings
 
 
 @dataclass(frozen=True)
@@ -99,6 +109,8 @@ class Config:
     """Epochs at the edge, cross entropy."""
     looks: int = 50
     """How often the curvature is measured on the way."""
+    only: str = ""
+    """One of digits, xor, encoder and parity, to train on it alone; empty for all."""
     seed: int = 0
     """Root of all random numbers."""
     matmul_precision: str = "highest"
@@ -124,6 +136,8 @@ class Config:
         if self.looks > min(self.squared_epochs, self.entropy_epochs):
             raise ValueError(f"`Config` expected `looks` ≤ the epochs at the edge of stability, got {self.looks}.")
         check_count("Config", "seed", self.seed, least=0)
+        if self.only not in ("", *PROBLEMS):
+            raise ValueError(f"`Config` expected `only` to be one of {', '.join(PROBLEMS)}, got {self.only!r}.")
         check_precision(self.matmul_precision)
         check_replaceable(self.out)
 
@@ -148,11 +162,11 @@ class Config:
 
 def run(config: Config, console: Console) -> dict[str, list[xr.Dataset]]:
     """Receipts, then every sweep under one progress bar; results by part: "sweeps", "jumps", "edges"."""
-    root, chosen = jax.random.key(config.seed), problems(config)
-    start = time.perf_counter()
+    root, start = jax.random.key(config.seed), time.perf_counter()
+    keys = {name: jax.random.fold_in(root, index) for index, name in enumerate(PROBLEMS)}
+    chosen = [problem for problem in problems(config) if config.only in ("", problem.name)]
     with console.status("holding the gradients against jax.grad, measuring the curvature"):
-        keys = [jax.random.fold_in(root, index) for index in range(len(chosen))]
-        ready = side_by_side(config, [partial(prepare, *pair) for pair in zip(chosen, keys, strict=True)])
+        ready = side_by_side([partial(prepare, problem, keys[problem.name]) for problem in chosen])
     for one in ready:
         console.print(f"[bold]{one.problem.title}[/bold]  gradient receipt: {one.verdict}", soft_wrap=True)
     trainings = sum(p.seeds * len(config.rates_of(rule)) for p in chosen for rule in RULES)
@@ -170,12 +184,19 @@ def run(config: Config, console: Console) -> dict[str, list[xr.Dataset]]:
             partial(oscillation, jax.random.fold_in(root, 200), config.jump_epochs, config.displacement)
         ]
         for index, (name, (rates, epochs)) in enumerate(config.edges.items()):
-            numbers = config.hidden, rates, config.edge_seeds, epochs, config.looks, jax.random.fold_in(root, index)
+            numbers = (
+                config.hidden,
+                rates,
+                config.edge_seeds,
+                epochs,
+                config.looks,
+                jax.random.fold_in(root, 100 + index),
+            )
             work.append(partial(edge, name, *numbers, partial(tell, f"edge of stability, {name}")))
         for one, rule in itertools.product(ready, RULES):
             what = partial(tell, f"{one.problem.title}, {rule}")
             work.append(partial(train, one, rule, config.rates_of(rule), what))
-        jumps, *others = side_by_side(config, work)
+        jumps, *others = side_by_side(work)
     edges, sweeps = others[: len(config.edges)], others[len(config.edges) :]
     epochs = sum(int(result.epochs.sum()) for result in others)
     seconds = time.perf_counter() - start
@@ -187,22 +208,24 @@ stopped = threading.Event()
 """Set when the experiment is interrupted: sweeps in other threads hear of it at their next word."""
 
 
-def side_by_side(config: Config, work: list[Callable]) -> list:
+def side_by_side(work: list[Callable]) -> list:
     """What the functions return, two at a time: one compiles, on one core, while the other trains."""
+    settings, results = jax_settings(), [None] * len(work)
 
-    def in_precision(task):
-        with jax.default_matmul_precision(config.matmul_precision):
-            return task()
+    def do(index: int) -> None:
+        in_settings(settings, lambda device: results.__setitem__(index, work[index]()), None)
 
     stopped.clear()
     with ThreadPoolExecutor(2) as pool:
-        futures = [pool.submit(in_precision, task) for task in work]
+        futures = [pool.submit(do, index) for index in range(len(work))]
         try:
-            return [future.result() for future in futures]
+            for future in futures:
+                future.result()
         except BaseException:
             stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    return results
 
 
 def store(config: Config, results: dict[str, list[xr.Dataset]]) -> dict[str, list[xr.Dataset]]:
@@ -244,8 +267,11 @@ def show(config: Config, console: Console) -> None:
     for result in fixed:
         console.print(f"{result.attrs['problem']}: {answer(rows_of(result))}")
     console.print()
+    console.print(limit_table(fixed))
+    console.print()
     console.print(rule_table(stored["sweeps"]))
     console.print(RULE_NOTE)
+    console.print(rule_sentence(stored["sweeps"]))
     console.print()
     for result in stored["jumps"]:
         console.print(oscillation_sentence(result))

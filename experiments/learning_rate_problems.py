@@ -17,6 +17,7 @@ RULES: dict[str, Callable] = {FIXED: optax.sgd, BOLD: bp.bold_driver, DELTA: bp.
 
 `bp.traingda` is not among them: it is the bold driver without inertia, step by step.
 """
+PROBLEMS = ("digits", "xor", "encoder", "parity")
 CURVE_POINTS = 60
 
 

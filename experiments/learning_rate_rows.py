@@ -8,6 +8,7 @@ import xarray as xr
 from learning_rate_problems import FIXED
 from rich import box
 from rich.table import Table
+from scipy.stats import spearmanr
 
 from bpjax.outcomes import epochs_or_never, quantiles_with_failures, wilson
 
@@ -140,8 +141,83 @@ def as_good(row: Row, best: Row) -> bool:
 
 RULE_NOTE = (
     "* mean epochs, a failure counted with the limit. Good: how many of the rates tried solve at least 0.9 times as "
-    "many as the best fixed rate, in at most twice its mean."
+    "many as the best fixed rate, which is known only after trying them all, in at most twice its mean."
 )
+
+
+def rule_sentence(results: list[xr.Dataset]) -> str:
+    """How a variable rate does on all problems, by the mean epochs and by how little the start matters."""
+    words = []
+    fixed = {r.attrs["name"]: rows_of(r) for r in results if r.attrs["rule"] == FIXED}
+    for rule in dict.fromkeys(r.attrs["rule"] for r in results if r.attrs["rule"] != FIXED):
+        ratios, good, tried = [], 0, 0
+        for result in (r for r in results if r.attrs["rule"] == rule):
+            own, goal = rows_of(result), best_row(fixed[result.attrs["name"]])
+            best = best_row(own)
+            tried += len(own)
+            if goal is not None:
+                good += sum(as_good(row, goal) for row in own)
+                ratios.append("-" if best is None else f"{best.mean_epochs / goal.mean_epochs:.2f}")
+        words.append(f"{rule}: {', '.join(ratios)} times the mean of the best fixed rate, {good}/{tried} rates good")
+    good = sum(as_good(row, goal) for rows in fixed.values() if (goal := best_row(rows)) for row in rows)
+    return f"{'; '.join(words)}; of the fixed ones {good}/{sum(map(len, fixed.values()))}."
+
+
+class Held(NamedTuple):
+    """The classical limit of each start, 2/λ_max there, against what becomes of it."""
+
+    limit: float  # median over the starts
+    lowest: float
+    highest: float
+    fastest: float  # the fastest rate divided by the median limit; NaN where nothing is solved
+    reach: np.ndarray  # (3,) quartiles of the highest rate that solves a start, divided by its own limit
+    correlation: float  # rank correlation over the starts of that rate and the limit
+    lost_below: tuple[int, int]  # of the runs at rates below their limit, how many diverged
+    solved_above: tuple[int, int]  # of the runs at rates above it, how many were solved
+
+
+def held(result: xr.Dataset) -> Held:
+    """The limit against the outcomes, from a sweep over fixed rates."""
+    rates, limits, best = result.learning_rate.values, result.limit.values, best_row(rows_of(result))
+    solved = result.solved.transpose("learning_rate", "seed").values
+    diverged = result.diverged.transpose("learning_rate", "seed").values
+    above, any_solved = rates[:, None] > limits, solved.any(axis=0)
+    highest = np.where(solved, rates[:, None], 0.0).max(axis=0)[any_solved]
+    own, correlation = limits[any_solved], np.nan
+    if len(own) > 2 and np.ptp(highest) > 0:
+        correlation = float(spearmanr(highest, own)[0])  # type: ignore[arg-type]
+    return Held(
+        float(np.median(limits)),
+        float(limits.min()),
+        float(limits.max()),
+        best.over_limit if best is not None else np.nan,
+        np.quantile(highest / own, [0.25, 0.5, 0.75]) if len(own) else np.full(3, np.nan),
+        correlation,
+        (int((diverged & ~above).sum()), int((~above).sum())),
+        (int((solved & above).sum()), int(above.sum())),
+    )
+
+
+def limit_table(results: list[xr.Dataset]) -> Table:
+    """What 2/λ_max at the start says, and what it does not."""
+    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), title_justify="left")
+    shown.title = "The limit 2/λ_max of each start, and its rates divided by it"
+    columns = ("problem", "2/λ_max\n(range)", "fastest\nrate", "highest solving\n(quartiles)", "rank\ncorr.")
+    for column in (*columns, "diverged\nbelow", "solved\nabove"):
+        shown.add_column(column, justify="left" if column == "problem" else "right", no_wrap=True)
+    for result in results:
+        h = held(result)
+        low, middle, high = h.reach
+        shown.add_row(
+            result.attrs["problem"].split(",")[0],
+            f"{h.limit:.2g} ({h.lowest:.2g}-{h.highest:.2g})",
+            f"{h.fastest:.2f}",
+            f"{middle:.2g} ({low:.2g}-{high:.2g})",
+            f"{h.correlation:.2f}",
+            "{}/{}".format(*h.lost_below),
+            "{}/{}".format(*h.solved_above),
+        )
+    return shown
 
 
 def edge_table(rows: list[dict]) -> Table:
