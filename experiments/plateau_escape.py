@@ -34,6 +34,7 @@ try:
     from plateau_figures import draw_laws, draw_races
     from plateau_laws import (
         FORMS,
+        PUBLISHED_HEIGHTS,
         Height,
         Law,
         ball_laws,
@@ -89,8 +90,10 @@ class Config:
     """Points of an error curve."""
     committee_inputs: int = 20
     """Inputs of the soft committee machines that are raced."""
+    law_units: int = 4
+    """Soft committee machines of 2 to so many units have the height of their plateau measured against theory."""
     law_nets: int = 8
-    """Soft committee machines whose plateau is measured against theory, for each number of units."""
+    """How many of each."""
     law_inputs: int = 100
     """Their inputs."""
     law_time: int = 200
@@ -112,6 +115,9 @@ class Config:
         for name in ("law_nets", "law_inputs", "law_time", "attempts", "samples"):
             check_count("Config", name, getattr(self, name), least={"samples": 10, "law_inputs": 4}.get(name, 1))
         check_count("Config", "seeds", self.seeds, least=2)
+        check_count("Config", "law_units", self.law_units, least=2)
+        if self.law_units > max(PUBLISHED_HEIGHTS):
+            raise ValueError(f"`Config` expected `law_units` ≤ {max(PUBLISHED_HEIGHTS)}, got {self.law_units}.")
         check_count("Config", "committee_inputs", self.committee_inputs, least=2)
         check_count("Config", "seed", self.seed, least=0)
         check_precision(self.matmul_precision)
@@ -165,7 +171,8 @@ def run(config: Config, console: Console) -> Result:
         balls = ball_paths(sorted({0.5, 0.9, 0.99, config.inertia}))
         modes = mode_paths(config.inertia)
         committee_key = jax.random.fold_in(key, 100)
-        committee = committee_curves(config.law_nets, config.law_inputs, 0.1, config.law_time, committee_key)
+        size = config.law_units, config.law_nets, config.law_inputs
+        committee = committee_curves(*size, 0.1, config.law_time, committee_key)
     races, chosen = {}, config.plateaus
     for index, plateau in enumerate(chosen):
         own = jax.random.fold_in(key, index)

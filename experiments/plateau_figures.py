@@ -143,7 +143,7 @@ def draw_committee(axis, curves: xr.Dataset) -> None:
     """Error curves of on-line nets, the flow, and the heights of the plateau by theory."""
     colours = (plots.BLUE, plots.ORANGE, plots.GREEN)
     rate = curves.attrs["rate"]
-    for units, colour in zip(PUBLISHED_HEIGHTS, colours, strict=True):
+    for units, colour in zip(curves.units.values.tolist(), colours, strict=False):
         at = curves.sel(units=units)
         axis.plot(curves.alpha, at.simulated.values.T, color=colour, linewidth=0.6, alpha=0.5)
         axis.plot(curves.alpha, at.flow, color=colour, linewidth=1.6, label=f"K = {units}: nets (thin), flow (thick)")

@@ -211,10 +211,14 @@ class Height(NamedTuple):
         return bool(abs(self.simulated / self.fixed_point - 1) < 0.03)
 
 
-def committee_curves(nets: int, inputs: int, rate: float, until: int, key) -> xr.Dataset:
-    """Generalisation error over (units, net, alpha) of on-line nets, and of the flow over (units, alpha)."""
+def committee_curves(largest: int, nets: int, inputs: int, rate: float, until: int, key) -> xr.Dataset:
+    """Generalisation error over (units, net, alpha) of on-line nets, and of the flow over (units, alpha).
+
+    K = 2 … `largest`, no more than 4.
+    """
     simulated, flows = [], []
-    for units in PUBLISHED_HEIGHTS:
+    chosen = [units for units in PUBLISHED_HEIGHTS if units <= largest]
+    for units in chosen:
 
         def one(key, units=units):
             made = begin_committee(key, bp.momentum(rate / inputs, 0.0), units, inputs, until)
@@ -228,7 +232,7 @@ def committee_curves(nets: int, inputs: int, rate: float, until: int, key) -> xr
         flows.append(path.error)
     return xr.Dataset(
         {"simulated": (("units", "net", "alpha"), simulated), "flow": (("units", "alpha"), flows)},
-        {"units": list(PUBLISHED_HEIGHTS), "alpha": np.arange(1, until + 1)},
+        {"units": chosen, "alpha": np.arange(1, until + 1)},
         {"rate": rate, "inputs": inputs},
     )
 
