@@ -87,6 +87,7 @@ def make_program(trial: Callable[..., Trial], layout: Layout, steps: tuple[int, 
         device: where it will run.
     """
     prepare, begin, go = functions(trial, layout, steps)
+    on_cpu = device.platform == "cpu"
     where = jax.sharding.SingleDeviceSharding(device)
 
     def shape(dtype, *sizes):
@@ -103,13 +104,16 @@ def make_program(trial: Callable[..., Trial], layout: Layout, steps: tuple[int, 
     waiting = placed(jax.eval_shape(prepare, *asked))
     pool = placed(jax.eval_shape(begin, waiting, shape(jnp.int32)))
     lowered = (
-        (jax.jit(prepare).lower(*asked), ONCE if device.platform == "cpu" else {}),
-        (jax.jit(begin).lower(waiting, shape(jnp.int32)), ONCE if device.platform == "cpu" else {}),
-        (jax.jit(go, donate_argnums=0).lower(pool, shape(jnp.int32), shape(bool)), {}),
+        (jax.jit(prepare).lower(*asked), ONCE if on_cpu else {}),
+        (jax.jit(begin).lower(waiting, shape(jnp.int32)), ONCE if on_cpu else {}),
+        (jax.jit(go, donate_argnums=0).lower(pool, shape(jnp.int32), shape(bool)), OFTEN if on_cpu else {}),
     )
     with ThreadPoolExecutor(len(lowered)) as threads:  # XLA compiles on several cores at once
         return Program(*threads.map(lambda one: one[0].compile(compiler_options=one[1]), lowered))
 
+
+OFTEN = {"xla_cpu_prefer_vector_width": 512}
+"""For what runs all the time: whole vectors where the processor has them; XLA's own choice is half of that."""
 
 ONCE = {"xla_backend_optimization_level": 0}
 """For what runs once for each run: random numbers take XLA 4 times as long to compile well as to compile."""

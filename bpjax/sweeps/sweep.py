@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -85,9 +85,9 @@ def sweep(
     steps = tuple(sorted({int(step) for step in curves}))
     for step in steps:
         check_count("sweep", "curves", step)
-    start, largest = shapes_of(trial, points, key)
-    lay = choose_layout(layout, start.run, largest, points.runs)
-    kinds = kinds_of(start, steps)
+    shapes = shapes_of(trial, points, key)
+    lay = choose_layout(layout, shapes.run, shapes.largest, points.runs)
+    kinds = kinds_of(shapes.outcome, steps)
     record = {
         "trial": f"{trial.__module__}:{trial.__qualname__}",
         "key": np.asarray(jax.random.key_data(key)).tolist(),
@@ -103,28 +103,44 @@ def sweep(
     devices = jax.local_devices() if devices is None else devices
     with shown(progress, points.runs, results.finished) as tell:
         run_all(trial, lay, steps, points, key, results, devices, tell)
-    return dataset(points, results, start.reasons, steps, record, config, receipt)
+    return dataset(points, results, shapes.reasons, steps, record, config, receipt)
 
 
-def shapes_of(trial: Callable, points: Plan, key: Key) -> tuple[Trial, int]:
-    """A trial with shapes for arrays, and the numbers in its largest array; a `ValueError` if it cannot be traced."""
+class Shapes(NamedTuple):
+    """What tracing a trial tells; arrays as shapes and dtypes."""
+
+    run: Any  # as it begins
+    outcome: dict[str, jax.ShapeDtypeStruct]
+    reasons: tuple[str, ...]
+    largest: int  # numbers in the largest array of an epoch
+
+
+def shapes_of(trial: Callable, points: Plan, key: Key) -> Shapes:
+    """The shapes of a trial; a `ValueError` where it cannot be traced."""
     _, hyperparameters = arguments(points.values(np.zeros(1, int)))
-    static: list = []
+    kinds = tuple((name, value.dtype) for name, value in hyperparameters.items())
+    return traced(trial, jax.random.key_impl(key), kinds, jax_settings())
+
+
+@functools.lru_cache(maxsize=64)
+def traced(trial: Callable, key_impl, kinds: tuple, settings: tuple) -> Shapes:
+    """See `shapes_of`; kept, as tracing takes longer than a short sweep."""
+    reasons: list[str] = []
 
     def begin(key, hyperparameters):
         made = trial(key, **hyperparameters)
         if not isinstance(made, Trial):
             raise ValueError(f"`sweep` expected the trial to return `bp.trial(...)`, got {type(made).__name__}.")
-        static[:] = made.epoch, made.reasons
+        reasons[:] = made.reasons
         return made.run, made.outcome(made.run), made.epoch(made.run)
 
+    one = {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in kinds}
     try:
-        one = {name: value[0] for name, value in hyperparameters.items()}
-        jaxpr, (run, kept, _) = jax.make_jaxpr(begin, return_shape=True)(key, one)
+        jaxpr, (run, kept, _) = jax.make_jaxpr(begin, return_shape=True)(jax.random.key(0, impl=key_impl), one)
     except TypeError as error:  # JAX has several for a number that is not known while tracing
         if not any(word in str(error) for word in ("concrete", "Tracer", "traced")):
             raise
-        names = ", ".join(hyperparameters) or "the key"
+        names = ", ".join(one) or "the key"
         raise ValueError(
             f"`sweep` expected a trial of one shape for all runs, got one that looks at a number ({names}) while it is "
             f"traced: {str(error).splitlines()[0]} What changes shapes or the flow of Python makes a sweep of its own."
@@ -134,12 +150,12 @@ def shapes_of(trial: Callable, points: Plan, key: Key) -> tuple[Trial, int]:
         raise ValueError(
             f"`sweep` expected other names for outcomes than {', '.join(sorted(reserved))}: it sets those."
         )
-    return Trial(run, static[0], static[1], kept), largest_array(jaxpr)
+    return Shapes(run, kept, tuple(reasons), largest_array(jaxpr))
 
 
-def kinds_of(start: Trial, steps: tuple[int, ...]) -> dict[str, jax.ShapeDtypeStruct]:
+def kinds_of(outcome: dict, steps: tuple[int, ...]) -> dict[str, jax.ShapeDtypeStruct]:
     """Shape and dtype of each thing that is kept of a run."""
-    kinds = {"reason": jax.ShapeDtypeStruct((), jnp.int8), **start.outcome}  # type: ignore[dict-item]
+    kinds = {"reason": jax.ShapeDtypeStruct((), jnp.int8), **outcome}
     if steps:
         kinds["curve"] = jax.ShapeDtypeStruct((len(steps),), jnp.result_type(float))
     return kinds
