@@ -5,7 +5,8 @@ ball rolls on over plateaus and does not swing in steep valleys; α = 0 is plain
 straight on. Others write α Δw − η ∂E/∂w, or measure the gradient ahead. Here the plane learning rate × inertia is
 mapped for the three conventions, in a gorge, on XOR and on an encoder, and every closed form is put to the test: the
 limit of stability in gorges and at minima of real networks, the rate of convergence at the best setting, the effective
-rate η/(1 − α), and the two ends.
+rate η/(1 − α), and the two ends. The parts: momentum_planes.py, _boundary.py (bisection) for _gorges.py and
+_networks.py, _ends.py, _report.py.
 
     python experiments/momentum.py              tables, figures, pages and a stored result in results/momentum
     python experiments/momentum.py --help       every number that can be changed

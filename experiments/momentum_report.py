@@ -101,7 +101,7 @@ def theory_lines(tables: dict[str, list]) -> list[tuple[str, str, str, bool | No
             claim = f"epochs behind plain descent, {form}, α = {alpha:g}"
             slowest = min(late, key=lambda lag: lag.effective_rate)
             close = abs(slowest.measured / slowest.predicted - 1) < 0.05  # exact where the gradient hardly changes
-            lines.append((claim, f"{formula} = {late[0].predicted:.2f}", f"{found} (η̂ = {rates})", close))
+            lines.append((claim, f"{formula} = {late[0].predicted:.2f} as η̂ → 0", f"{found} (η̂ = {rates})", close))
     return [*lines, *((fact.claim, fact.expected, fact.found, fact.holds) for fact in tables["facts"])]
 
 
