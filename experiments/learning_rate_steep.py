@@ -70,21 +70,25 @@ def xor_minimum(key, displacement: float) -> Bowl | None:
 
 def jumps(bowl: Bowl, key, epochs: int) -> xr.Dataset:
     """c(t)/c(0) of gradient descent at rates around 2/λ, beside (1 − ηλ)ᵗ; float64 where that is on."""
-    steep = bp.steepest_direction(bowl.rule, bowl.minimum, bowl.batch, key, steps=64)
-    v, minimum = ravel_pytree(steep.direction)[0], ravel_pytree(bowl.minimum)[0]
-    over = jnp.asarray(RATES_OVER_LIMIT)
+    minimum, over = ravel_pytree(bowl.minimum)[0], jnp.asarray(RATES_OVER_LIMIT)
 
-    def path(rate):
+    def path(rate, v):
         optimizer = optax.sgd(rate)
         train_step = make_train_step(bowl.rule, optimizer)
-        params = bowl.start(steep.direction)
+        params, along = bowl.start(v), ravel_pytree(v)[0]
 
         def step(state, _):
-            return train_step(state, bowl.batch)[0], (ravel_pytree(state.params)[0] - minimum) @ v
+            return train_step(state, bowl.batch)[0], (ravel_pytree(state.params)[0] - minimum) @ along
 
         return jax.lax.scan(step, TrainState(params, optimizer.init(params), ()), None, length=epochs + 1)[1]
 
-    coordinate = np.asarray(jax.jit(jax.vmap(path))(over * 2 / steep.value), float)
+    @jax.jit
+    def measure(key):
+        steep = bp.steepest_direction(bowl.rule, bowl.minimum, bowl.batch, key, steps=64)
+        return steep, jax.vmap(path, (0, None))(over * 2 / steep.value, steep.direction)
+
+    steep, coordinate = measure(key)
+    coordinate = np.asarray(coordinate, float)
     predicted = (1 - 2 * np.asarray(over)[:, None]) ** np.arange(epochs + 1)
     return xr.Dataset(
         {
