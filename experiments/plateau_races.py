@@ -45,6 +45,7 @@ def devices(inertia: float, offset: float, tolerance: float, noise: float, attem
         Device("larger rate", rate=1 / (1 - inertia)),
         Device("flat spot", offset=offset),
         Device("tolerance", tolerance=tolerance, batch_only=True),
+        # on-line learning is noisy itself; with this one on top no committee of a first trial left its plateau
         Device("noise", noise=noise, batch_only=True),
         Device("Rprop", rule=2, batch_only=True),
         Device("Quickprop", rule=3, batch_only=True),

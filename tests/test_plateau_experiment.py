@@ -148,13 +148,14 @@ def test_summaries_by_hand(factor, word):
     plateau = starts.plateaus(4, "XOR")[0]
     epochs = 100 + 10 * np.arange(20)
     solved = np.ones((2, 20), bool)
-    solved[1, 0] = False
+    solved[1, :2] = False
     plain, other = outcomes.summaries_of(made_up([epochs, factor * epochs], solved), plateau, rows, 1e-3)
     assert (plain.median, plain.verdict, plain.stuck) == (190, "", 0)  # half of 20 have left at the tenth time
-    assert other.stuck == pytest.approx(0.05) and other.diverged == 1 and other.verdict == word
-    assert other.median == pytest.approx(200 * factor)  # one of 20 never leaves: the eleventh time
-    assert other.speed == pytest.approx(190 / (200 * factor))
-    assert other.later == pytest.approx((factor - 1) * 200)  # the middle of the 19 pairs
+    assert other.stuck == pytest.approx(0.1) and other.diverged == 2 and other.verdict == word
+    # two diverged at once and will never leave: the tenth time of those from 120 on, not the ninth
+    assert other.median == pytest.approx(210 * factor)
+    assert other.speed == pytest.approx(190 / (210 * factor))
+    assert other.later == pytest.approx((factor - 1) * 205)  # the middle of the 18 pairs
 
 
 # --- Laws ------------------------------------------------------------------------------------------------------------
