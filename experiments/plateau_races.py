@@ -170,8 +170,8 @@ def page_of(races: dict[str, xr.Dataset], chosen: list[Plateau], rows: tuple[Dev
     meanings = races[chosen[0].name].reason.attrs["flag_meanings"].split()
     words = ["does_not_take_part", *meanings]
     page["reason"].attrs.update(flag_values=list(range(-1, len(meanings))), flag_meanings=" ".join(words))
-    page.device.attrs["long_name"] = ", ".join(f"{i} {rows[i].name}" for i in kept)
-    page.plateau.attrs["long_name"] = ", ".join(f"{i} {plateau.name}" for i, plateau in enumerate(chosen))
+    page.device.attrs["long_name"], page.plateau.attrs["long_name"] = "number of the device", "number of the plateau"
     page.epoch.attrs["long_name"] = "sample of the error curve"
-    page.attrs["title"] = "Devices against plateaus"
+    named = ", ".join(f"{i} {rows[i].name}" for i in kept), ", ".join(f"{i} {p.name}" for i, p in enumerate(chosen))
+    page.attrs["title"] = f"Devices ({named[0]}) on plateaus ({named[1]})"
     return page
