@@ -149,7 +149,7 @@ def test_summaries_by_hand(factor, word):
     epochs = 100 + 10 * np.arange(20)
     solved = np.ones((2, 20), bool)
     solved[1, :2] = False
-    plain, other = outcomes.summaries_of(made_up([epochs, factor * epochs], solved), plateau, rows, 1e-3)
+    plain, other = outcomes.summaries_of(made_up([epochs, factor * epochs], solved), plateau, rows, 0.01)
     assert (plain.median, plain.verdict, plain.stuck) == (190, "", 0)  # half of 20 have left at the tenth time
     assert other.stuck == pytest.approx(0.1) and other.diverged == 2 and other.verdict == word
     # two diverged at once and will never leave: the tenth time of those from 120 on, not the ninth
