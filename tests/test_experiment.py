@@ -166,6 +166,15 @@ def test_the_limits_are_those_of_the_weights_the_sweep_begins_with(small, float3
         assert float(result.curve[0, seed, 0]) == pytest.approx(float(error(flat)), rel=1e-5)
 
 
+def test_jumps_of_the_linear_unit_are_the_closed_form(small):
+    result = opened(small[0] / "jumps_0.zarr")
+    x = np.asarray(bp.digits("train").present()[0])
+    x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
+    assert result.attrs["curvature"] == pytest.approx(np.linalg.eigvalsh(x.T @ x / len(x))[-1], rel=1e-12)
+    for over, path in zip((0.25, 0.75, 0.95, 1.025), result.coordinate.values, strict=True):
+        np.testing.assert_allclose(path, (1 - 2 * over) ** np.arange(13), rtol=1e-8, atol=1e-11)
+
+
 def test_sharpness_at_the_edge_is_that_of_training_step_by_step(small, float32):
     result = opened(small[0] / "edges_0.zarr")
     rule, batch = steep.edge_rules(4)["squared error"]
