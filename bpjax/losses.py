@@ -181,7 +181,7 @@ def batch_mean(loss: Loss) -> Loss:
     return Loss(f"mean {loss.name}", value, gradient, "mean")
 
 
-def error_tolerance(loss: Loss, tolerance: float = 0.1) -> Loss:
+def error_tolerance(loss: Loss, tolerance: float | Array = 0.1) -> Loss:
     """The loss, with errors below a tolerance let be: ∂E/∂o is 0 where |t − o| < d_max.
 
     SNNS's d_max and Fahlman's 0.1: units that are right enough learn nothing more. The value is the loss's own, so the
@@ -196,4 +196,5 @@ def error_tolerance(loss: Loss, tolerance: float = 0.1) -> Loss:
         wide, wide_target = _same_shape(loss.name, output, target)
         return jnp.where(jnp.abs(wide_target - wide) < tolerance, 0, loss.gradient(output, target))
 
-    return loss._replace(name=f"{loss.name} beyond {tolerance:g}", gradient=gradient)
+    bound = f"{tolerance:g}" if is_concrete(tolerance) else "a tolerance"
+    return loss._replace(name=f"{loss.name} beyond {bound}", gradient=gradient)

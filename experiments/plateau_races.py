@@ -75,15 +75,6 @@ def chosen(index, *optimizers: Any) -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(init, update)  # type: ignore[arg-type]
 
 
-def tolerant(loss: bp.Loss, tolerance) -> bp.Loss:
-    """`bp.error_tolerance` with a tolerance that may be traced; of 0 it is the loss itself."""
-
-    def gradient(output, target):
-        return jnp.where(jnp.abs(target - output) < tolerance, 0, loss.gradient(output, target))
-
-    return loss._replace(gradient=gradient)
-
-
 def plateau_left(level: float) -> bp.Stop:
     """The error of the weights as they are, not as noise has shaken them, is below the level."""
     return bp.Stop("plateau left", level, _plateau_left, needs="validation_error")
@@ -108,7 +99,7 @@ def make_trial(plateau: Plateau, rows: tuple[Device, ...], restart_after: int, i
             optimizer = chosen(own["rule"], *moves)
             return begin_committee(key, optimizer, 2, inputs, limits[device], own["offset"], level)
         unit = None if plateau.unit is None else bp.flat_spot(plateau.unit, own["offset"])
-        rule = bp.backprop(plateau.network(unit), tolerant(plateau.loss, own["tolerance"]))
+        rule = bp.backprop(plateau.network(unit), bp.error_tolerance(plateau.loss, own["tolerance"]))
         rule = bp.weight_noise(rule, own["noise"])
         slopes = bp.rprop(0.1, "irprop-"), bp.quickprop(plateau.rate, 1.75)
         optimizer = chosen(own["rule"], *_inertia_forms(rate, own["inertia"]), *slopes)

@@ -67,6 +67,8 @@ def test_errors_within_the_tolerance_count_as_none():
     loss = bp.error_tolerance(bp.squared_error, 0.1)
     assert np.allclose(loss.gradient(output, target), [[0.0, 0.3, 0.0, -0.5]])
     assert loss.value(output, target) == bp.squared_error.value(output, target)
+    swept = jax.vmap(lambda d: bp.error_tolerance(bp.squared_error, d).gradient(output, target))(jnp.array([0.1, 0.4]))
+    assert np.allclose(swept[:, 0], [[0.0, 0.3, 0.0, -0.5], [0.0, 0.0, 0.0, -0.5]])
 
 
 def test_weight_decay_is_the_gradient_of_its_own_value(keys):

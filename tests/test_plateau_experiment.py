@@ -65,13 +65,6 @@ def test_the_convex_device_takes_the_steps_of_the_convex_form():
     assert rows["larger rate"].rate == pytest.approx(10) and rows["plain descent"] == races.Device("plain descent")
 
 
-def test_tolerant_is_error_tolerance():
-    output, target = jnp.array([[0.05, 0.5, 0.93]]), jnp.array([[0.0, 0.0, 1.0]])
-    ours = races.tolerant(bp.squared_error, jnp.float32(0.1)).gradient(output, target)
-    np.testing.assert_array_equal(ours, bp.error_tolerance(bp.squared_error, 0.1).gradient(output, target))
-    np.testing.assert_array_equal(ours, [[0.0, 0.5, 0.0]])
-
-
 def test_the_committee_backward_is_the_vjp_of_its_forward(keys):
     with jax.enable_x64(True):
         network = committee.committee(2, 5)
