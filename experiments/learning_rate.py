@@ -61,8 +61,8 @@ from learning_rate_steep import edge, oscillation, saturation
 
 from bpjax.checks import check_count, check_number
 from bpjax.experiment import check_precision, command, progress
+from bpjax.settings import jax_settings, under
 from bpjax.store import check_replaceable, write_record, written_aside
-from bpjax.sweeps.sweep import in_settings, jax_settings
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,8 @@ def side_by_side(work: list[Callable]) -> list:
     settings, results = jax_settings(), [None] * len(work)
 
     def do(index: int) -> None:
-        in_settings(settings, lambda device: results.__setitem__(index, work[index]()), None)
+        with under(settings):
+            results[index] = work[index]()
 
     stopped.clear()
     with ThreadPoolExecutor(2) as pool:

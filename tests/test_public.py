@@ -45,6 +45,7 @@ def test_imports_run_one_way():
         "precision",
         "trees",
         "checks",
+        "settings",
         "store",
         "tasks",
         "layers",

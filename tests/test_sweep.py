@@ -172,7 +172,7 @@ def test_progress_is_told():
 def test_layout_by_size():
     small = jax.ShapeDtypeStruct((9,), float), jax.ShapeDtypeStruct((), int)
     large = jax.ShapeDtypeStruct((200, 200), float)
-    assert choose_layout("auto", small, 8, 10_000)[:2] == ("lanes", 256)
+    assert choose_layout("auto", small, 8, 10_000)[:2] == ("lanes", 512)
     assert choose_layout("auto", small, 4096, 10_000)[:2] == ("lanes", 8)
     assert choose_layout("auto", large, 40_000, 10)[:2] == ("single", 1)
     assert choose_layout("vmap", small, 8, 3).width == 4

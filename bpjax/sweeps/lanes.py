@@ -32,7 +32,7 @@ log = logging.getLogger("bpjax.lanes")
 
 WRITTEN_OUT = 32
 """Terms up to which a sum is written out. Longer ones are loops inside one kernel: they compile in constant time."""
-WORTH_STORING = 100
+WORTH_STORING = 10
 """Operations a run that storing a result must save. To store costs about a microsecond, once for all runs."""
 
 

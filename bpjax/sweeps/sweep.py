@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.checks import check_count
+from bpjax.settings import jax_settings, under
 from bpjax.sweeps.axes import Plan, arguments, plan
 from bpjax.sweeps.lanes import largest_array
 from bpjax.sweeps.layouts import choose_layout
@@ -181,13 +182,16 @@ def run_all(
     programs = {d: compiled(trial, layout, steps, names, d, jax_settings()) for d in dict.fromkeys(places)}
     stop = threading.Event()
 
+    settings = jax_settings()
+
     def work(device):
-        run_pool(programs[device], layout, points, key, waiting, results, tell, stop, device)
+        with under(settings), jax.default_device(device):
+            run_pool(programs[device], layout, points, key, waiting, results, tell, stop, device)
 
     if not workers:
         return
     with ThreadPoolExecutor(workers) as threads:
-        busy = [threads.submit(in_settings, jax_settings(), work, device) for device in places]
+        busy = [threads.submit(work, device) for device in places]
         try:
             wait(busy, return_when=FIRST_EXCEPTION)
         finally:
@@ -202,24 +206,6 @@ def workers_per_device(devices: list) -> int:
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // len(devices))
-
-
-def jax_settings() -> tuple:
-    """What this thread has set by context managers and what decides about numbers."""
-    config: Any = jax.config
-    return config.jax_enable_x64, config.jax_default_matmul_precision, config.jax_numpy_rank_promotion
-
-
-def in_settings(settings: tuple, work: Callable, device) -> None:
-    """`work(device)` with JAX's settings of the thread that asked for it: a new thread begins with the defaults."""
-    x64, precision, promotion = settings
-    with (
-        jax.enable_x64(x64),
-        jax.default_matmul_precision(precision),
-        jax.numpy_rank_promotion(promotion),
-        jax.default_device(device),
-    ):
-        work(device)
 
 
 def run_pool(program, layout, points, key, waiting, results, tell, stop, device) -> None:
