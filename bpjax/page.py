@@ -101,6 +101,7 @@ def page_data(result: "xr.Dataset", x: str | None, y: str | None, lines: Mapping
         "shape": list(runs["solved"].shape),
         "x": axis_data(result, x, sampled),
         "y": axis_data(result, y, sampled),
+        "seed_upwards": y == SEED,
         "seeds": result[SEED].values.tolist() if inner and SEED in result.coords else None,
         "maps": maps(runs, result.error.attrs.get("units")),
         "meanings": meanings(result.reason),

@@ -274,10 +274,13 @@ def test_dots_and_seeds_can_be_pointed_at(browser, tmp_path):
     assert len(dots) == 12 + 1  # and the ring around the chosen one
     ActionChains(browser, duration=50).move_to_element(dots[0]).perform()
     expect(browser, lambda: text("cell") == "learning rate 0.01, inertia α < 1 0")
-    text = opened(browser, page.sweep_page(sweep().isel(momentum=1, drop=True), tmp_path / "seeds.html"))
+    result = sweep().isel(momentum=1, drop=True)
+    result.seed.attrs["long_name"] = "initial weights"
+    text = opened(browser, page.sweep_page(result, tmp_path / "seeds.html"))
     point_at(browser, 0, 4, 4, 5)
-    expect(browser, lambda: text("cell") == "learning rate 0.01, seed 104")
-    assert len(browser.find_elements("css selector", "#runs tr")) == 1
+    expect(browser, lambda: text("cell") == "learning rate 0.01, initial weights 104")
+    (row,) = browser.find_elements("css selector", "#runs tr")
+    assert row.text.startswith("104 ")
 
 
 def test_the_browser_asks_for_nothing_but_the_file(browser, tmp_path):
