@@ -103,7 +103,8 @@ def _duplicate(name: str, perturbation: float = 1e-3) -> Plateau:
     """That minimum's unit twice, its outgoing weight halved: a saddle of the 1-2-1 net, and starts close beside it.
 
     The way down leads to an error of nearly 0. From a first choice of points it led to a valley 1 % lower, below no
-    level worth the name: there are such saddles too.
+    level worth the name: there are such saddles too. The rate, 0.1, was raised from 0.05 to shorten the run: it makes
+    ηλ 1.53 there, beyond Nesterov's limit of 1.36 at α = 0.9 and within heavy ball's of 3.8.
     """
     small, batch, height = smaller_network()
     with jax.enable_x64(True):
