@@ -48,6 +48,14 @@ def test_every_run_is_the_training_that_fit_makes(layout):
                 assert bool(at.solved) == (fit.reason == "every output right")
 
 
+def test_keys_of_another_kind():
+    def own(key, learning_rate):
+        return xor(key, learning_rate, 0.0)
+
+    one, other = (bp.sweep(own, {"learning_rate": [1.0, 2.0]}, key=jax.random.key(0, impl=i)) for i in ("rbg", None))
+    assert (one.error != other.error).all()
+
+
 def test_layouts_agree():
     lanes, vmap = (bp.sweep(xor, AXES, key=jax.random.key(2), layout=layout) for layout in ("lanes", "vmap"))
     np.testing.assert_array_equal(lanes.epochs, vmap.epochs)
@@ -224,5 +232,8 @@ def test_bad_numbers():
         bp.sweep(xor, AXES, key=jax.random.key(0), layout="rows")
     with pytest.raises(ValueError, match="`curves`"):
         bp.sweep(xor, AXES, key=jax.random.key(0), curves=[0])
+    for key in (0, jax.random.PRNGKey(0), jax.random.split(jax.random.key(0), 2)):
+        with pytest.raises(ValueError, match="a single key such as"):
+            bp.sweep(xor, AXES, key=key)
     with pytest.raises(ValueError, match="`low`"):
         bp.log_draws(0.0, 1.0, 3)

@@ -76,13 +76,16 @@ class Program(NamedTuple):
     """(pool, chunks, last) -> Pool, after so many chunks, or when nobody waits; the `last` are run to their end."""
 
 
-def make_program(trial: Callable[..., Trial], layout: Layout, steps: tuple[int, ...], names, device) -> Program:
+def make_program(
+    trial: Callable[..., Trial], layout: Layout, steps: tuple[int, ...], key_kind, names, device
+) -> Program:
     """The pool of a trial, traced and compiled here and now; curves hold the error at the epochs `steps`.
 
     Args:
         trial: (key, **hyperparameters) -> Trial.
         layout: how many runs, and how.
         steps: ascending epochs.
+        key_kind: dtype of the keys.
         names: the hyperparameters and their dtypes.
         device: where it will run.
     """
@@ -99,8 +102,7 @@ def make_program(trial: Callable[..., Trial], layout: Layout, steps: tuple[int, 
     def each(dtype):
         return shape(dtype, layout.feed)
 
-    root = shape(jax.random.key(0).dtype)
-    asked = root, each(jnp.uint32), {name: each(dtype) for name, dtype in names}, each(jnp.int32)
+    asked = shape(key_kind), each(jnp.uint32), {name: each(dtype) for name, dtype in names}, each(jnp.int32)
     waiting = placed(jax.eval_shape(prepare, *asked))
     pool = placed(jax.eval_shape(begin, waiting, shape(jnp.int32)))
     lowered = (

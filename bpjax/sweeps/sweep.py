@@ -82,6 +82,7 @@ def sweep(
             layout, a store that holds another sweep.
         ModuleNotFoundError: xarray or zarr is missing; the message names the extra to install.
     """
+    check_key(key)
     points = plan(trial, axes, key)
     steps = tuple(sorted({int(step) for step in curves}))
     for step in steps:
@@ -105,6 +106,12 @@ def sweep(
     with shown(progress, points.runs, results.finished) as tell:
         run_all(trial, lay, steps, points, key, results, devices, tell)
     return dataset(points, results, shapes.reasons, steps, record, config, receipt)
+
+
+def check_key(key) -> None:
+    """Raise a `ValueError` unless `key` is one of JAX's typed keys."""
+    if not (isinstance(key, jax.Array) and key.shape == () and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
+        raise ValueError(f"`sweep` expected `key` to be a single key such as `jax.random.key(0)`, got {key!r}.")
 
 
 class Shapes(NamedTuple):
@@ -163,9 +170,10 @@ def kinds_of(outcome: dict, steps: tuple[int, ...]) -> dict[str, jax.ShapeDtypeS
 
 
 @functools.lru_cache(maxsize=16)
-def compiled(trial: Callable, layout: Layout, steps: tuple[int, ...], names: tuple, device, settings) -> Program:
-    """The pool's program, kept so that sweeping again compiles nothing."""
-    return make_program(trial, layout, steps, names, device)
+def compiled(trial: Callable, layout: Layout, steps: tuple[int, ...], kinds: tuple, device, settings) -> Program:
+    """The pool's program, kept so that sweeping again compiles nothing; `kinds` as `make_program` wants them."""
+    key_kind, names = kinds
+    return make_program(trial, layout, steps, key_kind, names, device)
 
 
 def run_all(
@@ -179,10 +187,8 @@ def run_all(
     workers = min(len(blocks), len(devices) * workers_per_device(devices))
     places = [*itertools.islice(itertools.cycle(devices), workers)]
     names = tuple((name, value.dtype) for name, value in arguments(points.values(np.zeros(1, int)))[1].items())
-    programs = {d: compiled(trial, layout, steps, names, d, jax_settings()) for d in dict.fromkeys(places)}
-    stop = threading.Event()
-
-    settings = jax_settings()
+    settings, stop = jax_settings(), threading.Event()
+    programs = {d: compiled(trial, layout, steps, (key.dtype, names), d, settings) for d in dict.fromkeys(places)}
 
     def work(device):
         with under(settings), jax.default_device(device):
