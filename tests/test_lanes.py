@@ -191,12 +191,12 @@ STEPS = {
     "normalise": lambda x, k: x - x.mean(axis=k % 2, keepdims=True),
     "sum": lambda x, k: x.sum(axis=k % 2, keepdims=True) + x,
     "scan": lambda x, k: jax.lax.scan(lambda c, row: (0.5 * c + row, c), x[0], x)[1],
-    "cond": lambda x, k: jax.lax.cond(x.sum() > 0, jnp.sin, jnp.cos, x),
+    "cond": lambda x, k: jax.lax.cond(x.sum() > 0.37, jnp.sin, jnp.cos, x),  # of sums that are 0 rounding decides
     "grow": lambda x, k: jnp.concatenate([x, x[:1] * 0.3]),
 }
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(
     st.integers(1, 4),
     st.integers(1, 3),
