@@ -416,10 +416,15 @@ def reduce_sum(reader, equation, values):
     array = values[0].array
     if 0 in array.shape:
         return same_axes(reader, equation, values)
-    repeated = size_of(equation.invars[0]) // max(1, size_of(equation.outvars[0])) * (1 + work(values[0]))
     for axis in sorted(equation.params["axes"], reverse=True):
         array = sum_of_products(jnp.moveaxis(array, axis, 0))
-    return [PerRun(array, repeated)]
+    return [PerRun(array, work_of_reduction(equation, values[0]))]
+
+
+def work_of_reduction(equation, value: PerRun) -> int:
+    """What one more reader of an entry would repeat: all terms it is put together from."""
+    terms = size_of(equation.invars[0]) // max(1, size_of(equation.outvars[0]))
+    return terms * (1 + value.work)
 
 
 def reduction(combine: Callable) -> Callable:
@@ -432,8 +437,7 @@ def reduction(combine: Callable) -> Callable:
         for axis in axes:
             entries = [lax.index_in_dim(array, k, axis, keepdims=False) for k in range(array.shape[axis])]
             array = functools.reduce(combine, entries)
-        repeated = size_of(equation.invars[0]) // max(1, size_of(equation.outvars[0])) * (1 + work(values[0]))
-        return [PerRun(array, repeated)]
+        return [PerRun(array, work_of_reduction(equation, values[0]))]
 
     return rule
 
