@@ -14,7 +14,7 @@ from bpjax.tasks.encoders import encoder
 from bpjax.tasks.digits import digits
 
 # 2. propagate it forward
-from bpjax.layers.layer import Layer
+from bpjax.layers.layer import Layer, map_layers
 from bpjax.layers.activations import (
     elementwise,
     elu,
@@ -32,9 +32,10 @@ from bpjax.layers.activations import (
 )
 from bpjax.layers.dense import Affine, dense
 from bpjax.layers.combinators import chain, with_shortcut
+from bpjax.layers.each import each
 from bpjax.layers.devices import flat_spot, scaled_error, without_derivative
-from bpjax.layers.networks import mlp
 from bpjax.layers.initializers import lecun_normal, uniform, zeros
+from bpjax.networks.mlp import mlp
 
 # 3. compare with the target
 from bpjax.losses import (

@@ -11,7 +11,7 @@ from bpjax.types import Array, Batch, Params
 
 def predict(network: Layer, params: Params, x) -> Array:
     """The network's output for patterns `x` (N, ...), shape (N, *out_shape), compiled."""
-    return _output(network, params, jnp.asarray(x))
+    return _output(network, params, jax.tree.map(jnp.asarray, x))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -36,11 +36,11 @@ def accuracy(network: Layer, params: Params, data: Batch, threshold: float | Non
             raise ValueError(f"`accuracy` expected targets of shape {output.shape}, got {target.shape}.")
         right = ((output > threshold) == (target > threshold)).reshape(len(output), -1).all(axis=1)
         return float(right.mean())
-    if output.ndim != 2 or output.shape[1] < 2:
+    if output.ndim < 2 or output.shape[-1] < 2:
         raise ValueError(
             f"`accuracy` needs a `threshold` for outputs of shape {output.shape}: 0.5 where they lie between 0 and 1."
         )
-    labels = target if jnp.issubdtype(target.dtype, jnp.integer) else target.argmax(axis=1)
-    if labels.shape != output.shape[:1]:
-        raise ValueError(f"`accuracy` expected one label for each of {len(output)} patterns, got {labels.shape}.")
-    return float((output.argmax(axis=1) == labels).mean())
+    labels = target if jnp.issubdtype(target.dtype, jnp.integer) else target.argmax(axis=-1)
+    if labels.shape != output.shape[:-1]:
+        raise ValueError(f"`accuracy` expected labels of shape {output.shape[:-1]}, one an output, got {labels.shape}.")
+    return float((output.argmax(axis=-1) == labels).mean())

@@ -63,28 +63,28 @@ def _same_shape(name, output, target) -> tuple[Array, Array]:
 
 
 def _logits_and_weights(name, output, target) -> tuple[Array, Array]:
-    """Logits (N, K) and target weights (N, K); integer targets (N,) are labels 0 … K−1."""
+    """Logits (N, ..., K) and target weights of that shape; integer targets (N, ...) are labels 0 … K−1."""
     target = jnp.asarray(target)
     if not jnp.issubdtype(target.dtype, jnp.integer):
         return _same_shape(name, output, target)
     output = widen(as_floating(name, "output", output))
-    if output.ndim != 2 or output.shape[0] == 0 or target.shape != output.shape[:1]:
+    if output.ndim < 2 or output.shape[0] == 0 or target.shape != output.shape[:-1]:
         raise ValueError(
             f"`{name}` expected integer labels of shape (N,) for outputs (N, K), got {target.shape} for "
             f"{output.shape}. For one-hot targets give a floating-point array of the output's shape."
         )
-    classes = output.shape[1]
+    classes = output.shape[-1]
     if is_concrete(target):
         check_labels(name, target, classes)
     labels = target.astype(jnp.int32)
     one_hot = jax.nn.one_hot(labels, classes, dtype=output.dtype)
     in_range = (labels >= 0) & (labels < classes)  # traced labels cannot raise: a NaN error says it instead
-    return output, jnp.where(in_range[:, None], one_hot, jnp.nan)
+    return output, jnp.where(in_range[..., None], one_hot, jnp.nan)
 
 
 def check_labels(who: str, labels, classes: int) -> None:
     """Raise a `ValueError` that names the first label outside 0 … classes − 1."""
-    labels = np.asarray(labels)
+    labels = np.asarray(labels).ravel()
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if wrong.size:
         raise ValueError(
@@ -116,7 +116,8 @@ softmax_cross_entropy = _loss(
     lambda o, t: jnp.sum(t, axis=-1, keepdims=True) * jnp.exp(jax.nn.log_softmax(o, axis=-1)) - t,
     _logits_and_weights,
 )
-"""−Σ t ln softmax(o) on logits (N, K); targets are labels (N,) of integer dtype, or weights (N, K), one-hot or soft."""
+"""−Σ t ln softmax(o) on logits (N, K), or (N, T, K) at every time step; targets are labels, without the last axis
+and of integer dtype, or weights of the logits' shape, one-hot or soft."""
 
 binary_cross_entropy = _loss(
     "binary cross entropy",

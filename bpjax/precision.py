@@ -20,6 +20,8 @@ def cast(tree, dtype):
     """
 
     def convert(leaf):
+        if getattr(leaf, "dtype", None) == jax.dtypes.float0:
+            return leaf
         leaf = jnp.asarray(leaf)
         return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 

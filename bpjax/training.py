@@ -61,7 +61,7 @@ def make_presentation(
     is_mean = rule.loss is not None and rule.loss.reduction == "mean"
 
     def present(state: TrainState, key: Key, data: Batch):
-        patterns = data[0].shape[0]
+        patterns = data[1].shape[0]
         size = min(batch_size or patterns, patterns)
         if size == patterns:
             return train_step(state, data)
@@ -149,7 +149,7 @@ def make_training(
 
     def epoch(run, data, validation=None):
         new, metrics = present(run.state, jax.random.fold_in(run.key, run.epoch), data)
-        full_batch = batch_size is None or batch_size >= data[0].shape[0]
+        full_batch = batch_size is None or batch_size >= data[1].shape[0]
         measured = run.state if full_batch else new
         facts = Epoch(
             run.epoch + 1,
@@ -197,7 +197,7 @@ def unknown(like: Array) -> Array:
 
 
 def worst_output(rule: Rule, params: Params, data: Batch) -> Array:
-    """Largest |t − o| over patterns and outputs; labels (N,) are compared as one-hot rows."""
+    """Largest |t − o| over patterns and outputs; labels are compared as one-hot rows."""
     x, target = data
     output = output_of(rule, params, x)
     if jnp.issubdtype(target.dtype, jnp.integer):

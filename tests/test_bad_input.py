@@ -87,7 +87,7 @@ CASES = {
     "in_shape of an mlp": (lambda: NETWORK.init(KEY, (4,)), r"`mlp\(\(3, 4, 2\)\)` expected `in_shape` \(3,\)"),
     "within a chain": (
         lambda: bp.chain(bp.tanh, bp.dense(3)).init(KEY, (8, 8)),
-        r"In a chain, layer 1 \(dense\) after shape \(8, 8\): `dense` expected",
+        r"In a chain, layer 1 \(dense\) does not fit layer 0 \(tanh\) of shape \(8, 8\): `dense` expected",
     ),
     "a factory, not called": (lambda: bp.chain(bp.leaky_relu), r"expected a Layer, got leaky_relu\. Call it first"),
     "no layers": (lambda: bp.chain(), r"at least one layer, got none"),

@@ -49,6 +49,8 @@ def test_imports_run_one_way():
         "store",
         "tasks",
         "layers",
+        "networks",
+        "doors",
         "theory",
         "losses",
         "optimizers",

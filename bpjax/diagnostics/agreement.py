@@ -67,6 +67,11 @@ def agree(a, truth, *, dtype, allowed: float, reference=None, moved=None, sensit
     )
 
 
+def worst_of(agreements: list[Agreement]) -> Agreement:
+    """The one nearest to its tolerance, or farthest beyond it."""
+    return max(agreements, key=lambda a: (not a.ok, a.error / a.tolerance))
+
+
 def relative_error(a, truth) -> float:
     """‖a − truth‖ / ‖truth‖ by the Euclidean norm; 0 where both are zero, ∞ where only the truth is."""
     a, truth = np.asarray(a, np.float64), np.asarray(truth, np.float64)

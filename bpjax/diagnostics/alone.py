@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.diagnostics.agreement import Agreement, agree, budget, relative_error
+from bpjax.diagnostics.agreement import Agreement, agree, budget, relative_error, worst_of
 from bpjax.diagnostics.float64 import float64_on_host, nudge, to_host, widen_to_float64
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
@@ -20,7 +20,7 @@ class LayerAlone(NamedTuple):
     """A layer's backward pass on one batch, and what it should have given."""
 
     dparams: dict[str, Agreement]  # by the leaf's path within the layer's params, ".w"
-    dx: Agreement
+    dx: Agreement  # of an x that is a pytree, its worst part
     hand: tuple[Any, Any]  # (dparams, dx) as the layer gave them, NumPy
     truth: tuple[Any, Any]  # the same in float64 by jax.vjp of forward
     inputs: tuple[Any, Any, Any]  # (params, x, dy), NumPy, in the dtype under test
@@ -34,23 +34,27 @@ class LayerAlone(NamedTuple):
 def check_layer(layer: Layer, params, x) -> LayerAlone:
     """Hold the layer's backward against `jax.vjp` of its forward in float64, at `x` and a random dy.
 
-    The layer runs as it is, in the dtype of `x`, compiled.
+    The layer runs as it is, in the dtype of `x`, compiled. `x` may be a pytree of arrays; those of whole numbers, such
+    as tokens, and keys have no gradient.
     """
     params, x = to_host(params), to_host(x)
+    dtype = next(leaf.dtype for leaf in jax.tree.leaves((x, params)) if jnp.issubdtype(leaf.dtype, jnp.floating))
+    rng = np.random.default_rng(0)
     y = jax.eval_shape(layer.forward, params, x)[0]
-    dy = np.random.default_rng(0).standard_normal(y.shape).astype(x.dtype)
+    dy = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape).astype(leaf.dtype), y)
     hand = to_host(_by_hand(layer, params, x, dy))
     reference = to_host(_vjp(layer, params, x, dy))
     with float64_on_host():
         truth = to_host(_vjp(layer, *widen_to_float64((params, x, dy))))
-        rounding = 2 * float(jnp.finfo(x.dtype).eps)
+        rounding = 2 * float(jnp.finfo(dtype).eps)
         moved = to_host(_vjp(layer, *widen_to_float64(nudge((params, x, dy), rounding))))
     check_structure(f"{layer.name} backward", hand[0], truth[0])
-    leaves = list(zip(*map(jax.tree.leaves, (hand, truth, reference, moved)), strict=True))
+    check_structure(f"{layer.name} backward", hand[1], truth[1], what="x")
+    leaves = list(zip(*map(_gradients, (hand, truth, reference, moved)), strict=True))
 
     def rows_with(sensitivities):
         return [
-            agree(a, t, dtype=x.dtype, allowed=budget(x.dtype), reference=r, moved=m, sensitivity=s)
+            agree(a, t, dtype=dtype, allowed=budget(dtype), reference=r, moved=m, sensitivity=s)
             for (a, t, r, m), s in zip(leaves, sensitivities, strict=True)
         ]
 
@@ -58,7 +62,13 @@ def check_layer(layer: Layer, params, x) -> LayerAlone:
     if not all(row.ok for row in rows):  # a saturated unit's slope, taken from its output, may be lost in rounding it
         rows = rows_with(_residual_sensitivity(layer, params, x, dy, rounding))
     names = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(truth[0])]
-    return LayerAlone(dict(zip(names, rows[:-1], strict=True)), rows[-1], hand, truth, (params, x, dy))
+    of_x = rows[len(names) :] or [agree([], [], dtype=dtype, allowed=budget(dtype))]
+    return LayerAlone(dict(zip(names, rows, strict=False)), worst_of(of_x), hand, truth, (params, x, dy))
+
+
+def _gradients(tree) -> list:
+    """The arrays of a pytree of gradients, without the float0 that stands for those of tokens and keys."""
+    return [leaf for leaf in jax.tree.leaves(tree) if leaf.dtype != jax.dtypes.float0]
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -82,14 +92,14 @@ def _residual_sensitivity(layer: Layer, params, x, dy, rounding: float) -> list[
         kept, nudged = (
             to_host(layer.backward(params, widen_to_float64(r), dy)) for r in (residuals, nudge(residuals, rounding))
         )
-    return [relative_error(n, k) for n, k in zip(*map(jax.tree.leaves, (nudged, kept)), strict=True)]
+    return [relative_error(n, k) for n, k in zip(*map(_gradients, (nudged, kept)), strict=True)]
 
 
-def check_structure(who: str, got, expected) -> None:
-    """Raise a `ValueError` where a gradient has not the structure of its parameters."""
+def check_structure(who: str, got, expected, what: str = "the parameters") -> None:
+    """Raise a `ValueError` where a gradient has not the structure of what it belongs to."""
     if jax.tree.structure(got) != jax.tree.structure(expected):
         raise ValueError(
-            f"`{who}` expected a gradient with the structure of the parameters, {jax.tree.structure(expected)}, "
+            f"`{who}` expected a gradient with the structure of {what}, {jax.tree.structure(expected)}, "
             f"got {jax.tree.structure(got)}."
         )
 

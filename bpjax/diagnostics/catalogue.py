@@ -4,15 +4,24 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from bpjax.diagnostics.agreement import Agreement
+from bpjax.diagnostics.agreement import Agreement, worst_of
 from bpjax.diagnostics.alone import check_layer, check_loss
+from bpjax.diagnostics.cases import (
+    attention,
+    combinators,
+    convolution,
+    doors,
+    networks,
+    normalization,
+    recurrent,
+    sparse,
+)
+from bpjax.diagnostics.cases.case import LayerCase
 from bpjax.layers import activations
-from bpjax.layers.combinators import chain, with_shortcut
+from bpjax.layers.combinators import chain
 from bpjax.layers.dense import dense
 from bpjax.layers.layer import Layer
-from bpjax.layers.networks import mlp
 from bpjax.losses import (
     Loss,
     batch_mean,
@@ -40,16 +49,22 @@ ACTIVATIONS: dict[str, Layer] = {
     "softmax": activations.softmax,
 }
 
-LAYERS: dict[str, tuple[Layer, tuple[int, ...]]] = {
-    "dense(3)": (dense(3), (5,)),
-    "dense(3, use_bias=False)": (dense(3, use_bias=False), (5,)),
-    "dense(40)": (dense(40), (30,)),
-    "chain(dense(4), tanh, dense(3))": (chain(dense(4), activations.tanh, dense(3)), (5,)),
-    "chain of chains": (chain(chain(dense(4), activations.relu), chain(dense(3))), (5,)),
-    "with_shortcut(chain(dense(2), sigmoid))": (with_shortcut(chain(dense(2), activations.sigmoid)), (5,)),
-    "mlp((5, 4, 3), output=sigmoid)": (mlp((5, 4, 3), output=activations.sigmoid), (5,)),
+LAYERS: dict[str, LayerCase] = {
+    "dense(3)": LayerCase(dense(3), (5,)),
+    "dense(3, use_bias=False)": LayerCase(dense(3, use_bias=False), (5,)),
+    "dense(40)": LayerCase(dense(40), (30,)),
+    "chain(dense(4), tanh, dense(3))": LayerCase(chain(dense(4), activations.tanh, dense(3)), (5,)),
+    "chain of chains": LayerCase(chain(chain(dense(4), activations.relu), chain(dense(3))), (5,)),
+    **combinators.CASES,
+    **sparse.CASES,
+    **convolution.CASES,
+    **normalization.CASES,
+    **recurrent.CASES,
+    **attention.CASES,
+    **doors.CASES,
+    **networks.CASES,
 }
-"""Layers with the `in_shape` they are checked at. Both forms of the matrix product, written out and not, occur."""
+"""Layers with what they are checked at. Both forms of the matrix product, written out and not, occur."""
 
 
 def _near_targets(key, shape):
@@ -101,19 +116,15 @@ def check_catalogue(patterns: int = 16):
     """Check every entry in every dtype against `jax.vjp` in float64; yields a `Checked` for each."""
     for dtype in DTYPES:
         with jax.enable_x64(dtype == "float64"):
-            entries = [("layer", name, *entry) for name, entry in LAYERS.items()]
-            entries += [("activation", name, layer, (6,)) for name, layer in ACTIVATIONS.items()]
-            for kind, name, layer, in_shape in entries:
-                params, _ = cast(layer.init(jax.random.key(0), in_shape), dtype)
-                x = 2 * jax.random.normal(jax.random.key(1), (patterns, *in_shape), jnp.float32).astype(dtype)
-                alone = check_layer(layer, params, x)
-                yield Checked(kind, name, dtype, _worst([*alone.dparams.values(), alone.dx]))
+            entries = [("layer", name, case) for name, case in LAYERS.items()]
+            entries += [("activation", name, LayerCase(layer, (6,))) for name, layer in ACTIVATIONS.items()]
+            for kind, name, case in entries:
+                params, _ = case.layer.init(jax.random.key(0), case.in_shape)
+                x = case.inputs(jax.random.key(1), patterns, case.in_shape)
+                alone = check_layer(case.layer, *cast((params, x), dtype))
+                yield Checked(kind, name, dtype, worst_of([*alone.dparams.values(), alone.dx]))
             for name, case in LOSSES.items():
                 shape = (patterns, 5)
                 output = cast(case.output(jax.random.key(2), shape), dtype)
                 target = cast(case.target(jax.random.key(3), shape), dtype)
                 yield Checked("loss", name, dtype, check_loss(case.loss, output, target).gradient)
-
-
-def _worst(agreements: list[Agreement]) -> Agreement:
-    return max(agreements, key=lambda a: (not a.ok, a.error / a.tolerance))

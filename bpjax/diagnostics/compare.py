@@ -67,7 +67,7 @@ def compare(
     rows, pairs = _rows(rule, chain, (found, truth, companion, moved), dtype, allowed)
     leaves, value = [row for row in rows if row.leaf != "value"], next((r for r in rows if r.leaf == "value"), None)
     inside = look_inside(chain, rule.loss, batch, dtype, allowed, rounding) if chain else None  # type: ignore[union-attr]
-    patterns = len(batch[0]) if inside else 1
+    patterns = len(batch[1]) if inside else 1
     first_wrong, mistake = blame(leaves, pairs, inside, value, patterns)
     report = Report(
         rule=name_of(rule),

@@ -40,6 +40,16 @@ def widen_to_float64(tree):
     return jax.tree.map(convert, tree)
 
 
+def cast_on_host(tree, dtype):
+    """NumPy leaves of floating-point type in `dtype`; whole numbers and keys stay as they are."""
+
+    def convert(leaf):
+        floating = isinstance(leaf, np.ndarray) and jnp.issubdtype(leaf.dtype, jnp.floating)
+        return leaf.astype(dtype) if floating else leaf
+
+    return jax.tree.map(convert, tree)
+
+
 def nudge(tree, relative: float):
     """Floating-point NumPy leaves in float64, each number moved by ± `relative` of itself, signs drawn evenly."""
     rng = np.random.default_rng(0)

@@ -8,7 +8,7 @@ import numpy as np
 
 from bpjax.diagnostics.agreement import Agreement, agree
 from bpjax.diagnostics.alone import LayerAlone, LossAlone, check_layer, check_loss
-from bpjax.diagnostics.float64 import float64_on_host, nudge, to_host, widen_to_float64
+from bpjax.diagnostics.float64 import cast_on_host, float64_on_host, nudge, to_host, widen_to_float64
 from bpjax.layers.layer import Part
 from bpjax.losses import Loss
 
@@ -37,14 +37,14 @@ def look_inside(chain: list[Part], loss: Loss, batch, dtype, allowed: float, rou
         agree(a, t, dtype=dtype, allowed=allowed, reference=r, moved=m)
         for a, t, r, m in zip(by_hand, errors, by_vjp, moved, strict=True)
     ]
-    rounded = [flow.astype(dtype) for flow in flows]
+    rounded = [cast_on_host(flow, dtype) for flow in flows]
     alone = [check_layer(part.layer, part.params, x) for part, x in zip(chain, rounded[:-1], strict=True)]
     return Inside(chain, rounded[:-1], errors, signals, alone, check_loss(loss, rounded[-1], batch[1]))
 
 
 def walk_by_vjp(layers, loss: Loss, params, batch):
     """(what goes into each layer and out of the last, ∂E/∂y of each layer), by JAX from forward and value alone."""
-    flows, vjps = [jnp.asarray(batch[0])], []
+    flows, vjps = [jax.tree.map(jnp.asarray, batch[0])], []
     for layer, p in zip(layers, jax.tree.map(jnp.asarray, params), strict=True):
         y, vjp = jax.vjp(lambda x, layer=layer, p=p: layer.forward(p, x)[0], flows[-1])
         flows.append(y)
@@ -58,7 +58,7 @@ def walk_by_vjp(layers, loss: Loss, params, batch):
 def walk_by_hand(layers, loss: Loss, params, batch):
     """The same by the hand-written backward passes."""
     params = jax.tree.map(jnp.asarray, params)
-    flows, kept = [jnp.asarray(batch[0])], []
+    flows, kept = [jax.tree.map(jnp.asarray, batch[0])], []
     for layer, p in zip(layers, params, strict=True):
         y, residuals = layer.forward(p, flows[-1])
         flows.append(y)

@@ -30,7 +30,10 @@ def chain(*layers: Layer) -> Layer:
             try:
                 layer_params, shape = layer.init(layer_key, shape)
             except ValueError as error:
-                raise ValueError(f"In a chain, layer {index} ({layer.name}) after shape {shape}: {error}") from None
+                before = f"layer {index - 1} ({layers[index - 1].name})" if index else "the input"
+                raise ValueError(
+                    f"In a chain, layer {index} ({layer.name}) does not fit {before} of shape {shape}: {error}"
+                ) from None
             params.append(layer_params)
         return tuple(params), shape
 
@@ -58,7 +61,7 @@ def chain(*layers: Layer) -> Layer:
                 "Are they another network's? Make them with this network's `init`."
             )
 
-    return Layer("chain", init, forward, backward, tuple(layers))
+    return Layer("chain", init, forward, backward, tuple(layers), rebuild=chain)
 
 
 def with_shortcut(layer: Layer) -> Layer:

@@ -1,9 +1,21 @@
 """The contract of a layer: a differentiable map with its derivative written out."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
 
 from bpjax.types import Params, Shape
+
+
+class Takes(NamedTuple):
+    """What a layer can be handed beside x: a key, a mask, statistics."""
+
+    what: str
+    bind: Callable
+    """(value) -> the layer with it; its params and residuals are those of the layer without."""
 
 
 class Layer(NamedTuple):
@@ -24,6 +36,10 @@ class Layer(NamedTuple):
     """(params, residuals, dy) -> (dparams, dx)."""
     layers: tuple["Layer", ...] = ()
     """The parts, where the layer is made of layers."""
+    rebuild: Callable | None = None
+    """(*layers) -> the same combination of other layers, where it is made of layers: what `map_layers` calls."""
+    takes: Takes | None = None
+    """What else it can be handed, a key or a mask; see `bind`."""
 
 
 class Part(NamedTuple):
@@ -43,6 +59,35 @@ def parts(network: Layer, params: Params, path: tuple[int, ...] = ()) -> list[Pa
         return [Part(path, network, params)]
     pairs = enumerate(zip(network.layers, params, strict=True))
     return [part for i, (layer, p) in pairs for part in parts(layer, p, (*path, i))]
+
+
+def map_layers(change: Callable[[Layer], Layer], network: Layer) -> Layer:
+    """The network with `change(layer)` in place of every layer that is not made of layers, in forward order."""
+    if network.rebuild is None:
+        return change(network)
+    return network.rebuild(*(map_layers(change, layer) for layer in network.layers))
+
+
+def takers(network: Layer, what: str) -> int:
+    """How many layers of the network can be handed `what`."""
+    if network.rebuild is None:
+        return int(network.takes is not None and network.takes.what == what)
+    return sum(takers(layer, what) for layer in network.layers)
+
+
+def bind(network: Layer, what: str, values: Iterator[Any]) -> Layer:
+    """The network with the next of `values` handed to every layer that takes `what`, in forward order."""
+
+    def change(layer: Layer) -> Layer:
+        takes = layer.takes
+        return takes.bind(next(values)) if takes is not None and takes.what == what else layer
+
+    return map_layers(change, network)
+
+
+def no_gradient(x):
+    """What stands for the gradient of whole numbers, truth values and keys: zeros of JAX's dtype float0."""
+    return np.zeros(jnp.shape(x), jax.dtypes.float0)
 
 
 def check_layer(who: str, layer) -> Layer:

@@ -1,7 +1,7 @@
 """The contract of a learning rule: how a batch becomes a direction of change."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,22 +33,23 @@ def check_made_of(who: str, network, loss) -> None:
         raise ValueError(f"`{who}` expected a Loss as second argument, got {got}. For example: `bp.squared_error`.")
 
 
-def check_batch(who: str, rule: Rule, params: Params, batch) -> tuple[jax.Array, jax.Array]:
-    """The batch as a pair of arrays that fit the rule, or a `ValueError`, before anything is compiled.
+def check_batch(who: str, rule: Rule, params: Params, batch) -> tuple[Any, jax.Array]:
+    """Patterns, an array or a pytree of arrays, and targets that fit the rule, or a `ValueError`.
 
-    Looks at what a compiled program cannot: NaN and infinity in patterns, targets and params, labels out of
+    Before anything is compiled.     Looks at what a compiled program cannot: NaN and infinity in patterns, targets and params, labels out of
     range. Shapes, dtypes and params of another network are found by tracing the rule once, without computing.
     """
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise ValueError(f"`{who}` expected a batch `(x, target)`, got {type(batch).__name__}.")
-    x, target = jnp.asarray(batch[0]), jnp.asarray(batch[1])
-    if x.ndim == 0 or target.ndim == 0 or x.shape[0] != target.shape[0]:
-        raise ValueError(
-            f"`{who}` expected as many targets as patterns along the first axis, got x {x.shape} and "
-            f"target {target.shape}."
-        )
-    if x.shape[0] == 0:
-        raise ValueError(f"`{who}` expected at least one pattern, got an empty batch of shape {x.shape}.")
+    x, target = jax.tree.map(jnp.asarray, batch[0]), jnp.asarray(batch[1])
+    for shape in map(jnp.shape, jax.tree.leaves(x)):
+        if not shape or target.ndim == 0 or shape[0] != target.shape[0]:
+            raise ValueError(
+                f"`{who}` expected as many targets as patterns along the first axis, got x {shape} and "
+                f"target {target.shape}."
+            )
+        if shape[0] == 0:
+            raise ValueError(f"`{who}` expected at least one pattern, got an empty batch of shape {shape}.")
     check_finite(who, "x", x)
     check_finite(who, "target", target)
     check_finite(who, "params", params)
@@ -56,6 +57,6 @@ def check_batch(who: str, rule: Rule, params: Params, batch) -> tuple[jax.Array,
     if network is not None and loss is not None:
         output = jax.eval_shape(lambda p, x: network.forward(p, x)[0], params, x)
         jax.eval_shape(loss.value, output, target)
-        if jnp.issubdtype(target.dtype, jnp.integer) and output.ndim == 2:
-            check_labels(who, target, output.shape[1])
+        if jnp.issubdtype(target.dtype, jnp.integer) and output.ndim >= 2:
+            check_labels(who, target, output.shape[-1])
     return x, target

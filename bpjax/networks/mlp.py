@@ -1,4 +1,4 @@
-"""Networks as functions of a few numbers."""
+"""The multilayer perceptron."""
 
 from bpjax.checks import check_count
 from bpjax.layers.activations import tanh

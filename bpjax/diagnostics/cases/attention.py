@@ -1,0 +1,5 @@
+"""Cases of the family: attention."""
+
+from bpjax.diagnostics.cases.case import LayerCase
+
+CASES: dict[str, LayerCase] = {}

@@ -1,0 +1,1 @@
+"""Doors to everyone else's models, and from ours to theirs."""

@@ -1,0 +1,44 @@
+"""The same layer at every position of a sequence or an image."""
+
+import jax
+
+from bpjax.checks import as_floating
+from bpjax.layers.layer import Layer, check_layer
+
+
+def each(layer: Layer) -> Layer:
+    """A layer applied to the last axis at every position: x (N, T, D) to y (N, T, H), its weights shared by all.
+
+    forward    yₙₜ = f(xₙₜ)
+    backward   dparams = Σₙₜ dparamsₙₜ     dxₙₜ = (∂f/∂x)ᵀ dyₙₜ
+
+    The positions are laid beside the patterns, (N · T, D), and the layer never knows: `each(dense(4))` is one matrix
+    product. Any number of position axes (N, ..., D). Kept: what the layer keeps.
+
+    Raises:
+        ValueError: `layer` is not a Layer; in `forward`, `x` has no position axis.
+    """
+    check_layer("each", layer)
+
+    def init(key, in_shape):
+        if len(in_shape) < 2:
+            raise ValueError(
+                f"`each` expected an `in_shape` (T, ..., D), positions before features, got {in_shape!r}. "
+                "Without positions use the layer itself."
+            )
+        params, out_shape = layer.init(key, in_shape[-1:])
+        return params, (*in_shape[:-1], *out_shape)
+
+    def forward(params, x):
+        x = as_floating("each", "x", x)
+        if x.ndim < 3:
+            raise ValueError(f"`each` expected `x` of shape (N, T, ..., D), got {x.shape}.")
+        y, kept = layer.forward(params, x.reshape(-1, x.shape[-1]))
+        return y.reshape(*x.shape[:-1], *y.shape[1:]), kept
+
+    def backward(params, kept, dy):
+        positions = dy.reshape(-1, dy.shape[-1])
+        dparams, dx = layer.backward(params, kept, positions)
+        return dparams, jax.tree.map(lambda d: d.reshape(*dy.shape[:-1], d.shape[-1]), dx)
+
+    return Layer("each", init, forward, backward, (layer,), rebuild=each)

@@ -1,0 +1,1 @@
+"""Reference networks as functions of a few numbers."""
