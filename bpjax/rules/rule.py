@@ -36,8 +36,9 @@ def check_made_of(who: str, network, loss) -> None:
 def check_batch(who: str, rule: Rule, params: Params, batch) -> tuple[Any, jax.Array]:
     """Patterns, an array or a pytree of arrays, and targets that fit the rule, or a `ValueError`.
 
-    Before anything is compiled.     Looks at what a compiled program cannot: NaN and infinity in patterns, targets and params, labels out of
-    range. Shapes, dtypes and params of another network are found by tracing the rule once, without computing.
+    Looks, before anything is compiled, at what a compiled program cannot: NaN and infinity in patterns, targets and
+    params, labels out of range. Shapes, dtypes and params of another network are found by tracing the rule once,
+    without computing.
     """
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise ValueError(f"`{who}` expected a batch `(x, target)`, got {type(batch).__name__}.")
