@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from bpjax.extras import needed
+
 
 def wilson(successes: int, runs: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's interval for the chance of success, from 0 to 1, after `successes` of `runs` (Wilson 1927).
@@ -9,12 +11,8 @@ def wilson(successes: int, runs: int, confidence: float = 0.95) -> tuple[float, 
     Raises:
         ModuleNotFoundError: SciPy is missing; the message names the extra to install.
     """
-    try:
+    with needed("Intervals come from SciPy"):
         from scipy.stats import binomtest
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "Intervals come from SciPy, which is not installed. Install it: pip install 'bpjax[experiments]'."
-        ) from error
     interval = binomtest(int(successes), int(runs)).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bpjax.extras import needed
 from bpjax.outcomes import epochs_or_never, quantiles_with_failures
 from bpjax.plots import cell_edges, is_geometric, write_whole
 
@@ -59,12 +60,8 @@ def sweep_page(
             of arrays, or `path` cannot be written.
         ModuleNotFoundError: Plotly is missing; the message names the extra to install.
     """
-    try:
+    with needed("Pages are drawn by Plotly"):
         from plotly.offline import get_plotlyjs
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "Pages are drawn by Plotly, which is not installed. Install it: pip install 'bpjax[experiments]'."
-        ) from error
 
     title = str(result.attrs.get("title", "A sweep")) if title is None else title
     data = page_data(result, x, y, lines or {})

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bpjax.checks import check_between, check_number
+from bpjax.extras import needed
 
 
 class SurvivalCurve(NamedTuple):
@@ -179,10 +180,6 @@ def _censored(stats, durations, observed):
 
 
 def _stats():
-    try:
+    with needed("Survival curves come from SciPy"):
         from scipy import stats
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "Survival curves come from SciPy, which is not installed. Install it: pip install 'bpjax[experiments]'."
-        ) from error
     return stats

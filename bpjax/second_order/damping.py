@@ -4,6 +4,7 @@ import functools
 
 import jax.numpy as jnp
 
+from bpjax.extras import needed
 from bpjax.types import Array
 
 
@@ -38,13 +39,8 @@ def nielsen():
 
 def packages():
     """The modules optimistix, lineax and equinox."""
-    try:
+    with needed("`least_squares` needs optimistix with lineax", extra="second-order"):
         import equinox
         import lineax
         import optimistix
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "`least_squares` needs optimistix and lineax, which are not installed. Install them: "
-            "pip install 'bpjax[second-order]'."
-        ) from error
     return optimistix, lineax, equinox

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bpjax.extras import needed
+
 
 class Progress(NamedTuple):
     """How far a sweep is."""
@@ -49,13 +51,9 @@ def shown(progress: bool | Callable[[Progress], None], runs: int, done: int) -> 
 @contextlib.contextmanager
 def bar() -> Iterator[Callable[[Progress], None]]:
     """A bar with runs done, net-epochs a second and the time left."""
-    try:
+    with needed("The progress bar comes from rich"):
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "The progress bar comes from rich, which is not installed. Install it: pip install 'bpjax[experiments]'."
-        ) from error
 
     columns = (
         TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("runs, {task.fields[rate]}"),

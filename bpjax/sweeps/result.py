@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
+from bpjax.extras import needed
 from bpjax.store import environment, plain
 from bpjax.sweeps.axes import Plan
 
@@ -88,11 +89,6 @@ def dataset(points: Plan, results: Results, reasons: tuple[str, ...], steps: tup
 
 def import_xarray():
     """The module xarray, or a `ModuleNotFoundError` that says what to install."""
-    try:
+    with needed("A sweep's result is a Dataset of xarray"):
         import xarray
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "A sweep's result is an xarray.Dataset, and xarray is not installed. "
-            "Install it: pip install 'bpjax[experiments]'."
-        ) from error
     return xarray

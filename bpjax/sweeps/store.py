@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from bpjax.extras import needed
 from bpjax.store import MARK, environment, plain
 from bpjax.sweeps.axes import Plan
 
@@ -158,10 +159,6 @@ def brief(value) -> str:
 
 def import_zarr():
     """The module zarr, or a `ModuleNotFoundError` that says what to install."""
-    try:
+    with needed("A sweep is stored by zarr"):
         import zarr
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "A sweep is stored by zarr, which is not installed. Install it: pip install 'bpjax[experiments]'."
-        ) from error
     return zarr

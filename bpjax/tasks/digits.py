@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import jax.numpy as jnp
 import numpy as np
 
+from bpjax.extras import needed
 from bpjax.tasks.task import Task
 
 Split = Literal["train", "validation", "test"]
@@ -34,11 +35,7 @@ def digits(split: Split = "train") -> Task:
 
 @functools.cache
 def _load() -> tuple[np.ndarray, np.ndarray]:
-    try:
+    with needed("The digits come with scikit-learn"):
         from sklearn.datasets import load_digits
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "The digits come with scikit-learn, which is not installed. Install it: pip install 'bpjax[experiments]'."
-        ) from error
     bunch = load_digits()
     return np.asarray(bunch["data"]), np.asarray(bunch["target"])  # type: ignore[index]

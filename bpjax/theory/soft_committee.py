@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bpjax.checks import check_count
+from bpjax.extras import needed
 from bpjax.theory.numbers import as_numbers
 
 
@@ -249,9 +250,5 @@ def _check_overlaps(who, Q, R, T):
 def _scipy(module: str):
     import importlib
 
-    try:
+    with needed("The flow is integrated by SciPy"):
         return importlib.import_module(f"scipy.{module}")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "The flow is integrated by SciPy, which is not installed. Install it: pip install 'bpjax[experiments]'."
-        ) from error

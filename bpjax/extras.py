@@ -1,0 +1,20 @@
+"""Packages that come as extras: imported where they are used, and named with their extra where they are missing."""
+
+import contextlib
+
+
+@contextlib.contextmanager
+def needed(sentence: str, extra: str = "experiments"):
+    """A block of imports; raises a `ModuleNotFoundError` that says what to install.
+
+        with needed("Pages are drawn by Plotly"):
+            from plotly.offline import get_plotlyjs
+
+    `sentence` says what the package is for and names it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{sentence}, which is not installed. Install it: pip install 'bpjax[{extra}]'."
+        ) from error
