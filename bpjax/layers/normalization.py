@@ -1,0 +1,257 @@
+"""Normalization within a pattern: each is brought to mean 0 and variance 1 by numbers of its own.
+
+All rest on one map, x̂ = (x − μ) / σ along some axes, and its derivative. Means run along the same axes.
+
+    μ = mean(x)     σ = √(mean((x − μ)²) + ε)     x̂ = (x − μ) / σ
+    dx = (dx̂ − mean(dx̂) − x̂ mean(dx̂ x̂)) / σ
+
+A shift of x and a stretch of x change nothing, so dx has no part along 1 and (but for ε) none along x̂.
+ε stands inside the root: where all numbers are alike x̂ = 0, 1/σ = 1/√ε, and everything is finite.
+
+The mean is taken of x − x₀, x₀ the first number along the axes, and the variance of what is left after it, in two
+passes: at a mean of 10⁴ in float32 all seven digits of x̂ survive that x itself has.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from bpjax.checks import as_floating, check_count, check_number, check_same_dtype
+from bpjax.layers.layer import Layer, check_in_shape
+from bpjax.precision import widen
+from bpjax.types import Array, Shape
+
+
+class Gains(NamedTuple):
+    """The parameters of a normalization: what each feature is stretched and shifted by afterwards."""
+
+    gain: Array  # (D,)
+    bias: Array | None = None  # (D,) None where there is none
+
+
+class Moments(NamedTuple):
+    """What was found along the axes averaged over, which have length 1."""
+
+    offset: Array  # mean of x − x₀: the mean, less the first number
+    variance: Array  # mean of (x − μ)², divided by their count
+
+
+def moments(x: Array, axes: Sequence[int]) -> Moments:
+    """Mean and variance of x along `axes`, the mean less the first number."""
+    shifted = x - first(x, axes)
+    offset = shifted.mean(axis=tuple(axes), keepdims=True)
+    return Moments(offset, jnp.square(shifted - offset).mean(axis=tuple(axes), keepdims=True))
+
+
+def first(x: Array, axes: Sequence[int]) -> Array:
+    """The first number along `axes`, which keep length 1."""
+    return x[tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(x.ndim))]
+
+
+def normalized(x: Array, offset: Array, inverse: Array, axes: Sequence[int]) -> Array:
+    """x̂ = (x − x₀ − offset) / σ, `inverse` being 1/σ."""
+    return (x - first(x, axes) - offset) * inverse
+
+
+def pull_back(dx_hat: Array, x_hat: Array, inverse: Array, axes: Sequence[int]) -> Array:
+    """Dx = (dx̂ − mean(dx̂) − x̂ mean(dx̂ x̂)) / σ."""
+    mean = dx_hat.mean(axis=tuple(axes), keepdims=True)
+    along = (dx_hat * x_hat).mean(axis=tuple(axes), keepdims=True)
+    return (dx_hat - mean - x_hat * along) * inverse
+
+
+def layer_norm(epsilon: float = 1e-5, use_bias: bool = True) -> Layer:
+    """Every pattern, at every position, brought to mean 0 and variance 1 over its features, x (N, ..., D).
+
+    forward    x̂ = (x − μ) / σ     y = g x̂ + b      μ, σ over the last axis, σ² = variance + ε
+    backward   dg = Σ dy x̂     db = Σ dy     dx̂ = g dy     dx = (dx̂ − mean(dx̂) − x̂ mean(dx̂ x̂)) / σ
+
+    Ba, Kiros & Hinton 2016. Sums run over patterns and positions. Kept: x, the mean and 1/σ, two numbers a row. x is
+    most often kept by a neighbour anyway, x̂ never is. Over a single feature x̂ = 0 and dx = 0.
+
+    Raises:
+        ValueError: `epsilon` is not above 0; in `init`, an `in_shape` that is not (..., D); in `forward`, an `x` that
+            is not (N, ..., D), is empty or of another dtype than the gains, or params that are another layer's.
+    """
+    check_number("layer_norm", "epsilon", epsilon, above=0.0)
+    return _layer_norm(float(epsilon), use_bias)
+
+
+@functools.cache
+def _layer_norm(epsilon: float, use_bias: bool) -> Layer:
+    """The same layer for the same arguments, so that what was compiled for one serves all of its kind."""
+
+    def init(key, in_shape):
+        shape = check_positions("layer_norm", in_shape)
+        return initial_gains(shape[-1], use_bias), shape
+
+    def forward(params, x):
+        x = check_normalized("layer_norm", params, x, use_bias)
+        wide, axes = widen(x), (x.ndim - 1,)
+        offset, variance = moments(wide, axes)
+        inverse = 1 / jnp.sqrt(variance + epsilon)
+        y = stretch(params, normalized(wide, offset, inverse, axes))
+        return y.astype(x.dtype), (x, offset, inverse)
+
+    def backward(params, residuals, dy):
+        x, offset, inverse = residuals
+        axes = (x.ndim - 1,)
+        x_hat = normalized(widen(x), offset, inverse, axes)
+        dparams, dx_hat = stretch_backward(params, x_hat, dy)
+        return dparams, pull_back(dx_hat, x_hat, inverse, axes).astype(x.dtype)
+
+    return Layer("layer norm", init, forward, backward)
+
+
+def rms_norm(epsilon: float = 1e-6, use_bias: bool = False) -> Layer:
+    """Every pattern, at every position, divided by the root mean square of its features, x (N, ..., D).
+
+    forward    x̂ = x / r     y = g x̂ (+ b)     r = √(mean(x²) + ε) over the last axis
+    backward   dg = Σ dy x̂     dx̂ = g dy     dx = (dx̂ − x̂ mean(dx̂ x̂)) / r
+
+    Zhang & Sennrich 2019: layer norm without its mean, and half its sums. Kept: x and 1/r, one number a row.
+    Of x = 0 it makes 0, with dx = dx̂ / √ε.
+
+    Raises:
+        ValueError: as `layer_norm`.
+    """
+    check_number("rms_norm", "epsilon", epsilon, above=0.0)
+    return _rms_norm(float(epsilon), use_bias)
+
+
+@functools.cache
+def _rms_norm(epsilon: float, use_bias: bool) -> Layer:
+    """The same layer for the same arguments, so that what was compiled for one serves all of its kind."""
+
+    def init(key, in_shape):
+        shape = check_positions("rms_norm", in_shape)
+        return initial_gains(shape[-1], use_bias), shape
+
+    def forward(params, x):
+        x = check_normalized("rms_norm", params, x, use_bias)
+        wide = widen(x)
+        inverse = 1 / jnp.sqrt(jnp.square(wide).mean(axis=-1, keepdims=True) + epsilon)
+        return stretch(params, wide * inverse).astype(x.dtype), (x, inverse)
+
+    def backward(params, residuals, dy):
+        x, inverse = residuals
+        x_hat = widen(x) * inverse
+        dparams, dx_hat = stretch_backward(params, x_hat, dy)
+        along = (dx_hat * x_hat).mean(axis=-1, keepdims=True)
+        return dparams, ((dx_hat - x_hat * along) * inverse).astype(x.dtype)
+
+    return Layer("rms norm", init, forward, backward)
+
+
+def group_norm(groups: int, epsilon: float = 1e-5, use_bias: bool = True) -> Layer:
+    """Channels in groups, each brought to mean 0 and variance 1 over its channels and all positions, x (N, ..., C).
+
+    forward    x̂ = (x − μ) / σ     y = g x̂ + b      μ, σ for every pattern and group, σ² = variance + ε
+    backward   dg = Σ dy x̂     db = Σ dy     dx̂ = g dy     dx = (dx̂ − mean(dx̂) − x̂ mean(dx̂ x̂)) / σ
+
+    Wu & He 2018. Every pattern alone, so a batch of one is as good as any: what `batch_norm` is not. Group k holds the
+    channels k C/groups ... (k + 1) C/groups − 1. One group normalizes the whole pattern, C groups are instance norm.
+    Kept: x, the mean and 1/σ, two numbers for each pattern and group. Where a group is one number x̂ = 0 and dx = 0.
+
+    Raises:
+        ValueError: `groups` is not a positive whole number, `epsilon` not above 0; in `init`, channels that the groups
+            do not divide; in `forward`, an `x` that is not (N, ..., C), is empty or of another dtype than the gains,
+            or params that are another layer's.
+    """
+    check_count("group_norm", "groups", groups)
+    check_number("group_norm", "epsilon", epsilon, above=0.0)
+    return _group_norm(int(groups), float(epsilon), use_bias)
+
+
+@functools.cache
+def _group_norm(groups: int, epsilon: float, use_bias: bool) -> Layer:
+    """The same layer for the same arguments, so that what was compiled for one serves all of its kind."""
+    axes = (1, 3)
+
+    def init(key, in_shape):
+        shape = check_positions("group_norm", in_shape)
+        check_groups(shape[-1])
+        return initial_gains(shape[-1], use_bias), shape
+
+    def grouped(x):
+        """(N, ..., C) as (N, positions, groups, C / groups)."""
+        return x.reshape(len(x), math.prod(x.shape[1:-1]), groups, x.shape[-1] // groups)
+
+    def forward(params, x):
+        x = check_normalized("group_norm", params, x, use_bias)
+        check_groups(x.shape[-1])
+        wide = grouped(widen(x))
+        offset, variance = moments(wide, axes)
+        inverse = 1 / jnp.sqrt(variance + epsilon)
+        y = stretch(params, normalized(wide, offset, inverse, axes).reshape(x.shape))
+        return y.astype(x.dtype), (x, offset, inverse)
+
+    def backward(params, residuals, dy):
+        x, offset, inverse = residuals
+        x_hat = normalized(grouped(widen(x)), offset, inverse, axes)
+        dparams, dx_hat = stretch_backward(params, x_hat.reshape(x.shape), dy)
+        dx = pull_back(grouped(dx_hat), x_hat, inverse, axes)
+        return dparams, dx.reshape(x.shape).astype(x.dtype)
+
+    def check_groups(channels):
+        if channels % groups:
+            raise ValueError(
+                f"`group_norm({groups})` expected a number of channels that {groups} groups divide, got {channels}. "
+                f"Take one of {', '.join(str(n) for n in range(1, channels + 1) if channels % n == 0)} groups."
+            )
+
+    return Layer("group norm", init, forward, backward)
+
+
+def initial_gains(features: int, use_bias: bool) -> Gains:
+    """Gains 1 and biases 0: at first the normalization alone."""
+    dtype = jnp.result_type(float)
+    return Gains(jnp.ones(features, dtype), jnp.zeros(features, dtype) if use_bias else None)
+
+
+def stretch(params: Gains, x_hat: Array) -> Array:
+    """Y = g x̂ + b, in the dtype of x̂."""
+    y = along_last(params.gain, x_hat) * x_hat
+    return y if params.bias is None else y + along_last(params.bias, x_hat)
+
+
+def stretch_backward(params: Gains, x_hat: Array, dy: Array) -> tuple[Gains, Array]:
+    """(dparams, dx̂): dg = Σ dy x̂ and db = Σ dy over all axes but the last, dx̂ = g dy in the dtype of x̂."""
+    wide, axes = widen(dy), tuple(range(dy.ndim - 1))
+    dgain = (wide * x_hat).sum(axis=axes).astype(params.gain.dtype)
+    dbias = None if params.bias is None else wide.sum(axis=axes).astype(params.bias.dtype)
+    return Gains(dgain, dbias), along_last(params.gain, x_hat) * wide
+
+
+def along_last(vector: Array, x: Array) -> Array:
+    """A vector (D,) beside x (..., D), in the dtype of x."""
+    return vector.astype(x.dtype).reshape(*(1,) * (x.ndim - 1), -1)
+
+
+def check_positions(who: str, in_shape) -> Shape:
+    """`in_shape` as a tuple (..., D) of at least one positive whole number, or a `ValueError`."""
+    rank = len(in_shape) if isinstance(in_shape, tuple | list) else 1
+    return check_in_shape(who, in_shape, max(1, rank))
+
+
+def check_normalized(who: str, params, x, use_bias: bool) -> Array:
+    """`x` as a float array (N, ..., D) that the gains fit, or a `ValueError`."""
+    gain, bias = getattr(params, "gain", None), getattr(params, "bias", None)
+    if gain is None or gain.ndim != 1 or (bias is not None) != use_bias:
+        raise ValueError(
+            f"`{who}` expected params Gains(gain=(D,), bias={'(D,)' if use_bias else None}), got "
+            f"{params!r:.80}. Are they another network's? Make them with this network's `init`."
+        )
+    x = as_floating(who, "x", x)
+    if x.ndim < 2 or x.shape[-1] != len(gain):
+        raise ValueError(
+            f"`{who}` expected `x` of shape (N, ..., {len(gain)}), got {x.shape}. "
+            "Add the batch axis (`x[None]`), or give `init` the `in_shape` of the data."
+        )
+    if x.size == 0:
+        raise ValueError(f"`{who}` expected at least one pattern, got an empty batch of shape {x.shape}.")
+    check_same_dtype(who, x, gain)
+    return x
