@@ -20,8 +20,9 @@ def relative_error(a, b) -> float:
 
 
 def inner(a, b) -> float:
-    """⟨a, b⟩ over all leaves."""
+    """⟨a, b⟩ over all leaves but those of float0, which have no gradient."""
     pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    pairs = [(x, y) for x, y in pairs if jax.dtypes.float0 not in (x.dtype, y.dtype)]
     return float(sum(np.vdot(np.asarray(x, np.float64), np.asarray(y, np.float64)) for x, y in pairs))
 
 

@@ -1,0 +1,94 @@
+"""Words, or whatever is counted, as rows of a table of numbers that are learnt."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bpjax.checks import check_count, is_concrete
+from bpjax.layers.initializers import Initializer
+from bpjax.layers.layer import Layer, check_in_shape, no_gradient
+from bpjax.precision import widen
+from bpjax.types import Array
+
+unit_normal: Initializer = jax.nn.initializers.normal(1.0)
+"""Normal with variance 1: rows as large as the sines and cosines that `sinusoidal_positions` adds to them."""
+
+
+class Embedding(NamedTuple):
+    """The parameters of an embedding."""
+
+    w: Array  # (V, F) a row of features for each token
+
+
+def embedding(vocabulary: int, features: int, weights: Initializer = unit_normal) -> Layer:
+    """The row of a learnt table for each token: x (N, ...) of whole numbers to y (N, ..., F).
+
+    forward    yₙₜ = W[xₙₜ]
+    backward   dW[v] = Σ dyₙₜ over the n, t with xₙₜ = v          tokens have no gradient
+
+    The product of a one-hot code with W, without the code. Kept for the backward pass: the tokens. Tokens outside
+    0 … V − 1 raise where their values are known; inside `jit` they give rows of NaN, and no gradient.
+
+    Raises:
+        ValueError: `vocabulary` or `features` is not a positive whole number; in `forward`, `x` is not of an integer
+            dtype, has no pattern or a token outside 0 … V − 1, or the params are another layer's.
+    """
+    check_count("embedding", "vocabulary", vocabulary)
+    check_count("embedding", "features", features)
+    return _embedding(int(vocabulary), int(features), weights)
+
+
+@functools.cache
+def _embedding(vocabulary: int, features: int, weights: Initializer) -> Layer:
+    """The same layer for the same arguments, so that what was compiled for one serves all of its kind."""
+
+    def init(key, in_shape):
+        positions = check_in_shape("embedding", in_shape, rank=len(in_shape))
+        return Embedding(weights(key, (vocabulary, features), jnp.result_type(float))), (*positions, features)
+
+    def forward(params, x):
+        check_params(params)
+        tokens = check_tokens(x, vocabulary)
+        y = jnp.take(params.w, tokens, axis=0, mode="fill", fill_value=jnp.nan)
+        return y, tokens
+
+    def backward(params, tokens, dy):
+        dw = jnp.zeros((vocabulary, features), widen(dy).dtype)
+        dw = dw.at[tokens.ravel()].add(widen(dy).reshape(-1, features), mode="drop")
+        return Embedding(dw.astype(dy.dtype)), no_gradient(tokens)
+
+    def check_params(params):
+        if not isinstance(params, Embedding) or jnp.shape(params.w) != (vocabulary, features):
+            raise ValueError(
+                f"`embedding({vocabulary}, {features})` expected params Embedding(w=({vocabulary}, {features})), got "
+                f"{jax.tree.map(jnp.shape, params)}. Are they another network's? Make them with this network's `init`."
+            )
+
+    return Layer("embedding", init, forward, backward)
+
+
+def check_tokens(x, vocabulary: int) -> Array:
+    """Tokens (N, ...) as int32, those out of range, where they are traced and cannot raise, as `vocabulary`."""
+    x = jnp.asarray(x)
+    if not jnp.issubdtype(x.dtype, jnp.integer):
+        raise ValueError(
+            f"`embedding` expected tokens of an integer dtype, got {x.dtype}{list(x.shape)}. "
+            "Convert them: `x.astype(jnp.int32)`."
+        )
+    if x.ndim == 0 or x.shape[0] == 0:
+        raise ValueError(f"`embedding` expected tokens (N, ...) of at least one pattern, got shape {x.shape}.")
+    if is_concrete(x):
+        values = np.asarray(x)
+        wrong = np.argwhere((values < 0) | (values >= vocabulary))
+        if len(wrong):
+            index = tuple(int(i) for i in wrong[0])
+            raise ValueError(
+                f"`embedding` of {vocabulary} tokens expected tokens from 0 to {vocabulary - 1}, got {values[index]} "
+                f"at index {index} ({len(wrong)} of {values.size} out of range)."
+            )
+    if x.dtype.itemsize < 4:  # so that `vocabulary` itself is a number of x's dtype
+        x = x.astype(jnp.int32)
+    return jnp.where((x >= 0) & (x < vocabulary), x, vocabulary).astype(jnp.int32)

@@ -1,0 +1,86 @@
+"""Tokens as rows of a table, and where in a sequence they stand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import relative_error
+
+from bpjax.layers.embedding import Embedding, embedding
+
+
+def gradients(layer, params, x, dy):
+    """(y, by hand, by jax.vjp) of a layer."""
+    y, residuals = layer.forward(params, x)
+    _, vjp = jax.vjp(lambda p, x: layer.forward(p, x)[0], params, x)
+    return y, layer.backward(params, residuals, dy), vjp(dy)
+
+
+def test_embedding_by_hand():
+    # W = [[1, 2], [3, 4], [5, 6]], tokens (2, 0, 2):  y = rows 2, 0, 2
+    # dy = [[1, 10], [2, 20], [4, 40]]:  dW[2] = dy₀ + dy₂ = (5, 50), dW[0] = dy₁ = (2, 20), dW[1] = 0
+    params = Embedding(jnp.array([[1.0, 2], [3, 4], [5, 6]]))
+    y, (dparams, dx), _ = gradients(
+        embedding(3, 2), params, jnp.array([[2, 0, 2]]), jnp.array([[[1.0, 10], [2, 20], [4, 40]]])
+    )
+    np.testing.assert_array_equal(y, [[[5, 6], [1, 2], [5, 6]]])
+    np.testing.assert_array_equal(dparams.w, [[2, 20], [0, 0], [5, 50]])
+    assert dx.dtype == jax.dtypes.float0 and dx.shape == (1, 3)
+
+
+@pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint8, jnp.int32, jnp.uint32, jnp.int64])
+@pytest.mark.parametrize("in_shape", [(), (4,), (2, 3)])
+def test_embedding_is_the_vjp_for_any_positions_and_whole_numbers(in_shape, dtype, keys):
+    layer = embedding(300, 3)
+    params, out_shape = layer.init(next(keys), in_shape)
+    assert out_shape == (*in_shape, 3)
+    x = jax.random.randint(next(keys), (5, *in_shape), 0, 7).astype(dtype)
+    _, hand, truth = gradients(layer, params, x, jax.random.normal(next(keys), (5, *out_shape)))
+    assert relative_error(hand, truth) < 1e-12
+
+
+def test_the_gradient_of_a_frequent_token_is_summed_in_float32():
+    # 1,000 times 1 for one token: in bfloat16 the sum would stop at 256, where 256 + 1 rounds to 256
+    params = Embedding(jnp.zeros((2, 1), jnp.bfloat16))
+    layer, x = embedding(2, 1), jnp.ones((1000,), jnp.int32)
+    dparams, _ = layer.backward(params, layer.forward(params, x)[1], jnp.ones((1000, 1), jnp.bfloat16))
+    assert dparams.w.dtype == jnp.bfloat16
+    assert float(dparams.w[1, 0]) == 1000
+
+
+@pytest.mark.parametrize("dtype", [jnp.int8, jnp.int32, jnp.int64])
+def test_tokens_out_of_range(dtype, keys):
+    layer = embedding(5, 2)
+    params, _ = layer.init(next(keys), (3,))
+    x = jnp.array([[0, 4, 1], [2, -1, 5]], dtype)
+    with pytest.raises(ValueError, match=r"tokens from 0 to 4, got -1 at index \(1, 1\) \(2 of 6 out of range\)"):
+        layer.forward(params, x)
+    y, residuals = jax.jit(layer.forward)(params, x)  # traced: NaN, not another token's row
+    np.testing.assert_array_equal(jnp.isnan(y).all(-1), [[False, False, False], [False, True, True]])
+    np.testing.assert_array_equal(y[0], params.w[jnp.array([0, 4, 1])])
+    dparams, _ = layer.backward(params, residuals, jnp.ones((2, 3, 2)))
+    np.testing.assert_array_equal(dparams.w[:, 0], [1, 1, 1, 0, 1])
+
+
+def test_embedding_bad_input(keys):
+    layer = embedding(5, 2)
+    params, _ = layer.init(next(keys), (3,))
+    for arguments, message in {
+        (0, 2): "`vocabulary` to be a whole number ≥ 1, got 0",
+        (2, 1.5): "`features` to be a whole number ≥ 1, got 1.5",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            embedding(*arguments)
+    with pytest.raises(ValueError, match=r"integer dtype, got float64\[1, 3\]. Convert them"):
+        layer.forward(params, jnp.zeros((1, 3)))
+    for shape in [(), (0, 3)]:
+        with pytest.raises(ValueError, match="at least one pattern"):
+            layer.forward(params, jnp.zeros(shape, jnp.int32))
+    with pytest.raises(ValueError, match="Are they another network's"):
+        layer.forward(embedding(4, 2).init(next(keys), (3,))[0], jnp.zeros((1, 3), jnp.int32))
+    with pytest.raises(ValueError, match="positive whole number"):
+        layer.init(next(keys), (0,))
+
+
+def test_the_same_arguments_give_the_same_layer():
+    assert embedding(5, 2) is embedding(5, 2)
