@@ -31,7 +31,7 @@ from bpjax.layers.activations import (
     tanh,
 )
 from bpjax.layers.dense import Affine, dense
-from bpjax.layers.combinators import chain, with_shortcut
+from bpjax.layers.combinators import chain, shortcut
 from bpjax.layers.each import each
 from bpjax.layers.devices import flat_spot, scaled_error, without_derivative
 from bpjax.layers.initializers import lecun_normal, uniform, zeros

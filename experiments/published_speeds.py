@@ -218,7 +218,7 @@ def _xor():
         "XOR, 2-1-1 with shortcuts",
         "backprop, inertia",
         "η 0.5, α 0.9, ±0.3",
-        bp.chain(bp.with_shortcut(bp.chain(hidden, bp.sigmoid)), output, bp.sigmoid),
+        bp.chain(bp.shortcut(bp.chain(hidden, bp.sigmoid)), output, bp.sigmoid),
         bp.xor().present(),
         bp.momentum(0.5, 0.9),
         Published(PDP, 558, None, 1),

@@ -109,7 +109,7 @@ def test_weight_noise_is_the_gradient_elsewhere_and_new_each_time(keys):
 
 
 def test_a_shortcut_sends_the_input_along(keys):
-    layer = bp.with_shortcut(bp.chain(bp.dense(1), bp.sigmoid))
+    layer = bp.shortcut(bp.chain(bp.dense(1), bp.sigmoid))
     params, out_shape = layer.init(next(keys), (2,))
     assert out_shape == (3,)
     x = bp.xor().present()[0]

@@ -1,12 +1,19 @@
 """Layers made of layers, and what they are checked at."""
 
 from bpjax.diagnostics.cases.case import LayerCase
-from bpjax.layers.activations import sigmoid
-from bpjax.layers.combinators import chain, with_shortcut
+from bpjax.layers.activations import sigmoid, tanh
+from bpjax.layers.combinators import chain, parallel, residual, shortcut
 from bpjax.layers.dense import dense
 from bpjax.layers.each import each
+from bpjax.layers.shapes import flatten, reshape
 
 CASES: dict[str, LayerCase] = {
     "each(chain(dense(3), sigmoid))": LayerCase(each(chain(dense(3), sigmoid)), (4, 5)),
-    "with_shortcut(chain(dense(2), sigmoid))": LayerCase(with_shortcut(chain(dense(2), sigmoid)), (5,), blocked=False),
+    "shortcut(chain(dense(2), sigmoid))": LayerCase(shortcut(chain(dense(2), sigmoid)), (5,), blocked=False),
+    "residual(chain(dense(4), tanh))": LayerCase(residual(chain(dense(4), tanh)), (4,), blocked=False),
+    "parallel(dense(3), chain(dense(3), tanh))": LayerCase(parallel(dense(3), chain(dense(3), tanh)), (4,)),
+    "parallel(dense(3), chain(dense(2), tanh), concatenate)": LayerCase(
+        parallel(dense(3), chain(dense(2), tanh), combine="concatenate"), (4,)
+    ),
+    "chain(flatten, dense(6), reshape((3, -1)))": LayerCase(chain(flatten, dense(6), reshape((3, -1))), (2, 2)),
 }
