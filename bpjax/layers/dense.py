@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.checks import check_count, check_features, check_same_dtype
-from bpjax.layers.initializers import Initializer, lecun_normal, zeros
+from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer, check_in_shape
 from bpjax.layers.product import matmul
 from bpjax.precision import widen
@@ -22,7 +22,7 @@ class Affine(NamedTuple):
 
 
 def dense(
-    features: int, use_bias: bool = True, weights: Initializer = lecun_normal, biases: Initializer = zeros
+    features: int, use_bias: bool = True, weights: str | Initializer = lecun_normal, biases: str | Initializer = zeros
 ) -> Layer:
     """Affine map of a batch, x (N, D) to y (N, H).
 
@@ -30,14 +30,15 @@ def dense(
     backward   dW = xᵀ dy     db = Σₙ dyₙ     dx = dy Wᵀ
 
     The bias is the weight of an on-neuron whose output is always 1. Kept for the backward pass: x, which the
-    layer before has made anyway. `weights` and `biases` are initializers, `(key, shape, dtype) -> array`.
+    layer before has made anyway. `weights` and `biases` are initializers, `(key, shape, dtype) -> array`, or names of
+    such, "he".
 
     Raises:
-        ValueError: `features` is not a positive whole number; in `forward`, `x` is not (N, D), is empty or of
-            another dtype than the weights, or the params are another layer's.
+        ValueError: `features` is not a positive whole number, an initializer's name is unknown; in `forward`, `x` is
+            not (N, D), is empty or of another dtype than the weights, or the params are another layer's.
     """
     check_count("dense", "features", features)
-    return _dense(int(features), use_bias, weights, biases)
+    return _dense(int(features), use_bias, initializer(weights), initializer(biases))
 
 
 @functools.cache

@@ -233,8 +233,8 @@ def along_last(vector: Array, x: Array) -> Array:
 
 def check_positions(who: str, in_shape) -> Shape:
     """`in_shape` as a tuple (..., D) of at least one positive whole number, or a `ValueError`."""
-    rank = len(in_shape) if isinstance(in_shape, tuple | list) else 1
-    return check_in_shape(who, in_shape, max(1, rank))
+    shape = tuple(in_shape) if isinstance(in_shape, tuple | list) else (in_shape,)
+    return check_in_shape(who, shape, max(1, len(shape)))
 
 
 def check_normalized(who: str, params, x, use_bias: bool) -> Array:

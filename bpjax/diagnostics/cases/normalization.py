@@ -1,10 +1,19 @@
 """Cases of the family: normalization."""
 
+import numpy as np
+
 from bpjax.diagnostics.cases.case import LayerCase
+from bpjax.layers.batch_norm import BatchStatistics, batch_norm, with_statistics
 from bpjax.layers.normalization import group_norm, layer_norm, rms_norm
+from bpjax.layers.weight_norm import weight_norm
+
+STATISTICS = (BatchStatistics(np.array([0.5, -0.25, 1.0]), np.array([0.5, 2.0, 1.0])),)  # type: ignore[arg-type]
 
 CASES: dict[str, LayerCase] = {
     "layer_norm()": LayerCase(layer_norm(), (5,)),
     "rms_norm() on (T, D)": LayerCase(rms_norm(), (4, 5)),
     "group_norm(2)": LayerCase(group_norm(2), (3, 2, 4)),
+    "batch_norm()": LayerCase(batch_norm(), (2, 3), per_pattern=False),
+    "batch_norm() with statistics": LayerCase(with_statistics(batch_norm(), STATISTICS), (2, 3)),
+    "weight_norm(3)": LayerCase(weight_norm(3), (5,)),
 }

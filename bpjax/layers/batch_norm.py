@@ -1,0 +1,234 @@
+"""Batch normalization: every channel brought to mean 0 and variance 1 by the numbers of the whole batch.
+
+Predictions want numbers that no other pattern has a say in. They are state outside the parameters, since no gradient
+changes them. A layer leaves those of its batch in its residuals, and four functions do the rest:
+
+    statistics = init_statistics(network, params, x)
+
+    @jax.jit
+    def step(params, state, statistics, x, target):
+        y, residuals = network.forward(params, x)
+        grads, _ = network.backward(params, residuals, loss.gradient(y, target))
+        updates, state = optimizer.update(grads, state, params)
+        return optax.apply_updates(params, updates), state, running_statistics(residuals, statistics)
+
+    for x, target in batches:
+        params, state, statistics = step(params, state, statistics, x, target)
+    output, _ = with_statistics(network, statistics).forward(params, x_new)
+
+`fit` does not carry them. After it, one pass over the data gives them exactly, without a memory of old weights:
+
+    statistics = batch_statistics(network, params, x)
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bpjax.checks import check_between, check_number
+from bpjax.layers.layer import Layer, Takes, bind, takers
+from bpjax.layers.normalization import (
+    check_normalized,
+    check_positions,
+    initial_gains,
+    moments,
+    normalized,
+    pull_back,
+    stretch,
+    stretch_backward,
+)
+from bpjax.precision import widen
+from bpjax.types import Array, Params, Residuals
+
+
+class BatchStatistics(NamedTuple):
+    """What one batch norm found in a batch, or over many."""
+
+    mean: Array  # (C,)
+    variance: Array  # (C,) divided by the count M, not by M − 1
+
+
+class Kept(NamedTuple):
+    """The residuals of `batch_norm`."""
+
+    x: Array  # (N, ..., C)
+    offset: Array  # (1, C) mean less the first pattern's number; 0 where statistics are given
+    statistics: BatchStatistics  # in float32 where x is half precision
+
+
+Statistics = tuple[BatchStatistics, ...]
+"""One for each batch norm of a network, in forward order."""
+
+
+def batch_norm(epsilon: float = 1e-5, use_bias: bool = True) -> Layer:
+    """Every channel brought to mean 0 and variance 1 over all patterns and positions of the batch, x (N, ..., C).
+
+    forward    x̂ = (x − μ) / σ     y = g x̂ + b      μ, σ for every channel, σ² = variance + ε
+    backward   dg = Σ dy x̂     db = Σ dy     dx̂ = g dy     dx = (dx̂ − mean(dx̂) − x̂ mean(dx̂ x̂)) / σ
+
+    Ioffe & Szegedy 2015. The patterns of a batch are mixed: each one's output and gradient depend on the others. With
+    `with_statistics` μ and σ are given numbers, the patterns are alone again, and dx = dx̂ / σ.
+
+    Kept: x, and two numbers a channel (a third where rounding would cost the mean its digits). The variance is divided
+    by the count M, in the running statistics too, as in Keras and Flax; PyTorch's running variance is M / (M − 1) times
+    it. So the statistics of a batch, handed back, give that batch's own output, and a single number has variance 0
+    rather than 0/0: one pattern without positions gives x̂ = 0, y = b, dx = 0.
+
+    Raises:
+        ValueError: `epsilon` is not above 0; in `init`, an `in_shape` that is not (..., C); in `forward`, an `x` that
+            is not (N, ..., C), is empty or of another dtype than the gains, params that are another layer's, or
+            statistics of another number of channels.
+    """
+    check_number("batch_norm", "epsilon", epsilon, above=0.0)
+    return _batch_norm(float(epsilon), use_bias)
+
+
+@functools.cache
+def _batch_norm(epsilon: float, use_bias: bool) -> Layer:
+    """The same layer for the same arguments, so that what was compiled for one serves all of its kind."""
+
+    def init(key, in_shape):
+        shape = check_positions("batch_norm", in_shape)
+        return initial_gains(shape[-1], use_bias), shape
+
+    def forward(params, x):
+        x = check_normalized("batch_norm", params, x, use_bias)
+        wide = rows(widen(x))
+        offset, variance = moments(wide, axes=(0,))
+        y = stretch(params, normalized(wide, offset, inverse(variance), axes=(0,)))
+        kept = Kept(x, offset, BatchStatistics((wide[:1] + offset)[0], variance[0]))
+        return y.reshape(x.shape).astype(x.dtype), kept
+
+    def backward(params, kept, dy):
+        x, offset, (_, variance) = kept
+        x_hat = normalized(rows(widen(x)), offset, inverse(variance[None, :]), axes=(0,))
+        dparams, dx_hat = stretch_backward(params, x_hat, rows(dy))
+        dx = pull_back(dx_hat, x_hat, inverse(variance[None, :]), axes=(0,))
+        return dparams, dx.reshape(x.shape).astype(x.dtype)
+
+    def rows(x):
+        return x.reshape(-1, x.shape[-1])
+
+    def inverse(variance):
+        return 1 / jnp.sqrt(variance + epsilon)
+
+    def with_given(given: BatchStatistics) -> Layer:
+        """The layer that normalizes by given numbers, which are constants to the derivative."""
+
+        def forward_given(params, x):
+            x = check_normalized("batch_norm", params, x, use_bias)
+            _check_channels(given, params.gain.shape)
+            wide = rows(widen(x))
+            statistics = jax.tree.map(lambda s: jnp.asarray(s, wide.dtype), given)
+            y = stretch(params, by_given(wide, statistics))
+            return y.reshape(x.shape).astype(x.dtype), Kept(x, jnp.zeros_like(wide[:1]), statistics)
+
+        def backward_given(params, kept, dy):
+            x, _, statistics = kept
+            dparams, dx_hat = stretch_backward(params, by_given(rows(widen(x)), statistics), rows(dy))
+            dx = dx_hat * inverse(statistics.variance[None, :])
+            return dparams, dx.reshape(x.shape).astype(x.dtype)
+
+        return layer._replace(forward=forward_given, backward=backward_given)
+
+    def by_given(x, statistics):
+        return (x - statistics.mean[None, :]) * inverse(statistics.variance[None, :])
+
+    layer = Layer("batch norm", init, forward, backward, takes=Takes("statistics", with_given))
+    return layer
+
+
+def batch_statistics(network: Layer, params: Params, x) -> Statistics:
+    """Means and variances of every batch norm over the patterns x, all of them one batch, in one forward pass.
+
+    Raises:
+        ValueError: a batch norm leaves no statistics in the network's residuals, as where a layer keeps none of its
+            parts' residuals and makes them again.
+    """
+    return _found("batch_statistics", network, network.forward(params, x)[1])
+
+
+def init_statistics(network: Layer, params: Params, x) -> Statistics:
+    """Statistics to begin with, mean 0 and variance 1; of x only shape and dtype play a role.
+
+    Raises:
+        ValueError: as `batch_statistics`.
+    """
+    residuals = jax.eval_shape(network.forward, params, x)[1]
+    found = _found("init_statistics", network, residuals)
+    return tuple(BatchStatistics(jnp.zeros(m.shape, m.dtype), jnp.ones(v.shape, v.dtype)) for m, v in found)
+
+
+def running_statistics(residuals: Residuals, statistics: Statistics, momentum: float | Array = 0.9) -> Statistics:
+    """Statistics after one more batch: momentum · old + (1 − momentum) · those in the residuals.
+
+    The momentum of Keras and Flax; PyTorch's is 1 − it.
+
+    Raises:
+        ValueError: `momentum` is not between 0 and 1, or the statistics are another network's.
+    """
+    check_between("running_statistics", "momentum", momentum, 0.0, 1.0)
+    found = _statistics_in(residuals)
+    if jax.tree.map(jnp.shape, found) != jax.tree.map(jnp.shape, tuple(statistics)):
+        raise ValueError(
+            f"`running_statistics` expected statistics in the shapes of those in the residuals, "
+            f"{_shapes(found)}, got {_shapes(statistics)}. Make them with `init_statistics(network, params, x)`."
+        )
+    mix = lambda old, new: (momentum * old + (1 - momentum) * new).astype(old.dtype)
+    return jax.tree.map(mix, tuple(statistics), found)
+
+
+def with_statistics(network: Layer, statistics: Statistics) -> Layer:
+    """The network that predicts: each of its batch norms normalizes by given statistics, each pattern alone.
+
+    The statistics are constants, computed with in the dtype of x, float32 where that is half precision. The derivative
+    is the exact one of this network.
+
+    Raises:
+        ValueError: the network has not as many batch norms as there are statistics, or one of them is in a `repeat`.
+    """
+    count = takers(network, "statistics")
+    if count != len(statistics):
+        raise ValueError(
+            f"`with_statistics` expected statistics for the network's {count} batch norm(s), got {len(statistics)}. "
+            "Make them with `batch_statistics(network, params, x)`."
+        )
+    for one in statistics:
+        if jnp.ndim(one.mean) != 1:
+            raise ValueError(
+                f"`with_statistics` expected a mean of shape (C,) for every batch norm, got {jnp.shape(one.mean)}: "
+                "inside a `repeat` one layer stands for all and cannot be handed the statistics of each. "
+                "Write the blocks out with `chain`."
+            )
+    return bind(network, "statistics", iter(statistics))
+
+
+def _statistics_in(residuals: Residuals) -> Statistics:
+    """Every BatchStatistics in a network's residuals, in forward order."""
+    is_statistics = lambda node: isinstance(node, BatchStatistics)
+    return tuple(node for node in jax.tree.leaves(residuals, is_leaf=is_statistics) if is_statistics(node))
+
+
+def _found(who: str, network: Layer, residuals: Residuals) -> Statistics:
+    """The statistics in the residuals, one for each batch norm of the network, or a `ValueError`."""
+    found, count = _statistics_in(residuals), takers(network, "statistics")
+    if len(found) != count:
+        raise ValueError(
+            f"`{who}` expected to find statistics of the network's {count} batch norm(s) in its residuals, found "
+            f"{len(found)}. A layer that makes its residuals again in `backward` keeps none: take batch norms out of it."
+        )
+    return found
+
+
+def _shapes(statistics) -> list:
+    return [jnp.shape(getattr(one, "mean", one)) for one in statistics]
+
+
+def _check_channels(given: BatchStatistics, shape) -> None:
+    if jnp.shape(given.mean) != shape or jnp.shape(given.variance) != shape:
+        raise ValueError(
+            f"`batch_norm` expected statistics of shape {shape}, got mean {jnp.shape(given.mean)} and variance "
+            f"{jnp.shape(given.variance)}. Are they another network's? Make them with `batch_statistics`."
+        )

@@ -1,0 +1,98 @@
+"""Weight normalization: the length of a unit's weights and their direction are learnt apart."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bpjax.checks import check_count, check_features, check_same_dtype
+from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
+from bpjax.layers.layer import Layer, check_in_shape
+from bpjax.layers.product import matmul
+from bpjax.precision import widen
+from bpjax.types import Array
+
+
+class WeightNormed(NamedTuple):
+    """The parameters of a dense layer with weights g v / ‖v‖."""
+
+    v: Array  # (D, H) the direction of each unit's weights, of any length
+    g: Array  # (H,) their length
+    b: Array | None = None  # (H,) weight from the on-neuron; None where there is none
+
+
+def weight_norm(
+    features: int,
+    use_bias: bool = True,
+    weights: str | Initializer = lecun_normal,
+    biases: str | Initializer = zeros,
+) -> Layer:
+    """A dense layer whose weights are a length times a direction, x (N, D) to y (N, H).
+
+    forward    wₕ = gₕ vₕ / ‖vₕ‖     y = x W + b
+    backward   dW = xᵀ dy     dgₕ = dwₕ · vₕ / ‖vₕ‖     dvₕ = (gₕ / ‖vₕ‖) (dwₕ − dgₕ vₕ / ‖vₕ‖)     dx = dy Wᵀ
+
+    Salimans & Kingma 2016, eqs 2 and 3. dv is at right angles to v, so v only grows, and the more it has grown the
+    smaller its steps. Begins as `dense` does: g = ‖v‖, so W = v (the paper sets g and b from the first batch instead).
+    A unit with v = 0 has no direction: its weights count as 0, and so do dg and dv. Kept: x.
+
+    Handed other weights, `backward` takes the lengths and directions of those, in dv and dg too: under feedback
+    alignment the gradient is not exact even in the last layer, where a dense layer's is.
+
+    Raises:
+        ValueError: as `dense`.
+    """
+    check_count("weight_norm", "features", features)
+    return _weight_norm(int(features), use_bias, initializer(weights), initializer(biases))
+
+
+@functools.cache
+def _weight_norm(features: int, use_bias: bool, weights: Initializer, biases: Initializer) -> Layer:
+    """The same layer for the same arguments, so that what was compiled for one serves all of its kind."""
+
+    def init(key, in_shape):
+        (in_features,) = check_in_shape("weight_norm", in_shape, rank=1)
+        key_v, key_b = jax.random.split(key)
+        dtype = jnp.result_type(float)
+        v = weights(key_v, (in_features, features), dtype)
+        b = biases(key_b, (features,), dtype) if use_bias else None
+        return WeightNormed(v, jnp.linalg.norm(v, axis=0), b), (features,)
+
+    def forward(params, x):
+        check_params(params)
+        x = check_features("weight_norm", x, len(params.v))
+        check_same_dtype("weight_norm", x, params.v)
+        y = matmul(x, normed(params))
+        return (y + params.b[None, :] if use_bias else y), x
+
+    def backward(params, x, dy):
+        direction, inverse = split(params.v)
+        dw = matmul(widen(x).T, widen(dy))
+        dg = (dw * direction).sum(axis=0)
+        dv = (widen(params.g) * inverse)[None, :] * (dw - dg[None, :] * direction)
+        db = widen(dy).sum(axis=0).astype(dy.dtype) if use_bias else None
+        dparams = WeightNormed(dv.astype(params.v.dtype), dg.astype(params.g.dtype), db)
+        return dparams, matmul(dy, normed(params).T)
+
+    def normed(params):
+        return (split(params.v)[0] * widen(params.g)[None, :]).astype(params.v.dtype)
+
+    def split(v):
+        """Directions v / ‖v‖ and 1 / ‖v‖, both 0 where v = 0."""
+        v = widen(v)
+        square = jnp.square(v).sum(axis=0)
+        inverse = jnp.where(square > 0, 1 / jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+        return v * inverse[None, :], inverse
+
+    def check_params(params):
+        v, g, b = (getattr(params, name, None) for name in ("v", "g", "b"))
+        if v is None or g is None or v.ndim != 2 or v.shape[1] != features or (b is not None) != use_bias:
+            got = jax.tree.map(jnp.shape, params)
+            raise ValueError(
+                f"`weight_norm({features}, use_bias={use_bias})` expected params WeightNormed(v=(D, {features}), "
+                f"g={(features,)}, b={(features,) if use_bias else None}), got {got}. "
+                "Are they another network's? Make them with this network's `init`."
+            )
+
+    return Layer("weight norm", init, forward, backward)
