@@ -69,20 +69,19 @@ def map_layers(change: Callable[[Layer], Layer], network: Layer) -> Layer:
 
 
 def takers(network: Layer, what: str) -> int:
-    """How many layers of the network can be handed `what`."""
-    if network.rebuild is None:
-        return int(network.takes is not None and network.takes.what == what)
-    return sum(takers(layer, what) for layer in network.layers)
+    """How many layers of the network can be handed `what`; one that takes it for its parts counts once."""
+    if network.takes is not None and network.takes.what == what:
+        return 1
+    return sum(takers(layer, what) for layer in network.layers) if network.rebuild is not None else 0
 
 
 def bind(network: Layer, what: str, values: Iterator[Any]) -> Layer:
     """The network with the next of `values` handed to every layer that takes `what`, in forward order."""
-
-    def change(layer: Layer) -> Layer:
-        takes = layer.takes
-        return takes.bind(next(values)) if takes is not None and takes.what == what else layer
-
-    return map_layers(change, network)
+    if network.takes is not None and network.takes.what == what:
+        return network.takes.bind(next(values))
+    if network.rebuild is None:
+        return network
+    return network.rebuild(*(bind(layer, what, values) for layer in network.layers))
 
 
 def no_gradient(x):

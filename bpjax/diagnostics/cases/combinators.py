@@ -5,6 +5,7 @@ from bpjax.layers.activations import sigmoid, tanh
 from bpjax.layers.combinators import chain, parallel, residual, shortcut
 from bpjax.layers.dense import dense
 from bpjax.layers.each import each
+from bpjax.layers.repeat import repeat
 from bpjax.layers.shapes import flatten, reshape
 
 CASES: dict[str, LayerCase] = {
@@ -16,4 +17,5 @@ CASES: dict[str, LayerCase] = {
         parallel(dense(3), chain(dense(2), tanh), combine="concatenate"), (4,)
     ),
     "chain(flatten, dense(6), reshape((3, -1)))": LayerCase(chain(flatten, dense(6), reshape((3, -1))), (2, 2)),
+    "repeat(chain(dense(4), tanh), 3)": LayerCase(repeat(chain(dense(4), tanh), 3), (4,)),
 }
