@@ -217,7 +217,7 @@ def _found(who: str, network: Layer, residuals: Residuals) -> Statistics:
     if len(found) != count:
         raise ValueError(
             f"`{who}` expected to find statistics of the network's {count} batch norm(s) in its residuals, found "
-            f"{len(found)}. A layer that makes its residuals again in `backward` keeps none: take batch norms out of it."
+            f"{len(found)}. A layer that makes residuals again in `backward` keeps none: take batch norms out of it."
         )
     return found
 

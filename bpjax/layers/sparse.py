@@ -1,0 +1,112 @@
+"""Thin layers: weights on given edges only, so that work and gradient are as large as the number of edges."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bpjax.checks import check_features, check_same_dtype
+from bpjax.layers.edges import Edges, check_edges, rows_by, sum_along
+from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
+from bpjax.layers.layer import Layer, check_in_shape
+from bpjax.precision import widen
+from bpjax.types import Array
+
+SMALL = 1024
+"""Up to so many edges the patterns are summed at once; beyond, on a CPU, one after another, each in the cache."""
+
+
+class SparseAffine(NamedTuple):
+    """The parameters of a sparse affine map."""
+
+    w: Array  # (E,) weight of each edge
+    b: Array | None = None  # (H,) weight from the on-neuron; None where there is none
+
+
+def sparse(
+    edges: Edges,
+    use_bias: bool = True,
+    weights: str | Initializer = lecun_normal,
+    biases: str | Initializer = zeros,
+) -> Layer:
+    """A dense layer most of whose weights are not there, x (N, D) to y (N, H).
+
+    forward    yₕ = Σₑ wₑ x[sourceₑ] over the edges into h, + bₕ                          E multiply-adds a pattern
+    backward   dwₑ = Σₙ x[n, sourceₑ] dy[n, targetₑ]     db = Σₙ dyₙ                      E
+               dxᵢ = Σₑ wₑ dy[targetₑ] over the edges out of i                            E
+
+    The whole gradient costs two more passes over the edges that are there, as it does in any graph of operations
+    (Linnainmaa 1970; BIT 16, 1976), where a matrix with zeros pays for D · H of them three times.
+
+    Patterns are `random_edges`, `banded_edges`, `edges_from_mask`; any `Edges` in any order will do. A unit without
+    edges gives its bias, an input without edges gets dx = 0. Weights begin as those of a dense layer with as many
+    inputs as the unit has edges: units with k edges are drawn as one matrix (k, units). Kept: x.
+
+    Raises:
+        ValueError: an edge is out of range or there twice; in `init`, another number of inputs than the edges';
+            in `forward`, `x` is not (N, D), is empty or of another dtype than the weights, or the params are another
+            layer's.
+    """
+    edges = check_edges("sparse", edges)
+    weights, biases = initializer(weights), initializer(biases)
+    source, target, inputs, outputs = edges
+    by_unit, by_input = rows_by(target, outputs), rows_by(source, inputs)
+
+    def init(key, in_shape):
+        if check_in_shape("sparse", in_shape, rank=1) != (inputs,):
+            raise ValueError(
+                f"`sparse` with edges from {inputs} inputs expected `in_shape` ({inputs},), got {in_shape}."
+            )
+        key_w, key_b = jax.random.split(key)
+        dtype = jnp.result_type(float)
+        b = biases(key_b, (outputs,), dtype) if use_bias else None
+        return SparseAffine(initial_weights(key_w, dtype), b), (outputs,)
+
+    def initial_weights(key, dtype):
+        w, count = jnp.zeros(len(target), dtype), np.bincount(target, minlength=outputs)
+        edge = np.argsort(target, kind="stable")  # unit by unit
+        for k in np.unique(count[count > 0]):
+            units = edge[count[target[edge]] == k].reshape(-1, k)
+            drawn = weights(jax.random.fold_in(key, int(k)), units.T.shape, dtype)
+            w = w.at[units].set(drawn.T)
+        return w
+
+    def forward(params, x):
+        check_params(params)
+        x = check_features("sparse", x, inputs)
+        check_same_dtype("sparse", x, params.w)
+        y = sum_along(widen(params.w), widen(x).T, source, by_unit).T
+        return (y + widen(params.b)[None, :] if use_bias else y).astype(x.dtype), x
+
+    def backward(params, x, dy):
+        dw = products_summed(widen(x), widen(dy)).astype(params.w.dtype)
+        db = widen(dy).sum(axis=0).astype(params.b.dtype) if use_bias else None
+        dx = sum_along(widen(params.w), widen(dy).T, target, by_input).T
+        return SparseAffine(dw, db), dx.astype(x.dtype)
+
+    def products_summed(x, dy):
+        """Σₙ x[n, source] dy[n, target], (E,)."""
+
+        def at_once(x, dy):
+            return (x[:, source] * dy[:, target]).sum(axis=0)
+
+        def one_by_one(x, dy):
+            add = lambda dw, pattern: (dw + pattern[0][source] * pattern[1][target], None)
+            return jax.lax.scan(add, jnp.zeros(len(source), x.dtype), (x, dy), unroll=min(8, len(x)))[0]
+
+        if len(source) <= SMALL:
+            return at_once(x, dy)
+        return jax.lax.platform_dependent(x, dy, cpu=one_by_one, default=at_once)
+
+    def check_params(params):
+        w, b = getattr(params, "w", None), getattr(params, "b", None)
+        if w is None or w.shape != (len(source),) or (b is not None) != use_bias:
+            got = jax.tree.map(jnp.shape, params)
+            raise ValueError(
+                f"`sparse` with {len(source)} edges expected params SparseAffine(w=({len(source)},), "
+                f"b={(outputs,) if use_bias else None}), got {got}. "
+                "Are they another network's? Make them with this network's `init`."
+            )
+
+    return Layer("sparse", init, forward, backward)
