@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.checks import check_number
+from bpjax.layers.dropout import without_dropout
 from bpjax.precision import widen
 from bpjax.rules.rule import Rule
 from bpjax.types import Array, Key, RuleState
@@ -64,3 +65,42 @@ def weight_noise(rule: Rule, deviation: float | Array) -> Rule:
         return value, direction, NoiseState(next_key, inner)
 
     return rule._replace(name=f"{rule.name} with weight noise", init=init, grads=grads)
+
+
+class FreshKeys(NamedTuple):
+    """State of a rule with `fresh_keys`."""
+
+    key: Key
+    rule: RuleState
+
+
+def fresh_keys(rule: Rule) -> Rule:
+    """A rule of a `keyed` network handed a new key with every batch: how a network with dropout is trained.
+
+        rule = fresh_keys(backprop(keyed(network), loss))
+
+    Batches are `(x, target)` again. Its `network`, which predicts and measures stops and validation, is the network
+    without dropout.
+
+    Raises:
+        ValueError: the rule's network is not made by `keyed`.
+    """
+    network = rule.network
+    if network is None or network.name != "keyed":
+        got = "without a network" if network is None else f"of the network {network.name}"
+        raise ValueError(
+            f"`fresh_keys` expected a rule of a keyed network, got {rule.name} {got}. Make it so: "
+            "`bp.fresh_keys(bp.backprop(bp.keyed(network), loss))`."
+        )
+
+    def init(key, params):
+        own, inner = jax.random.split(key)
+        return FreshKeys(own, rule.init(inner, params))
+
+    def grads(params, state, batch):
+        key, next_key = jax.random.split(state.key)
+        x, target = batch
+        value, direction, inner = rule.grads(params, state.rule, ((x, key), target))
+        return value, direction, FreshKeys(next_key, inner)
+
+    return rule._replace(name=f"{rule.name} with fresh keys", init=init, grads=grads, network=without_dropout(network))

@@ -1,12 +1,23 @@
 """Layers made of layers, and what they are checked at."""
 
-from bpjax.diagnostics.cases.case import LayerCase
+import jax
+
+from bpjax.diagnostics.cases.case import LayerCase, normal
 from bpjax.layers.activations import sigmoid, tanh
 from bpjax.layers.combinators import chain, parallel, residual, shortcut
 from bpjax.layers.dense import dense
+from bpjax.layers.dropout import dropout, keyed
 from bpjax.layers.each import each
+from bpjax.layers.remat import remat
 from bpjax.layers.repeat import repeat
 from bpjax.layers.shapes import flatten, reshape
+
+
+def _with_key(key, patterns, in_shape):
+    """(x, key)."""
+    x_key, key = jax.random.split(key)
+    return normal(x_key, patterns, in_shape), key
+
 
 CASES: dict[str, LayerCase] = {
     "each(chain(dense(3), sigmoid))": LayerCase(each(chain(dense(3), sigmoid)), (4, 5)),
@@ -18,4 +29,10 @@ CASES: dict[str, LayerCase] = {
     ),
     "chain(flatten, dense(6), reshape((3, -1)))": LayerCase(chain(flatten, dense(6), reshape((3, -1))), (2, 2)),
     "repeat(chain(dense(4), tanh), 3)": LayerCase(repeat(chain(dense(4), tanh), 3), (4,)),
+    "repeat(remat(chain(dense(3), tanh, dense(4))), 2)": LayerCase(
+        repeat(remat(chain(dense(3), tanh, dense(4))), 2), (4,)
+    ),
+    "keyed(chain(dense(6), dropout(0.4), dense(2)))": LayerCase(
+        keyed(chain(dense(6), dropout(0.4), dense(2))), (4,), inputs=_with_key, per_pattern=False
+    ),
 }

@@ -1,0 +1,116 @@
+"""Dropout, and the networks with and without it."""
+
+import jax
+import jax.numpy as jnp
+
+from bpjax.checks import as_floating, check_number, is_concrete
+from bpjax.layers.activations import identity
+from bpjax.layers.layer import Layer, Takes, bind, check_layer, map_layers, no_gradient, takers
+from bpjax.precision import widen
+from bpjax.types import Array
+
+
+def dropout(rate: float | Array) -> Layer:
+    """Numbers set to 0 by chance, with probability p, the others scaled up so that the mean remains.
+
+    forward    y = m ⊙ x / (1 − p)          m: 1 with probability 1 − p, else 0      (Srivastava et al. 2014)
+    backward   dx = m ⊙ dy / (1 − p)
+
+    Any shape (N, ...), each number apart. m is drawn from a key, and so the layer needs one: make `keyed(network)` of
+    the network, or train with the rule `fresh_keys(rule)`; predict with `without_dropout(network)`. Kept: m, a byte for
+    each number; to draw it a second time from the key would cost more than the rest of the layer. The same key gives
+    the same m in every dtype.
+
+    Raises:
+        ValueError: `rate` is not from 0 up to but without 1; in `forward`, there is no key.
+    """
+    check_number("dropout", "rate", rate, least=0.0)
+    if is_concrete(rate) and not float(rate) < 1:
+        raise ValueError(f"`dropout` expected `rate` below 1, the share that is dropped, got {rate!r}.")
+
+    def init(key, in_shape):
+        return (), tuple(in_shape)
+
+    def forward(params, x):
+        raise ValueError(
+            "`dropout` expected a key: train with `bp.keyed(network)` or the rule device `bp.fresh_keys(rule)`, "
+            "predict with `bp.without_dropout(network)`."
+        )
+
+    def masked(kept, numbers):
+        scale = 1 / (1 - jnp.asarray(rate, widen(numbers).dtype))
+        return jnp.where(kept, widen(numbers) * scale, 0).astype(numbers.dtype)
+
+    def backward(params, kept, dy):
+        return (), masked(kept, dy)
+
+    def with_key(key):
+        def forward(params, x):
+            x = as_floating("dropout", "x", x)
+            kept = jax.random.uniform(key, x.shape, jnp.float32) >= jnp.asarray(rate, jnp.float32)
+            return masked(kept, x), kept
+
+        return Layer("dropout", init, forward, backward)
+
+    return Layer("dropout", init, forward, backward, takes=Takes("key", with_key))
+
+
+def keyed(network: Layer) -> Layer:
+    """The network with a key as part of its input, (x, key): split, it goes to every dropout inside.
+
+    forward    y = f(x; key)
+    backward   dparams, (dx, no gradient)
+
+    Params are the network's own; `init` is given the `in_shape` of x. All patterns of a batch share the key, each has
+    its own part of the mask. Kept: what the network keeps, and the key, for layers that go forward once more.
+
+    Raises:
+        ValueError: `network` is not a Layer, or has no dropout; in `forward`, the input is not `(x, key)`.
+    """
+    check_layer("keyed", network)
+    if not takers(network, "key"):
+        raise ValueError(
+            f"`keyed` expected a network with a layer that takes a key, such as `dropout`, got {network.name} without. "
+            "Use the network itself."
+        )
+    return _keyed(network)
+
+
+def _keyed(network: Layer) -> Layer:
+    count = takers(network, "key")
+
+    def bound(key):
+        return bind(network, "key", iter(jax.random.split(key, count)))
+
+    def forward(params, x_and_key):
+        if not isinstance(x_and_key, tuple | list) or len(x_and_key) != 2 or not _is_key(x_and_key[1]):
+            got = jax.tree.map(lambda leaf: f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}", x_and_key)
+            raise ValueError(f"`keyed` expected the input `(x, key)`, the key of `jax.random.key(seed)`, got {got}.")
+        x, key = x_and_key
+        y, kept = bound(key).forward(params, x)
+        return y, (key, kept)
+
+    def backward(params, residuals, dy):
+        key, kept = residuals
+        dparams, dx = bound(key).backward(params, kept, dy)
+        return dparams, (dx, no_gradient(key))
+
+    return Layer("keyed", network.init, forward, backward, (network,), rebuild=_keyed)
+
+
+def _is_key(key) -> bool:
+    return isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ()
+
+
+def without_dropout(network: Layer) -> Layer:
+    """The network that predicts: every dropout lets all through, and a `keyed` network is one of x alone again.
+
+    The params are the same.
+
+    Raises:
+        ValueError: `network` is not a Layer.
+    """
+    check_layer("without_dropout", network)
+    if network.name == "keyed":
+        return without_dropout(network.layers[0])
+    return map_layers(lambda layer: identity if layer.name == "dropout" else layer, network)
