@@ -1,0 +1,84 @@
+"""The layers of units of a network, one after another: for rules that address each of them."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+
+from bpjax.layers.activations import identity
+from bpjax.layers.combinators import chain
+from bpjax.layers.layer import Layer, Part, parts
+from bpjax.types import Array, Params
+
+
+class Unit(NamedTuple):
+    """A layer of units, y = φ(a): a layer with weights and what follows it, up to the next one with weights."""
+
+    net: Layer  # a, the net input, of what comes in: a chain that ends with the layer with weights
+    activation: Layer  # φ: the chain of what follows, the identity where nothing does
+    params: tuple[Params, Params]  # of the two
+
+
+class Passed(NamedTuple):
+    """What a forward pass leaves at one layer of units."""
+
+    input: Array  # (N, D) what came in
+    net_input: Array  # (N, H) a
+    output: Array  # (N, H) y = φ(a)
+    residuals: tuple  # of the net and of the activation
+
+
+def units(network: Layer, params: Params) -> list[Unit]:
+    """The network's layers of units, in forward order; none where no layer has weights.
+
+    Weights that carry signals are arrays of two and more axes: a dense layer and a convolution begin a layer of units,
+    a norm with its gains belongs to the one before it, and what stands before the first belongs to that. A layer made
+    of layers other than a chain, such as a residual block, is addressed as a whole.
+    """
+    chained = parts(network, params)
+    starts = [l for l, part in enumerate(chained) if any(leaf.ndim >= 2 for leaf in jax.tree.leaves(part.params))]
+    groups = zip([0, *starts[1:]], starts, [*starts[1:], len(chained)], strict=True) if starts else []
+    return [_unit(chained[first : l + 1], chained[l + 1 : end]) for first, l, end in groups]
+
+
+def _unit(net: list[Part], activation: list[Part]) -> Unit:
+    (net_layer, net_params), (phi, phi_params) = _chain(net), _chain(activation)
+    return Unit(net_layer, phi, (net_params, phi_params))
+
+
+def _chain(members: list[Part]) -> tuple[Layer, Params]:
+    if not members:
+        return identity, ()
+    return chain(*(part.layer for part in members)), tuple(part.params for part in members)
+
+
+def propagate(layers: Sequence[Unit], x) -> list[Passed]:
+    """What a forward pass leaves at each layer of units: the output of one is the input of the next."""
+    passed = []
+    for unit in layers:
+        a, kept_net = unit.net.forward(unit.params[0], x)
+        y, kept_phi = unit.activation.forward(unit.params[1], a)
+        passed.append(Passed(x, a, y, (kept_net, kept_phi)))
+        x = y
+    return passed
+
+
+class Change(NamedTuple):
+    """What the backward pass of one layer of units gives."""
+
+    params: tuple[Params, Params]  # gradients of the net's params and of the activation's
+    error_signal: Array  # (N, H) δ = ∂E/∂a = φ′ ⊙ dy
+    input: Array  # (N, D) dx, what goes on to the layer below
+
+
+def send_back(unit: Unit, passed: Passed, dy: Array) -> Change:
+    """The layer of units' own backward pass, for an error `dy` at its output, wherever that comes from."""
+    kept_net, kept_phi = passed.residuals
+    dphi, delta = unit.activation.backward(unit.params[1], kept_phi, dy)
+    dnet, dx = unit.net.backward(unit.params[0], kept_net, delta)
+    return Change((dnet, dphi), delta, dx)
+
+
+def gather(params: Params, by_unit: Sequence[tuple[Params, Params]]) -> Params:
+    """What was found for each layer of units, laid into the structure of the network's params."""
+    return jax.tree.unflatten(jax.tree.structure(params), jax.tree.leaves(list(by_unit)))
