@@ -1,0 +1,154 @@
+"""Predictive coding: every layer of units predicts the next one, and learns from its own prediction error alone."""
+
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+
+from bpjax.checks import check_count, check_number
+from bpjax.layers.layer import Layer
+from bpjax.losses import Loss
+from bpjax.rules.rule import Rule, check_made_of
+from bpjax.rules.units import gather, propagate, send_back, units
+from bpjax.types import Array, Params
+
+Kind = Literal["strict", "fixed_prediction", "zero_divergence"]
+
+
+def predictive_coding(
+    network: Layer,
+    loss: Loss,
+    kind: Kind = "strict",
+    steps: int | None = None,
+    rate: float | Array | None = None,
+    output_variance: float | Array = 1.0,
+) -> Rule:
+    """Inference relaxes the values, then every layer learns to predict the value above it (Whittington & Bogacz 2017).
+
+    A layer of units, a layer with parameters and the activations that follow it, is a map f_l. It has a value v_l of
+    its output's shape, free to move away from the prediction f_l(v_{l-1}); v_0 is the input.
+
+        prediction error   e_l = v_l − f_l(v_{l-1})  of hidden layers l = 1 … L−1,      e_L = −(∂E/∂o) / Σ_L
+        energy             F = ½ Σ_l ‖e_l‖² + E(f_L(v_{L-1}), t) / Σ_L
+        inference          v_l ← v_l − γ ∂F/∂v_l = v_l + γ (−e_l + J_{l+1}ᵀ e_{l+1}),   all layers at once
+        change             ΔW_l ∝ −∂F/∂W_l = (∂f_l/∂W_l)ᵀ e_l
+
+    What travels back between neighbours are prediction errors, through J_lᵀ = (∂f_l/∂v_{l-1})ᵀ of each layer's own
+    `backward`; any chain of layers will do. No layer learns from anything but the error at its own value. For the
+    squared error the output is a value clamped to the target with variance Σ_L, as in the paper; for another loss that
+    term of F is the loss. Values start as the forward pass leaves them. The direction is Σ_L ∂F/∂W: in units of the
+    loss, whatever Σ_L is.
+
+        strict            Relax F for `steps` of inference at `rate` γ. Differs from the gradient by a share of order
+                          1/Σ_L, for the errors that move the values away shrink with Σ_L (section 2.3 there).
+        fixed_prediction  Predictions and J_l stay as the forward pass left them (Millidge, Tschantz & Buckley 2020).
+                          Settles at the gradient; is there, exactly, after L steps at rate 1. Σ_L cancels.
+        zero_divergence   Strict at γ = 1, and layer l learns at step t = L − l, when the error first reaches it (Song,
+                          Lukasiewicz, Xu & Bogacz 2020): the gradient, to rounding. Σ_L cancels.
+
+    Deviation: values stand for the outputs of units, as in Millidge et al. and Rosenbaum 2022; Whittington & Bogacz let
+    them stand for the net inputs.
+
+    Args:
+        network: a chain of layers.
+        loss: its value is that of the forward pass, before inference.
+        kind: which of the three.
+        steps: of inference, 20 unless given; zero-divergence inference takes as many as there are layers.
+        rate: of inference, γ, 0.1 unless given; of zero-divergence inference 1.
+        output_variance: Σ_L, how loosely the output is held to the target.
+
+    Raises:
+        ValueError: `network` is not a Layer or `loss` not a Loss; `kind` is another word; `steps` is not a whole
+            number above 0, `rate` or `output_variance` not above 0, or steps or rate are given to zero-divergence
+            inference; in `init`, the network has no parameters or they are another one's.
+    """
+    who = "predictive_coding"
+    check_made_of(who, network, loss)
+    if kind not in get_args(Kind):
+        raise ValueError(f"`{who}` expected `kind` to be one of {', '.join(get_args(Kind))}, got {kind!r}.")
+    if kind == "zero_divergence" and not (steps is None and rate is None):
+        raise ValueError(
+            f"`{who}` expected no `steps` and no `rate` for zero-divergence inference, got {steps!r} and {rate!r}: "
+            "it takes as many steps as there are layers, at rate 1. Leave them out, or choose kind='strict'."
+        )
+    steps, rate = 20 if steps is None else steps, 0.1 if rate is None else rate
+    check_count(who, "steps", steps)
+    check_number(who, "rate", rate, above=0.0)
+    check_number(who, "output_variance", output_variance, above=0.0)
+
+    def init(key, params):
+        check_units(who, network, params)
+        return ()
+
+    def grads(params, rule_state, batch):
+        x, target = batch
+        layers = units(network, params)
+        passed = propagate(layers, x)
+        output, values = passed[-1].output, [x, *(p.output for p in passed[:-1])]
+        dparams = direction[kind](layers, values, target)
+        return loss.value(output, target), gather(params, dparams), rule_state
+
+    def errors_at(layers, values, target):
+        """−e_l = ∂F/∂f_l of every layer, with what its backward pass needs; values are v_0 … v_{L-1}."""
+        passed = [propagate([unit], v)[0] for unit, v in zip(layers, values, strict=True)]
+        top = loss.gradient(passed[-1].output, target)
+        hidden = [p.output - v for p, v in zip(passed[:-1], values[1:], strict=True)]
+        return [*hidden, top / jnp.asarray(output_variance, top.dtype)], passed
+
+    def slopes(layers, passed, errors):
+        """∂F/∂v_l = e_l − J_{l+1}ᵀ e_{l+1} of every hidden layer."""
+        below = [send_back(*layer).input for layer in zip(layers[1:], passed[1:], errors[1:], strict=True)]
+        return [dx - e for dx, e in zip(below, errors[:-1], strict=True)]
+
+    def changes(layers, passed, errors):
+        """Σ_L ∂F/∂W_l of every layer."""
+        errors = [e * jnp.asarray(output_variance, e.dtype) for e in errors]
+        return [send_back(*layer).params for layer in zip(layers, passed, errors, strict=True)]
+
+    def infer(layers, values, target, rate):
+        errors, passed = errors_at(layers, values, target)
+        return [values[0], *descend(values[1:], slopes(layers, passed, errors), rate)]
+
+    def strict(layers, values, target):
+        x, *hidden = values
+        hidden = jax.lax.fori_loop(0, steps, lambda _, v: infer(layers, [x, *v], target, rate)[1:], hidden)
+        errors, passed = errors_at(layers, [x, *hidden], target)
+        return changes(layers, passed, errors)
+
+    def fixed_prediction(layers, values, target):
+        (*_, top), passed = errors_at(layers, values, target)
+
+        def relax(_, hidden):  # f_l is constant, so that a step of v_l is one of the error itself
+            return descend(hidden, [-s for s in slopes(layers, passed, [*hidden, top])], rate)
+
+        hidden = jax.lax.fori_loop(0, steps, relax, [jnp.zeros_like(v) for v in values[1:]])
+        return changes(layers, passed, [*hidden, top])
+
+    def zero_divergence(layers, values, target):
+        found = []
+        for layer in reversed(range(len(layers))):  # below it no value has moved yet
+            errors, passed = errors_at(layers, values, target)
+            found.append(changes(layers, passed, errors)[layer])
+            values = infer(layers, values, target, 1.0)
+        return found[::-1]
+
+    direction = {"strict": strict, "fixed_prediction": fixed_prediction, "zero_divergence": zero_divergence}
+    return Rule(f"predictive coding, {kind.replace('_', ' ')}", init, grads, network, loss)
+
+
+def descend(values, slopes, rate):
+    """One step down the slopes, every value in its own dtype."""
+    return [v - jnp.asarray(rate, v.dtype) * s for v, s in zip(values, slopes, strict=True)]
+
+
+def check_units(who: str, network: Layer, params: Params) -> None:
+    """Raise a `ValueError` unless the network has layers of units and `params` are its own."""
+    try:
+        layers = units(network, params)
+    except (TypeError, ValueError):
+        layers = []
+    if not layers:
+        raise ValueError(
+            f"`{who}` expected a network with layers of weights and the params of its own `init`, got the layer "
+            f"{network.name} of {len(network.layers)} parts and params {jax.tree.map(jnp.shape, params)}."
+        )
