@@ -9,6 +9,11 @@ from bpjax.layers.dense import dense
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss, squared_error
 from bpjax.rules.backprop import autodiff, backprop
+from bpjax.rules.direct import direct_feedback, direct_random_target_projection
+from bpjax.rules.feedback import batch_manhattan, feedback_alignment, sign_symmetry
+from bpjax.rules.kolen_pollack import kolen_pollack
+from bpjax.rules.slopes import noisy_slopes
+from bpjax.rules.weight_mirror import weight_mirror
 from bpjax.types import Shape
 
 
@@ -32,4 +37,16 @@ class RuleCase(NamedTuple):
 RULES: dict[str, RuleCase] = {
     "backprop": RuleCase(backprop, exact=True),
     "autodiff": RuleCase(autodiff, exact=True),
+    # other feedback weights
+    "feedback alignment": RuleCase(feedback_alignment, number=1.0),
+    "sign symmetry, uSF": RuleCase(lambda n, l, scale=0.3: sign_symmetry(n, l, "uSF", scale), number=0.3),
+    "sign symmetry, brSF": RuleCase(lambda n, l: sign_symmetry(n, l, "brSF")),
+    "sign symmetry, frSF": RuleCase(lambda n, l: sign_symmetry(n, l, "frSF")),
+    "Kolen-Pollack": RuleCase(kolen_pollack, number=0.9),
+    "weight mirror": RuleCase(weight_mirror, number=0.05),
+    "direct feedback": RuleCase(direct_feedback, number=1.0),
+    "direct random target projection": RuleCase(direct_random_target_projection, number=1.0),
+    # other derivatives, other directions
+    "noisy slopes": RuleCase(lambda n, l, deviation=0.1: noisy_slopes(backprop, n, l, deviation), number=0.1),
+    "batch Manhattan": RuleCase(lambda n, l: batch_manhattan(backprop(n, l))),
 }
