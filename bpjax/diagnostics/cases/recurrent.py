@@ -1,5 +1,43 @@
 """Cases of the family: recurrent."""
 
-from bpjax.diagnostics.cases.case import LayerCase
+import jax
 
-CASES: dict[str, LayerCase] = {}
+from bpjax.diagnostics.cases.case import LayerCase
+from bpjax.layers.activations import relu, tanh
+from bpjax.layers.cells import LstmState, elman, gru, jordan, lstm
+from bpjax.layers.combinators import chain
+from bpjax.layers.dense import dense
+from bpjax.layers.fir import fir
+from bpjax.layers.recurrent import bidirectional, unroll
+from bpjax.layers.stage import stage
+from bpjax.networks.char_rnn import char_rnn
+
+
+def _with_lstm_state(key, patterns: int, in_shape):
+    """A sequence and the state it begins with."""
+    shapes = (in_shape[0], *in_shape[1])
+    draws = [jax.random.normal(k, (patterns, *s)) for k, s in zip(jax.random.split(key, 3), shapes, strict=True)]
+    return draws[0], LstmState(*draws[1:])
+
+
+def _tokens(key, patterns: int, in_shape):
+    return jax.random.randint(key, (patterns, *in_shape), 0, 4)
+
+
+CASES: dict[str, LayerCase] = {
+    "unroll(elman(3))": LayerCase(unroll(elman(3)), (4, 2)),
+    "unroll(elman(2, relu), reverse=True, last=True)": LayerCase(
+        unroll(elman(2, relu), reverse=True, last=True), (3, 2)
+    ),
+    "unroll(jordan(3, 2, decay=0.5))": LayerCase(unroll(jordan(3, 2, decay=0.5)), (4, 2)),
+    "unroll(lstm(2))": LayerCase(unroll(lstm(2)), (4, 3)),
+    "unroll(lstm(2), with_state=True)": LayerCase(
+        unroll(lstm(2), with_state=True), ((3, 2), LstmState((2,), (2,))), _with_lstm_state, blocked=False
+    ),
+    "bidirectional(gru(2), last=True)": LayerCase(bidirectional(gru(2), last=True), (3, 2)),
+    "unroll(stage(chain(dense(3), tanh, dense(2)), 2))": LayerCase(
+        unroll(stage(chain(dense(3), tanh, dense(2)), 2)), (3, 2)
+    ),
+    "fir(2, 3)": LayerCase(fir(2, 3), (4, 2)),
+    "char_rnn(4, 2, (gru(2),))": LayerCase(char_rnn(4, 2, (gru(2),)), (3,), _tokens),
+}

@@ -1,0 +1,89 @@
+"""Synapses with a memory: every link is a filter of the last values, not a single weight."""
+
+import jax
+import jax.numpy as jnp
+
+from bpjax.checks import as_floating, check_count, check_same_dtype
+from bpjax.layers.dense import Affine
+from bpjax.layers.initializers import Initializer, lecun_normal, zeros
+from bpjax.layers.layer import Layer, check_in_shape
+from bpjax.layers.product import matmul
+from bpjax.precision import widen
+from bpjax.types import Array
+
+
+def fir(features: int, taps: int, weights: Initializer = lecun_normal, biases: Initializer = zeros) -> Layer:
+    """Finite impulse response synapses, x (N, T, D) to y (N, T, H); before the start everything was 0 (Wan 1993).
+
+    forward    yₜ = Σₖ xₜ₋ₖ Wₖ + b               k = 0 … taps − 1        a causal filter of x
+    backward   dxₜ = Σₖ dyₜ₊ₖ Wₖᵀ                                        the anticausal filter of dy
+               dWₖ = Σₙₜ xₙ,ₜ₋ₖᵀ dyₙₜ     db = Σₙₜ dyₙₜ
+
+    Chained with activations, the backward filter is Wan's temporal backpropagation, δₜ = φ′ ⊙ Σₖ δₜ₊ₖ Wₖᵀ. He changes
+    the weights at every time, with errors that are to come delayed; here they stay for the whole sequence, and the
+    gradient is the sum of his steps. His net for the laser series is
+    `chain(fir(12, 25), tanh, fir(12, 5), tanh, fir(1, 5))`, 1,105 parameters.
+
+    Params are `Affine(w (taps, D, H), b (H,))`. The delayed x stand side by side, (N T, taps D), so that each formula
+    is one matrix product. Kept: x.
+
+    Raises:
+        ValueError: `features` or `taps` is not a positive whole number; in `forward`, `x` is not (N, T, D), is empty or
+            of another dtype than the weights, or the params are another layer's.
+    """
+    check_count("fir", "features", features)
+    check_count("fir", "taps", taps)
+
+    def init(key, in_shape):
+        steps, in_features = check_in_shape("fir", in_shape, rank=2)
+        key_w, key_b = jax.random.split(key)
+        dtype = jnp.result_type(float)
+        w = weights(key_w, (taps * in_features, features), dtype).reshape(taps, in_features, features)
+        return Affine(w, biases(key_b, (features,), dtype)), (steps, features)
+
+    def forward(params, x):
+        x = check(params, x)
+        batch, steps, in_features = x.shape
+        y = matmul(delayed(x, taps), params.w.reshape(taps * in_features, features)) + params.b[None, :]
+        return y.reshape(batch, steps, features), x
+
+    def backward(params, x, dy):
+        rows = dy.reshape(-1, features)
+        dw = matmul(delayed(x, taps).T, rows).reshape(taps, x.shape[2], features)
+        db = widen(rows).sum(axis=0).astype(dy.dtype)
+        transposed = jnp.swapaxes(params.w, 1, 2).reshape(taps * features, -1)
+        return Affine(dw, db), matmul(to_come(dy, taps), transposed).reshape(x.shape)
+
+    def check(params, x):
+        w = getattr(params, "w", None)
+        if w is None or w.ndim != 3 or (w.shape[0], w.shape[2]) != (taps, features):
+            raise ValueError(
+                f"`fir({features}, {taps})` expected params Affine(w=({taps}, D, {features}), b=({features},)), got "
+                f"{jax.tree.map(jnp.shape, params)}. Are they another network's? Make them with this network's `init`."
+            )
+        x = as_floating("fir", "x", x)
+        if x.ndim != 3 or x.shape[2] != w.shape[1] or 0 in x.shape:
+            raise ValueError(
+                f"`fir` expected `x` of shape (N, T, {w.shape[1]}), N and T at least 1, got {x.shape}. "
+                "Give `init` the `in_shape` of the data."
+            )
+        check_same_dtype("fir", x, w)
+        return x
+
+    return Layer("fir", init, forward, backward)
+
+
+def delayed(x: Array, taps: int) -> Array:
+    """[xₜ, xₜ₋₁, …] for every pattern and time, 0 before the start: (N, T, D) to (N T, taps D)."""
+    steps = x.shape[1]
+    padded = jnp.pad(x, ((0, 0), (taps - 1, 0), (0, 0)))
+    columns = [padded[:, taps - 1 - k : taps - 1 - k + steps] for k in range(taps)]
+    return jnp.concatenate(columns, axis=2).reshape(-1, taps * x.shape[2])
+
+
+def to_come(dy: Array, taps: int) -> Array:
+    """[dyₜ, dyₜ₊₁, …] for every pattern and time, 0 after the end: (N, T, H) to (N T, taps H)."""
+    steps = dy.shape[1]
+    padded = jnp.pad(dy, ((0, 0), (0, taps - 1), (0, 0)))
+    columns = [padded[:, k : k + steps] for k in range(taps)]
+    return jnp.concatenate(columns, axis=2).reshape(-1, taps * dy.shape[2])

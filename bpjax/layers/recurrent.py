@@ -1,0 +1,249 @@
+"""Recurrence: one cell applied at every time step, and the error swept back through time by hand."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bpjax.checks import as_floating, check_count
+from bpjax.layers.layer import Layer, check_in_shape
+from bpjax.precision import widen
+from bpjax.types import Array
+
+
+def _each_itself(params, x):
+    return x
+
+
+class Cell(NamedTuple):
+    """One time step of a dynamic system and its derivative, sₜ₊₁, yₜ = f(sₜ, xₜ); `unroll` makes a `Layer` of it.
+
+    The state is a pytree of arrays (N, ...) in the dtype of x. As in a layer, `kept` holds no parameters, and `back`
+    and `gradient` read weights only from the `params` they are handed.
+
+    A new cell needs `init`, `step` and `back`, with `(dparams, dx)` of the step as `delta`: `unroll` adds the dparams
+    up. `inputs` and `gradient` make it fast: what does not depend on the state is done for all times at once.
+    """
+
+    name: str
+    state_shape: Any
+    """Shape of the state without the batch axis, or a pytree of shapes."""
+    init: Callable
+    """(key, (D,)) -> (params, out_shape)."""
+    step: Callable
+    """(params, state, driven) -> (state, y, kept), at one time; driven is that time's x (N, D), or what `inputs` made
+    of it."""
+    back: Callable
+    """(params, kept, dstate, dy) -> (dstate, delta), at one time: from the error of the state that comes out to that of
+    the state that came in. `delta` is the error signal that `gradient` is given, or `(dparams, dx)` without one."""
+    inputs: Callable = _each_itself
+    """(params, x (T, N, D)) -> driven (T, N, ...), before the first step."""
+    gradient: Callable | None = None
+    """(params, x, kept, delta), each (T, N, ...) -> (dparams, dx (T, N, D)), after the last step backward: with the
+    rows of all times below one another, a weight's gradient is one matrix product."""
+    layers: tuple[Layer, ...] = ()
+    """The parts, where the cell is made of layers."""
+    rebuild: Callable | None = None
+    """(*layers) -> the same cell of other layers."""
+
+
+def unroll(
+    cell: Cell, *, reverse: bool = False, last: bool = False, with_state: bool = False, truncate: int | None = None
+) -> Layer:
+    """A cell over a sequence, x (N, T, D) to y (N, T, H), from the state 0.
+
+    forward    sₜ₊₁, yₜ = f(sₜ, xₜ)                                   for t = 0 … T−1
+    backward   λ_T = 0,   λₜ = (∂sₜ₊₁/∂sₜ)ᵀ λₜ₊₁ + (∂yₜ/∂sₜ)ᵀ dyₜ      for t = T−1 … 0
+               dxₜ = (∂sₜ₊₁/∂xₜ)ᵀ λₜ₊₁ + (∂yₜ/∂xₜ)ᵀ dyₜ,   dparams likewise, summed over t
+
+    This is the multi-stage system of optimal control (Bryson & Ho 1969, chapter 2) and its sweep backward: λ is the
+    costate, dx the gradient by the controls. Werbos (1990) calls it backpropagation through time. λ is all that is
+    computed inside the sweep; weight gradients are made of the stored error signals afterwards (see `Cell`).
+
+    Kept: x, and what the cell keeps of each step.
+
+    Args:
+        cell: What happens at one time.
+        reverse: From the last time to the first. y stays in the order of x.
+        last: y is the output of the last step alone, (N, H); with `reverse` that is the one at t = 0.
+        with_state: x is (sequence, s₀) and y is (outputs, s_T), so that sequences can be continued and the error of a
+            state, λ_T, comes in and λ₀ goes out. `init` is then given `((T, D), cell.state_shape)`.
+        truncate: Truncated backpropagation through time: the steps are cut into blocks of so many, counted from the
+            first one taken, and the error does not pass from a block to the one before it: a `stop_gradient` stands
+            between them, and forward nothing changes. From the length T on, it is the full gradient.
+
+    Raises:
+        ValueError: `cell` is not a Cell or `truncate` not a positive whole number; in `forward`, x is not (N, T, D), is
+            empty, or has other features or another dtype than the weights; the state has another shape.
+    """
+    if not isinstance(cell, Cell):
+        got = getattr(cell, "__name__", None) or getattr(cell, "name", None) or repr(cell)
+        cure = f"Call it first: `{got}(...)`." if callable(cell) else "Cells are made by `bp.lstm(...)` and its kin."
+        raise ValueError(f"`unroll` expected a Cell, got {got}. {cure}")
+    if truncate is not None:
+        check_count("unroll", "truncate", truncate)
+
+    def init(key, in_shape):
+        shape, state_shape = _pair("`in_shape`", in_shape) if with_state else (in_shape, cell.state_shape)
+        if state_shape != cell.state_shape:
+            raise ValueError(f"`{cell.name}` expected a state of shape {cell.state_shape}, got {state_shape}.")
+        steps, in_features = check_in_shape("unroll", shape, rank=2)
+        params, out_shape = cell.init(key, (in_features,))
+        if not last:
+            out_shape = _map_shapes(lambda shape: (steps, *shape), out_shape)
+        return params, ((out_shape, cell.state_shape) if with_state else out_shape)
+
+    def forward(params, x):
+        sequence, state = _pair("x", x) if with_state else (x, None)
+        sequence = _check_sequence(cell.name, sequence)
+        zero = _zero_state(cell, len(sequence), sequence.dtype)
+        state = zero if state is None else _check_state(cell.name, state, zero)
+        driven = cell.inputs(params, jnp.swapaxes(sequence, 0, 1))
+
+        def step(carry, step):
+            driven, starts = step
+            state = carry[0] if starts is None else _where(starts, jax.lax.stop_gradient(carry[0]), carry[0])
+            state, y, kept = cell.step(params, state, driven)
+            return ((state, y), (None, kept)) if last else ((state, None), (y, kept))
+
+        y = None
+        if last:  # only the latest output is carried along
+            first = jax.tree.map(lambda a: a[0], driven)
+            y = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(cell.step, params, state, first)[1])
+        steps = (driven, starts_block(sequence.shape[1]))
+        (state, y), (outputs, kept) = jax.lax.scan(step, (state, y), steps, reverse=reverse)
+        y = y if last else _swap(outputs)
+        return ((y, state) if with_state else y), (sequence, kept)
+
+    def backward(params, residuals, dy):
+        sequence, kept = residuals
+        batch, length = sequence.shape[:2]
+        dy, dstate = dy if with_state else (dy, _zero_state(cell, batch, sequence.dtype))
+        is_last = jnp.arange(length) == (0 if reverse else length - 1)
+        dparams = None if cell.gradient else jax.tree.map(lambda p: jnp.zeros_like(widen(p)), params)
+
+        def sweep(carry, step):
+            dstate, dparams = carry
+            kept, dy_here, starts = step
+            if last:
+                dy_here = jax.tree.map(lambda d: jnp.where(dy_here, d, 0), dy)
+            dstate, delta = cell.back(params, kept, dstate, dy_here)
+            if starts is not None:
+                dstate = jax.tree.map(lambda d: jnp.where(starts, 0, d), dstate)
+            if cell.gradient is None:
+                part, delta = delta
+                dparams = jax.tree.map(lambda total, d: total + widen(d), dparams, part)
+            return (dstate, dparams), delta
+
+        steps = (kept, is_last if last else _swap(dy), starts_block(length))
+        (dstate, dparams), delta = jax.lax.scan(sweep, (dstate, dparams), steps, reverse=not reverse)
+        if cell.gradient is None:
+            dparams, dx = jax.tree.map(lambda d, p: d.astype(p.dtype), dparams, params), delta
+        else:
+            dparams, dx = cell.gradient(params, jnp.swapaxes(sequence, 0, 1), kept, delta)
+        dx = jnp.swapaxes(dx, 0, 1)
+        return dparams, ((dx, dstate) if with_state else dx)
+
+    def starts_block(length):
+        """Whether a block begins at a time (T,), the first one taken apart; None where all is one block."""
+        if truncate is None or truncate >= length:
+            return None
+        turn = jnp.arange(length)  # the how-manieth step a time is
+        turn = turn[::-1] if reverse else turn
+        return (turn % truncate == 0) & (turn > 0)
+
+    options = {"reverse": reverse, "last": last, "with_state": with_state, "truncate": truncate}
+    rebuild = cell.rebuild
+    again = None if rebuild is None else lambda *layers: unroll(rebuild(*layers), **options)
+    return Layer(f"unroll({cell.name})", init, forward, backward, cell.layers, rebuild=again)
+
+
+def bidirectional(
+    cell: Cell, backward_cell: Cell | None = None, *, last: bool = False, truncate: int | None = None
+) -> Layer:
+    """Two sweeps side by side, one from the past and one from the future: x (N, T, D) to y (N, T, H + H′).
+
+    forward    y = [unroll(cell)(x), unroll(backward_cell, reverse)(x)]
+    backward   dx is the sum of both sweeps' dx
+
+    Schuster & Paliwal 1997. Params are a pair; the second cell is of the same kind unless given. `last` joins the
+    outputs after each sweep's last step, at t = T−1 and at t = 0: (N, H + H′). `truncate` as in `unroll`.
+
+    Raises:
+        ValueError: as `unroll`.
+    """
+    ahead = unroll(cell, last=last, truncate=truncate)
+    behind = unroll(cell if backward_cell is None else backward_cell, reverse=True, last=last, truncate=truncate)
+    return _beside(ahead, behind)
+
+
+def _beside(ahead: Layer, behind: Layer) -> Layer:
+    """Two layers on the same input, their outputs joined along the last axis."""
+
+    def init(key, in_shape):
+        key_ahead, key_behind = jax.random.split(key)
+        params_ahead, out_ahead = ahead.init(key_ahead, in_shape)
+        params_behind, out_behind = behind.init(key_behind, in_shape)
+        return (params_ahead, params_behind), (*out_ahead[:-1], out_ahead[-1] + out_behind[-1])
+
+    def forward(params, x):
+        y_ahead, kept_ahead = ahead.forward(params[0], x)
+        y_behind, kept_behind = behind.forward(params[1], x)
+        return jnp.concatenate([y_ahead, y_behind], axis=-1), (kept_ahead, kept_behind, y_ahead[:0])
+
+    def backward(params, residuals, dy):
+        kept_ahead, kept_behind, empty = residuals  # of the first output its width alone
+        width = empty.shape[-1]
+        dparams_ahead, dx_ahead = ahead.backward(params[0], kept_ahead, dy[..., :width])
+        dparams_behind, dx_behind = behind.backward(params[1], kept_behind, dy[..., width:])
+        return (dparams_ahead, dparams_behind), dx_ahead + dx_behind
+
+    return Layer("bidirectional", init, forward, backward, (ahead, behind), rebuild=_beside)
+
+
+def _is_shape(tree) -> bool:
+    return isinstance(tree, tuple) and all(isinstance(n, int) for n in tree)
+
+
+def _map_shapes(change, shapes):
+    """A pytree of shapes, each changed."""
+    return jax.tree.map(change, shapes, is_leaf=_is_shape)
+
+
+def _swap(tree):
+    """(N, T, ...) to (T, N, ...) and back: a scan runs along the first axis."""
+    return jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), tree)
+
+
+def _where(condition, a, b):
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), a, b)
+
+
+def _zero_state(cell: Cell, batch: int, dtype):
+    return _map_shapes(lambda shape: jnp.zeros((batch, *shape), dtype), cell.state_shape)
+
+
+def _pair(what: str, pair):
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        got = f"{len(pair)} of them" if isinstance(pair, tuple | list) else f"shape {jnp.shape(pair)}"
+        raise ValueError(f"`unroll(..., with_state=True)` expected {what} as a pair (sequence, state), got {got}.")
+    return pair
+
+
+def _check_sequence(who: str, x) -> Array:
+    """`x` as a float array of shape (N, T, D), none of them 0, or a `ValueError`."""
+    x = as_floating(who, "x", x)
+    if x.ndim != 3:
+        raise ValueError(f"`{who}` expected `x` of shape (N, T, D), patterns, times, features, got {x.shape}.")
+    if 0 in x.shape:
+        raise ValueError(f"`{who}` expected at least one pattern, one time and one feature, got `x` of {x.shape}.")
+    return x
+
+
+def _check_state(who: str, state, expected):
+    """`state`, if it has the structure, shapes and dtypes of the state of that batch, or a `ValueError`."""
+    kind = lambda tree: jax.tree.map(lambda a: f"{jnp.result_type(a)}{list(jnp.shape(a))}", tree)
+    if jax.tree.structure(state) != jax.tree.structure(expected) or kind(state) != kind(expected):
+        raise ValueError(f"`{who}` expected the state {kind(expected)}, got {kind(state)}.")
+    return state
