@@ -40,7 +40,7 @@ def predictive_coding(
     loss, whatever Σ_L is.
 
         strict            Relax F for `steps` of inference at `rate` γ. Differs from the gradient by a share of order
-                          1/Σ_L, for the errors that move the values away shrink with Σ_L (section 2.3 there).
+                          1/Σ_L, for the errors that move the values away shrink with Σ_L.
         fixed_prediction  Predictions and J_l stay as the forward pass left them (Millidge, Tschantz & Buckley 2020).
                           Settles at the gradient; is there, exactly, after L steps at rate 1. Σ_L cancels.
         zero_divergence   Strict at γ = 1, and layer l learns at step t = L − l, when the error first reaches it (Song,
