@@ -3,8 +3,12 @@
 import jax
 import jax.numpy as jnp
 
-from bpjax.diagnostics.cases.case import LayerCase
+from bpjax.diagnostics.cases.case import LayerCase, normal
+from bpjax.layers.attention import attention, cross_attention
 from bpjax.layers.embedding import embedding
+from bpjax.layers.masked import masked
+from bpjax.layers.positions import learned_positions, sinusoidal_positions
+from bpjax.networks.transformer import transformer
 
 
 def tokens(key, patterns: int, in_shape):
@@ -12,6 +16,28 @@ def tokens(key, patterns: int, in_shape):
     return jax.random.randint(key, (patterns, *in_shape), 0, 5, jnp.int32)
 
 
+def padded(key, patterns: int, in_shape):
+    """Sequences and which of their positions are real: all, none, the first, the first two, ..., all, none, ..."""
+    length = in_shape[0]
+    lengths = (jnp.arange(patterns) - 1) % (length + 1)
+    return normal(key, patterns, in_shape), jnp.arange(length)[None, :] < lengths[:, None]
+
+
+def with_memory(key, patterns: int, in_shape):
+    """A pair of sequences."""
+    keys = jax.random.split(key)
+    return tuple(normal(k, patterns, shape) for k, shape in zip(keys, in_shape, strict=True))
+
+
 CASES: dict[str, LayerCase] = {
     "embedding(5, 3)": LayerCase(embedding(5, 3), (4,), tokens),
+    "sinusoidal_positions()": LayerCase(sinusoidal_positions(), (3, 4)),
+    "learned_positions(4)": LayerCase(learned_positions(4), (3, 2), blocked=False),
+    "attention(2, causal), 3 blocks": LayerCase(attention(2, causal=True, block=2), (5, 4)),
+    "attention(2, rotary)": LayerCase(attention(2, rotary=True, use_bias=False), (3, 4)),
+    "masked(attention(2))": LayerCase(masked(attention(2)), (4, 4), padded),
+    "cross_attention(2, head_features=3), blocks": LayerCase(
+        cross_attention(2, head_features=3, block=2), ((3, 4), (5, 2)), with_memory
+    ),
+    "transformer(5, 4, 2, 2, 3)": LayerCase(transformer(5, 4, 2, 2, 3), (3,), tokens),
 }

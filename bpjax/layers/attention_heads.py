@@ -1,0 +1,169 @@
+"""What all attention layers are made of: the maps into heads and out of them, and their parameters."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bpjax.checks import check_count, check_same_dtype
+from bpjax.layers.attention_blocks import attend, attend_backward
+from bpjax.layers.initializers import Initializer
+from bpjax.layers.positions import check_even, rotate
+from bpjax.layers.product import matmul
+from bpjax.precision import widen
+from bpjax.types import Array
+
+
+class Attention(NamedTuple):
+    """The parameters of attention with H heads of F features, x (N, T, D) looking at a memory (N, S, M), or at itself.
+
+    Biases are None where there are none. Keys have none: it would add one number to all scores of a query, which
+    softmax does not see, and its gradient would be rounding alone.
+    """
+
+    w_q: Array  # (D, H F) queries from x
+    w_k: Array  # (M, H F) keys from the memory
+    w_v: Array  # (M, H F) values from the memory
+    w_o: Array  # (H F, D) what goes out, from all heads
+    b_q: Array | None = None  # (H F,)
+    b_v: Array | None = None  # (H F,)
+    b_o: Array | None = None  # (D,)
+
+
+class Kept(NamedTuple):
+    """What attention keeps of its forward pass: its inputs, and what q and k made of them.
+
+    q, k and v could be made again from x, but only with weights, and backward may be handed others.
+    """
+
+    x: Array  # (N, T, D)
+    memory: Array  # (N, S, M); the same as x in self-attention
+    q: Array  # (N, T, H, F), turned where positions are rotary; likewise k
+    k: Array  # (N, S, H, F)
+    v: Array  # (N, S, H, F)
+    o: Array  # (N, T, H, F) what went into w_o
+    softmax: Array  # L (N, H, T), or P (N, H, T, S) where one block holds it; see attention_blocks
+
+
+class Form(NamedTuple):
+    """What is static of an attention layer."""
+
+    who: str
+    heads: int
+    head_features: int | None
+    causal: bool
+    rotary: bool
+    use_bias: bool
+    weights: Initializer
+    biases: Initializer
+    block: int | None
+
+
+def make_form(who, heads, head_features, causal, rotary, use_bias, weights, biases, block) -> Form:
+    """What is static of a layer, or a `ValueError` where a number makes no sense."""
+    check_count(who, "heads", heads)
+    if head_features is not None:
+        check_count(who, "head_features", head_features)
+        head_features = int(head_features)
+    if rotary and head_features is not None:
+        check_even(who, "number of features of a head with `rotary`", head_features)
+    return Form(who, int(heads), head_features, causal, rotary, use_bias, weights, biases, block)
+
+
+def make_params(form: Form, key, features: int, memory_features: int) -> Attention:
+    """Initial params for x of D features and a memory of M, or a `ValueError` where heads do not fit them."""
+    if form.head_features is None and features % form.heads:
+        raise ValueError(
+            f"`{form.who}` expected features that {form.heads} heads can share evenly, got D = {features}. "
+            "Choose other `heads`, or give `head_features`."
+        )
+    per_head = form.head_features or features // form.heads
+    if form.rotary:
+        check_even(form.who, "number of features of a head with `rotary`", per_head)
+    width, dtype = form.heads * per_head, jnp.result_type(float)
+    shapes = [(features, width), (memory_features, width), (memory_features, width), (width, features)]
+    keys = jax.random.split(key, 7)
+    ws = [form.weights(k, shape, dtype) for k, shape in zip(keys[:4], shapes, strict=True)]
+    if not form.use_bias:
+        return Attention(*ws)
+    sizes = [(width,), (width,), (features,)]
+    return Attention(*ws, *(form.biases(k, size, dtype) for k, size in zip(keys[4:], sizes, strict=True)))
+
+
+def attend_heads(form: Form, mask, params: Attention, x, memory) -> Kept:
+    """Everything of the forward pass but the last product."""
+    check_params(form, params, x.shape[-1], memory.shape[-1])
+    check_same_dtype(form.who, x, params.w_q)
+    if mask is not None and mask.shape != memory.shape[:2]:
+        raise ValueError(
+            f"`{form.who}` expected a mask {memory.shape[:2]} for a sequence of shape {memory.shape}, got {mask.shape}."
+        )
+    q, k, v = (
+        _affine(source, w, b).reshape(*source.shape[:2], form.heads, -1)
+        for source, w, b in (
+            (x, params.w_q, params.b_q),
+            (memory, params.w_k, None),
+            (memory, params.w_v, params.b_v),
+        )
+    )
+    if form.rotary:
+        q, k = rotate(q, axis=1), rotate(k, axis=1)
+    o, softmax = attend(q, k, v, mask, form.causal, form.block)
+    return Kept(x, memory, q, k, v, o, softmax)
+
+
+def out_of_heads(params: Attention, o) -> Array:
+    """The last product, y = o W_o + b_o."""
+    return _affine(o.reshape(*o.shape[:2], -1), params.w_o, params.b_o)
+
+
+def attend_heads_backward(form: Form, mask, params: Attention, kept: Kept, dy):
+    """(dw_o, db_o, (dq, dk, dv)), the last as (N, T, H F) before the rotation."""
+    o = kept.o
+    ((dw_o, db_o),), do = affine_backward(form, o.reshape(*o.shape[:2], -1), [(params.w_o, dy)])
+    q, k, v = kept.q, kept.k, kept.v
+    dq, dk, dv = attend_backward(q, k, v, o, kept.softmax, do.reshape(o.shape), mask, form.causal, form.block)
+    if form.rotary:
+        dq, dk = rotate(dq, axis=1, back=True), rotate(dk, axis=1, back=True)
+    return dw_o, db_o, tuple(d.reshape(*d.shape[:2], -1) for d in (dq, dk, dv))
+
+
+def _affine(x, w, b) -> Array:
+    y = matmul(x.reshape(-1, x.shape[-1]), w)
+    return (y if b is None else y + b[None, :]).reshape(*x.shape[:-1], -1)
+
+
+def affine_backward(form: Form, x, into: list):
+    """([(dw, db), ...], dx) of the maps y = x w + b of one x, (w, dy) given: two products for all."""
+    rows = [dy.reshape(-1, dy.shape[-1]) for _, dy in into]
+    packed = jnp.concatenate(rows, axis=1)
+    ends = [sum(dy.shape[1] for dy in rows[: n + 1]) for n in range(len(rows) - 1)]
+    dws = jnp.split(matmul(x.reshape(-1, x.shape[-1]).T, packed), ends, axis=1)
+    dbs = [widen(dy).sum(axis=0).astype(dy.dtype) if form.use_bias else None for dy in rows]
+    dx = matmul(packed, jnp.concatenate([w for w, _ in into], axis=1).T)
+    return list(zip(dws, dbs, strict=True)), dx.reshape(x.shape)
+
+
+def check_mask(who: str, mask) -> Array:
+    """`mask` as an array (N, T) of truth values, or a `ValueError`."""
+    mask = jnp.asarray(mask)
+    if mask.dtype != bool or mask.ndim != 2:
+        raise ValueError(
+            f"`{who}` expected a mask (N, T) of truth values, true where a position is real, got "
+            f"{mask.dtype}{list(mask.shape)}. Make one: `jnp.arange(T)[None, :] < lengths[:, None]`."
+        )
+    return mask
+
+
+def check_params(form: Form, params, features: int, memory_features: int) -> None:
+    """Raise a `ValueError` where the params are not those of such a layer."""
+    width = form.heads * (form.head_features or features // form.heads)
+    shapes = [(features, width), (memory_features, width), (memory_features, width), (width, features)]
+    is_whole = isinstance(params, Attention) and [jnp.shape(w) for w in params[:4]] == shapes
+    if is_whole and all((b is not None) == form.use_bias for b in params[4:]):
+        return
+    raise ValueError(
+        f"`{form.who}` with {form.heads} heads expected params Attention of w_q {shapes[0]}, w_k and w_v {shapes[1]}, "
+        f"w_o {shapes[3]} and {'' if form.use_bias else 'no '}biases, got {jax.tree.map(jnp.shape, params)}. "
+        "Are they another network's? Make them with this network's `init`."
+    )

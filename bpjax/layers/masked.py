@@ -1,0 +1,44 @@
+"""A network whose input comes with a mask: which positions of a sequence are real."""
+
+import itertools
+
+from bpjax.layers.layer import Layer, bind, check_layer, no_gradient, takers
+
+
+def masked(network: Layer, takes: str = "mask") -> Layer:
+    """A network that is given (x, mask), and hands the mask to every attention in it.
+
+    forward    y = f(x; mask)
+    backward   dx = (∂f/∂x)ᵀ dy           a mask has no gradient
+
+    The mask (N, T) is true where a position of x is real: the others, the padding of shorter sequences, are not seen.
+    What goes out at the padding is of no meaning; leave it out of the loss. Within chains, residual and repeated
+    blocks every layer that takes a "mask" gets the same. `takes="memory mask"` hands it to every `cross_attention`
+    instead. `init` is the network's own, given the shape of x alone. Kept: what the network keeps, and the mask.
+
+    Raises:
+        ValueError: `network` is not a Layer or nothing in it takes such a mask; in `forward`, what comes in is not a
+            pair, or the mask is not of truth values (N, T).
+    """
+    check_layer("masked", network)
+    if not takers(network, takes):
+        raise ValueError(
+            f"`masked` expected a layer that takes a {takes!r} in the network, got none in {network.name}."
+        )
+
+    def forward(params, x):
+        if not isinstance(x, tuple | list) or len(x) != 2:
+            raise ValueError(f"`masked` expected a pair (x, mask), got a {type(x).__name__}.")
+        x, mask = x
+        y, kept = bound(mask).forward(params, x)
+        return y, (kept, mask)
+
+    def backward(params, residuals, dy):
+        kept, mask = residuals
+        dparams, dx = bound(mask).backward(params, kept, dy)
+        return dparams, (dx, no_gradient(mask))
+
+    def bound(mask) -> Layer:
+        return bind(network, takes, itertools.repeat(mask))
+
+    return Layer("masked", network.init, forward, backward, (network,), rebuild=lambda layer: masked(layer, takes))

@@ -1,0 +1,149 @@
+"""Where in a sequence a vector stands, told to layers that would not know: attention sees a set."""
+
+import functools
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from bpjax.checks import as_floating, check_count, check_same_dtype
+from bpjax.layers.embedding import unit_normal
+from bpjax.layers.initializers import Initializer
+from bpjax.layers.layer import Layer, check_in_shape
+from bpjax.precision import widen
+from bpjax.types import Array
+
+WAVELENGTH = 10_000
+"""Of the slowest sine, in units of 2π positions: Vaswani et al.'s choice, and Su et al.'s."""
+
+
+@functools.cache
+def _angles(length: int, features: int) -> np.ndarray:
+    """(T, D/2) in float64: position t times the frequency of pair i, t / 10000^(2i/D)."""
+    frequencies = WAVELENGTH ** (-np.arange(0, features, 2) / features)
+    return np.arange(length)[:, None] * frequencies[None, :]
+
+
+@functools.cache
+def sinusoidal_positions() -> Layer:
+    """Sines and cosines of many wavelengths added to a sequence, x (N, T, D) to y of the same shape, D even.
+
+    forward    yₙₜ = xₙₜ + pₜ     pₜ,₂ᵢ = sin(t / 10000^(2i/D))     pₜ,₂ᵢ₊₁ = cos(t / 10000^(2i/D))
+    backward   dx = dy
+
+    No params, nothing kept. Vaswani et al. 2017, section 3.5; they multiply what the embedding gives by √D first,
+    for which there is its initializer.
+
+    Raises:
+        ValueError: `x` is not (N, T, D) of floating-point numbers, or D is odd.
+    """
+
+    def init(key, in_shape):
+        length, features = check_in_shape("sinusoidal_positions", in_shape, rank=2)
+        check_even("sinusoidal_positions", "D", features)
+        return (), (length, features)
+
+    def forward(params, x):
+        x = check_sequence("sinusoidal_positions", "x", x)
+        check_even("sinusoidal_positions", "D", x.shape[2])
+        angles = _angles(*x.shape[1:])
+        table = np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(1, *x.shape[1:])
+        wide = widen(x)
+        return (wide + jnp.asarray(table, wide.dtype)).astype(x.dtype), ()
+
+    def backward(params, kept, dy):
+        return (), dy
+
+    return Layer("sinusoidal positions", init, forward, backward)
+
+
+class Positions(NamedTuple):
+    """The parameters of learnt positions."""
+
+    w: Array  # (L, D) a row of features for each place in a sequence
+
+
+def learned_positions(length: int, weights: Initializer = unit_normal) -> Layer:
+    """A learnt row for each place added to a sequence, x (N, T, D) to y of the same shape, T ≤ L = `length`.
+
+    forward    yₙₜ = xₙₜ + Wₜ
+    backward   dWₜ = Σₙ dyₙₜ, 0 from T on     dx = dy
+
+    Kept for the backward pass: nothing, dy tells T.
+
+    Raises:
+        ValueError: `length` is not a positive whole number; in `forward`, `x` is not (N, T, D), longer than L or of
+            another dtype than the params, or those are another layer's.
+    """
+    check_count("learned_positions", "length", length)
+    return _learned_positions(int(length), weights)
+
+
+@functools.cache
+def _learned_positions(length: int, weights: Initializer) -> Layer:
+    """The same layer for the same arguments, so that what was compiled for one serves all of its kind."""
+
+    def init(key, in_shape):
+        steps, features = check_in_shape("learned_positions", in_shape, rank=2)
+        check_length(steps)
+        return Positions(weights(key, (length, features), jnp.result_type(float))), (steps, features)
+
+    def forward(params, x):
+        x = check_sequence("learned_positions", "x", x)
+        check_length(x.shape[1])
+        if not isinstance(params, Positions) or jnp.shape(params.w) != (length, x.shape[2]):
+            raise ValueError(
+                f"`learned_positions({length})` expected params Positions(w=({length}, {x.shape[2]})) for `x` of shape "
+                f"{x.shape}, got {params!r}. Are they another network's? Make them with this network's `init`."
+            )
+        check_same_dtype("learned_positions", x, params.w)
+        return x + params.w[None, : x.shape[1]], ()
+
+    def backward(params, kept, dy):
+        dw = jnp.zeros_like(params.w).at[: dy.shape[1]].set(widen(dy).sum(axis=0).astype(dy.dtype))
+        return Positions(dw), dy
+
+    def check_length(steps: int):
+        if steps > length:
+            raise ValueError(
+                f"`learned_positions({length})` expected sequences of at most {length} steps, got {steps}. "
+                "Give it a larger `length`, or cut the sequences."
+            )
+
+    return Layer("learned positions", init, forward, backward)
+
+
+def rotate(x: Array, axis: int, back: bool = False) -> Array:
+    """Rotary positions: the pairs (xᵢ, xᵢ₊D/₂) of the last axis turned by angles that grow along the time axis.
+
+    forward      yᵢ = xᵢ cos tθᵢ − xᵢ₊D/₂ sin tθᵢ     yᵢ₊D/₂ = xᵢ sin tθᵢ + xᵢ₊D/₂ cos tθᵢ     θᵢ = 10000^(−2i/D)
+    backward     the transposed rotation, by −tθᵢ: `rotate(dy, axis, back=True)`
+
+    The product of a query at s and a key at t, both turned, depends on s − t alone. Su et al. 2021, eq. 34; they turn
+    neighbours (x₂ᵢ, x₂ᵢ₊₁), which is the same up to the order of the features; halves need no strided access.
+    """
+    half = x.shape[-1] // 2
+    angles = _angles(x.shape[axis], x.shape[-1])
+    shape = [1] * x.ndim
+    shape[axis], shape[-1] = angles.shape
+    wide = widen(x)
+    cos = jnp.asarray(np.cos(angles).reshape(shape), wide.dtype)
+    sin = jnp.asarray((-1 if back else 1) * np.sin(angles).reshape(shape), wide.dtype)
+    first, second = wide[..., :half], wide[..., half:]
+    return jnp.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1).astype(x.dtype)
+
+
+def check_sequence(who: str, name: str, x) -> Array:
+    """`x` as a float array (N, T, D), none of them 0, or a `ValueError`."""
+    x = as_floating(who, name, x)
+    if x.ndim != 3 or 0 in x.shape:
+        raise ValueError(
+            f"`{who}` expected `{name}` of shape (N, T, D), patterns, time steps and features, got {x.shape}."
+        )
+    return x
+
+
+def check_even(who: str, name: str, features: int) -> None:
+    """Raise a `ValueError` where features that are paired are odd in number."""
+    if features % 2:
+        raise ValueError(f"`{who}` expected an even {name}, since features are taken in pairs, got {features}.")
