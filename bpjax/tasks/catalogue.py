@@ -8,6 +8,7 @@ from bpjax.tasks.boolean import binary_addition, multiplexer, negation, parity, 
 from bpjax.tasks.digits import digits
 from bpjax.tasks.encoders import encoder
 from bpjax.tasks.task import Task
+from bpjax.tasks.two_spirals import two_spirals
 
 TASKS: dict[str, Callable[..., Task]] = {
     "xor": xor,
@@ -18,6 +19,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "binary_addition": binary_addition,
     "negation": negation,
     "digits": digits,
+    "two_spirals": two_spirals,
 }
 
 

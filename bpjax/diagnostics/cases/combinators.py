@@ -11,6 +11,7 @@ from bpjax.layers.each import each
 from bpjax.layers.remat import remat
 from bpjax.layers.repeat import repeat
 from bpjax.layers.shapes import flatten, reshape
+from bpjax.layers.tie import tie
 
 
 def _with_key(key, patterns, in_shape):
@@ -35,4 +36,5 @@ CASES: dict[str, LayerCase] = {
     "keyed(chain(dense(6), dropout(0.4), dense(2)))": LayerCase(
         keyed(chain(dense(6), dropout(0.4), dense(2))), (4,), inputs=_with_key, per_pattern=False
     ),
+    "tie(chain(dense(4), tanh, dense(4)), (0, 2))": LayerCase(tie(chain(dense(4), tanh, dense(4)), (0, 2)), (4,)),
 }

@@ -1,0 +1,230 @@
+"""Depth as a loop: `repeat` against the chain it stands for, what it keeps, and `remat`."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import relative_error
+
+import bpjax as bp
+from bpjax.diagnostics.cost import temporary_bytes
+from bpjax.layers.combinators import parallel, residual
+from bpjax.layers.dropout import dropout, keyed, without_dropout
+from bpjax.layers.layer import Layer, no_gradient
+from bpjax.layers.remat import remat
+from bpjax.layers.repeat import repeat, unstack
+
+
+def gradients(layer, params, x, dy):
+    return layer.backward(params, layer.forward(params, x)[1], dy)
+
+
+def vjp(layer, params, x, dy):
+    return jax.vjp(lambda p, x: layer.forward(p, x)[0], params, x)[1](dy)
+
+
+def shaken(params, key):
+    leaves, structure = jax.tree.flatten(params)
+    keys = jax.random.split(key, len(leaves)) if leaves else []
+    return structure.unflatten([p + 0.1 * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)])
+
+
+BLOCKS = {
+    "dense, tanh": bp.chain(bp.dense(4), bp.tanh),
+    "tanh, dense": bp.chain(bp.tanh, bp.dense(4)),  # keeps a y that is no carry
+    "dense, gelu": bp.chain(bp.dense(4), bp.gelu),  # keeps its input, no y
+    "tanh": bp.tanh,  # no params, the y alone is kept
+    "identity": bp.identity,  # y is x
+    "dense, dense": bp.chain(bp.dense(6), bp.sigmoid, bp.dense(4), bp.sigmoid),
+    "residual": residual(bp.chain(bp.dense(4), bp.tanh)),
+    "parallel": parallel(bp.dense(4), bp.chain(bp.dense(4), bp.tanh)),
+    "repeat in repeat": repeat(bp.chain(bp.dense(4), bp.tanh), 2),
+    "remat": remat(bp.chain(bp.dense(4), bp.tanh)),
+}
+
+
+@pytest.mark.parametrize(
+    ("block", "n"), [*((block, 3) for block in BLOCKS.values()), (BLOCKS["dense, tanh"], 1)], ids=[*BLOCKS, "once"]
+)
+def test_repeat_is_the_chain_it_stands_for(block, n, keys):
+    looped, chained = repeat(block, n), bp.chain(*[block] * n)
+    params, out_shape = looped.init(next(keys), (4,))
+    assert out_shape == (4,)
+    params = shaken(params, next(keys))
+    x, dy = (jax.random.normal(next(keys), (3, 4)) for _ in range(2))
+    apart = unstack(params, n)
+    np.testing.assert_allclose(looped.forward(params, x)[0], chained.forward(apart, x)[0], rtol=1e-13)
+    dparams, dx = gradients(looped, params, x, dy)
+    assert relative_error((unstack(dparams, n), dx), gradients(chained, apart, x, dy)) < 1e-13
+    assert relative_error((dparams, dx), vjp(looped, params, x, dy)) < 1e-13
+
+
+def test_initial_params_are_those_of_inits_with_keys_of_their_own(keys):
+    block, key = bp.chain(bp.dense(4), bp.tanh), next(keys)
+    params, _ = repeat(block, 3).init(key, (4,))
+    apart = [block.init(k, (4,))[0] for k in jax.random.split(key, 3)]
+    assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), unstack(params, 3), tuple(apart)))
+    assert (params[0].w[0] != params[0].w[1]).all()
+
+
+def test_by_hand():
+    # w₀ = 2, w₁ = 3, x = 5: y = 30; dy = 1: dx = 6, dw₁ = x₁ = 10, dw₀ = 3 · 5 = 15
+    layer = repeat(bp.dense(1, use_bias=False), 2)
+    params = bp.Affine(jnp.array([[[2.0]], [[3.0]]]), None)
+    (dparams, dx) = gradients(layer, params, jnp.array([[5.0]]), jnp.ones((1, 1)))
+    assert float(dx[0, 0]) == 6
+    np.testing.assert_array_equal(dparams.w.ravel(), [15, 10])
+
+
+@pytest.mark.parametrize(
+    ("block", "floats"),
+    [
+        (bp.chain(bp.dense(4), bp.tanh), 3 * 12 + 12),  # every x, and the last y
+        (bp.chain(bp.dense(4), bp.gelu), 3 * 24),  # x, and the net input
+        (bp.tanh, 3 * 12),  # every y
+        (bp.identity, 3 * 12),
+        (parallel(bp.dense(4), bp.chain(bp.dense(4), bp.tanh)), 3 * 24),  # x once, tanh's y
+        (remat(bp.chain(bp.dense(9), bp.tanh, bp.dense(4), bp.tanh)), 3 * 12),
+    ],
+    ids=["dense, tanh", "dense, gelu", "tanh", "identity", "parallel", "remat"],
+)
+def test_every_array_is_kept_once(block, floats, keys):
+    layer = repeat(block, 3)
+    params, _ = layer.init(next(keys), (4,))
+    _, residuals = layer.forward(params, jnp.ones((3, 4)))
+    assert sum(leaf.size for leaf in jax.tree.leaves(residuals)) == floats
+
+
+def rowwise(scale):
+    """A layer of x and a mask: y = scale · mask ⊙ x, the mask goes on."""
+
+    def forward(params, pair):
+        x, mask = pair
+        return (jnp.where(mask, params * x, 0), mask), (x, mask)
+
+    def backward(params, kept, dpair):
+        (x, mask), (dy, _) = kept, dpair
+        dy = jnp.where(mask, dy, 0)
+        return jnp.sum(x * dy), (params * dy, no_gradient(mask))
+
+    return Layer("rowwise", lambda key, shapes: (jnp.asarray(scale), shapes), forward, backward)
+
+
+@pytest.mark.parametrize("layer", [repeat(rowwise(0.7), 3), bp.chain(rowwise(0.5), rowwise(2.0)), remat(rowwise(0.7))])
+def test_x_may_be_a_pair_with_a_part_that_has_no_gradient(layer, keys):
+    params, out = layer.init(next(keys), ((4,), (4,)))
+    assert out == ((4,), (4,))
+    pair = jax.random.normal(next(keys), (3, 4)), jax.random.bernoulli(next(keys), 0.6, (3, 4))
+    dy = jax.random.normal(next(keys), (3, 4)), np.zeros((3, 4), jax.dtypes.float0)
+    assert relative_error(gradients(layer, params, pair, dy), vjp(layer, params, pair, dy)) < 1e-14
+    compiled = jax.jit(lambda *a: gradients(layer, *a)[0])(params, pair, dy)
+    assert relative_error(compiled, gradients(layer, params, pair, dy)[0]) < 1e-14
+
+
+def test_feedback_weights_of_other_numbers_are_used(keys):
+    layer = repeat(bp.chain(bp.dense(4), bp.tanh), 3)
+    params, other = (layer.init(next(keys), (4,))[0] for _ in range(2))
+    x, dy = (jax.random.normal(next(keys), (3, 4)) for _ in range(2))
+    _, residuals = layer.forward(params, x)
+    chained = bp.chain(*[bp.chain(bp.dense(4), bp.tanh)] * 3)
+    _, kept = chained.forward(unstack(params, 3), x)
+    looped, apart = layer.backward(other, residuals, dy), chained.backward(unstack(other, 3), kept, dy)
+    assert relative_error((unstack(looped[0], 3), looped[1]), apart) < 1e-13
+
+
+def test_gradients_vmap_and_differentiate_again(keys):
+    layer = repeat(remat(bp.chain(bp.dense(3), bp.tanh)), 2)
+    rule, twin = (make(layer, bp.squared_error) for make in (bp.backprop, bp.autodiff))
+    params = jax.vmap(lambda k: layer.init(k, (3,))[0])(jax.random.split(next(keys), 4))
+    batch = jax.random.normal(next(keys), (5, 3)), jax.random.normal(next(keys), (5, 3))
+    hand, grad = (jax.vmap(lambda p, r=r: r.grads(p, (), batch)[1])(params) for r in (rule, twin))
+    assert relative_error(hand, grad) < 1e-13
+    one = jax.tree.map(lambda p: p[0], params)
+    curved = [jax.jvp(lambda p, r=r: r.grads(p, (), batch)[1], (one,), (one,))[1] for r in (rule, twin)]
+    assert relative_error(*curved) < 1e-12
+
+
+def test_every_depth_draws_a_mask_of_its_own(keys):
+    layer = keyed(repeat(dropout(0.5), 3))
+    y, (_, kept) = layer.forward((), (jnp.ones((50, 4)), next(keys)))
+    (masks,) = (leaf for leaf in jax.tree.leaves(kept) if leaf.dtype == bool)
+    assert masks.shape == (3, 50, 4)
+    assert (masks[0] != masks[1]).any() and (masks[1] != masks[2]).any()
+    np.testing.assert_array_equal(y, 8 * masks.all(axis=0))
+
+
+@pytest.mark.parametrize("form", [lambda f: f, remat], ids=["kept", "remat"])
+def test_dropout_in_a_repeat_is_the_vjp(form, keys):
+    inner = repeat(form(bp.chain(bp.dense(4), dropout(0.3), bp.tanh, dropout(0.2))), 3)
+    layer = keyed(bp.chain(inner, dropout(0.5)))
+    params, _ = layer.init(next(keys), (4,))
+    x, dy = (jax.random.normal(next(keys), (6, 4)) for _ in range(2))
+    pair = x, next(keys)
+    assert relative_error(gradients(layer, params, pair, dy), vjp(layer, params, pair, dy)) < 1e-13
+    plain = repeat(bp.chain(bp.dense(4), bp.tanh), 3)
+    predicting, (first, last) = without_dropout(layer), params
+    stacked = (first[0], ())
+    np.testing.assert_allclose(predicting.forward((first, last), x)[0], plain.forward(stacked, x)[0], rtol=1e-14)
+
+
+def compiled_gradient(network, params, batch):
+    rule = bp.backprop(network, bp.squared_error)
+    return jax.jit(lambda p, b: rule.grads(p, (), b)[:2]).lower(params, batch).compile()
+
+
+def test_memory_of_depth(keys, float32):
+    block = bp.chain(bp.dense(64), bp.tanh)
+    network, x = repeat(block, 30), jnp.ones((64, 64))
+    params, _ = network.init(next(keys), (64,))
+    hand = temporary_bytes(compiled_gradient(network, params, (x, x)))
+    ordinary = lambda p, b: jnp.sum((jax.lax.scan(lambda x, p: (jnp.tanh(x @ p.w + p.b[None]), None), b, p[0])[0]) ** 2)
+    grad = temporary_bytes(jax.jit(jax.value_and_grad(ordinary)).lower(params, x).compile())
+    assert hand is not None and grad is not None
+    assert hand <= grad / 2
+
+
+def test_remat_holds_less(keys, float32):
+    block = bp.chain(*[bp.dense(32), bp.tanh] * 4)
+    x, held = jnp.ones((256, 32)), {}
+    for name, form in (("kept", block), ("remat", remat(block))):
+        network = repeat(form, 8)
+        params, _ = network.init(next(keys), (32,))
+        held[name] = temporary_bytes(compiled_gradient(network, params, (x, x)))
+    assert held["remat"] < 0.5 * held["kept"], held
+
+
+def test_the_program_does_not_grow_with_depth(keys):
+    lines = {}
+    for n in (10, 200):
+        network = repeat(bp.chain(bp.dense(8), bp.tanh), n)
+        params, x = network.init(next(keys), (8,))[0], jnp.ones((4, 8))
+        rule = bp.backprop(network, bp.squared_error)
+        lowered = jax.jit(lambda p, b, rule=rule: rule.grads(p, (), b)[:2]).lower(params, (x, x))
+        lines[n] = lowered.as_text().count("\n")
+    assert lines[200] == lines[10]  # so neither does its compile time: 0.15 s at both, a chain's 200 take 2 s
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (
+            lambda: repeat(bp.dense, 3),  # type: ignore[arg-type]
+            "`repeat` expected a Layer",
+        ),
+        (lambda: repeat(bp.tanh, 0), "`n` to be a whole number ≥ 1"),
+        (lambda: repeat(bp.tanh, 2.0), "`n` to be a whole number ≥ 1"),  # type: ignore[arg-type]
+        (
+            lambda: remat(bp.dense),  # type: ignore[arg-type]
+            "`remat` expected a Layer",
+        ),
+        (lambda: repeat(bp.dense(3), 2).init(jax.random.key(0), (4,)), r"dense from \(4,\) to \(3,\)"),
+        (
+            lambda: repeat(bp.dense(4), 2).forward(repeat(bp.dense(4), 3).init(jax.random.key(0), (4,))[0], None),
+            "params with a first axis of 2",
+        ),
+        (lambda: repeat(bp.dense(4), 2).forward(bp.dense(4).init(jax.random.key(0), (4,))[0], None), "first axis of 2"),
+    ],
+)
+def test_errors(make, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        make()
