@@ -14,6 +14,7 @@ def matmul(a: Array, b: Array) -> Array:
     """A B for A (n, m) and B (m, k), shape (n, k), accumulated in float32 where A and B are half precision."""
     (n, m), k = a.shape, b.shape[1]
     wide = jnp.float32 if a.dtype in HALF else a.dtype
-    if n * m * k <= TINY:
+    work = n * m * k
+    if isinstance(work, int) and work <= TINY:  # of a symbolic N (`jax.export`) nobody can say
         return jnp.sum(a.astype(wide)[:, :, None] * b.astype(wide)[None, :, :], axis=1).astype(a.dtype)
     return jnp.matmul(a, b, preferred_element_type=wide).astype(a.dtype)

@@ -1,0 +1,91 @@
+"""A way out: a trained network as a program of its own, which runs without bpjax."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+from jax import export
+
+from bpjax.checks import check_count
+from bpjax.doors.as_function import as_function
+from bpjax.doors.atomic import write_file
+from bpjax.doors.checkpoints import named
+from bpjax.doors.from_function import batch_of, dtype_of
+from bpjax.layers.layer import Layer, check_layer
+from bpjax.types import Params
+
+
+def export_network(
+    network: Layer,
+    params: Params,
+    in_shape,
+    *,
+    path: str | Path | None = None,
+    batch_size: int | None = None,
+    dtype=None,
+    platforms: Sequence[str] | None = None,
+    trainable: bool = False,
+) -> bytes:
+    """A network as StableHLO by `jax.export`: bytes, also written to `path`, that any JAX runs, without bpjax.
+
+        exported = jax.export.deserialize(Path("net.jax").read_bytes())
+        y = exported.call(x)                                                  # x (N, *in_shape), any N
+
+    With `trainable=True` the params are not built in but are an argument, a dictionary with the names that `save`
+    gives them, and the hand-written backward goes with the program:
+
+        params = safetensors.numpy.load_file("net.safetensors")               # or any others of those shapes
+        y = exported.call(params, x)
+        jax.grad(lambda params: error(exported.call(params, x)))(params)      # backpropagation by hand, exported
+
+    JAX promises to read such a file for six months backwards and three weeks forwards; what is to last longer is a
+    checkpoint.
+
+    Args:
+        network: any layer; dropout and its kin bound or left without a key, as they are to run.
+        params: its parameters.
+        in_shape: as `init` has it, without the batch axis.
+        path: also write the bytes there, whole or not at all.
+        batch_size: the one size that the program takes; None for any.
+        dtype: of x: that of the params unless it is given; `jnp.int32` for tokens.
+        platforms: where it is to run, "cpu", "cuda", "rocm" or "tpu", as many as wanted; this process's own if None.
+        trainable: params as an argument, and the backward pass too.
+
+    Raises:
+        ValueError: `network` is not a Layer, params or shapes do not fit, a platform is unknown, a layer needs to know
+            the number of patterns (give `batch_size`), or the file cannot be written.
+    """
+    check_layer("export_network", network)
+    if batch_size is not None:
+        check_count("export_network", "batch_size", batch_size)
+    known = ("cpu", "cuda", "rocm", "tpu")
+    platforms = (platforms,) if isinstance(platforms, str) else platforms
+    if platforms is not None and (not platforms or set(platforms) - set(known)):
+        raise ValueError(f"`export_network` expected platforms among {', '.join(known)}, got {platforms!r}.")
+
+    function = as_function(network)
+    structure = jax.tree.structure(params)
+
+    def trainable_program(named_params, x):
+        return function(jax.tree.unflatten(structure, [named_params[name] for name in names]), x)
+
+    def program(x):
+        return network.forward(params, x)[0]
+
+    names = named("export_network", params)
+    (patterns,) = export.symbolic_shape("N") if batch_size is None else (batch_size,)
+    x = batch_of(in_shape, patterns, dtype_of(params) if dtype is None else dtype)
+    to_export = export.export(jax.jit(trainable_program if trainable else program), platforms=platforms)
+    try:
+        made = to_export(jax.eval_shape(lambda: names), x) if trainable else to_export(x)
+        data = bytes(made.serialize(vjp_order=1 if trainable else 0))
+    except Exception as error:
+        if type(error).__name__ != "InconclusiveDimensionOperation":  # JAX has no public name for it
+            raise
+        raise ValueError(
+            "`export_network` cannot export for every batch size: a layer needs to know the number of patterns. "
+            f"Give it `batch_size`. ({str(error).splitlines()[0]})"
+        ) from error
+    if path is not None:
+        write_file(path, data)
+    return data
