@@ -60,7 +60,7 @@ def _last_position() -> Layer:
     """The last position of a sequence, x (N, T, ...) to y (N, ...): y = x_T. Kept: of x its shape alone."""
 
     def init(key, in_shape):
-        return (), tuple(in_shape[1:])
+        return (), check_has_positions("last_position", in_shape)[1:]
 
     def forward(params, x):
         x = check_positions("last_position", x)
@@ -76,7 +76,7 @@ def _mean_over_positions() -> Layer:
     """The mean over all positions, x (N, T, ..., D) to y (N, D): dxₙₜ = dyₙ / T. Kept: of x its shape alone."""
 
     def init(key, in_shape):
-        return (), tuple(in_shape[-1:])
+        return (), check_has_positions("mean_over_positions", in_shape)[-1:]
 
     def forward(params, x):
         x = check_positions("mean_over_positions", x)
@@ -89,6 +89,13 @@ def _mean_over_positions() -> Layer:
         return (), jnp.broadcast_to(spread, (len(dy), *empty.shape[1:]))
 
     return Layer("mean over positions", init, forward, backward)
+
+
+def check_has_positions(who: str, in_shape: Shape) -> Shape:
+    """`in_shape` as a tuple with a position axis, or a `ValueError`."""
+    if len(in_shape) < 2:
+        raise ValueError(f"`{who}` expected an `in_shape` (T, ..., D), positions before features, got {in_shape!r}.")
+    return tuple(in_shape)
 
 
 def check_positions(who: str, x):

@@ -20,7 +20,7 @@ def two_spirals(target_levels: Levels = (0.0, 1.0)) -> Task:
     "Learning to tell two spirals apart", with `two_spirals_net`.
 
     Raises:
-        ValueError: the levels are not two finite numbers, lower first.
+        ValueError: in `present`, the levels are not two finite numbers, lower first.
     """
     i = np.arange(POINTS)
     angle, radius = i * np.pi / 16, 6.5 * (104 - i) / 104
