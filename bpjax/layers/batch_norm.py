@@ -144,8 +144,8 @@ def batch_statistics(network: Layer, params: Params, x) -> Statistics:
     """Means and variances of every batch norm over the patterns x, all of them one batch, in one forward pass.
 
     Raises:
-        ValueError: a batch norm leaves no statistics in the network's residuals, as where a layer keeps none of its
-            parts' residuals and makes them again.
+        ValueError: a batch norm's statistics are not in the network's residuals: it is inside a `repeat`, which keeps
+            those of all depths as one array, or a `remat`, which keeps none.
     """
     return _found("batch_statistics", network, network.forward(params, x)[1])
 
@@ -217,7 +217,7 @@ def _found(who: str, network: Layer, residuals: Residuals) -> Statistics:
     if len(found) != count:
         raise ValueError(
             f"`{who}` expected to find statistics of the network's {count} batch norm(s) in its residuals, found "
-            f"{len(found)}. A layer that makes residuals again in `backward` keeps none: take batch norms out of it."
+            f"{len(found)}. `repeat` and `remat` do not show what is inside: write the blocks out with `chain`."
         )
     return found
 

@@ -17,6 +17,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from bpjax.checks import as_floating, check_count, check_number, check_same_dtype
@@ -243,7 +244,7 @@ def check_normalized(who: str, params, x, use_bias: bool) -> Array:
     if gain is None or gain.ndim != 1 or (bias is not None) != use_bias:
         raise ValueError(
             f"`{who}` expected params Gains(gain=(D,), bias={'(D,)' if use_bias else None}), got "
-            f"{params!r:.80}. Are they another network's? Make them with this network's `init`."
+            f"{jax.tree.map(jnp.shape, params)}. Are they another network's? Make them with this network's `init`."
         )
     x = as_floating(who, "x", x)
     if x.ndim < 2 or x.shape[-1] != len(gain):

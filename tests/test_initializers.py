@@ -1,0 +1,100 @@
+"""How weights begin: variances by a hundred thousand draws, orthogonality, names."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bpjax.layers.dense import dense
+from bpjax.layers.initializers import (
+    NAMED,
+    delta_orthogonal,
+    he_normal,
+    initializer,
+    lecun_normal,
+    orthogonal,
+    sparse_weights,
+    uniform,
+)
+
+KEY = jax.random.key(11)
+D, H = 400, 250
+VARIANCES = {"lecun": 1 / D, "glorot": 2 / (D + H), "he": 2 / D}
+
+
+@pytest.mark.parametrize("name", VARIANCES)
+@pytest.mark.parametrize("kind", ["", "_normal", "_uniform"])
+def test_variances(name, kind):
+    w = np.asarray(initializer(name + kind)(KEY, (D, H), jnp.float64))
+    assert w.dtype == np.float64
+    deviation = math.sqrt(VARIANCES[name])
+    assert w.std() == pytest.approx(deviation, rel=0.015)  # 100,000 draws: five standard errors are 1.1 %
+    assert abs(w.mean()) < 5 * deviation / math.sqrt(w.size)
+    furthest = math.sqrt(3) if kind == "_uniform" else 2 / 0.87962566103423978  # cut at 2, then stretched
+    assert 0.98 * furthest < abs(w).max() / deviation <= furthest * (1 + 1e-9)
+
+
+def test_a_kernel_counts_as_the_matrix_of_what_comes_in():
+    # 3 × 3 places of 20 channels: D = 180; 3 · 3 · 20 · 300 = 54,000 draws
+    w = initializer("he")(KEY, (3, 3, 20, 300), jnp.float64)
+    assert float(w.std()) == pytest.approx(math.sqrt(2 / 180), rel=0.02)
+    w = initializer("glorot_uniform")(KEY, (3, 3, 20, 300), jnp.float64)
+    assert float(w.std()) == pytest.approx(math.sqrt(2 / (180 + 2700)), rel=0.02)
+
+
+@pytest.mark.parametrize("shape", [(7, 4), (4, 7), (5, 5), (3, 3, 2, 6)])
+def test_orthogonal_keeps_lengths(shape):
+    w = np.asarray(orthogonal(1.5)(KEY, shape, jnp.float64)).reshape(-1, shape[-1])
+    smaller = w.T @ w if w.shape[0] >= w.shape[1] else w @ w.T
+    np.testing.assert_allclose(smaller, 1.5**2 * np.eye(len(smaller)), atol=1e-12)
+
+
+@pytest.mark.parametrize("places", [(3,), (3, 5), (1, 3, 3)])
+def test_delta_orthogonal_is_orthogonal_at_its_centre_and_zero_elsewhere(places):
+    w = np.array(delta_orthogonal(2.0)(KEY, (*places, 4, 6), jnp.float64))
+    centre = tuple(n // 2 for n in places)
+    np.testing.assert_allclose(w[centre] @ w[centre].T, 4 * np.eye(4), atol=1e-12)
+    w[centre] = 0
+    assert not w.any()
+
+
+def test_sparse_weights_are_so_many_a_unit():
+    w = np.asarray(sparse_weights(15, 0.5)(KEY, (200, 400), jnp.float64))
+    assert ((w != 0).sum(axis=0) == 15).all()
+    assert w[w != 0].std() == pytest.approx(0.5, rel=0.05)  # 6,000 draws: five standard errors are 4.6 %
+    assert (w != 0).sum(axis=1).min() > 5  # of 30 expected: no input is left out
+    assert ((np.asarray(sparse_weights(3)(KEY, (2, 2, 5, 8))) != 0).sum(axis=(0, 1, 2)) == 3).all()
+    assert (np.asarray(sparse_weights(15)(KEY, (4, 3))) != 0).all()
+
+
+def test_names():
+    assert initializer("he") is initializer("he_normal") is he_normal is initializer(he_normal)
+    assert initializer("lecun") is lecun_normal
+    assert dense(3, weights="he") is dense(3, weights=he_normal)
+    assert dense(3) is dense(3, weights="lecun", biases="zeros")
+    assert not dense(3, weights="zeros").init(KEY, (2,))[0].w.any()
+    for name in NAMED:
+        shape = (3, 3, 2, 4) if name.startswith("delta") else (3, 4)
+        assert initializer(name)(KEY, shape, jnp.float64).dtype == jnp.float64
+
+
+BAD = {
+    "a typo": (lambda: dense(3, weights="glorott"), r"there is no 'glorott'\. Did you mean 'glorot'\?"),
+    "nothing near": (lambda: initializer("xyzzy"), r"there is no 'xyzzy'\. Take one of lecun, .*, or a function"),
+    "a number": (lambda: dense(3, biases=0.0), r"a name or a function .*there is no 0\.0"),
+    "radius": (lambda: uniform(-1.0), r"`uniform` expected `radius` to be a finite number ≥ 0, got -1.0"),
+    "scale": (lambda: orthogonal(0.0), r"`orthogonal` expected `scale` to be a finite number > 0"),
+    "delta's scale": (lambda: delta_orthogonal(-1.0), r"`delta_orthogonal` expected `scale`"),
+    "delta of a matrix": (lambda: delta_orthogonal()(KEY, (3, 4)), r"got \(3, 4\)\. Take `orthogonal`"),
+    "delta of fewer features": (lambda: delta_orthogonal()(KEY, (3, 4, 2)), r"C ≤ H, got \(3, 4, 2\)"),
+    "connections": (lambda: sparse_weights(0), r"`connections` to be a whole number ≥ 1, got 0"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_gets_one_sentence(name):
+    call, sentence = BAD[name]
+    with pytest.raises(ValueError, match=sentence):
+        call()
