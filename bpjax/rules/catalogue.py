@@ -9,9 +9,12 @@ from bpjax.layers.dense import dense
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss, squared_error
 from bpjax.rules.backprop import autodiff, backprop
+from bpjax.rules.delayed import delayed
 from bpjax.rules.direct import direct_feedback, direct_random_target_projection
+from bpjax.rules.equilibrium import equilibrium_propagation, hopfield
 from bpjax.rules.feedback import batch_manhattan, feedback_alignment, sign_symmetry
 from bpjax.rules.kolen_pollack import kolen_pollack
+from bpjax.rules.predictive import predictive_coding
 from bpjax.rules.slopes import noisy_slopes
 from bpjax.rules.weight_mirror import weight_mirror
 from bpjax.types import Shape
@@ -49,4 +52,14 @@ RULES: dict[str, RuleCase] = {
     # other derivatives, other directions
     "noisy slopes": RuleCase(lambda n, l, deviation=0.1: noisy_slopes(backprop, n, l, deviation), number=0.1),
     "batch Manhattan": RuleCase(lambda n, l: batch_manhattan(backprop(n, l))),
+    # energies, delays, decoupling
+    "predictive coding, strict": RuleCase(lambda n, l, rate=0.1: predictive_coding(n, l, rate=rate), number=0.1),
+    "predictive coding, fixed prediction": RuleCase(
+        lambda n, l, rate=0.1: predictive_coding(n, l, "fixed_prediction", rate=rate), number=0.1
+    ),
+    "predictive coding, zero divergence": RuleCase(lambda n, l: predictive_coding(n, l, "zero_divergence"), exact=True),
+    "equilibrium propagation": RuleCase(
+        equilibrium_propagation, number=0.1, network=hopfield(chain(dense(4), tanh, dense(2)))
+    ),
+    "delayed": RuleCase(lambda n, l: delayed(backprop(n, l), (2, 0))),
 }

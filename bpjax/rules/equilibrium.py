@@ -121,14 +121,15 @@ def equilibrium_propagation(
     sent back but the states themselves, through the weights Wᵀ that the free phase uses too. As β → 0 this is the
     gradient of the loss at the free fixed point, which is what `backprop(hopfield(network), loss)` computes.
 
-    What learns is the settling network, not the forward pass of the chain: the rule's network, its value, and so all
-    that `fit` measures, is `hopfield(network, steps, rate)`. Evaluate that one.
+    What learns is the settling network, not the forward pass of a chain: the rule's network, its value, and so all that
+    `fit` measures, is `hopfield(network, steps, rate)`. Evaluate that one.
 
     Deviations: states relax in steps, from 0 for every batch, without persistent particles, and are not clipped; β has
     one sign. The difference is of numbers that agree to β, so in float32 its rounding is about 1e-7/β.
 
     Args:
-        network: a chain of dense layers, each with the activation ρ that follows it. Its params are what is learnt.
+        network: a chain of dense layers, each with the activation ρ that follows it, or a `hopfield` of such a chain,
+            which brings its own free phase. Params are those of the chain.
         loss: C. A batch's loss that sums nudges every pattern by β, one that is a mean by β / N.
         beta: how strongly the output is nudged.
         nudging: to one side, or to both.
@@ -151,14 +152,17 @@ def equilibrium_propagation(
     check_number(who, "beta", beta, above=0.0)
     check_number(who, "rate", rate, above=0.0)
 
+    settling = network if network.name == "hopfield" else hopfield(network, steps, rate)
+    (inner,) = settling.layers
+
     def init(key, params):
-        check_units(who, network, params)
+        check_units(who, inner, params)
         return ()
 
     def grads(params, rule_state, batch):
         x, target = batch
-        layers = units(network, params)
-        free = settle(layers, x, at_rest(layers, x), steps, rate)
+        layers = units(inner, params)
+        _, (_, free) = settling.forward(params, x)
         at_free = energy_slopes(layers, x, free)
 
         def nudged(strength):
@@ -174,9 +178,7 @@ def equilibrium_propagation(
         dparams = jax.tree.map(lambda a, b: (a - b) / jnp.asarray(distance, a.dtype), above.params, below.params)
         return loss.value(at_free.output, target), gather(params, dparams), rule_state
 
-    return Rule(
-        f"equilibrium propagation, {nudging.replace('_', ' ')}", init, grads, hopfield(network, steps, rate), loss
-    )
+    return Rule(f"equilibrium propagation, {nudging.replace('_', ' ')}", init, grads, settling, loss)
 
 
 def at_rest(layers: list[Unit], x) -> list[Array]:

@@ -1,0 +1,135 @@
+"""Late and made-up error signals: against NumPy, against the exact stability limit, against backpropagation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from oracles import relative_error
+
+import bpjax as bp
+from bpjax.rules.delayed import delayed
+
+theory = bp.theory
+
+
+def problem(keys, sizes=(3, 3, 2), output=None):
+    network = bp.mlp(sizes, bp.tanh, output=output)
+    params, _ = network.init(next(keys), sizes[:1])
+    return (
+        network,
+        params,
+        (jax.random.normal(next(keys), (4, sizes[0])), jax.random.uniform(next(keys), (4, sizes[-1]))),
+    )
+
+
+def layer_by_hand(w, x, delta):
+    """dW and db of a dense layer."""
+    return x.T @ delta, delta.sum(axis=0)
+
+
+def backprop_by_hand(weights, x, t):
+    """The gradient of ½ Σ (t − o)² for two layers of tanh units."""
+    (w1, b1), (w2, b2) = weights
+    h = np.tanh(x @ w1 + b1)
+    o = np.tanh(h @ w2 + b2)
+    delta = (1 - o**2) * (o - t)
+    return [layer_by_hand(w1, x, (1 - h**2) * (delta @ w2.T)), layer_by_hand(w2, h, delta)]
+
+
+# --- Delayed ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("steps", "by_layer"), [(2, (2, 2)), ((3, 1), (3, 1)), ([2, 0], (2, 0))], ids=str)
+def test_five_steps_on_a_3_3_2_net(steps, by_layer, keys):
+    """w(t+1) = w(t) − η g(t−τ), the batch of that time too, and nothing for the first τ steps."""
+    network, params, _ = problem(keys, output=bp.tanh)
+    rule = delayed(bp.backprop(network, bp.squared_error), steps)
+    state = rule.init(next(keys), params)
+    weights, past = [(np.array(params[l].w), np.array(params[l].b)) for l in (0, 2)], []
+    for time in range(5):
+        x, t = jax.random.normal(next(keys), (4, 3)), jax.random.uniform(next(keys), (4, 2))
+        value, grads, state = jax.jit(rule.grads)(params, state, (x, t))
+        assert float(value) == pytest.approx(float(bp.squared_error.value(network.forward(params, x)[0], t)))
+        params = jax.tree.map(lambda w, g: w - 0.2 * g, params, grads)
+        past.append(backprop_by_hand(weights, np.asarray(x), np.asarray(t)))
+        for l, tau in enumerate(by_layer):
+            if time >= tau:
+                weights[l] = tuple(w - 0.2 * g for w, g in zip(weights[l], past[time - tau][l], strict=True))
+            else:
+                assert not any(np.any(leaf) for leaf in jax.tree.leaves(grads[2 * l]))
+        for l, (w, b) in zip((0, 2), weights, strict=True):
+            np.testing.assert_allclose(params[l].w, w, rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(params[l].b, b, rtol=1e-12, atol=1e-12)
+
+
+def quadratic(rate, tau):
+    """The rule's own training step on ½ w², as (w, the state) -> (w, the state)."""
+    rule = delayed(bp.backprop(bp.dense(1, use_bias=False), bp.squared_error), tau)
+    batch = jnp.ones((1, 1)), jnp.zeros((1, 1))
+
+    def step(w, state):
+        _, grads, state = rule.grads(w, state, batch)
+        return jax.tree.map(lambda w, g: w - rate * g, w, grads), state
+
+    return rule, step
+
+
+@pytest.mark.parametrize("tau", [0, 1, 2, 5])
+def test_the_stability_limit_is_exact(tau, keys):
+    """X23: the map of τ steps, which brings the ring back to its beginning, shrinks below the limit and grows above."""
+    params, _ = bp.dense(1, use_bias=False).init(next(keys), (1,))
+    for share, is_stable in ((0.9999, True), (1.0001, False)):
+        rule, step = quadratic(share * float(theory.delay_limit(tau)), tau)
+        fresh = rule.init(next(keys), params)
+
+        def round_trip(numbers, fresh=fresh, step=step, tau=tau):
+            state = fresh._replace(rings=[fresh.rings[0]._replace(past=numbers[1:].reshape(tau, 1, 1))])
+            w = params._replace(w=numbers[:1].reshape(1, 1))
+            for _ in range(max(tau, 1)):
+                w, state = step(w, state)
+            return jnp.concatenate([w.w.ravel(), state.rings[0].past.ravel()])
+
+        matrix = jax.jit(jax.jacobian(round_trip))(jnp.ones(1 + tau))
+        assert (np.abs(np.linalg.eigvals(matrix)).max() < 1) == is_stable
+
+
+@pytest.mark.parametrize(("share", "is_stable"), [(0.999, True), (1.001, False)])
+def test_a_run_shrinks_below_the_limit_and_grows_above_it(share, is_stable, keys):
+    params = bp.dense(1, use_bias=False).init(next(keys), (1,))[0]._replace(w=jnp.ones((1, 1)))
+    rule, step = quadratic(share * float(theory.delay_limit(2)), 2)
+    start = params, rule.init(next(keys), params)
+    _, path = jax.lax.scan(lambda s, _: (step(*s), jnp.abs(s[0].w)), start, None, length=40_000)
+    assert jnp.max(path[-20:]) < 1e-3 if is_stable else jnp.max(path[-20:]) > 1e3
+
+
+def test_no_delay_changes_nothing(keys):
+    network, params, batch = problem(keys)
+    plain = bp.backprop(network, bp.squared_error)
+    rule = delayed(plain, 0)
+    grads = rule.grads(params, rule.init(next(keys), params), batch)[1]
+    assert relative_error(grads, plain.grads(params, (), batch)[1]) == 0
+
+
+def test_it_delays_any_rule_and_trains_by_fit(keys):
+    network, params, batch = problem(keys)
+    rule = delayed(delayed(bp.weight_noise(bp.backprop(network, bp.squared_error), 0.01), 1), 2)
+    result = bp.fit(rule, optax.sgd(0.05), params, batch, key=next(keys), epochs=100)
+    assert result.history.error[-1] < 0.5 * result.history.error[0]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda rule: delayed(rule, -1), "`steps`.*≥ 0, got -1"),
+        (lambda rule: delayed(rule, (1, 0.5)), "`steps`.*≥ 0, got 0.5"),
+        (lambda rule: delayed(rule._replace(network=None), (1, 0)), "knows its network.*`backprop` does not"),
+        (lambda rule: delayed(rule, (2, 1, 0)).init(None, PARAMS), "each of the 2 layers.*got \\(2, 1, 0\\)"),
+    ],
+)
+def test_bad_delays(make, message):
+    with pytest.raises(ValueError, match=message):
+        make(bp.backprop(bp.mlp((3, 3, 2)), bp.squared_error))
+
+
+PARAMS, _ = bp.mlp((3, 3, 2)).init(jax.random.key(0), (3,))
