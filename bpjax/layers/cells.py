@@ -278,7 +278,7 @@ def _weights(who, key, in_shape, features, gates, weights, recurrent) -> Recurre
 
 
 def _check_params(who: str, params, shapes: dict) -> None:
-    got = {name: jnp.shape(getattr(params, name, ())) for name in shapes}
+    got = {name: getattr(getattr(params, name, None), "shape", None) for name in shapes}
     if got != shapes:
         raise ValueError(
             f"`{who}` expected params with {shapes}, got {jax.tree.map(jnp.shape, params)}. "
