@@ -1,0 +1,192 @@
+"""Where the windows of a convolution or a pooling lie on an image, and what is seen through them.
+
+An image has a batch axis, one to three spatial axes and its channels last, (N, *spatial, C). Along an axis of n
+places window o begins at place s·o − low and looks at k places, d apart:
+
+    reach  k′ = (k − 1) d + 1        windows  O = ⌊(n + low + high − k′) / s⌋ + 1
+"""
+
+import functools
+import itertools
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from bpjax.checks import as_floating
+from bpjax.layers.layer import check_in_shape
+from bpjax.types import Array, Shape
+
+Pairs = tuple[tuple[int, int], ...]
+"""((low, high), ...): how many places are added before and behind each spatial axis."""
+Padding = Literal["SAME", "VALID"] | Sequence[Sequence[int]]
+
+IMAGES = {1: "(N, W, C)", 2: "(N, H, W, C)", 3: "(N, Z, H, W, C)"}
+
+
+class Windows(NamedTuple):
+    """Windows of one size, an entry of each tuple for a spatial axis."""
+
+    size: Shape  # k
+    stride: Shape  # s
+    padding: Literal["SAME", "VALID"] | Pairs
+    dilation: Shape  # d
+
+    @property
+    def rank(self) -> int:
+        """The number of spatial axes."""
+        return len(self.size)
+
+    @property
+    def reach(self) -> Shape:
+        """k′: from the first place a window looks at to the last, both included."""
+        return tuple((k - 1) * d + 1 for k, d in zip(self.size, self.dilation, strict=True))
+
+    def __str__(self) -> str:
+        """For messages: `(3, 3), stride (2, 2)`."""
+        plain = (1,) * self.rank
+        dilation = "" if self.dilation == plain else f", dilation {self.dilation}"
+        return f"{self.size}, stride {self.stride}{dilation}, padding {self.padding}"
+
+
+class Placed(NamedTuple):
+    """Windows laid over an image of known size."""
+
+    size: Shape  # k
+    stride: Shape  # s
+    dilation: Shape  # d
+    pairs: Pairs  # (low, high); a negative `high` leaves out places no window sees
+    spatial: Shape  # n
+    out: Shape  # O
+
+    @property
+    def reach(self) -> Shape:
+        """k′: from the first place a window looks at to the last, both included."""
+        return tuple((k - 1) * d + 1 for k, d in zip(self.size, self.dilation, strict=True))
+
+    @property
+    def low(self) -> Shape:
+        """Places added before each axis."""
+        return tuple(low for low, _ in self.pairs)
+
+    @property
+    def last(self) -> Shape:
+        """From the beginning of the first window to that of the last, s (O − 1)."""
+        return tuple(s * (o - 1) for s, o in zip(self.stride, self.out, strict=True))
+
+    def offsets(self):
+        """The places of a window counted from its beginning, row by row."""
+        return itertools.product(*(range(0, r, d) for r, d in zip(self.reach, self.dilation, strict=True)))
+
+
+def windows(who: str, what: str, size, stride, padding, dilation: int | Shape = 1) -> Windows:
+    """Windows from what a user wrote, or a `ValueError`; `what` is the size's name in the signature."""
+    rank = 1 if isinstance(size, int | np.integer) else len(size) if isinstance(size, tuple | list) else 0
+    if rank not in IMAGES:
+        raise ValueError(
+            f"`{who}` expected `{what}` to be a whole number for sequences, or a tuple of up to three for images, "
+            f"got {size!r}."
+        )
+    sizes = per_axis(who, what, size, rank)
+    strides, dilations = per_axis(who, "stride", stride, rank), per_axis(who, "dilation", dilation, rank)
+    return Windows(sizes, strides, _padding(who, padding, rank), dilations)
+
+
+def per_axis(who: str, name: str, value, rank: int) -> Shape:
+    """A whole number ≥ 1 for each spatial axis, from one number or a tuple, or a `ValueError`."""
+    values = tuple(value) if isinstance(value, tuple | list) else (value,) * rank
+    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) and n > 0 for n in values)
+    if len(values) != rank or not whole:
+        raise ValueError(
+            f"`{who}` expected `{name}` to be a whole number ≥ 1 or a tuple of {rank} of them, one for each "
+            f"spatial axis, got {value!r}."
+        )
+    return tuple(int(n) for n in values)
+
+
+def _padding(who: str, padding, rank: int) -> Literal["SAME", "VALID"] | Pairs:
+    if padding == "SAME" or padding == "VALID":
+        return padding
+    is_pair = lambda pair: isinstance(pair, tuple | list) and len(pair) == 2 and all(map(is_count, pair))
+    is_count = lambda n: isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 0
+    if not isinstance(padding, tuple | list) or len(padding) != rank or not all(map(is_pair, padding)):
+        raise ValueError(
+            f'`{who}` expected `padding` to be "SAME", "VALID" or {rank} pair(s) of whole numbers ≥ 0, '
+            f"((low, high), ...), one pair for each spatial axis, got {padding!r}."
+        )
+    return tuple((int(low), int(high)) for low, high in padding)
+
+
+@functools.cache
+def place(who: str, shape: Windows, spatial: Shape) -> Placed:
+    """The windows laid over an image of the `spatial` size, or a `ValueError` where none fits."""
+    axes = zip(spatial, shape.reach, shape.stride, strict=True)
+    if shape.padding == "SAME":  # ⌈n / s⌉ windows; of an odd number of places to add, the odd one comes behind
+        totals = [max((-(-n // s) - 1) * s + r - n, 0) for n, r, s in axes]
+        pairs = tuple((total // 2, total - total // 2) for total in totals)
+    else:
+        pairs = ((0, 0),) * shape.rank if shape.padding == "VALID" else shape.padding
+    axes = zip(spatial, pairs, shape.reach, shape.stride, strict=True)
+    out = tuple((n + low + high - r) // s + 1 for n, (low, high), r, s in axes)
+    if min(out) < 1:
+        raise ValueError(
+            f"`{who}` expected an image its windows fit into, got {spatial} for windows of {shape}: the output would "
+            'be empty. Take a smaller window, or padding="SAME".'
+        )
+    return Placed(shape.size, shape.stride, shape.dilation, pairs, spatial, out)
+
+
+def check_image_shape(who: str, in_shape, rank: int) -> tuple[Shape, int]:
+    """`in_shape` as its spatial axes and its channels, or a `ValueError`."""
+    *spatial, channels = check_in_shape(who, in_shape, rank + 1)
+    return tuple(spatial), channels
+
+
+def check_image(who: str, x, rank: int | None, channels: int | None = None) -> Array:
+    """`x` as a float array (N, *spatial, C) with N ≥ 1, or a `ValueError`; None stands for any number."""
+    x = as_floating(who, "x", x)
+    expected = IMAGES[rank] if rank else "(N, ..., C)"
+    if x.ndim != rank + 2 if rank else x.ndim < 3:
+        raise ValueError(
+            f"`{who}` expected `x` of shape {expected}, got {x.shape}. "
+            "Add the batch axis (`x[None]`) or the channel axis (`x[..., None]`)."
+        )
+    if channels is not None and x.shape[-1] != channels:
+        raise ValueError(
+            f"`{who}` expected `x` of shape {expected} with {channels} channels, last, as its weights have, "
+            f"got {x.shape}. Give `init` the `in_shape` of the data."
+        )
+    if x.size == 0:
+        raise ValueError(f"`{who}` expected at least one pattern and one place, got an empty `x` of shape {x.shape}.")
+    return x
+
+
+def seen(x: Array, at: Placed, fill: float = 0.0) -> list[Array]:
+    """What the windows see: for each of their places, row by row, its x in all windows, (N, *O, C)."""
+    if any(pair != (0, 0) for pair in at.pairs):
+        outside = [(0, 0, 0), *((low, high, 0) for low, high in at.pairs), (0, 0, 0)]
+        x = lax.pad(x, jnp.array(fill, x.dtype), outside)
+    stride = (1, *at.stride, 1)
+    return [
+        lax.slice(x, (0, *t, 0), (len(x), *(i + n + 1 for i, n in zip(t, at.last, strict=True)), x.shape[-1]), stride)
+        for t in at.offsets()
+    ]
+
+
+def sent_back(pieces: list[Array], at: Placed) -> Array:
+    """The adjoint of `seen`: each piece (N, *O, C) at the places it was seen at, added up, (N, *n, C)."""
+    axes = list(zip(at.spatial, at.low, at.last, at.stride, strict=True))
+
+    def spread(t, piece):
+        edges = [(i - low, n - (i - low) - last - 1, s - 1) for i, (n, low, last, s) in zip(t, axes, strict=True)]
+        return lax.pad(piece, jnp.array(0, piece.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
+
+    return add(spread(t, piece) for t, piece in zip(at.offsets(), pieces, strict=True))
+
+
+def add(terms: Iterable[Array]) -> Array:
+    """The sum of arrays of one shape."""
+    return functools.reduce(operator.add, terms)

@@ -1,0 +1,60 @@
+"""A small convolutional network after LeCun's."""
+
+from bpjax.checks import check_count
+from bpjax.layers.activations import tanh
+from bpjax.layers.combinators import chain
+from bpjax.layers.convolution import conv
+from bpjax.layers.dense import dense
+from bpjax.layers.initializers import Initializer, lecun_normal, zeros
+from bpjax.layers.layer import Layer
+from bpjax.layers.pooling import max_pool
+from bpjax.layers.shapes import flatten, reshape
+from bpjax.types import Shape
+
+
+def lenet(
+    classes: int = 10,
+    image: Shape | None = (8, 8, 1),
+    maps: tuple[int, ...] = (6, 16),
+    hidden: tuple[int, ...] = (84,),
+    kernel: int = 3,
+    activation: Layer = tanh,
+    weights: Initializer = lecun_normal,
+    biases: Initializer = zeros,
+) -> Layer:
+    """Feature maps and subsampling in turn, then dense layers: x to `classes` net inputs, as losses on logits want.
+
+    `lenet()` is for the 8 × 8 digits, x (N, 64):
+
+        reshape (8, 8, 1) → conv 6 → max pool → tanh → conv 16 → max pool → tanh → flatten → dense 84 → tanh → dense 10
+
+    `image` is (H, W, C), the image the numbers of a pattern are laid out in (last axis fastest), or None where x comes
+    as images (N, H, W, C) of any size. Each of `maps` halves the image, an odd last row or column left out.
+
+    LeNet-5 (LeCun et al. 1998) has 32 × 32 pixels, 5 × 5 kernels without padding, a trained average for subsampling, a
+    partial wiring of maps and a third convolution, of 120 maps: here are kernels that keep the size of the image, the
+    maximum, and full wiring. The activation comes after the pooling: for one that rises the order makes no difference
+    to y, and a quarter of the places are left.
+
+    Raises:
+        ValueError: a size is not a positive whole number, `maps` is empty or `image` not (H, W, C); in `init`, an
+            `in_shape` that is not the image's, or an image too small to be halved so often.
+    """
+    for name, sizes in (("maps", maps), ("hidden", hidden)):
+        if not isinstance(sizes, tuple | list):
+            raise ValueError(f"`lenet` expected `{name}` to be a tuple of whole numbers ≥ 1, got {sizes!r}.")
+        for size in sizes:
+            check_count("lenet", name, size)
+    check_count("lenet", "classes", classes)
+    check_count("lenet", "kernel", kernel)
+    if not maps:
+        raise ValueError("`lenet` expected at least one entry in `maps`, got none. For dense layers alone use `mlp`.")
+    if image is not None and (not isinstance(image, tuple | list) or len(image) != 3):
+        raise ValueError(f"`lenet` expected `image` to be (H, W, C), or None where x comes as images, got {image!r}.")
+    layers = [] if image is None else [reshape(tuple(image))]
+    for features in maps:
+        layers += [conv(features, (kernel, kernel), weights=weights, biases=biases), max_pool((2, 2)), activation]
+    layers.append(flatten)
+    for features in hidden:
+        layers += [dense(features, weights=weights, biases=biases), activation]
+    return chain(*layers, dense(classes, weights=weights, biases=biases))

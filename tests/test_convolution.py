@@ -1,0 +1,298 @@
+"""Convolutions against plain NumPy loops, `jax.vjp`, `jax.lax` and values worked out by hand."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from oracles import relative_error
+
+import bpjax as bp
+from bpjax.layers.convolution import conv, conv_transpose
+from bpjax.networks.lenet import lenet
+
+NAMES = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NZHWC", "ZHWIO", "NZHWC")}
+
+
+def run(layer, params, x, dy):
+    y, residuals = layer.forward(params, x)
+    return y, layer.backward(params, residuals, dy)
+
+
+def prepare(layer, in_shape, keys, patterns=2):
+    params, out_shape = layer.init(next(keys), in_shape)
+    params = jax.tree.map(lambda p: p + 0.1 * jax.random.normal(next(keys), p.shape), params)
+    x = jax.random.normal(next(keys), (patterns, *in_shape))
+    return params, x, jax.random.normal(next(keys), (patterns, *out_shape))
+
+
+def loops(x, w, b, dy, stride, pairs, dilation, groups):
+    """Y, dW, db, dx of the textbook's sums, one multiplication after the other; places outside the image are skipped.
+
+    y[n, o, f] = b[f] + Σ_t Σ_c x[n, s·o + d·t − low, c] w[t, c, f], c over the channels of f's group.
+    """
+    x, w, b, dy = (np.asarray(a) for a in (x, w, b, dy))
+    *kernel, per_group, features = w.shape
+    y, dw, db, dx = np.zeros(dy.shape), np.zeros(w.shape), np.zeros(features), np.zeros(x.shape)
+    for n in range(len(x)):
+        for o in np.ndindex(*dy.shape[1:-1]):
+            for f in range(features):
+                y[n, *o, f] += b[f]
+                db[f] += dy[n, *o, f]
+                for t in np.ndindex(*kernel):
+                    i = tuple(
+                        s * o_ + d * t_ - low
+                        for s, o_, d, t_, (low, _) in zip(stride, o, dilation, t, pairs, strict=True)
+                    )
+                    if not all(0 <= i_ < size for i_, size in zip(i, x.shape[1:-1], strict=True)):
+                        continue
+                    for c in range(per_group):
+                        channel = f // (features // groups) * per_group + c
+                        y[n, *o, f] += x[n, *i, channel] * w[*t, c, f]
+                        dw[*t, c, f] += x[n, *i, channel] * dy[n, *o, f]
+                        dx[n, *i, channel] += w[*t, c, f] * dy[n, *o, f]
+    return y, dw, db, dx
+
+
+# features, kernel, stride, pairs, dilation, groups, in_shape
+AGAINST_LOOPS = {
+    "sequence": (3, (3,), (2,), ((1, 0),), (1,), 1, (6, 2)),
+    "image, asymmetric": (2, (3, 2), (1, 2), ((2, 0), (0, 1)), (1, 1), 1, (4, 5, 2)),
+    "dilated, strided, grouped": (4, (2, 2), (2, 1), ((1, 2), (0, 1)), (2, 3), 2, (5, 6, 4)),
+    "depthwise, 2 for each channel": (6, (2, 3), (2, 1), ((0, 1), (1, 1)), (1, 2), 3, (4, 5, 3)),
+    "volume": (2, (2, 1, 2), (1, 2, 1), ((0, 1), (0, 0), (1, 0)), (1, 1, 2), 1, (2, 3, 4, 2)),
+    "one place": (3, (1, 1), (2, 3), ((1, 0), (0, 0)), (1, 1), 1, (4, 5, 2)),
+}
+
+
+@pytest.mark.parametrize("case", AGAINST_LOOPS.values(), ids=AGAINST_LOOPS)
+def test_against_numpy_loops(case, keys):
+    features, kernel, stride, pairs, dilation, groups, in_shape = case
+    layer = conv(features, kernel, stride, pairs, dilation, groups)
+    params, x, dy = prepare(layer, in_shape, keys)
+    y, (dparams, dx) = run(layer, params, x, dy)
+    expected = loops(x, params.w, params.b, dy, stride, pairs, dilation, groups)
+    for found, value in zip((y, dparams.w, dparams.b, dx), expected, strict=True):
+        np.testing.assert_allclose(found, value, rtol=1e-12, atol=1e-13)
+
+
+AWKWARD = {
+    "stride larger than kernel": (conv(2, (2, 1), stride=3), (7, 5, 2)),
+    "kernel larger than the image": (conv(2, (5, 4)), (3, 2, 2)),
+    "more padding than kernel": (conv(2, (2, 2), padding=((3, 0), (0, 4))), (3, 2, 2)),
+    "axes of one place": (conv(2, (3, 3), stride=2), (1, 1, 2)),
+    "pairs of zeros": (conv(2, 3, padding=((0, 0),)), (5, 2)),
+    "dilation, stride, groups": (conv(4, (3, 2), (2, 3), "SAME", (2, 1), 2), (7, 8, 2)),
+    "last places unseen": (conv(2, (2, 2), stride=3, padding="VALID"), (7, 6, 2)),
+    "even kernel": (conv(2, (2, 4), use_bias=False), (4, 5, 1)),
+    "depthwise": (conv(4, 3, stride=2, groups=4), (6, 4)),
+    "depthwise, last places unseen": (conv(4, 2, 3, "VALID", groups=2), (7, 2)),
+    "groups of a channel, volume": (conv(2, (2, 2, 1), groups=2), (2, 3, 2, 2)),
+    "one place": (conv(3, (1, 1), stride=2, padding="VALID"), (4, 5, 2)),
+    "one place, groups": (conv(4, (1, 1), groups=2), (2, 3, 4)),
+    "transposed": (conv_transpose(2, (3, 2), stride=(2, 3)), (3, 2, 3)),
+    "transposed, stride larger than kernel": (conv_transpose(2, 2, stride=3, padding="VALID"), (4, 2)),
+    "transposed, cut": (conv_transpose(2, (4, 3), 2, ((1, 2), (0, 1)), use_bias=False), (3, 2, 2)),
+    "transposed, dilated": (conv_transpose(2, 2, stride=2, dilation=3, padding="VALID"), (3, 2)),
+    "transposed, one place": (conv_transpose(3, 1, stride=2), (3, 2)),
+    "transposed volume": (conv_transpose(2, (2, 1, 2), stride=2), (1, 2, 2, 2)),
+}
+
+
+@pytest.mark.parametrize(("layer", "in_shape"), AWKWARD.values(), ids=AWKWARD)
+def test_backward_is_the_vjp_where_it_is_awkward(layer, in_shape, keys):
+    params, x, dy = prepare(layer, in_shape, keys, patterns=1)
+    y, vjp = jax.vjp(lambda p, x: layer.forward(p, x)[0], params, x)
+    assert y.shape == dy.shape
+    assert relative_error(run(layer, params, x, dy)[1], vjp(dy)) < 1e-12
+
+
+def test_conv_by_hand():
+    # x = (1, 2, 3, 4), w = (1, 10, 100), one 0 at each end, stride 2:  windows (0, 1, 2) and (2, 3, 4)
+    # y = (0 + 10 + 200, 2 + 30 + 400) + 5 = (215, 437);  dy = (1, 10):  dw = (0 + 20, 1 + 30, 2 + 40), db = 11,
+    # dx = (10 · 1, 100 · 1 + 1 · 10, 10 · 10, 100 · 10) = (10, 110, 100, 1000)
+    layer = conv(1, 3, stride=2, padding=((1, 1),))
+    params = bp.Affine(jnp.array([1.0, 10, 100]).reshape(3, 1, 1), jnp.array([5.0]))
+    x, dy = jnp.arange(1.0, 5.0).reshape(1, 4, 1), jnp.array([1.0, 10]).reshape(1, 2, 1)
+    y, (dparams, dx) = run(layer, params, x, dy)
+    np.testing.assert_array_equal(y.ravel(), [215, 437])
+    np.testing.assert_array_equal(dparams.w.ravel(), [20, 31, 42])
+    np.testing.assert_array_equal(dparams.b, [11])
+    np.testing.assert_array_equal(dx.ravel(), [10, 110, 100, 1000])
+
+
+def test_conv_transpose_by_hand():
+    # x = (1, 2), w = (1, 10, 100), stride 2:  y = (1, 10, 100, 0, 0) + (0, 0, 2, 20, 200) = (1, 10, 102, 20, 200)
+    # dy = (1, 2, 3, 4, 5):  dx = (1 + 20 + 300, 3 + 40 + 500);  dw = 1 · (1, 2, 3) + 2 · (3, 4, 5) = (7, 10, 13)
+    layer = conv_transpose(1, 3, stride=2, padding="VALID", use_bias=False)
+    params = bp.Affine(jnp.array([1.0, 10, 100]).reshape(3, 1, 1))
+    dy = jnp.arange(1.0, 6.0).reshape(1, 5, 1)
+    y, (dparams, dx) = run(layer, params, jnp.array([1.0, 2]).reshape(1, 2, 1), dy)
+    np.testing.assert_array_equal(y.ravel(), [1, 10, 102, 20, 200])
+    np.testing.assert_array_equal(dx.ravel(), [321, 543])
+    np.testing.assert_array_equal(dparams.w.ravel(), [7, 10, 13])
+
+
+def test_named_paddings_are_those_of_lax(keys):
+    for padding, (n, k, s, d) in itertools.product(("SAME", "VALID"), [(7, 3, 1, 1), (8, 4, 3, 1), (6, 2, 2, 3)]):
+        layer = conv(2, k, s, padding, d)
+        params, x, _ = prepare(layer, (n, 2), keys)
+        w = params.w
+        y = lax.conv_general_dilated(x, w, (s,), padding, rhs_dilation=(d,), dimension_numbers=NAMES[1])
+        np.testing.assert_allclose(layer.forward(params, x)[0] - params.b[None, None, :], y, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+@pytest.mark.parametrize(("k", "s", "d"), [(3, 1, 1), (3, 2, 1), (2, 3, 1), (4, 2, 1), (2, 2, 3), (1, 2, 1)])
+def test_conv_transpose_is_that_of_lax(k, s, d, padding, keys):
+    layer = conv_transpose(3, k, s, padding, d, use_bias=False)
+    params, x, _ = prepare(layer, (4, 2), keys)
+    y = lax.conv_transpose(
+        x, params.w[::-1], (s,), padding, rhs_dilation=(d,), dimension_numbers=NAMES[1]
+    )  # the kernel turned round
+    same = lax.conv_transpose(
+        x,
+        params.w.swapaxes(-1, -2),
+        (s,),
+        padding,
+        rhs_dilation=(d,),
+        dimension_numbers=NAMES[1],
+        transpose_kernel=True,
+    )
+    np.testing.assert_allclose(layer.forward(params, x)[0], y, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(layer.forward(params, x)[0], same, rtol=1e-12, atol=1e-13)
+
+
+def test_conv_transpose_is_the_dx_of_a_convolution(keys):
+    pairs, transposed = ((1, 2), (0, 1)), conv_transpose(2, (3, 2), (2, 3), ((1, 2), (0, 1)), use_bias=False)
+    params, x, y = prepare(transposed, (3, 2, 4), keys)
+    layer = conv(4, (3, 2), (2, 3), pairs, use_bias=False)  # of the image that comes out, with every Wₜ transposed
+    dx = layer.backward(bp.Affine(params.w.swapaxes(-1, -2)), y, x)[1]
+    np.testing.assert_allclose(transposed.forward(params, x)[0], dx, rtol=1e-12, atol=1e-13)
+
+
+def test_places_no_window_sees_get_no_error(keys):
+    layer = conv(2, (2, 2), stride=3, padding="VALID")  # windows at 0 and 3 of 7 and 6 places: 2, 5, 6 are not seen
+    params, x, dy = prepare(layer, (7, 6, 2), keys)
+    dx = np.asarray(run(layer, params, x, dy)[1][1])
+    seen_h, seen_w = np.isin(np.arange(7), [0, 1, 3, 4]), np.isin(np.arange(6), [0, 1, 3, 4])
+    assert ((dx != 0).any(axis=(0, 3)) == np.outer(seen_h, seen_w)).all()
+
+
+def test_initial_weights_have_the_fan_in_of_a_kernel():
+    key = jax.random.key(3)
+    w = conv(64, (3, 3)).init(key, (4, 4, 40))[0].w
+    assert float(w.std()) == pytest.approx((9 * 40) ** -0.5, rel=0.02)  # 23,040 draws: 2 % is 4 standard errors
+    w = conv(64, (5, 5), groups=4).init(key, (5, 5, 40))[0].w
+    assert w.shape == (5, 5, 10, 64)
+    assert float(w.std()) == pytest.approx((25 * 10) ** -0.5, rel=0.025)  # 16,000 draws
+
+
+@pytest.mark.parametrize(
+    ("layer", "in_shape"),
+    [
+        (conv(4, (3, 3)), (8, 8, 16)),
+        (conv(32, (3, 3), groups=16), (8, 8, 16)),
+        (conv(8, (3, 3), groups=4), (8, 8, 16)),
+        (conv(8, (1, 1)), (8, 8, 16)),
+        (conv_transpose(4, (3, 3), stride=2), (8, 8, 16)),
+    ],
+    ids=["conv", "depthwise", "groups", "one place", "transposed"],
+)
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_is_rounded_once(layer, in_shape, dtype, keys):
+    half = bp.cast(prepare(layer, in_shape, keys, patterns=8), dtype)
+    exact = run(layer, *bp.cast(half, jnp.float64))  # sums of up to 2,048 products
+    for found, value in zip(jax.tree.leaves(run(layer, *half)), jax.tree.leaves(exact), strict=True):
+        assert found.dtype == dtype
+        error = np.linalg.norm(np.asarray(found, np.float64) - value) / np.linalg.norm(value)
+        assert error < 1.2 * jnp.finfo(dtype).eps / 2
+
+
+def test_the_first_layer_convolves_for_its_weights_alone(keys):
+    network = bp.chain(conv(4, (3, 3)), conv(4, (3, 3)))
+    params, x, target = prepare(network, (6, 6, 2), keys)
+    rule = bp.backprop(network, bp.squared_error)
+    compiled = jax.jit(rule.grads).lower(params, (), (x, target)).compile()
+    assert compiled.as_text().count(" convolution(") == 2 + 2 + 1  # forward, dW, and dx of the second layer
+
+
+def test_the_same_arguments_give_the_same_layer():
+    assert conv(3, (3, 3), padding=((1, 1), (1, 1))) is conv(3, [3, 3], (1, 1), [[1, 1], [1, 1]])
+    assert conv_transpose(3, 2) is conv_transpose(3, (2,))
+
+
+BAD_ARGUMENTS = {
+    "`kernel` to be a whole number for sequences": lambda: conv(2, (1, 1, 1, 1)),
+    "`kernel` to be a whole number ≥ 1 or a tuple of 2": lambda: conv(2, (3, 0)),
+    "`stride` to be a whole number ≥ 1": lambda: conv(2, (3, 3), stride=0),
+    "`dilation` to be a whole number ≥ 1 or a tuple of 2": lambda: conv(2, (3, 3), dilation=(1, 1, 1)),
+    "got 'same'": lambda: conv(2, 3, padding="same"),
+    r"2 pair\(s\) of whole numbers": lambda: conv(2, (3, 3), padding=((1, 1),)),
+    r"1 pair\(s\) of whole numbers": lambda: conv(2, 3, padding=((-1, 1),)),
+    "`features` to be a whole number": lambda: conv(0, 3),
+    "`features` to be a multiple of `groups`, 2, got 3": lambda: conv(3, 3, groups=2),
+    "channels of `in_shape` to be a multiple": lambda: conv(4, 3, groups=2).init(jax.random.key(0), (5, 3)),
+    "an `in_shape` of 3 positive": lambda: conv(2, (3, 3)).init(jax.random.key(0), (5, 5)),
+    "the output would be empty": lambda: conv(2, (3, 3), padding="VALID").init(jax.random.key(0), (5, 2, 1)),
+    "leaves something of the output": lambda: conv_transpose(2, 2, padding=((2, 2),)).init(jax.random.key(0), (2, 1)),
+}
+
+
+@pytest.mark.parametrize("message", BAD_ARGUMENTS)
+def test_bad_arguments(message):
+    with pytest.raises(ValueError, match=message):
+        BAD_ARGUMENTS[message]()
+
+
+@pytest.mark.parametrize("layer", [conv(2, (3, 3)), conv_transpose(2, (3, 3))], ids=["conv", "conv_transpose"])
+def test_bad_data(layer, keys):
+    params, x, _ = prepare(layer, (4, 4, 3), keys)
+    for bad, message in [
+        (x[0], r"of shape \(N, H, W, C\), got \(4, 4, 3\). Add the batch axis"),
+        (x[..., :2], r"with 3 channels, last, as its weights have, got \(2, 4, 4, 2\)"),
+        (x[:0], "at least one pattern and one place"),
+        (x.astype(jnp.float32), "in the dtype of its weights, float64, got float32"),
+        (x.astype(int), "of a floating-point type"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            layer.forward(params, bad)
+    with pytest.raises(ValueError, match="Are they another network's"):
+        layer.forward(bp.Affine(params.w, None), x)
+    with pytest.raises(ValueError, match="Are they another network's"):
+        layer.forward(bp.Affine(params.w[:2], params.b), x)
+
+
+def test_a_chain_names_the_layer_that_does_not_fit():
+    with pytest.raises(ValueError, match=r"layer 1 \(conv\) does not fit layer 0 \(conv\) of shape \(2, 3\)"):
+        bp.chain(conv(3, 2, padding="VALID"), conv(3, 3, padding="VALID")).init(jax.random.key(0), (3, 1))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_lenet_agrees_with_autodiff(dtype):
+    with jax.enable_x64(False):
+        network, loss, batch = lenet(), bp.batch_mean(bp.softmax_cross_entropy), bp.digits("validation").present()
+        params, out_shape = network.init(jax.random.key(0), (64,))
+        params, batch = bp.cast((params, (batch[0][:32], batch[1][:32])), dtype)
+        assert out_shape == (10,)
+        report = bp.compare(bp.backprop(network, loss), bp.autodiff(network, loss), params, batch)
+    assert report.ok, report
+
+
+def test_lenet_takes_images_of_any_size(keys):
+    network = lenet(7, image=None, maps=(2, 3), hidden=(4,), kernel=2, activation=bp.relu)
+    for in_shape in [(8, 8, 1), (11, 6, 3)]:  # an odd last row is left out: 11 → 5 → 2
+        params, x, dy = prepare(network, in_shape, keys)
+        assert network.forward(params, x)[0].shape == dy.shape == (2, 7)
+    for bad, message in [
+        (lambda: lenet(maps=()), "at least one entry in `maps`"),
+        (lambda: lenet(maps=6), "`maps` to be a tuple"),
+        (lambda: lenet(hidden=(0,)), "`hidden` to be a whole number"),
+        (lambda: lenet(image=(8, 8)), r"`image` to be \(H, W, C\)"),
+        (lambda: lenet(image=(2, 2, 1)).init(jax.random.key(0), (4,)), "the output would be empty"),
+        (lambda: lenet().init(jax.random.key(0), (63,)), "63"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            bad()
