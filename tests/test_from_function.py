@@ -103,24 +103,24 @@ def looped(params, x):
     return jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, params)[0]
 
 
-def flops(function, *arguments):
-    return jax.jit(function).lower(*arguments).compile().cost_analysis()["flops"]
-
-
-def test_under_jit_the_forward_pass_is_computed_once(keys):
+@pytest.mark.parametrize(("apply", "loops"), [(perceptron, (0, 0)), (looped, (3, 2))], ids=["layers", "a loop"])
+def test_under_jit_the_forward_pass_is_computed_once_but_for_loops(apply, loops, keys):
     params = jax.random.normal(next(keys), (3, 32, 32))
     x, dy = jnp.ones((64, 32)), jnp.ones((64, 32))
-    layer = from_function(lambda key, shape: (params, shape), perceptron)
+    layer = from_function(lambda key, shape: (params, shape), apply)
 
     def ours(params, x, dy):
         y, kept = layer.forward(params, x)
         return y, layer.backward(params, kept, dy)
 
     def automatic(params, x, dy):
-        y, vjp = jax.vjp(perceptron, params, x)
+        y, vjp = jax.vjp(apply, params, x)
         return y, vjp(dy)
 
-    assert flops(ours, params, x, dy) == pytest.approx(flops(automatic, params, x, dy), rel=0.01)
+    programs = [jax.jit(function).lower(params, x, dy).compile() for function in (ours, automatic)]
+    assert tuple(program.as_text().count(" while(") for program in programs) == loops
+    flops = [program.cost_analysis()["flops"] for program in programs]
+    assert apply is looped or flops[0] == pytest.approx(flops[1], rel=0.01)
 
 
 def test_output_shape():

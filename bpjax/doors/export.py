@@ -11,6 +11,7 @@ from bpjax.doors.as_function import as_function
 from bpjax.doors.atomic import write_file
 from bpjax.doors.checkpoints import named
 from bpjax.doors.from_function import batch_of, dtype_of
+from bpjax.extras import needed
 from bpjax.layers.layer import Layer, check_layer
 from bpjax.types import Params
 
@@ -52,9 +53,12 @@ def export_network(
         trainable: params as an argument, and the backward pass too.
 
     Raises:
+        ModuleNotFoundError: flatbuffers is not installed.
         ValueError: `network` is not a Layer, params or shapes do not fit, a platform is unknown, a layer needs to know
             the number of patterns (give `batch_size`), or the file cannot be written.
     """
+    with needed("Programs are written by flatbuffers", "export"):
+        import flatbuffers  # type: ignore[import-not-found]  # noqa: F401  (JAX imports it when it serializes)
     check_layer("export_network", network)
     if batch_size is not None:
         check_count("export_network", "batch_size", batch_size)

@@ -26,9 +26,9 @@ def from_function(init: Callable, apply: Callable, name: str = "function") -> La
     finds most of that again in the forward pass and computes it once (a three-layer perceptron takes the flops of
     `jax.grad`); what it does not merge, such as a loop, `scan` included, runs twice.
 
-    As the last step of feedback: handed other weights B, `backward` takes the derivative at what *they* make of x.
-    That is feedback alignment where `apply` is linear in x for given params, as x W + b is. It is not where it bends:
-    for φ(x W) the slope comes out as φ′(x B), where feedback alignment has φ′(x W). There keep apart what is linear and
+    Handed other weights B, as by feedback alignment, `backward` takes the derivative at what *they* make of x. That is
+    feedback alignment where `apply` is linear in x for given params, as x W + b is. It is not where it bends: for
+    φ(x W) the slope comes out as φ′(x B), where feedback alignment has φ′(x W). There keep apart what is linear and
     what bends, `chain(from_function(...), tanh)`.
 
     Raises:
