@@ -7,6 +7,7 @@ import pytest
 from oracles import relative_error
 
 from bpjax.layers.embedding import Embedding, embedding
+from bpjax.layers.positions import learned_positions, rotate, sinusoidal_positions
 
 
 def gradients(layer, params, x, dy):
@@ -84,3 +85,59 @@ def test_embedding_bad_input(keys):
 
 def test_the_same_arguments_give_the_same_layer():
     assert embedding(5, 2) is embedding(5, 2)
+
+
+def test_sinusoidal_positions_by_hand():
+    # D = 4: wavelengths 1 and 100;  p₂ = (sin 2, cos 2, sin 0.02, cos 0.02)
+    y, _ = sinusoidal_positions().forward((), jnp.ones((2, 3, 4)))
+    np.testing.assert_allclose(y[1, 0], [1, 2, 1, 2], rtol=1e-15)
+    np.testing.assert_allclose(y[1, 2], 1 + np.array([np.sin(2), np.cos(2), np.sin(0.02), np.cos(0.02)]), rtol=1e-14)
+
+
+def test_learned_positions_are_summed_over_patterns_and_0_beyond_the_sequence(keys):
+    layer = learned_positions(5)
+    params, out_shape = layer.init(next(keys), (3, 2))
+    x, dy = jax.random.normal(next(keys), (4, 3, 2)), jax.random.normal(next(keys), (4, 3, 2))
+    y, (dparams, dx), truth = gradients(layer, params, x, dy)
+    assert out_shape == (3, 2) and params.w.shape == (5, 2)
+    np.testing.assert_array_equal(y, np.asarray(x) + np.asarray(params.w)[:3])
+    np.testing.assert_allclose(dparams.w[:3], np.asarray(dy).sum(0), rtol=1e-14)
+    assert not dparams.w[3:].any()
+    assert relative_error((dparams, dx), truth) < 1e-12
+
+
+def test_rotary_positions_by_hand():
+    # D = 4: pairs (x₀, x₂) turned by t, (x₁, x₃) by t / 100; at t = 1, x = (1, 0, 0, 1)
+    y = rotate(jnp.array([[1.0, 0, 0, 1]] * 2), axis=0)
+    np.testing.assert_allclose(y[0], [1, 0, 0, 1], rtol=1e-15)
+    np.testing.assert_allclose(y[1], [np.cos(1), -np.sin(0.01), np.sin(1), np.cos(0.01)], rtol=1e-14)
+    np.testing.assert_allclose(rotate(y, axis=0, back=True), [[1, 0, 0, 1]] * 2, atol=1e-15)
+
+
+def test_the_product_of_rotated_vectors_depends_on_their_distance_alone(keys):
+    q, k = jax.random.normal(next(keys), (1, 6)), jax.random.normal(next(keys), (1, 6))
+    qs, ks = rotate(jnp.repeat(q, 5, 0), axis=0), rotate(jnp.repeat(k, 5, 0), axis=0)
+    products = np.asarray(qs @ ks.T)
+    np.testing.assert_allclose(products[1:, 1:], products[:-1, :-1], rtol=1e-12)
+    assert abs(products[0, 0] - products[0, 1]) > 1e-3
+
+
+def test_positions_bad_input(keys):
+    fixed, learnt = sinusoidal_positions(), learned_positions(3)
+    params, _ = learnt.init(next(keys), (2, 4))
+    with pytest.raises(ValueError, match="even D, since features are taken in pairs, got 3"):
+        fixed.init(next(keys), (4, 3))
+    with pytest.raises(ValueError, match="even D"):
+        fixed.forward((), jnp.zeros((1, 4, 3)))
+    with pytest.raises(ValueError, match=r"shape \(N, T, D\), patterns, time steps and features, got \(4, 2\)"):
+        fixed.forward((), jnp.zeros((4, 2)))
+    with pytest.raises(ValueError, match="at most 3 steps, got 4"):
+        learnt.init(next(keys), (4, 4))
+    with pytest.raises(ValueError, match="at most 3 steps, got 4"):
+        learnt.forward(params, jnp.zeros((1, 4, 4)))
+    with pytest.raises(ValueError, match="Are they another network's"):
+        learnt.forward(params, jnp.zeros((1, 2, 6)))
+    with pytest.raises(ValueError, match="in the dtype of its weights, float64, got float32"):
+        learnt.forward(params, jnp.zeros((1, 2, 4), jnp.float32))
+    with pytest.raises(ValueError, match="`length` to be a whole number ≥ 1"):
+        learned_positions(0)
