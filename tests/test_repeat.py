@@ -180,7 +180,8 @@ def test_memory_of_depth(keys, float32):
     ordinary = lambda p, b: jnp.sum((jax.lax.scan(lambda x, p: (jnp.tanh(x @ p.w + p.b[None]), None), b, p[0])[0]) ** 2)
     grad = temporary_bytes(jax.jit(jax.value_and_grad(ordinary)).lower(params, x).compile())
     assert hand is not None and grad is not None
-    assert hand <= grad / 2
+    assert hand < 1.25 * 30 * x.nbytes  # every x, and little else
+    assert hand < 0.6 * grad
 
 
 def test_remat_holds_less(keys, float32):
