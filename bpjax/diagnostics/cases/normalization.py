@@ -6,6 +6,7 @@ from bpjax.diagnostics.cases.case import LayerCase
 from bpjax.layers.batch_norm import BatchStatistics, batch_norm, with_statistics
 from bpjax.layers.normalization import group_norm, layer_norm, rms_norm
 from bpjax.layers.weight_norm import weight_norm
+from bpjax.networks.resnet import resnet
 
 STATISTICS = (BatchStatistics(np.array([0.5, -0.25, 1.0]), np.array([0.5, 2.0, 1.0])),)  # type: ignore[arg-type]
 
@@ -16,4 +17,5 @@ CASES: dict[str, LayerCase] = {
     "batch_norm()": LayerCase(batch_norm(), (2, 3), per_pattern=False),
     "batch_norm() with statistics": LayerCase(with_statistics(batch_norm(), STATISTICS), (2, 3)),
     "weight_norm(3)": LayerCase(weight_norm(3), (5,)),
+    "resnet(2, (2,))": LayerCase(resnet(2, (2,), image=None, norm=group_norm(1)), (3, 2, 1)),
 }
