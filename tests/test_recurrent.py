@@ -390,8 +390,8 @@ def test_a_cell_of_ones_own_needs_three_functions(keys):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("network", [char_rnn(5, 4, (lstm(6),)), char_rnn(5, 4, (gru(6), elman(4)), truncate=3)])
-def test_char_rnn_compares_green(network, dtype, keys):
+def test_char_rnn_compares_green(dtype, keys):
+    network = char_rnn(5, 4, (lstm(6),))
     rules = bp.backprop(network, bp.softmax_cross_entropy), bp.autodiff(network, bp.softmax_cross_entropy)
     with jax.enable_x64(False):
         params = bp.cast(network.init(next(keys), (7,))[0], dtype)
