@@ -12,8 +12,22 @@ from bpjax.layers.pooling import average_pool, global_average_pool, global_max_p
 
 
 def run(layer, x, dy):
-    y, residuals = layer.forward((), x)
-    return y, layer.backward((), residuals, dy)[1]
+    """Y and dx, compiled as one."""
+
+    def both(x, dy):
+        y, residuals = layer.forward((), x)
+        return y, layer.backward((), residuals, dy)[1]
+
+    return jax.jit(both)(x, dy)
+
+
+def draw(*shape):
+    """Normal numbers, drawn by NumPy, which compiles nothing."""
+    return jnp.asarray(np.random.default_rng(20261125).normal(size=shape))
+
+
+def vjp(layer, x, dy):
+    return jax.jit(lambda x, dy: jax.vjp(lambda x: layer.forward((), x)[0], x)[1](dy)[0])(x, dy)
 
 
 def loops(kind, x, dy, window, stride, pairs):
@@ -54,29 +68,29 @@ CASES = {
 def test_against_numpy_loops_and_vjp(kind, window, stride, pairs, in_shape, ties, keys):
     layer = (max_pool if kind == "max" else average_pool)(window, stride, pairs)
     _, out_shape = layer.init(next(keys), in_shape)
-    x = jax.random.normal(next(keys), (2, *in_shape))
+    x = draw(2, *in_shape)
     x = jnp.round(x) if ties else x  # mostly −1, 0 and 1: many equal
-    dy = jax.random.normal(next(keys), (2, *out_shape))
+    dy = draw(2, *out_shape)
     y, dx = run(layer, x, dy)
     expected = loops(kind, x, dy, window, stride, pairs)
     np.testing.assert_allclose(y, expected[0], rtol=1e-13, atol=1e-14)
     np.testing.assert_allclose(dx, expected[1], rtol=1e-13, atol=1e-14)
-    assert relative_error(dx, jax.vjp(lambda x: layer.forward((), x)[0], x)[1](dy)[0]) < 1e-12
+    assert relative_error(dx, vjp(layer, x, dy)) < 1e-12
 
 
 @pytest.mark.parametrize("layer", [global_max_pool, global_average_pool], ids=lambda layer: layer.name)
 @pytest.mark.parametrize("in_shape", [(5, 2), (3, 4, 2), (2, 3, 2, 1), (1, 1, 2)])
 def test_global_pools_are_pools_of_one_window(layer, in_shape, keys):
     one = (max_pool if layer is global_max_pool else average_pool)(in_shape[:-1])
-    x = jnp.round(jax.random.normal(next(keys), (3, *in_shape)))
-    dy = jax.random.normal(next(keys), (3, in_shape[-1]))
+    x = jnp.round(draw(3, *in_shape))
+    dy = draw(3, in_shape[-1])
     y, dx = run(layer, x, dy)
     apart = (3, *(1 for _ in in_shape[:-1]), in_shape[-1])
     y_one, dx_one = run(one, x, dy.reshape(apart))
     assert layer.init(next(keys), in_shape) == ((), (in_shape[-1],))
     np.testing.assert_allclose(y.reshape(apart), y_one, rtol=1e-13, atol=1e-14)
     np.testing.assert_allclose(dx, dx_one, rtol=1e-13, atol=1e-14)
-    assert relative_error(dx, jax.vjp(lambda x: layer.forward((), x)[0], x)[1](dy)[0]) < 1e-12
+    assert relative_error(dx, vjp(layer, x, dy)) < 1e-12
 
 
 @pytest.mark.parametrize("layer", [max_pool((2, 2)), max_pool((2, 2), padding=((1, 0), (1, 0))), global_max_pool])
@@ -126,8 +140,8 @@ def test_what_is_kept_is_small():
 @pytest.mark.parametrize("layer", [max_pool((3, 3), 1, "SAME"), average_pool((8, 8)), average_pool((3, 3), 1, "SAME")])
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision_is_rounded_once(layer, dtype, keys):
-    x = jax.random.normal(next(keys), (4, 8, 8, 3)).astype(dtype)
-    dy = jax.random.normal(next(keys), layer.forward((), x)[0].shape).astype(dtype)
+    x = draw(4, 8, 8, 3).astype(dtype)
+    dy = draw(*layer.forward((), x)[0].shape).astype(dtype)
     exact = run(layer, x.astype(jnp.float64), dy.astype(jnp.float64))
     for found, value in zip(run(layer, x, dy), exact, strict=True):
         assert found.dtype == dtype
