@@ -8,7 +8,10 @@ import pytest
 from oracles import relative_error
 
 import bpjax as bp
+from bpjax.layers.convolution import conv
+from bpjax.layers.shapes import flatten
 from bpjax.rules.delayed import delayed
+from bpjax.rules.synthetic import Guess, synthetic_gradients
 
 theory = bp.theory
 
@@ -133,3 +136,94 @@ def test_bad_delays(make, message):
 
 
 PARAMS, _ = bp.mlp((3, 3, 2)).init(jax.random.key(0), (3,))
+
+
+# --- Synthetic -------------------------------------------------------------------------------------------------------
+
+
+def test_five_steps_of_synthetic_gradients_on_a_3_3_2_net(keys):
+    network, params, (x, t) = problem(keys, output=bp.tanh)
+    rule = synthetic_gradients(network, bp.squared_error, 0.3)
+    state = rule.init(next(keys), params)
+    (w1, b1), (w2, b2) = [(np.array(params[l].w), np.array(params[l].b)) for l in (0, 2)]
+    a, c, x_n, t_n = np.zeros((3, 3)), np.zeros(3), np.asarray(x), np.asarray(t)
+    for time in range(5):
+        value, grads, state = jax.jit(rule.grads)(params, state, (x, t))
+        assert float(value) == pytest.approx(float(bp.squared_error.value(network.forward(params, x)[0], t)))
+        assert time > 0 or not any(leaf.any() for leaf in grads[0])  # M is 0 yet: exactly nothing
+        params = jax.tree.map(lambda w, g: w - 0.2 * g, params, grads)
+        h = np.tanh(x_n @ w1 + b1)
+        o = np.tanh(h @ w2 + b2)
+        guess = h @ a + c
+        delta1, delta2 = (1 - h**2) * guess, (1 - o**2) * (o - t_n)
+        surprise = guess - delta2 @ w2.T
+        a, c = a - 0.3 * h.T @ surprise / 4, c - 0.3 * surprise.mean(axis=0)
+        w1, b1 = w1 - 0.2 * x_n.T @ delta1, b1 - 0.2 * delta1.sum(axis=0)
+        w2, b2 = w2 - 0.2 * h.T @ delta2, b2 - 0.2 * delta2.sum(axis=0)
+        for found, true in zip(jax.tree.leaves((params, state)), (w1, b1, w2, b2, a, c), strict=True):
+            np.testing.assert_allclose(found, true, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("with_target", [False, True])
+def test_exact_guesses_are_backprop_and_stay_so(with_target, keys):
+    """Three patterns and more numbers to see than patterns: linear models that guess every error signal exist."""
+    network, params, (x, t) = problem(keys, (3, 5, 4, 2))
+    x, t = x[:3], t[:3]
+    rule = synthetic_gradients(network, bp.squared_error, with_target=with_target)
+    states = [np.tanh(x @ params[0].w + params[0].b[None])]
+    states.append(np.tanh(states[0] @ params[2].w + params[2].b[None]))
+    delta = states[1] @ params[4].w + params[4].b[None] - t
+    truths = [delta @ params[4].w.T]
+    truths.insert(0, ((1 - states[1] ** 2) * truths[0]) @ params[2].w.T)
+    models = []
+    for h, truth, fresh in zip(states, truths, rule.init(next(keys), params), strict=True):
+        seen = np.concatenate([h, t], axis=1) if with_target else h
+        models.append(Guess(jnp.asarray(np.linalg.lstsq(seen, truth, rcond=None)[0]), fresh.b))
+    _, grads, after = rule.grads(params, models, (x, t))
+    assert relative_error(grads, bp.backprop(network, bp.squared_error).grads(params, (), (x, t))[1]) < 1e-11
+    for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(models), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-13)
+
+
+def test_the_models_learn_the_error_signal_of_weights_at_rest(keys):
+    """Sixty patterns with labels, a linear network, and the target in sight: ∂E/∂h is linear in what is seen."""
+    network = bp.chain(bp.dense(3), bp.dense(2))
+    params, _ = network.init(next(keys), (3,))
+    batch = jax.random.normal(next(keys), (60, 3)), jax.random.randint(next(keys), (60,), 0, 2)
+    one_hot = bp.squared_error._replace(
+        gradient=lambda o, t: o - jax.nn.one_hot(t, 2), value=lambda o, t: jnp.sum((o - jax.nn.one_hot(t, 2)) ** 2) / 2
+    )
+    rule = synthetic_gradients(network, one_hot, 0.2, with_target=True)
+    state = rule.init(next(keys), params)
+    step = lambda state, _: (rule.grads(params, state, batch)[2], None)  # noqa: E731
+    state, _ = jax.lax.scan(step, state, None, length=5000)
+    truth = bp.backprop(network, one_hot).grads(params, (), batch)[1]
+    assert relative_error(rule.grads(params, state, batch)[1], truth) < 1e-6
+
+
+def test_images_are_seen_as_rows_of_numbers(keys):
+    network = bp.chain(conv(2, (3, 3)), bp.tanh, flatten, bp.dense(2))
+    params, _ = network.init(next(keys), (4, 5, 1))
+    batch = jax.random.normal(next(keys), (3, 4, 5, 1)), jax.random.normal(next(keys), (3, 2))
+    rule = synthetic_gradients(network, bp.squared_error, in_shape=(4, 5, 1))
+    state = rule.init(next(keys), params)
+    for _ in range(2):
+        _, grads, state = rule.grads(params, state, batch)
+    assert jax.tree.map(jnp.shape, grads) == jax.tree.map(jnp.shape, params)
+    assert all(leaf.any() for leaf in jax.tree.leaves(grads))
+    with pytest.raises(ValueError, match="cannot tell what comes in.*`in_shape=`"):
+        synthetic_gradients(network, bp.squared_error).init(next(keys), params)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda n: synthetic_gradients(bp.dense, bp.squared_error), "expected a Layer"),
+        (lambda n: synthetic_gradients(n, jnp.sum), "expected a Loss"),
+        (lambda n: synthetic_gradients(n, bp.squared_error, 0.0), "`rate`.*> 0"),
+        (lambda n: synthetic_gradients(n, bp.squared_error).init(None, PARAMS[:1]), "params of its own `init`"),
+    ],
+)
+def test_bad_synthetic_gradients(make, message):
+    with pytest.raises(ValueError, match=message):
+        make(bp.mlp((3, 3, 2)))

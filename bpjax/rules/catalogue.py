@@ -16,6 +16,7 @@ from bpjax.rules.feedback import batch_manhattan, feedback_alignment, sign_symme
 from bpjax.rules.kolen_pollack import kolen_pollack
 from bpjax.rules.predictive import predictive_coding
 from bpjax.rules.slopes import noisy_slopes
+from bpjax.rules.synthetic import synthetic_gradients
 from bpjax.rules.weight_mirror import weight_mirror
 from bpjax.types import Shape
 
@@ -62,4 +63,5 @@ RULES: dict[str, RuleCase] = {
         equilibrium_propagation, number=0.1, network=hopfield(chain(dense(4), tanh, dense(2)))
     ),
     "delayed": RuleCase(lambda n, l: delayed(backprop(n, l), (2, 0))),
+    "synthetic gradients": RuleCase(synthetic_gradients, number=0.1),
 }
