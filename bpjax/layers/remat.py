@@ -13,8 +13,8 @@ def remat(layer: Layer) -> Layer:
     backward   residuals of f at x again, then (dparams, dx) = the layer's backward
 
     Less memory for one more forward pass. In `repeat(remat(chain(…)), n)` of n blocks only their inputs are held, and
-    what is within a block for one block at a time. In a chain of remats it is left to the compiler when each goes forward
-    again; XLA on the CPU gains no memory there, nor does it with `jax.checkpoint`.
+    what is within a block for one block at a time. In a chain of remats it is left to the compiler when each goes
+    forward again; XLA on the CPU gains no memory there, nor does it with `jax.checkpoint`.
 
     It serves backpropagation only: the forward pass is made again from the weights that `backward` is handed. Where a
     rule hands it others, such as feedback alignment, it is their forward pass, and not the network's, whose slopes the
