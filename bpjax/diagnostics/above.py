@@ -1,0 +1,113 @@
+"""Does a layer's direction of change depend on the weights above it, and on what of them?"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from bpjax.diagnostics.agreement import relative_error
+from bpjax.diagnostics.float64 import float64_on_host, to_host, widen_to_float64
+from bpjax.rules.rule import Rule
+from bpjax.rules.units import Unit, gather, units
+from bpjax.types import Array, Key, Params, RuleState
+
+
+class Above:
+    """What happens to a layer's direction when all weights above it are others."""
+
+    def __init__(self, rule: Rule, params: Params, state: RuleState, batch, key: Key):
+        self.rule, self.params, self.state, self.batch, self.key = rule, params, state, batch, key
+        self.direction = jax.jit(lambda params, state, batch: rule.grads(params, state, batch)[1])
+        self.whole = self.direction(params, state, batch)
+
+    def tried(self, index: int) -> tuple[float | None, bool | None]:
+        """(relative change with the output held, whether no bit changes without) for the layer of units `index`."""
+        layers = units(self.rule.network, self.params)  # type: ignore[arg-type]
+        if index == len(layers) - 1:
+            return None, None
+        key = jax.random.fold_in(self.key, index)
+        other = gather(self.params, [unit.params for unit in (*layers[: index + 1], *drawn(key, layers[index + 1 :]))])
+        changed = self.direction(other, self.state, self.batch)
+        local = same_bits(by_unit(layers, changed)[index], by_unit(layers, self.whole)[index])
+        return (0.0 if local else self.between(index)), local
+
+    def between(self, index: int) -> float | None:
+        """Relative change of one layer's direction, in float64, on the first patterns, their output being held."""
+        params, state, batch = to_host((self.params, self.state, self.batch))
+        with float64_on_host():
+            params, state, (x, target) = widen_to_float64((params, state, batch))
+            layers = units(self.rule.network, params)  # type: ignore[arg-type]
+            below, upper = layers[: index + 1], layers[index + 1 :]
+            flat, unravel = ravel_pytree([unit.params for unit in upper])
+            width = math.prod(jax.eval_shape(self.rule.network.forward, params, x)[0].shape[1:])  # type: ignore[union-attr]
+            patterns = min(len(target), 2, (flat.size - 1) // width)
+            if patterns < 1:
+                return None
+            few = jax.tree.map(lambda a: a[:patterns], (x, target))
+
+            def whole(flat):
+                return gather(params, [*(unit.params for unit in below), *unravel(flat)])
+
+            def output(flat):
+                return self.rule.network.forward(whole(flat), few[0])[0].ravel()  # type: ignore[union-attr]
+
+            key = jax.random.fold_in(jax.random.fold_in(self.key, index), 1)
+            start, _ = ravel_pytree([unit.params for unit in drawn(key, upper, 0.5)])
+            other = brought_back(output, start, output(flat))
+            if other is None:
+                return None
+            before, after = (by_unit(layers, self.direction(p, state, few))[index] for p in (whole(flat), whole(other)))
+            return largest_error(after, before)
+
+
+def drawn(key: Key, layers: list[Unit], share: float = 1.0) -> list[Unit]:
+    """The same layers of units with every parameter moved by normal noise of `share` times its array's size."""
+    leaves, structure = jax.tree.flatten([unit.params for unit in layers])
+
+    def moved(key, w):
+        size = jnp.sqrt(jnp.mean(w * w))
+        return w + (share * jnp.where(size > 0, size, 1)).astype(w.dtype) * jax.random.normal(key, w.shape, w.dtype)
+
+    params = structure.unflatten(map(moved, jax.random.split(key, len(leaves)), leaves))
+    return [unit._replace(params=p) for unit, p in zip(layers, params, strict=True)]
+
+
+def brought_back(output: Callable, start: Array, wanted: Array, steps: int = 30) -> Array | None:
+    """Near `start`, a point with the wanted output, by Gauss-Newton steps of least norm; None if none is found."""
+
+    @jax.jit
+    def step(flat):
+        off = output(flat) - wanted
+        jacobian = jax.jacrev(output)(flat)
+        return flat - jnp.linalg.lstsq(jacobian, off)[0], jnp.max(jnp.abs(off))
+
+    tolerated = 1e-13 * max(1.0, float(jnp.max(jnp.abs(wanted))))
+    for _ in range(steps):
+        after, off = step(start)
+        if not bool(jnp.isfinite(off)):
+            return None
+        if float(off) <= tolerated:
+            return start
+        start = after
+    return None
+
+
+def by_unit(layers: list[Unit], tree: Params) -> list:
+    """A pytree of the network's params, cut into the params of its layers of units."""
+    structure = jax.tree.structure([unit.params for unit in layers])
+    return structure.unflatten(jax.tree.leaves(tree))
+
+
+def largest_error(a, b) -> float:
+    """The largest relative error by norm of a leaf."""
+    a, b = to_host((a, b))
+    return max(relative_error(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+def same_bits(a, b) -> bool:
+    """Whether no entry differs."""
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.array_equal(np.asarray(x), np.asarray(y)) for x, y in pairs)

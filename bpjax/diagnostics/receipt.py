@@ -1,0 +1,234 @@
+"""Is the rule that ran the rule that was named? What can be told of any rule by running it."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bpjax.diagnostics.above import Above, by_unit, largest_error, same_bits
+from bpjax.diagnostics.report import plain, table
+from bpjax.rules.backprop import autodiff, backprop
+from bpjax.rules.rule import Rule, check_batch
+from bpjax.rules.units import Unit, units
+from bpjax.types import Key, Params, RuleState
+
+SAME = 1e-8
+"""Relative change of a direction, in float64, that counts as none."""
+
+
+class LayerReceipt(NamedTuple):
+    """One layer of units, input side first."""
+
+    name: str  # "dense, tanh"
+    angle: float  # degrees between its direction and the gradient; NaN where either is 0
+    ratio: float  # norm of its direction over that of the gradient
+    between: float | None  # relative change of its direction under other weights above, the output held; see `receipt`
+    local: bool | None  # no bit of it changes under other weights above; None for the output's layer
+
+
+class Receipt(NamedTuple):
+    """What was found; `str` of it is what a sweep records."""
+
+    rule: str
+    dtype: str
+    patterns: int
+    error: float  # largest relative error of a leaf of the direction against the gradient
+    feedback: tuple[str, ...]  # where in rule_state there are pytrees of the params' shapes
+    handed: float | None  # the same error against backprop, those being the true weights; None where there are none
+    to_the_last_bit: bool | None  # whether every bit then agrees
+    signs: bool | None  # parallel to backprop in every layer where all weights of an array are ±c; None if not tried
+    layers: tuple[LayerReceipt, ...]
+
+    @property
+    def exact(self) -> bool:
+        """Whether its direction is the gradient, to rounding."""
+        return self.error <= rounding(self.dtype)
+
+    @property
+    def parallel(self) -> bool:
+        """Whether every layer's direction is that of the gradient, whatever its length."""
+        return all(layer.angle <= math.degrees(rounding(self.dtype)) for layer in self.layers)
+
+    @property
+    def layer_local(self) -> bool:
+        """Whether no hidden layer's direction depends on the weights above it."""
+        return len(self.layers) > 1 and all(layer.local for layer in self.layers[:-1])
+
+    @property
+    def direct(self) -> bool:
+        """Whether, for the same output, no hidden layer's direction depends on the weights above it."""
+        changes = [math.inf if layer.between is None else layer.between for layer in self.layers[:-1]]
+        return len(changes) > 0 and max(changes) <= SAME
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: the properties it has of those that are known."""
+        found = []
+        if self.exact:
+            found.append(f"the gradient, to {self.error:.0e}")
+        elif self.parallel:
+            found.append("along the gradient in every layer, of another length")
+        else:
+            off = [f"{layer.angle:.1f}°" for layer in self.layers if not math.isnan(layer.angle)]
+            found.append(f"not the gradient: {', '.join(off) or 'no angle can be told'} from it, input side first")
+        if self.handed is not None and self.handed <= rounding(self.dtype):
+            how = "to the last bit" if self.to_the_last_bit else f"to {self.handed:.0e}"
+            found.append(f"handed the true weights it is backprop {how}")
+        elif self.handed is not None:
+            found.append(f"handed the params for part of its state it is not backprop, {self.handed:.0e} off")
+        if self.signs:
+            found.append("where all weights of an array are of one size it is along backprop's")
+        if self.layer_local:
+            found.append("layer-local: no hidden layer's direction depends on the weights above it")
+        elif self.direct:
+            found.append("direct: for the same output no hidden layer's direction depends on the weights above it")
+        return "; ".join(found) + "."
+
+    def to_dict(self) -> dict:
+        """Plain data, ready for JSON: numbers that are not finite become None."""
+        data = self._asdict() | {"exact": self.exact, "verdict": self.verdict}
+        return {key: plain(entry) for key, entry in data.items()}
+
+    def __str__(self) -> str:
+        lines = [f"receipt of {self.rule} · {self.dtype}, {self.patterns} patterns", ""]
+        lines += table(HEADER, [_cells(index, layer) for index, layer in enumerate(self.layers)])
+        if self.feedback:
+            how = "to the last bit" if self.to_the_last_bit else f"relative error {self.handed:.1e}"
+            lines.append(f"handed the true weights at {', '.join(self.feedback)}, against backprop: {how}")
+        return "\n".join([*lines, f"as it is, against the gradient: relative error {self.error:.1e}", self.verdict])
+
+
+HEADER = ("layer", "", "angle", "ratio", "other weights above, same output", "any other weights above")
+
+
+def _cells(index: int, layer: LayerReceipt) -> tuple[str, ...]:
+    between = "not tried" if layer.between is None else f"changes by {layer.between:.1e}"
+    local = {None: "", True: "no bit changes", False: "changes"}[layer.local]
+    held = between if layer.local is False else local
+    return (str(index), layer.name, f"{layer.angle:.2f}", f"{layer.ratio:.4g}", held, local)
+
+
+def rounding(dtype: str) -> float:
+    """What counts as rounding in a direction: 1e-12 in float64, 1e-5 in float32, 0.03 and 0.005 in half precision."""
+    return {"float64": 1e-12, "float32": 1e-5, "bfloat16": 0.03, "float16": 0.005}[dtype]
+
+
+def receipt(rule: Rule, params: Params, batch, *, key: Key, show: bool = True) -> Receipt:
+    """Run what proves, or disproves, what a rule is said to be; print and return what was found.
+
+    - Its direction against the gradient by `jax.grad`: relative error, and the angle for each layer of units.
+    - Pytrees of the params' shapes in its state are feedback weights: with the params in place of all of them its
+      direction is held against backprop's.
+    - Where there are none, weights that carry signals are set to ± their mean size: is it then along backprop's, as
+      that of sign symmetry is?
+    - For each hidden layer all weights above it are drawn anew. Stays its direction to the last bit, it is
+      layer-local. If not, they are brought back, by Gauss-Newton steps in float64, to where the first patterns get the
+      same output as before, and so the same error: stays its direction then (to 1e-8), it is taught directly. In the
+      layer below the output, that is so for every rule with fixed feedback weights. Not tried where there are fewer
+      weights than outputs, or where the steps do not find the output again.
+
+    Works on any `Rule` that names its network and its loss, one's own too. All of it in one step: what the state
+    would become later is not looked at.
+
+    Args:
+        rule: what is under test.
+        params: of its network, not all zero.
+        batch: (x, target).
+        key: for the rule's state and for the weights drawn.
+        show: print it.
+
+    Raises:
+        ValueError: the rule does not name its network or loss, a batch or params that do not fit, or a network
+            without weights.
+    """
+    network, loss = rule.network, rule.loss
+    if network is None or loss is None:
+        raise ValueError(
+            f"`receipt` expected a rule that names what it was made from: `Rule(..., network, loss)` for {rule.name}."
+        )
+    batch = check_batch("receipt", rule, params, batch)
+    layers = units(network, params)
+    if not layers:
+        raise ValueError(f"`receipt` expected a network with weights, got params {jax.tree.map(jnp.shape, params)}.")
+    key_state, key_draws = jax.random.split(key)
+    state = rule.init(key_state, params)
+    found = rule.grads(params, state, batch)[1]
+    truth = autodiff(network, loss).grads(params, (), batch)[1]
+    where, handed = hand_over(state, params)
+    by_backprop = backprop(network, loss).grads(params, (), batch)[1]
+    with_them = rule.grads(params, handed, batch)[1] if where else None
+    above = Above(rule, params, state, batch, key_draws)
+    rows = [
+        LayerReceipt(name_of(unit), angle_between(d, g), _ratio(d, g), *above.tried(index))
+        for index, (unit, d, g) in enumerate(zip(layers, by_unit(layers, found), by_unit(layers, truth), strict=True))
+    ]
+    result = Receipt(
+        rule=rule.name,
+        dtype=jnp.result_type(jax.tree.leaves(params)[0]).name,
+        patterns=len(batch[1]),
+        error=largest_error(found, truth),
+        feedback=where,
+        handed=None if with_them is None else largest_error(with_them, by_backprop),
+        to_the_last_bit=None if with_them is None else same_bits(with_them, by_backprop),
+        signs=None,
+        layers=tuple(rows),
+    )
+    if not where and not result.parallel:
+        result = result._replace(signs=_parallel_at_equal_sizes(rule, params, state, batch))
+    if show:
+        print(result)
+    return result
+
+
+# --- Feedback weights in the state ----------------------------------------------------------------------------------
+
+
+def hand_over(state: RuleState, params: Params) -> tuple[tuple[str, ...], RuleState]:
+    """Where in the state there are pytrees of the params' structure and shapes, and the state with params for them."""
+    structure, shapes = jax.tree.structure(params), list(map(jnp.shape, jax.tree.leaves(params)))
+
+    def fits(tree) -> bool:
+        return jax.tree.structure(tree) == structure and list(map(jnp.shape, jax.tree.leaves(tree))) == shapes
+
+    entries, outer = jax.tree_util.tree_flatten_with_path(state, is_leaf=fits)
+    where = tuple(f"rule_state{jax.tree_util.keystr(path)}" for path, entry in entries if fits(entry))
+    return where, outer.unflatten([params if fits(entry) else entry for _, entry in entries])
+
+
+# --- Arithmetic -----------------------------------------------------------------------------------------------------
+
+
+def _flat(tree) -> np.ndarray:
+    return np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(tree)])
+
+
+def angle_between(a, b) -> float:
+    """Degrees between two pytrees; NaN where one is 0. Exact near 0°, where an arc cosine is not."""
+    a, b = _flat(a), _flat(b)
+    sizes = np.linalg.norm(a), np.linalg.norm(b)
+    if not all(sizes) or not all(map(math.isfinite, sizes)):
+        return math.nan
+    a, b = a / sizes[0], b / sizes[1]
+    return math.degrees(2 * math.atan2(float(np.linalg.norm(a - b)), float(np.linalg.norm(a + b))))
+
+
+def _ratio(a, b) -> float:
+    size = float(np.linalg.norm(_flat(b)))
+    return float(np.linalg.norm(_flat(a))) / size if size else math.nan
+
+
+def _parallel_at_equal_sizes(rule: Rule, params: Params, state: RuleState, batch) -> bool:
+    """Whether every layer's direction is parallel to backprop's once all weights of an array are ± their mean size."""
+    equal = jax.tree.map(lambda w: jnp.mean(jnp.abs(w)) * jnp.sign(w) if w.ndim >= 2 else w, params)
+    found = rule.grads(equal, state, batch)[1]
+    truth = backprop(rule.network, rule.loss).grads(equal, (), batch)[1]  # type: ignore[arg-type]
+    layers = units(rule.network, params)  # type: ignore[arg-type]
+    angles = [angle_between(a, b) for a, b in zip(by_unit(layers, found), by_unit(layers, truth), strict=True)]
+    return all(angle <= math.degrees(rounding(jnp.result_type(jax.tree.leaves(params)[0]).name)) for angle in angles)
+
+
+def name_of(unit: Unit) -> str:
+    """The names of its layers, "dense, tanh"."""
+    return ", ".join(layer.name for layer in (*unit.net.layers, *unit.activation.layers))

@@ -1,0 +1,195 @@
+"""Receipts: each known property is found on the rules that have it and on no other, one's own rules too."""
+
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import bpjax as bp
+from bpjax.diagnostics.above import brought_back, drawn
+from bpjax.diagnostics.receipt import angle_between, hand_over, receipt
+from bpjax.rules.direct import direct_feedback, direct_random_target_projection
+from bpjax.rules.feedback import batch_manhattan, feedback_alignment, gradient_through, sign_symmetry
+from bpjax.rules.kolen_pollack import kolen_pollack
+from bpjax.rules.units import units
+from bpjax.rules.weight_mirror import weight_mirror
+
+NETWORK, LOSS = bp.mlp((4, 5, 4, 2), bp.tanh, output=bp.sigmoid), bp.squared_error
+PARAMS, _ = NETWORK.init(jax.random.key(1), (4,))
+PARAMS = jax.tree.map(lambda w: jnp.asarray(w, jnp.float64), PARAMS)
+RNG = np.random.default_rng(3)
+BATCH = jnp.asarray(RNG.normal(size=(6, 4))), jnp.asarray(RNG.uniform(0.1, 0.9, (6, 2)))
+
+
+def of(rule, params=PARAMS, batch=BATCH):
+    return receipt(rule, params, batch, key=jax.random.key(7), show=False)
+
+
+def readme_rule(network, loss):
+    """The README's: its state is the pytree itself, biases drawn too."""
+
+    def init(key, params):
+        leaves, structure = jax.tree.flatten(params)
+        keys = jax.random.split(key, len(leaves))
+        return structure.unflatten([jax.random.normal(k, w.shape) for k, w in zip(keys, leaves, strict=True)])
+
+    def grads(params, feedback, batch):
+        x, target = batch
+        output, residuals = network.forward(params, x)
+        dparams, _ = network.backward(feedback, residuals, loss.gradient(output, target))
+        return loss.value(output, target), dparams, feedback
+
+    return bp.Rule("feedback alignment", init, grads, network, loss)
+
+
+def test_backprop_is_the_gradient_and_nothing_else():
+    found = of(bp.backprop(NETWORK, LOSS))
+    assert found.exact and found.parallel and found.error < 1e-14
+    assert found.feedback == () and found.handed is None and found.signs is None
+    assert not found.layer_local and not found.direct
+    assert [layer.local for layer in found.layers] == [False, False, None]
+    assert all(layer.between > 0.01 for layer in found.layers[:2])
+    assert found.verdict.startswith("the gradient, to ")
+
+
+@pytest.mark.parametrize("make", [feedback_alignment, readme_rule, kolen_pollack, weight_mirror])
+def test_feedback_weights_are_found_and_replaced_by_the_true_ones(make):
+    found = of(make(NETWORK, LOSS))
+    where = {kolen_pollack: ("rule_state.feedback", "rule_state.forward"), weight_mirror: ("rule_state.feedback",)}
+    assert found.feedback == where.get(make, ("rule_state",))
+    assert found.handed == 0.0 and found.to_the_last_bit
+    assert not found.exact and found.error > 0.1
+    assert all(layer.angle > 20 for layer in found.layers[:2]) and found.layers[2].angle < 1e-5
+    assert not found.layer_local and not found.direct
+    # one layer below the output fixed feedback is taught directly; Kolen-Pollack's follows the weights drawn
+    assert (found.layers[1].between < 1e-12) == (make is not kolen_pollack)
+    assert found.layers[0].between > 1e-3
+    assert "handed the true weights it is backprop to the last bit" in found.verdict
+
+
+def test_direct_feedback_is_found_direct_and_not_local():
+    found = of(direct_feedback(NETWORK, LOSS))
+    assert found.direct and not found.layer_local and not found.exact
+    assert all(layer.between < 1e-12 and layer.local is False for layer in found.layers[:2])
+    assert found.feedback == () and found.signs is False
+    assert "direct: for the same output" in found.verdict
+
+
+def test_target_projection_is_found_layer_local():
+    found = of(direct_random_target_projection(NETWORK, LOSS))
+    assert found.layer_local and all(layer.local for layer in found.layers[:2])
+    assert "layer-local" in found.verdict and "direct:" not in found.verdict
+
+
+def test_sign_symmetry_is_found_by_weights_of_one_size():
+    found = of(sign_symmetry(NETWORK, LOSS))
+    assert found.signs and not found.exact and not found.direct
+    assert "along backprop's" in found.verdict
+    for kind, where in (("brSF", "rule_state.magnitudes"), ("frSF", "rule_state")):
+        magnitudes = of(sign_symmetry(NETWORK, LOSS, kind))
+        assert magnitudes.feedback == (where,) and magnitudes.to_the_last_bit and magnitudes.signs is None
+    assert of(batch_manhattan(bp.backprop(NETWORK, LOSS))).signs is False
+
+
+def test_a_rule_that_is_not_what_it_is_called_is_found_out():
+    """Weight transport by mistake: the feedback drawn is never handed on. And feedback handed on the wrong way."""
+
+    def forgets(params, state, batch):
+        return *gradient_through(NETWORK, LOSS, params, params, batch), state
+
+    rule = feedback_alignment(NETWORK, LOSS)
+    found = of(rule._replace(grads=forgets))
+    assert found.exact and found.parallel and found.verdict.startswith("the gradient")
+
+    def doubles(params, state, batch):
+        twice = jax.tree.map(lambda b: 2 * b, state)
+        return *gradient_through(NETWORK, LOSS, params, twice, batch), state
+
+    found = of(rule._replace(grads=doubles))
+    assert not found.to_the_last_bit and found.handed > 0.9
+    assert "it is not backprop" in found.verdict
+
+
+def test_another_length_is_not_the_gradient_but_along_it():
+    rule = bp.backprop(NETWORK, LOSS)
+
+    def half(params, state, batch):
+        value, direction, state = rule.grads(params, state, batch)
+        return value, jax.tree.map(lambda g: 0.5 * g, direction), state
+
+    found = of(rule._replace(grads=half))
+    assert found.parallel and not found.exact
+    assert [layer.ratio for layer in found.layers] == pytest.approx([0.5, 0.5, 0.5])
+
+
+def test_it_prints_and_goes_into_json(capsys):
+    rule = feedback_alignment(bp.mlp((4, 3, 2), bp.tanh), LOSS)
+    params = bp.cast(rule.network.init(jax.random.key(2), (4,))[0], "float32")
+    found = receipt(rule, params, bp.cast(BATCH, "float32"), key=jax.random.key(0))
+    assert capsys.readouterr().out.strip() == str(found).strip()
+    text = str(found)
+    assert text.startswith("receipt of feedback alignment · float32, 6 patterns")
+    assert (
+        "0  dense, tanh" in text and "handed the true weights at rule_state, against backprop: to the last bit" in text
+    )
+    data = json.loads(json.dumps(found.to_dict()))
+    assert data["rule"] == "feedback alignment" and data["to_the_last_bit"] and data["exact"] is False
+    assert data["layers"][0]["name"] == "dense, tanh" and data["verdict"] == found.verdict
+    # with one hidden layer feedback alignment is direct feedback
+    assert found.direct
+
+
+def test_a_network_with_too_few_weights_above_is_not_tried():
+    network = bp.chain(bp.dense(1), bp.tanh, bp.dense(9, use_bias=False))  # 9 weights for 9 outputs
+    params, _ = network.init(jax.random.key(0), (4,))
+    found = receipt(bp.backprop(network, LOSS), params, (BATCH[0], jnp.ones((6, 9))), key=jax.random.key(0), show=False)
+    assert found.layers[0].between is None and "not tried" in str(found)
+    assert not found.direct
+
+
+def test_weights_are_brought_back_to_the_same_output():
+    """x ↦ (x₀ x₁, x₀ + x₂): from elsewhere back to where the output is (2, 3)."""
+
+    def output(x):
+        return jnp.array([x[0] * x[1], x[0] + x[2]])
+
+    found = brought_back(output, jnp.array([1.5, 1.0, 0.2]), jnp.array([2.0, 3.0]))
+    np.testing.assert_allclose(output(found), [2.0, 3.0], atol=1e-12)
+    assert brought_back(lambda x: jnp.array([x[0] ** 2]), jnp.ones(3), jnp.array([-1.0])) is None
+
+
+def test_drawn_weights_are_all_others():
+    layers = units(NETWORK, jax.tree.map(jnp.zeros_like, PARAMS))
+    for before, after in zip(layers, drawn(jax.random.key(0), layers), strict=True):
+        pairs = zip(*map(jax.tree.leaves, (before.params, after.params)), strict=True)
+        assert all((a != b).all() for a, b in pairs)
+
+
+def test_state_is_searched_by_structure():
+    twice = {"fast": PARAMS, "slow": (PARAMS, jnp.ones(3)), "key": jax.random.key(0)}
+    where, handed = hand_over(twice, PARAMS)
+    assert where == ("rule_state['fast']", "rule_state['slow'][0]")
+    assert handed["slow"][1] is twice["slow"][1]
+    wider = jax.tree.map(lambda w: jnp.concatenate([w, w]), PARAMS)
+    assert hand_over((wider, ()), PARAMS)[0] == ()
+
+
+def test_angles_by_hand():
+    right, along = (jnp.array([1.0, 0.0]),), (jnp.array([1.0, 1.0]),)
+    assert angle_between(right, along) == pytest.approx(45)
+    assert angle_between(along, along) == 0
+    assert math.isnan(angle_between(right, (jnp.zeros(2),)))
+
+
+def test_what_cannot_have_a_receipt_is_told_why():
+    rule = bp.backprop(NETWORK, LOSS)
+    with pytest.raises(ValueError, match="expected a rule that names what it was made from"):
+        of(rule._replace(network=None))
+    with pytest.raises(ValueError, match="expected as many targets as patterns"):
+        of(rule, batch=(BATCH[0], BATCH[1][:2]))
+    shapes = bp.chain(bp.tanh, bp.sigmoid)
+    with pytest.raises(ValueError, match="expected a network with weights"):
+        of(bp.backprop(shapes, LOSS), ((), ()), (BATCH[1], BATCH[1]))
