@@ -1,0 +1,168 @@
+"""Spiking neurons: cells for `unroll` whose units say only whether they fire, and a slope to send errors through.
+
+Currents and potentials are in units in which the synaptic filter and the membrane have no gain of their own: both are
+sums that leak (Neftci, Mostafa & Zenke 2019). Times are in units of the time constants, milliseconds for instance.
+"""
+
+import math
+
+import jax.numpy as jnp
+
+from bpjax.checks import check_count, check_number, check_same_dtype
+from bpjax.layers.activations import elementwise
+from bpjax.layers.dense import Affine
+from bpjax.layers.initializers import Initializer, lecun_normal
+from bpjax.layers.layer import Layer, check_in_shape, check_layer
+from bpjax.layers.product import matmul
+from bpjax.layers.recurrent import Cell
+from bpjax.types import Array
+
+
+def spike(steepness: float | Array = 100.0) -> Layer:
+    """Whether a unit fires, with a surrogate for the derivative that a step does not have.
+
+    forward    y = 1 where u > 0, else 0
+    backward   du = dy / (k |u| + 1)²          Zenke & Ganguli 2018; k = `steepness`
+
+    Raises:
+        ValueError: `steepness` is negative.
+    """
+    check_number("spike", "steepness", steepness, least=0.0)
+    return elementwise(
+        "spike", _fires, lambda u: 1 / (jnp.asarray(steepness, u.dtype) * jnp.abs(u) + 1) ** 2, of="input"
+    )
+
+
+def _fires(u):
+    return (u > 0).astype(u.dtype)
+
+
+superspike = spike()
+"""`spike` with k = 100."""
+
+heaviside = elementwise("heaviside", _fires, jnp.zeros_like, of="input")
+"""The same step with its true derivative, 0: no error passes."""
+
+
+def leaky_integrate_and_fire(
+    features: int,
+    membrane: float = 10.0,
+    synapse: float = 5.0,
+    dt: float = 1.0,
+    threshold: float = 1.0,
+    fire: Layer = superspike,
+    weights: Initializer = lecun_normal,
+) -> Cell:
+    """Leaky integrate-and-fire units, x (N, D) to the spikes y (N, H) of one time step; for `unroll`.
+
+    forward    y = s(u − θ)
+               i′ = α i + x W                        α = e^(−dt/τ_s): the synaptic current
+               u′ = (β u + i) (1 − y)                β = e^(−dt/τ_m): the membrane; a unit that fires begins anew at 0
+    backward   di = α di′ + (1 − y) du′              δ = di′, at x W
+               du = β (1 − y) du′ + s′ dy            the reset is not differentiated
+
+    The form of Zenke's SpyTorch tutorials. u at a time does not know the input of that time: an input spike moves the
+    membrane two steps later. A constant drive (1 − β) I of a membrane without synapses fires first after about
+    τ_m ln(I / (I − θ)). Kept of each step: y and what `fire` keeps. Params: the weights W (D, H), without a bias. In
+    half precision the state is rounded at every step.
+
+    Args:
+        features: H, units.
+        membrane: τ_m, the membrane's time constant.
+        synapse: τ_s, that of the synapses; 0 for none, i′ = x W.
+        dt: the time of a step.
+        threshold: θ.
+        fire: s, an activation: forward the spike, backward its surrogate slope. `heaviside` has the true one.
+        weights: an initializer.
+
+    Raises:
+        ValueError: `features` is not a positive whole number; `membrane`, `dt` or `threshold` is not above 0, `synapse`
+            is negative; `fire` is not a Layer; in `forward`, x has other features or another dtype than the weights.
+    """
+    who = "leaky_integrate_and_fire"
+    alpha, beta = _leaks(who, features, membrane, synapse, dt)
+    check_number(who, "threshold", threshold, above=0.0)
+    check_layer(who, fire)
+
+    def step(params, state, driven):
+        current, potential = state
+        y, kept = fire.forward((), potential - threshold)
+        return (alpha * current + driven, (beta * potential + current) * (1 - y)), y, (y, kept)
+
+    def back(params, kept, dstate, dy):
+        (y, kept), (dcurrent, dpotential) = kept, dstate
+        _, du = fire.backward((), kept, dy)
+        unfired = (1 - y) * dpotential
+        return (alpha * dcurrent + unfired, beta * unfired + du), dcurrent
+
+    def rebuild(fire):
+        return leaky_integrate_and_fire(features, membrane, synapse, dt, threshold, fire, weights)
+
+    return _cell(who, features, weights, step, back)._replace(layers=(fire,), rebuild=rebuild)
+
+
+def leaky_integrator(
+    features: int, membrane: float = 10.0, synapse: float = 5.0, dt: float = 1.0, weights: Initializer = lecun_normal
+) -> Cell:
+    """The same units without a threshold, whose output is the potential: what reads out spikes. y (N, H).
+
+    forward    y = u         i′ = α i + x W         u′ = β u + i
+    backward   di = α di′ + du′,   δ = di′          du = β du′ + dy
+
+    An input spike of weight w at t = 0 makes the double exponential u_t = w (α^(t−1) − β^(t−1)) / (α − β), t ≥ 1.
+    Nothing is kept but x.
+
+    Raises:
+        ValueError: as `leaky_integrate_and_fire`.
+    """
+    who = "leaky_integrator"
+    alpha, beta = _leaks(who, features, membrane, synapse, dt)
+
+    def step(params, state, driven):
+        current, potential = state
+        return (alpha * current + driven, beta * potential + current), potential, ()
+
+    def back(params, kept, dstate, dy):
+        dcurrent, dpotential = dstate
+        return (alpha * dcurrent + dpotential, beta * dpotential + dy), dcurrent
+
+    return _cell(who, features, weights, step, back)
+
+
+def _leaks(who: str, features: int, membrane: float, synapse: float, dt: float) -> tuple[float, float]:
+    """What is left after a step of the synaptic current and of the potential: α and β."""
+    check_count(who, "features", features)
+    check_number(who, "membrane", membrane, above=0.0)
+    check_number(who, "synapse", synapse, least=0.0)
+    check_number(who, "dt", dt, above=0.0)
+    return (math.exp(-dt / synapse) if synapse else 0.0), math.exp(-dt / membrane)
+
+
+def _cell(who: str, features: int, weights: Initializer, step, back) -> Cell:
+    """What both cells have in common: their weights, and two leaky sums of H numbers."""
+
+    def init(key, in_shape):
+        (in_features,) = check_in_shape(who, in_shape, rank=1)
+        return Affine(weights(key, (in_features, features), jnp.result_type(float))), (features,)
+
+    def inputs(params, x):
+        if x.shape[-1] != len(params.w) or params.w.shape[1] != features:
+            raise ValueError(
+                f"`{who}({features})` expected `x` of shape (N, T, {len(params.w)}) and weights ({x.shape[-1]}, "
+                f"{features}), got {(x.shape[1], x.shape[0], x.shape[2])} and {params.w.shape}. "
+                "Are the params another network's? Make them with this network's `init`."
+            )
+        check_same_dtype(who, x, params.w)
+        return _rows(x, lambda rows: matmul(rows, params.w))
+
+    def gradient(params, x, kept, delta):
+        rows = lambda a: a.reshape(-1, a.shape[-1])  # noqa: E731
+        return Affine(matmul(rows(x).T, rows(delta))), _rows(delta, lambda rows: matmul(rows, params.w.T))
+
+    return Cell(who, ((features,), (features,)), init, step, back, inputs, gradient)
+
+
+def _rows(x: Array, product) -> Array:
+    """A product for all times at once."""
+    y = product(x.reshape(-1, x.shape[-1]))
+    return y.reshape(*x.shape[:-1], y.shape[-1])
