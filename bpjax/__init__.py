@@ -12,6 +12,7 @@ from bpjax.tasks.catalogue import TASKS, task
 from bpjax.tasks.boolean import binary_addition, multiplexer, negation, parity, symmetry, truth_table, xor
 from bpjax.tasks.encoders import encoder
 from bpjax.tasks.digits import digits
+from bpjax.tasks.two_spirals import two_spirals
 
 # 2. propagate it forward
 from bpjax.layers.layer import Layer, map_layers
@@ -31,11 +32,63 @@ from bpjax.layers.activations import (
     tanh,
 )
 from bpjax.layers.dense import Affine, dense
-from bpjax.layers.combinators import chain, shortcut
+from bpjax.layers.sparse import SparseAffine, sparse
+from bpjax.layers.edges import Edges, banded_edges, edges_from_mask, random_edges
+from bpjax.layers.convolution import conv, conv_transpose
+from bpjax.layers.pooling import average_pool, global_average_pool, global_max_pool, max_pool
+from bpjax.layers.recurrent import Cell, bidirectional, unroll
+from bpjax.layers.cells import elman, gru, jordan, lstm
+from bpjax.layers.stage import dynamics, stage
+from bpjax.layers.fir import fir
+from bpjax.layers.embedding import Embedding, embedding
+from bpjax.layers.positions import learned_positions, sinusoidal_positions
+from bpjax.layers.attention import attention, cross_attention, plain_attention
+from bpjax.layers.masked import masked
+from bpjax.layers.normalization import Gains, group_norm, layer_norm, rms_norm
+from bpjax.layers.batch_norm import (
+    BatchStatistics,
+    batch_norm,
+    batch_statistics,
+    init_statistics,
+    running_statistics,
+    with_statistics,
+)
+from bpjax.layers.weight_norm import WeightNormed, weight_norm
+from bpjax.layers.combinators import chain, freeze, parallel, residual, shortcut
 from bpjax.layers.each import each
+from bpjax.layers.repeat import repeat, unstack
+from bpjax.layers.remat import remat
+from bpjax.layers.tie import tie
+from bpjax.layers.dropout import dropout, keyed, without_dropout
+from bpjax.layers.shapes import flatten, last_position, reshape
 from bpjax.layers.devices import flat_spot, scaled_error, without_derivative
-from bpjax.layers.initializers import lecun_normal, uniform, zeros
+from bpjax.layers.initializers import (
+    initializer,
+    delta_orthogonal,
+    glorot_normal,
+    glorot_uniform,
+    he_normal,
+    he_uniform,
+    lecun_normal,
+    lecun_uniform,
+    orthogonal,
+    sparse_weights,
+    uniform,
+    zeros,
+)
 from bpjax.networks.mlp import mlp
+from bpjax.networks.two_spirals import two_spirals_net
+from bpjax.networks.lenet import lenet
+from bpjax.networks.resnet import resnet
+from bpjax.networks.char_rnn import char_rnn
+from bpjax.networks.transformer import transformer, transformer_block
+
+# doors to everyone else's models
+from bpjax.doors.as_function import as_function
+from bpjax.doors.from_function import from_function
+from bpjax.doors.adapters import from_equinox, from_linen, from_nnx, from_stax, to_equinox, to_nnx
+from bpjax.doors.checkpoints import Checkpoint, load, save
+from bpjax.doors.export import export_network
 
 # 3. compare with the target
 from bpjax.losses import (
@@ -53,7 +106,7 @@ from bpjax.losses import (
 # 4. propagate the error back
 from bpjax.rules.rule import Rule
 from bpjax.rules.backprop import autodiff, backprop
-from bpjax.rules.devices import weight_decay, weight_noise
+from bpjax.rules.devices import fresh_keys, weight_decay, weight_noise
 
 # 5. change the weights
 from bpjax.optimizers.momentum import convert_momentum, momentum

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bpjax.extras import needed
+from bpjax.files import write_file
 from bpjax.outcomes import epochs_or_never, quantiles_with_failures
-from bpjax.plots import cell_edges, is_geometric, write_whole
+from bpjax.plots import cell_edges, is_geometric
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -71,7 +72,7 @@ def sweep_page(
         "plotly": get_plotlyjs(),
     }
     template = files("bpjax").joinpath("page.html").read_text(encoding="utf-8")
-    write_whole(path, re.sub(r"\{\{(\w+)\}\}", lambda match: fields[match[1]], template))
+    write_file(path, re.sub(r"\{\{(\w+)\}\}", lambda match: fields[match[1]], template).encode())
     return Path(path)
 
 

@@ -3,6 +3,11 @@
 Programs that are compared run in turn in one process, A B A B …: the machine may be noisy, their ratio is the same.
 
 gradient    one jitted gradient by hand / by jax.grad of the same forward pass; time, and temporary memory.
+layers      the gradient of an MLP, deep net, CNN, Elman net, LSTM and transformer by hand / by jax.grad of the ordinary
+            forward pass / by jax.grad of ours / by PyTorch, eager.
+attention   memory and time of one attention layer over long sequences.
+depth       what it takes to compile a deep network, by `repeat` and as a chain.
+bfloat16    distance of half-precision gradients from the float64 truth, by hand and by jax.grad.
 training    a whole training as one compiled scan, µs an epoch, by hand / by jax.grad of an ordinary jnp network, and
             beside them PyTorch, FANN and scikit-learn where they are installed.
 online      the same with an update after each pattern, with `bp.compile_small_loops()` and without.
@@ -28,6 +33,7 @@ from collections.abc import Callable
 
 import jax
 import optax
+from benchmark_layers import attention_table, bfloat16_table, depth_table, layers_table
 from benchmark_sweeps import EPOCHS, TOLERANCE, limits_table, million_table, start_table, sweep_table
 from benchmark_training import online_table, ratio, training_table
 
@@ -163,6 +169,13 @@ TABLES: dict[str, tuple[str, Callable[[bool], list[dict]]]] = {
         "One jitted gradient, by hand against jax.grad of the same forward pass",
         lambda quick: gradient_table(*(5, 0.02) if quick else (21, 0.1)),
     ),
+    "layers": (
+        "Gradients of whole networks; ratios are by hand / that",
+        lambda quick: layers_table(*(5, 0.05) if quick else (15, 0.2)),
+    ),
+    "attention": ("Attention over long sequences, causal, 4 heads, D = 64, one sequence", attention_table),
+    "depth": ("Seconds to trace and compile a gradient", depth_table),
+    "bfloat16": ("Distance of bfloat16 gradients from the float64 truth", bfloat16_table),
     "training": (
         "A whole training as one scan, full batch",
         lambda quick: training_table(*(5, 0.02) if quick else (10, 0.1)),

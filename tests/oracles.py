@@ -15,7 +15,8 @@ def relative_error(a, b) -> float:
         x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
         assert x.shape == y.shape, (x.shape, y.shape)
         difference, norm = np.linalg.norm(x - y), np.linalg.norm(y)
-        errors.append(0.0 if difference == 0 else difference / norm if norm else np.inf)
+        error = 0.0 if difference == 0 else difference / norm if norm else np.inf
+        errors.append(error if np.isfinite(error) else np.inf)  # max() would lose a NaN
     return max(errors)
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import bpjax as bp
-from bpjax.doors.atomic import write_file
 from bpjax.doors.checkpoints import load, save
+from bpjax.files import write_file
 
 pytest.importorskip("safetensors")
 

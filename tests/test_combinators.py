@@ -9,7 +9,7 @@ from oracles import relative_error
 import bpjax as bp
 from bpjax.layers.combinators import chain, freeze, parallel, residual, shortcut
 from bpjax.layers.layer import Layer, map_layers, no_gradient
-from bpjax.layers.shapes import flatten, last_position, mean_over_positions, reshape
+from bpjax.layers.shapes import flatten, last_position, reshape
 from bpjax.layers.tie import tie
 from bpjax.networks.two_spirals import two_spirals_net
 from bpjax.tasks.two_spirals import two_spirals
@@ -53,8 +53,6 @@ DENSE_TANH = chain(bp.dense(3), bp.tanh)
         (reshape((12,)), (4, 3)),
         (last_position, (4, 3)),
         (last_position, (1, 2, 3)),
-        (mean_over_positions, (4, 3)),
-        (mean_over_positions, (5, 4, 3)),
         (tie(chain(*[bp.dense(3)] * 3), (0, 1, 2)), (3,)),
         (tie(chain(*[DENSE_TANH] * 4), (1, 3), (2, 0)), (3,)),
     ],
@@ -63,7 +61,7 @@ def test_backward_is_the_vjp(layer, in_shape, keys):
     assert_vjp(layer, in_shape, keys)
 
 
-@pytest.mark.parametrize("layer", [parallel(*[bp.identity] * 9), mean_over_positions, residual(bp.each(bp.tanh))])
+@pytest.mark.parametrize("layer", [parallel(*[bp.identity] * 9), residual(bp.each(bp.tanh))])
 def test_half_precision_is_rounded_once(layer, keys):
     assert_vjp(layer, (5, 3), keys, jnp.bfloat16, 6e-3)  # 2⁻⁸ relative for each rounding
 
@@ -98,7 +96,6 @@ def test_shapes_by_hand():
     np.testing.assert_array_equal(flatten.forward((), x)[0], [np.arange(12)])
     assert reshape((-1, 4)).init(None, (3, 2, 2))[1] == (3, 4)
     np.testing.assert_array_equal(reshape((-1, 4)).forward((), x)[0][0], np.arange(12).reshape(3, 4))
-    np.testing.assert_array_equal(mean_over_positions.forward((), x)[0], [[5, 6]])  # (0 + 2 + … + 10) / 6
     sequence = jnp.arange(6.0).reshape(1, 3, 2)
     y, (_, dx) = run(last_position, (), sequence, jnp.array([[7.0, 8.0]]))
     np.testing.assert_array_equal(y, [[4, 5]])
@@ -223,8 +220,6 @@ KEY = jax.random.key(0)
         (lambda: reshape((2, -1)).forward((), X), r"a multiple of 2 number\(s\), got 3"),
         (lambda: flatten.forward((), jnp.ones((2, 3), int)), "floating-point"),
         (lambda: last_position.forward((), X), "positions before features"),
-        (lambda: mean_over_positions.forward((), X), "positions before features"),
-        (lambda: mean_over_positions.init(KEY, (3,)), "positions before features"),
         (lambda: tie(bp.tanh, (0, 1)), "`tie` expected a chain, got tanh"),
         (lambda: tie(chain(bp.tanh)), "at least one group"),
         (lambda: tie(chain(bp.tanh, bp.tanh), (0,)), "at least two places"),

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.checks import is_concrete
-from bpjax.doors.atomic import write_file
 from bpjax.extras import needed
+from bpjax.files import write_file
 from bpjax.types import Params
 
 DTYPES = (

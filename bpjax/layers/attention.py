@@ -26,8 +26,8 @@ def attention(
     causal: bool = False,
     rotary: bool = False,
     use_bias: bool = True,
-    weights: Initializer = lecun_normal,
-    biases: Initializer = zeros,
+    weights: str | Initializer = lecun_normal,
+    biases: str | Initializer = zeros,
     block: int = 128,
 ) -> Layer:
     """Self-attention with several heads, x (N, T, D) to y of the same shape.
@@ -63,8 +63,8 @@ def plain_attention(
     causal: bool = False,
     rotary: bool = False,
     use_bias: bool = True,
-    weights: Initializer = lecun_normal,
-    biases: Initializer = zeros,
+    weights: str | Initializer = lecun_normal,
+    biases: str | Initializer = zeros,
 ) -> Layer:
     """`attention` with the whole T × T matrix of every head kept, as textbooks write it: the oracle of that in blocks.
 
@@ -83,8 +83,8 @@ def cross_attention(
     heads: int,
     head_features: int | None = None,
     use_bias: bool = True,
-    weights: Initializer = lecun_normal,
-    biases: Initializer = zeros,
+    weights: str | Initializer = lecun_normal,
+    biases: str | Initializer = zeros,
     block: int = 128,
 ) -> Layer:
     """Attention to another sequence: (x (N, T, D), memory (N, S, M)) to y (N, T, D).

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from bpjax.checks import check_count, check_same_dtype
 from bpjax.layers.attention_blocks import attend, attend_backward
-from bpjax.layers.initializers import Initializer
+from bpjax.layers.initializers import Initializer, initializer
 from bpjax.layers.positions import check_even, rotate
 from bpjax.layers.product import matmul
 from bpjax.precision import widen
@@ -67,7 +67,8 @@ def make_form(who, heads, head_features, causal, rotary, use_bias, weights, bias
         head_features = int(head_features)
     if rotary and head_features is not None:
         check_even(who, "number of features of a head with `rotary`", head_features)
-    return Form(who, int(heads), head_features, causal, rotary, use_bias, weights, biases, block)
+    made = initializer(weights), initializer(biases)
+    return Form(who, int(heads), head_features, causal, rotary, use_bias, *made, block)
 
 
 def make_params(form: Form, key, features: int, memory_features: int) -> Attention:

@@ -15,15 +15,12 @@ import jax.numpy as jnp
 
 from bpjax.checks import check_count, check_number, check_same_dtype
 from bpjax.layers.activations import tanh
-from bpjax.layers.initializers import Initializer, lecun_normal
+from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.layer import Layer, check_in_shape, check_layer
 from bpjax.layers.product import matmul
 from bpjax.layers.recurrent import Cell
 from bpjax.precision import widen
 from bpjax.types import Array
-
-orthogonal: Initializer = jax.nn.initializers.orthogonal()
-"""A random rotation: at first, the state neither grows nor shrinks (Saxe et al. 2014)."""
 
 
 class Recurrent(NamedTuple):
@@ -61,7 +58,10 @@ class LstmState(NamedTuple):
 
 
 def elman(
-    features: int, activation: Layer = tanh, weights: Initializer = lecun_normal, recurrent: Initializer = orthogonal
+    features: int,
+    activation: Layer = tanh,
+    weights: str | Initializer = lecun_normal,
+    recurrent: str | Initializer = "orthogonal",
 ) -> Cell:
     """The simple recurrent network: hidden units that see their own last values (Elman 1990).
 
@@ -75,6 +75,7 @@ def elman(
     """
     check_count("elman", "features", features)
     check_layer("elman", activation)
+    weights, recurrent = initializer(weights), initializer(recurrent)
 
     def init(key, in_shape):
         return _weights("elman", key, in_shape, features, 1, weights, recurrent), (features,)
@@ -103,7 +104,7 @@ def jordan(
     activation: Layer = tanh,
     output: Layer = tanh,
     decay: float = 0.0,
-    weights: Initializer = lecun_normal,
+    weights: str | Initializer = lecun_normal,
 ) -> Cell:
     """The network whose hidden units see its last outputs (Jordan 1986); y is the output (N, K).
 
@@ -123,6 +124,7 @@ def jordan(
     check_number("jordan", "decay", decay, least=0.0, most=1.0)
     check_layer("jordan", activation)
     check_layer("jordan", output)
+    weights = initializer(weights)
 
     def init(key, in_shape):
         (in_features,) = check_in_shape("jordan", in_shape, rank=1)
@@ -157,7 +159,7 @@ def jordan(
     return Cell("jordan", (outputs,), init, step, back, inputs, gradient, (activation, output), rebuild)
 
 
-def gru(features: int, weights: Initializer = lecun_normal, recurrent: Initializer = orthogonal) -> Cell:
+def gru(features: int, weights: str | Initializer = lecun_normal, recurrent: str | Initializer = "orthogonal") -> Cell:
     """The gated recurrent unit (Cho et al. 2014), with the reset gate after the product, so that there is only one.
 
     forward    r = σ(x Wr + h Ur + br)     z = σ(x Wz + h Uz + bz)     m = h Un + c     n = tanh(x Wn + bn + r ⊙ m)
@@ -173,6 +175,7 @@ def gru(features: int, weights: Initializer = lecun_normal, recurrent: Initializ
         ValueError: `features` is not a positive whole number.
     """
     check_count("gru", "features", features)
+    weights, recurrent = initializer(weights), initializer(recurrent)
     one, two = features, 2 * features
 
     def init(key, in_shape):
@@ -214,8 +217,8 @@ def gru(features: int, weights: Initializer = lecun_normal, recurrent: Initializ
 def lstm(
     features: int,
     forget_bias: float = 1.0,
-    weights: Initializer = lecun_normal,
-    recurrent: Initializer = orthogonal,
+    weights: str | Initializer = lecun_normal,
+    recurrent: str | Initializer = "orthogonal",
 ) -> Cell:
     """Long short-term memory with a forget gate (Hochreiter & Schmidhuber 1997; Gers et al. 2000), without peepholes.
 
@@ -234,6 +237,7 @@ def lstm(
     """
     check_count("lstm", "features", features)
     check_number("lstm", "forget_bias", forget_bias)
+    weights, recurrent = initializer(weights), initializer(recurrent)
     gates = [slice(k * features, (k + 1) * features) for k in range(4)]
 
     def init(key, in_shape):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from bpjax.checks import check_count, check_same_dtype
 from bpjax.layers.correlation import convolve, input_gradient, weight_gradient
 from bpjax.layers.dense import Affine
-from bpjax.layers.initializers import Initializer, lecun_normal, zeros
+from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer
 from bpjax.layers.windows import Padding, Placed, Windows, check_image, check_image_shape, place, windows
 from bpjax.precision import widen
@@ -23,8 +23,8 @@ def conv(
     dilation: int | Shape = 1,
     groups: int = 1,
     use_bias: bool = True,
-    weights: Initializer = lecun_normal,
-    biases: Initializer = zeros,
+    weights: str | Initializer = lecun_normal,
+    biases: str | Initializer = zeros,
 ) -> Layer:
     """Convolution of a batch of images, x (N, *spatial, C) to y (N, *O, F), channels last.
 
@@ -58,7 +58,7 @@ def conv(
             f"`conv` expected `features` to be a multiple of `groups`, {groups}, got {features}. "
             "Each group makes the same number of features."
         )
-    return _conv(int(features), shape, int(groups), use_bias, weights, biases)
+    return _conv(int(features), shape, int(groups), use_bias, initializer(weights), initializer(biases))
 
 
 @functools.cache
@@ -97,8 +97,8 @@ def conv_transpose(
     padding: Padding = "SAME",
     dilation: int | Shape = 1,
     use_bias: bool = True,
-    weights: Initializer = lecun_normal,
-    biases: Initializer = zeros,
+    weights: str | Initializer = lecun_normal,
+    biases: str | Initializer = zeros,
 ) -> Layer:
     """Transposed convolution, x (N, *spatial, C) to a larger y (N, *O, F): what a convolution's backward pass does.
 
@@ -124,7 +124,7 @@ def conv_transpose(
     """
     shape = windows("conv_transpose", "kernel", kernel, stride, padding, dilation)
     check_count("conv_transpose", "features", features)
-    return _conv_transpose(int(features), shape, use_bias, weights, biases)
+    return _conv_transpose(int(features), shape, use_bias, initializer(weights), initializer(biases))
 
 
 @functools.cache

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.checks import check_count, is_concrete
-from bpjax.layers.initializers import Initializer
+from bpjax.layers.initializers import Initializer, initializer
 from bpjax.layers.layer import Layer, check_in_shape, no_gradient
 from bpjax.precision import widen
 from bpjax.types import Array
@@ -23,7 +23,7 @@ class Embedding(NamedTuple):
     w: Array  # (V, F) a row of features for each token
 
 
-def embedding(vocabulary: int, features: int, weights: Initializer = unit_normal) -> Layer:
+def embedding(vocabulary: int, features: int, weights: str | Initializer = unit_normal) -> Layer:
     """The row of a learnt table for each token: x (N, ...) of whole numbers to y (N, ..., F).
 
     forward    yₙₜ = W[xₙₜ]
@@ -38,7 +38,7 @@ def embedding(vocabulary: int, features: int, weights: Initializer = unit_normal
     """
     check_count("embedding", "vocabulary", vocabulary)
     check_count("embedding", "features", features)
-    return _embedding(int(vocabulary), int(features), weights)
+    return _embedding(int(vocabulary), int(features), initializer(weights))
 
 
 @functools.cache

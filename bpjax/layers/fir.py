@@ -5,14 +5,16 @@ import jax.numpy as jnp
 
 from bpjax.checks import as_floating, check_count, check_same_dtype
 from bpjax.layers.dense import Affine
-from bpjax.layers.initializers import Initializer, lecun_normal, zeros
+from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer, check_in_shape
 from bpjax.layers.product import matmul
 from bpjax.precision import widen
 from bpjax.types import Array
 
 
-def fir(features: int, taps: int, weights: Initializer = lecun_normal, biases: Initializer = zeros) -> Layer:
+def fir(
+    features: int, taps: int, weights: str | Initializer = lecun_normal, biases: str | Initializer = zeros
+) -> Layer:
     """Finite impulse response synapses, x (N, T, D) to y (N, T, H); before the start everything was 0 (Wan 1993).
 
     forward    yₜ = Σₖ xₜ₋ₖ Wₖ + b               k = 0 … taps − 1        a causal filter of x
@@ -33,6 +35,7 @@ def fir(features: int, taps: int, weights: Initializer = lecun_normal, biases: I
     """
     check_count("fir", "features", features)
     check_count("fir", "taps", taps)
+    weights, biases = initializer(weights), initializer(biases)
 
     def init(key, in_shape):
         steps, in_features = check_in_shape("fir", in_shape, rank=2)

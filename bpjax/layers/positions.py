@@ -8,7 +8,7 @@ import numpy as np
 
 from bpjax.checks import as_floating, check_count, check_same_dtype
 from bpjax.layers.embedding import unit_normal
-from bpjax.layers.initializers import Initializer
+from bpjax.layers.initializers import Initializer, initializer
 from bpjax.layers.layer import Layer, check_in_shape
 from bpjax.precision import widen
 from bpjax.types import Array
@@ -63,7 +63,7 @@ class Positions(NamedTuple):
     w: Array  # (L, D) a row of features for each place in a sequence
 
 
-def learned_positions(length: int, weights: Initializer = unit_normal) -> Layer:
+def learned_positions(length: int, weights: str | Initializer = unit_normal) -> Layer:
     """A learnt row for each place added to a sequence, x (N, T, D) to y of the same shape, T ≤ L = `length`.
 
     forward    yₙₜ = xₙₜ + Wₜ
@@ -76,7 +76,7 @@ def learned_positions(length: int, weights: Initializer = unit_normal) -> Layer:
             another dtype than the params, or those are another layer's.
     """
     check_count("learned_positions", "length", length)
-    return _learned_positions(int(length), weights)
+    return _learned_positions(int(length), initializer(weights))
 
 
 @functools.cache

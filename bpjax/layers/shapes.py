@@ -1,4 +1,4 @@
-"""Layers that compute nothing: they give the numbers of a pattern another shape, or choose or average positions."""
+"""Layers that compute nothing: they give the numbers of a pattern another shape, or choose positions."""
 
 import math
 
@@ -6,7 +6,6 @@ import jax.numpy as jnp
 
 from bpjax.checks import as_floating, check_count
 from bpjax.layers.layer import Layer
-from bpjax.precision import widen
 from bpjax.types import Shape
 
 
@@ -72,25 +71,6 @@ def _last_position() -> Layer:
     return Layer("last position", init, forward, backward)
 
 
-def _mean_over_positions() -> Layer:
-    """The mean over all positions, x (N, T, ..., D) to y (N, D): dxₙₜ = dyₙ / T. Kept: of x its shape alone."""
-
-    def init(key, in_shape):
-        return (), check_has_positions("mean_over_positions", in_shape)[-1:]
-
-    def forward(params, x):
-        x = check_positions("mean_over_positions", x)
-        return widen(x).mean(axis=tuple(range(1, x.ndim - 1))).astype(x.dtype), x[:0]
-
-    def backward(params, empty, dy):
-        positions = empty.shape[1:-1]
-        share = (widen(dy) / math.prod(positions)).astype(dy.dtype)
-        spread = share.reshape(len(dy), *(1 for _ in positions), dy.shape[-1])
-        return (), jnp.broadcast_to(spread, (len(dy), *empty.shape[1:]))
-
-    return Layer("mean over positions", init, forward, backward)
-
-
 def check_has_positions(who: str, in_shape: Shape) -> Shape:
     """`in_shape` as a tuple with a position axis, or a `ValueError`."""
     if len(in_shape) < 2:
@@ -108,6 +88,3 @@ def check_positions(who: str, x):
 
 last_position = _last_position()
 """What a sequence ends with, x (N, T, D) to y (N, D)."""
-
-mean_over_positions = _mean_over_positions()
-"""The mean of a sequence, or of an image's places (global average pooling), x (N, T, ..., D) to y (N, D)."""

@@ -8,7 +8,8 @@ from bpjax.layers.dense import dense
 from bpjax.layers.initializers import Initializer, he_normal, initializer
 from bpjax.layers.layer import Layer, check_layer
 from bpjax.layers.normalization import group_norm
-from bpjax.layers.shapes import mean_over_positions, reshape
+from bpjax.layers.pooling import global_average_pool
+from bpjax.layers.shapes import reshape
 from bpjax.types import Shape
 
 
@@ -60,4 +61,4 @@ def resnet(
     layers += [convolution(channels[0], 3), relu]
     for stage, features in enumerate(channels):
         layers += [block(features, 2 if stage and not index else 1) for index in range(blocks)]
-    return chain(*layers, mean_over_positions, dense(classes, weights=weights))
+    return chain(*layers, global_average_pool, dense(classes, weights=weights))

@@ -5,7 +5,7 @@ Colours tell apart for colour-blind eyes too (Okabe & Ito 2008); no global style
 
 from bpjax.plots.colours import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, label_once, legend_below
 from bpjax.plots.maps import cell_edges, is_geometric, outcome_map, theory_line
-from bpjax.plots.numbers import write_csv, write_whole
+from bpjax.plots.numbers import write_csv
 from bpjax.plots.rates import classical_limit, epochs_to_goal, proportion, region
 from bpjax.plots.runs import (
     alternating,
@@ -42,5 +42,4 @@ __all__ = [
     "survival_curve",
     "theory_line",
     "write_csv",
-    "write_whole",
 ]

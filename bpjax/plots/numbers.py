@@ -1,12 +1,11 @@
 """The numbers beside a figure, written whole or not at all."""
 
-import contextlib
 import csv
 import io
-import os
-from pathlib import Path
 
 import numpy as np
+
+from bpjax.files import write_file
 
 
 def write_csv(path, columns) -> None:
@@ -23,23 +22,4 @@ def write_csv(path, columns) -> None:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
-        write_whole(path, text.getvalue())
-
-
-def write_whole(path, text: str) -> None:
-    """Write `text` beside `path` and rename it, so that nothing half-written replaces what was there.
-
-    Raises:
-        ValueError: `path` cannot be written.
-    """
-    path = Path(path).absolute()
-    aside = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(text, encoding="utf-8", newline="")
-        os.replace(aside, path)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be written ({error.strerror}): choose another place.") from None
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink()
+        write_file(path, text.getvalue().encode())

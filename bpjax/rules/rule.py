@@ -43,7 +43,8 @@ def check_batch(who: str, rule: Rule, params: Params, batch) -> tuple[Any, jax.A
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise ValueError(f"`{who}` expected a batch `(x, target)`, got {type(batch).__name__}.")
     x, target = jax.tree.map(jnp.asarray, batch[0]), jnp.asarray(batch[1])
-    for shape in map(jnp.shape, jax.tree.leaves(x)):
+    patterns = [leaf for leaf in jax.tree.leaves(x) if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)]
+    for shape in map(jnp.shape, patterns):
         if not shape or target.ndim == 0 or shape[0] != target.shape[0]:
             raise ValueError(
                 f"`{who}` expected as many targets as patterns along the first axis, got x {shape} and "
