@@ -6,7 +6,10 @@ from typing import NamedTuple
 from bpjax.layers.activations import tanh
 from bpjax.layers.combinators import chain
 from bpjax.layers.dense import dense
+from bpjax.layers.embedding import unit_normal
 from bpjax.layers.layer import Layer
+from bpjax.layers.recurrent import unroll
+from bpjax.layers.spiking import leaky_integrate_and_fire
 from bpjax.losses import Loss, squared_error
 from bpjax.rules.backprop import autodiff, backprop
 from bpjax.rules.delayed import delayed
@@ -16,6 +19,7 @@ from bpjax.rules.feedback import batch_manhattan, feedback_alignment, sign_symme
 from bpjax.rules.kolen_pollack import kolen_pollack
 from bpjax.rules.predictive import predictive_coding
 from bpjax.rules.slopes import noisy_slopes
+from bpjax.rules.stdp import stdp
 from bpjax.rules.synthetic import synthetic_gradients
 from bpjax.rules.weight_mirror import weight_mirror
 from bpjax.types import Shape
@@ -64,4 +68,7 @@ RULES: dict[str, RuleCase] = {
     ),
     "delayed": RuleCase(lambda n, l: delayed(backprop(n, l), (2, 0))),
     "synthetic gradients": RuleCase(synthetic_gradients, number=0.1),
+    "spike-timing-dependent plasticity": RuleCase(
+        stdp, number=0.01, network=unroll(leaky_integrate_and_fire(2, weights=unit_normal)), in_shape=(12, 3)
+    ),
 }
