@@ -211,7 +211,7 @@ def test_images_are_seen_as_rows_of_numbers(keys):
         _, grads, state = rule.grads(params, state, batch)
     assert jax.tree.map(jnp.shape, grads) == jax.tree.map(jnp.shape, params)
     assert all(leaf.any() for leaf in jax.tree.leaves(grads))
-    with pytest.raises(ValueError, match="cannot tell what comes in.*`in_shape=`"):
+    with pytest.raises(ValueError, match="`synthetic_gradients` expected `in_shape`.*begins with conv"):
         synthetic_gradients(network, bp.squared_error).init(next(keys), params)
 
 
@@ -222,6 +222,10 @@ def test_images_are_seen_as_rows_of_numbers(keys):
         (lambda n: synthetic_gradients(n, jnp.sum), "expected a Loss"),
         (lambda n: synthetic_gradients(n, bp.squared_error, 0.0), "`rate`.*> 0"),
         (lambda n: synthetic_gradients(n, bp.squared_error).init(None, PARAMS[:1]), "params of its own `init`"),
+        (
+            lambda n: synthetic_gradients(bp.chain(n.layers[0]), bp.squared_error).init(None, PARAMS[:1]),
+            "a hidden layer",
+        ),
     ],
 )
 def test_bad_synthetic_gradients(make, message):

@@ -7,8 +7,12 @@ import pytest
 from oracles import relative_error
 
 import bpjax as bp
+from bpjax.layers.cells import elman
+from bpjax.layers.convolution import conv
 from bpjax.layers.layer import Layer
 from bpjax.layers.normalization import layer_norm
+from bpjax.layers.recurrent import unroll
+from bpjax.layers.shapes import flatten
 from bpjax.rules.predictive import predictive_coding
 
 KINDS = ["strict", "fixed_prediction", "zero_divergence"]
@@ -210,6 +214,25 @@ def test_chains_within_chains_norms_and_activations_first(kind, keys):
     settings = {"strict": {"steps": 3000, "output_variance": 1e6}, "fixed_prediction": {"steps": 3, "rate": 1.0}}
     found = direction(predictive_coding(network, bp.squared_error, kind, **settings.get(kind, {})), params, batch)
     assert relative_error(found, truth) < (1e-3 if kind == "strict" else 1e-13)
+
+
+@pytest.mark.parametrize(
+    ("network", "in_shape"),
+    [
+        (bp.chain(conv(2, (3, 3)), bp.relu, flatten, bp.dense(4), bp.tanh, bp.dense(2)), (4, 5, 1)),
+        (bp.chain(unroll(elman(3)), unroll(elman(4), last=True), bp.dense(2)), (5, 3)),
+    ],
+    ids=["convolution", "recurrence"],
+)
+def test_convolutions_and_recurrent_layers_are_layers_of_units(network, in_shape, keys):
+    params, _ = network.init(next(keys), in_shape)
+    batch = jax.random.normal(next(keys), (3, *in_shape)), jax.random.normal(next(keys), (3, 2))
+    truth = bp.backprop(network, bp.squared_error).grads(params, (), batch)[1]
+    for settings in ({"kind": "zero_divergence"}, {"kind": "fixed_prediction", "steps": 3, "rate": 1.0}):
+        assert (
+            relative_error(direction(predictive_coding(network, bp.squared_error, **settings), params, batch), truth)
+            < 1e-13
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -55,7 +55,8 @@ def predictive_coding(
         kind: which of the three.
         steps: of inference, 20 unless given; zero-divergence inference takes as many as there are layers.
         rate: of inference, γ, 0.1 unless given; of zero-divergence inference 1.
-        output_variance: Σ_L, how loosely the output is held to the target.
+        output_variance: Σ_L, how loosely the output is held to the target. A loss that is a mean over N patterns pulls
+            at each of them N times more weakly, as a Σ_L N times larger would.
 
     Raises:
         ValueError: `network` is not a Layer or `loss` not a Loss; `kind` is another word; `steps` is not a whole

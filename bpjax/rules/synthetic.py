@@ -9,6 +9,7 @@ from bpjax.checks import check_number
 from bpjax.layers.layer import Layer
 from bpjax.layers.product import matmul
 from bpjax.losses import Loss
+from bpjax.rules.direct import unit_shapes
 from bpjax.rules.predictive import check_units
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.rules.units import gather, propagate, send_back, units
@@ -51,7 +52,7 @@ def synthetic_gradients(
 
     Raises:
         ValueError: `network` is not a Layer or `loss` not a Loss, `rate` is not above 0; in `init`, the network has no
-            layers of weights, the params are another one's, or the shape of what comes in cannot be told from them.
+            hidden layer of units, the params are another one's, or the shape of what comes in cannot be told from them.
     """
     who = "synthetic_gradients"
     check_made_of(who, network, loss)
@@ -59,15 +60,7 @@ def synthetic_gradients(
 
     def init(key, params):
         check_units(who, network, params)
-        first = next(leaf for leaf in jax.tree.leaves(params) if leaf.ndim >= 2)
-        if in_shape is None and first.ndim > 2:
-            raise ValueError(
-                f"`{who}` cannot tell what comes into a network whose first weights have shape {first.shape}: "
-                "give `in_shape=`, without the batch axis."
-            )
-        shape = first.shape[:1] if in_shape is None else tuple(in_shape)
-        x = jax.ShapeDtypeStruct((1, *shape), first.dtype)
-        outputs = jax.eval_shape(lambda p, x: [at.output for at in propagate(units(network, p), x)], params, x)
+        outputs = [at.output for at in unit_shapes(who, network, params, in_shape)]
         known = outputs[-1].size if with_target else 0
         return [Guess(jnp.zeros((h.size + known, h.size), h.dtype), jnp.zeros(h.size, h.dtype)) for h in outputs[:-1]]
 
