@@ -17,6 +17,7 @@ from bpjax.rules.direct import direct_feedback, direct_random_target_projection
 from bpjax.rules.equilibrium import equilibrium_propagation, hopfield
 from bpjax.rules.feedback import batch_manhattan, feedback_alignment, sign_symmetry
 from bpjax.rules.kolen_pollack import kolen_pollack
+from bpjax.rules.perturbation import forward_gradient, node_perturbation, weight_perturbation
 from bpjax.rules.predictive import predictive_coding
 from bpjax.rules.slopes import noisy_slopes
 from bpjax.rules.stdp import stdp
@@ -71,4 +72,11 @@ RULES: dict[str, RuleCase] = {
     "spike-timing-dependent plasticity": RuleCase(
         stdp, number=0.01, network=unroll(leaky_integrate_and_fire(2, weights=unit_normal)), in_shape=(12, 3)
     ),
+    # one number for all, or a teacher for each layer
+    "weight perturbation": RuleCase(weight_perturbation, number=0.01),
+    "symmetric weight perturbation": RuleCase(
+        lambda n, l, deviation=0.01: weight_perturbation(n, l, deviation, symmetric=True), number=0.01
+    ),
+    "node perturbation": RuleCase(node_perturbation, number=0.01),
+    "forward gradient": RuleCase(forward_gradient),
 }
