@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 from bpjax.diagnostics.agreement import relative_error
 from bpjax.diagnostics.float64 import float64_on_host, to_host, widen_to_float64
 from bpjax.rules.rule import Rule
-from bpjax.rules.units import Unit, gather, units
+from bpjax.rules.units import Unit, by_unit, gather, units
 from bpjax.types import Array, Key, Params, RuleState
 
 
@@ -93,12 +93,6 @@ def brought_back(output: Callable, start: Array, wanted: Array, steps: int = 30)
             return start
         start = after
     return None
-
-
-def by_unit(layers: list[Unit], tree: Params) -> list:
-    """A pytree of the network's params, cut into the params of its layers of units."""
-    structure = jax.tree.structure([unit.params for unit in layers])
-    return structure.unflatten(jax.tree.leaves(tree))
 
 
 def largest_error(a, b) -> float:

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.diagnostics.above import Above, by_unit, largest_error, same_bits
+from bpjax.diagnostics.above import Above, largest_error, same_bits
 from bpjax.diagnostics.report import plain, table
 from bpjax.rules.backprop import autodiff, backprop
 from bpjax.rules.rule import Rule, check_batch
-from bpjax.rules.units import Unit, units
+from bpjax.rules.units import Unit, by_unit, units
 from bpjax.types import Key, Params, RuleState
 
 SAME = 1e-8

@@ -7,8 +7,9 @@ With W (D, H), y = φ(x W + b) and δ = ∂E/∂a, backpropagation sends δₗ�
     kolen_pollack          B changes as W does, both decay          Kolen & Pollack 1994   (in its own file)
     weight_mirror          B learns from noise sent through W       Akrout et al. 2019     (in its own file)
 
-All of them change W by the xᵀ δ that comes of it. B replaces the weights that carry signals, arrays of two and more
-axes; biases and gains are always the network's own. B lives in the rule's state, in the structure of the params.
+All of them change W by the xᵀ δ that comes of it. B replaces the weights errors travel back through, arrays of two and
+more axes above the first layer; biases and gains are always the network's own. B lives in the rule's state, in the
+structure of the params.
 """
 
 from typing import Literal, NamedTuple
@@ -17,9 +18,10 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.checks import check_number
-from bpjax.layers.initializers import Initializer, initializer, lecun_normal
+from bpjax.layers.initializers import Initializer, initializer, lecun_normal, lecun_uniform
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
+from bpjax.rules.carriers import carriers, check_feedback, check_weights, random_feedback
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.types import Array, Key, Params
 
@@ -43,7 +45,7 @@ def feedback_alignment(
     draw = initializer(weights)
 
     def init(key, params):
-        return random_feedback("feedback_alignment", key, params, draw, scale)
+        return random_feedback("feedback_alignment", key, network, params, draw, scale)
 
     def grads(params, feedback, batch):
         value, dparams = gradient_through(network, loss, params, feedback, batch)
@@ -64,7 +66,7 @@ def sign_symmetry(
     loss: Loss,
     kind: Literal["uSF", "brSF", "frSF"] = "uSF",
     scale: float | Array = 1.0,
-    weights: str | Initializer = lecun_normal,
+    weights: str | Initializer = lecun_uniform,
 ) -> Rule:
     """The feedback weights have the signs of the forward weights, their magnitudes are their own.
 
@@ -72,9 +74,10 @@ def sign_symmetry(
     brSF    B = |M| ⊙ sign(W)          M drawn anew for every batch
     frSF    B = |M| ⊙ sign(W)          M drawn once
 
-    Liao, Leibo & Poggio 2016. M is `scale` times a draw of `weights`; s is `scale`, 1 in the paper, which pairs these
-    rules with batch norm or `batch_manhattan`: as it is, sign(W) multiplies errors by about √H a layer. State: nothing
-    for uSF, M for the next batch otherwise.
+    Liao, Leibo & Poggio 2016. M is `scale` times a draw of `weights`; brSF needs a new one for every batch, which takes
+    about a third of a step. s is `scale`, 1 in the paper, which pairs these rules with batch norm or
+    `batch_manhattan`: as it is, sign(W) multiplies errors by about √H a layer. State: nothing for uSF, M for the next
+    batch otherwise.
 
     Raises:
         ValueError: `network` is not a Layer or `loss` not a Loss, `kind` is another, `scale` is not above 0, there
@@ -87,7 +90,7 @@ def sign_symmetry(
         raise ValueError(f"`sign_symmetry` expected `kind` to be 'uSF', 'brSF' or 'frSF', got {kind!r}.")
 
     def magnitudes(key, params):
-        return random_feedback("sign_symmetry", key, params, draw, scale)
+        return random_feedback("sign_symmetry", key, network, params, draw, scale)
 
     def through(params, feedback, batch):
         return gradient_through(network, loss, params, feedback, batch)
@@ -135,56 +138,5 @@ def gradient_through(network: Layer, loss: Loss, params: Params, feedback: Param
     """The loss, and the direction of change when errors travel back through `feedback` instead of the weights."""
     x, target = batch
     output, residuals = network.forward(params, x)
-    dparams, _ = network.backward(carriers(feedback, params), residuals, loss.gradient(output, target))
+    dparams, _ = network.backward(carriers(network, feedback, params), residuals, loss.gradient(output, target))
     return loss.value(output, target), dparams
-
-
-def carriers(feedback: Params, params: Params) -> Params:
-    """What `backward` is handed: the weights that carry signals from `feedback`, gains and biases from `params`.
-
-    Raises:
-        ValueError: the two are of different networks; the differing leaves are named.
-    """
-    check_feedback(feedback, params)
-    return jax.tree.map(lambda b, w: b if w.ndim >= 2 else w, feedback, params)
-
-
-def random_feedback(who: str, key: Key, params: Params, draw: Initializer, scale: float | Array = 1.0) -> Params:
-    """Weights of the shapes and dtypes of `params`, `scale` times a draw; zeros where nothing is replaced.
-
-    Raises:
-        ValueError: no leaf of `params` has two axes.
-    """
-    check_weights(who, params)
-    leaves, structure = jax.tree.flatten(params)
-
-    def drawn(key, w):
-        return jnp.asarray(scale, w.dtype) * draw(key, w.shape, w.dtype) if w.ndim >= 2 else jnp.zeros_like(w)
-
-    return structure.unflatten(map(drawn, jax.random.split(key, len(leaves)), leaves))
-
-
-def check_weights(who: str, params: Params) -> None:
-    """Raise a `ValueError` unless some leaf of `params` carries signals."""
-    if not any(jnp.ndim(w) >= 2 for w in jax.tree.leaves(params)):
-        got = jax.tree.map(jnp.shape, params)
-        raise ValueError(f"`{who}` expected a network with weights, arrays of two or more axes, got params {got}.")
-
-
-def check_feedback(feedback: Params, params: Params) -> None:
-    """Raise a `ValueError` that names the leaves in which feedback weights differ in shape or dtype from `params`."""
-    shapes, wanted = (
-        {
-            jax.tree_util.keystr(path): f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}"
-            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-        }
-        for tree in (feedback, params)
-    )
-    if shapes == wanted and jax.tree.structure(feedback) == jax.tree.structure(params):
-        return
-    names = [name for name in {**wanted, **shapes} if shapes.get(name) != wanted.get(name)]
-    differing = "; ".join(f"{name}: {shapes.get(name, 'none')} for {wanted.get(name, 'none')}" for name in names)
-    raise ValueError(
-        f"Feedback weights of this network's shapes were expected, got others at {differing or 'containers'}. "
-        "Make the rule's state with its own `init(key, params)`."
-    )

@@ -9,7 +9,8 @@ from bpjax.checks import check_number
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
-from bpjax.rules.feedback import check_feedback, gradient_through, random_feedback
+from bpjax.rules.carriers import carrying, check_feedback, random_feedback
+from bpjax.rules.feedback import gradient_through
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.types import Array, Params
 
@@ -43,7 +44,8 @@ def kolen_pollack(
 
     Without it the gap closes all the same, but then Wₜ − λ Wₜ₋₁ holds (1 − λ) W: B reads the weights themselves.
 
-    State: λ B and λ W of the last step; at the start B, `scale` times a draw of `weights`, and a copy of W.
+    State: λ B and λ W of the last step, zeros where no error travels back; at the start B, `scale` times a draw of
+    `weights`, and a copy of W.
 
     Raises:
         ValueError: `network` is not a Layer or `loss` not a Loss, `decay` is not between 0 and 1, `scale` is not a
@@ -56,15 +58,19 @@ def kolen_pollack(
     draw = initializer(weights)
 
     def init(key, params):
-        return Reciprocal(random_feedback("kolen_pollack", key, params, draw, scale), jax.tree.map(jnp.array, params))
+        forward = jax.tree.map(lambda c, w: jnp.array(w) if c else jnp.zeros_like(w), carrying(network, params), params)
+        return Reciprocal(random_feedback("kolen_pollack", key, network, params, draw, scale), forward)
 
     def grads(params, state, batch):
         check_feedback(state.feedback, params)
-        feedback = jax.tree.map(lambda b, w, last: b + (w - last), state.feedback, params, state.forward)
+        check_feedback(state.forward, params)
+        carries = carrying(network, params)
+        feedback = jax.tree.map(lambda c, b, w, last: b + (w - last) if c else b, carries, state[0], params, state[1])
         value, dparams = gradient_through(network, loss, params, feedback, batch)
-        return value, dparams, Reciprocal(decayed(feedback), decayed(params))
+        after = jax.tree.map(lambda c, w, last: w if c else last, carries, params, state.forward)
+        return value, dparams, Reciprocal(decayed(carries, feedback), decayed(carries, after))
 
-    def decayed(tree):
-        return jax.tree.map(lambda a: jnp.asarray(decay, a.dtype) * a, tree)
+    def decayed(carries, tree):
+        return jax.tree.map(lambda c, a: jnp.asarray(decay, a.dtype) * a if c else a, carries, tree)
 
     return Rule("Kolen-Pollack", init, grads, network, loss)

@@ -82,3 +82,8 @@ def send_back(unit: Unit, passed: Passed, dy: Array) -> Change:
 def gather(params: Params, by_unit: Sequence[tuple[Params, Params]]) -> Params:
     """What was found for each layer of units, laid into the structure of the network's params."""
     return jax.tree.unflatten(jax.tree.structure(params), jax.tree.leaves(list(by_unit)))
+
+
+def by_unit(layers: Sequence[Unit], tree: Params) -> list[tuple[Params, Params]]:
+    """A pytree in the structure of the network's params, cut into those of its layers of units."""
+    return jax.tree.structure([unit.params for unit in layers]).unflatten(jax.tree.leaves(tree))

@@ -9,9 +9,10 @@ from bpjax.checks import check_count, check_number
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
-from bpjax.rules.feedback import check_feedback, gradient_through, random_feedback
+from bpjax.rules.carriers import carrying, random_feedback
+from bpjax.rules.feedback import gradient_through
 from bpjax.rules.rule import Rule, check_made_of
-from bpjax.rules.units import Unit, gather, propagate, units
+from bpjax.rules.units import Unit, by_unit, gather, propagate, units
 from bpjax.types import Array, Key, Params
 
 
@@ -39,9 +40,9 @@ def weight_mirror(
     mirror    B ← (1 − d) B + η ξᵀ (y − ȳ) / (n − 1)                  y = φ(ξ W + b), ȳ its mean over the n patterns
 
     Akrout, Wilson, Humphreys, Lillicrap & Tweed 2019, eq. 7. ξ are n = `patterns` patterns of noise of standard
-    deviation σ = `deviation`, presented to every layer of units on its own, the first excepted, whose B nothing goes
-    through. Where φ is linear E[ΔB] = η σ² W, so that B settles at η σ² W / d; where it bends, that is scaled by its
-    mean slope. η is `rate`, d is `decay`, for without one B would grow for ever. Each step first sends its errors
+    deviation σ = `deviation`, presented to every layer of units on its own, but not to a first one that no error goes
+    back through. Where φ is linear E[ΔB] = η σ² W, so that B settles at η σ² W / d; where it bends, that is scaled by
+    its mean slope. η is `rate`, d is `decay`, for without one B would grow for ever. Each step first sends its errors
     back, then mirrors.
 
     The product ξᵀ y is the layer's own backward pass, handed y for an error: convolutions mirror too, where E[ΔB] is
@@ -66,7 +67,7 @@ def weight_mirror(
 
     def init(key, params):
         own, first = jax.random.split(key)
-        return Mirror(own, random_feedback("weight_mirror", first, params, draw, scale))
+        return Mirror(own, random_feedback("weight_mirror", first, network, params, draw, scale))
 
     def grads(params, state, batch):
         value, dparams = gradient_through(network, loss, params, state.feedback, batch)
@@ -74,21 +75,21 @@ def weight_mirror(
         return value, dparams, Mirror(next_key, mirrored(key, params, state.feedback, batch[0]))
 
     def mirrored(key, params, feedback, x):
-        check_feedback(feedback, params)
         shapes = jax.eval_shape(lambda p, x: [seen.input for seen in propagate(units(network, p), x)], params, x)
-        keys = jax.random.split(key, len(shapes))
-        first, *above = zip(keys, shapes, units(network, params), units(network, feedback), strict=True)
-        changed = [mirror(key, shape, unit, reciprocal.params) for key, shape, unit, reciprocal in above]
-        return gather(feedback, [first[-1].params, *changed])
+        layers, keys = units(network, params), jax.random.split(key, len(shapes))
+        carries, reciprocal = by_unit(layers, carrying(network, params)), by_unit(layers, feedback)
+        return gather(feedback, list(map(mirror, keys, shapes, layers, carries, reciprocal)))
 
-    def mirror(key, like, unit, feedback):
+    def mirror(key, like, unit, carries, feedback):
+        if not any(jax.tree.leaves(carries[0])):
+            return feedback
         xi = jnp.asarray(deviation, like.dtype) * noise(key, (patterns, *like.shape[1:]), like.dtype)
-        covariance = noise_covariance(unit, xi)
 
-        def change(b, c):
-            return (1 - jnp.asarray(decay, b.dtype)) * b + jnp.asarray(rate, b.dtype) * c if b.ndim >= 2 else b
+        def change(c, b, covariance):
+            kept = (1 - jnp.asarray(decay, b.dtype)) * b
+            return kept + jnp.asarray(rate, b.dtype) * covariance if c else b
 
-        return jax.tree.map(change, feedback[0], covariance), feedback[1]
+        return jax.tree.map(change, carries[0], feedback[0], noise_covariance(unit, xi)), feedback[1]
 
     return Rule("weight mirror", init, grads, network, loss)
 

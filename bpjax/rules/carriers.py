@@ -1,0 +1,81 @@
+"""Which weights errors travel back through, and other weights in their place."""
+
+import jax
+import jax.numpy as jnp
+
+from bpjax.layers.initializers import Initializer
+from bpjax.layers.layer import Layer, parts
+from bpjax.types import Array, Key, Params
+
+ENDS = ("dense", "conv", "embedding")
+"""Layers that change their own params without a look at them: where such a layer is the first that learns, no error
+travels back through its weights. They are often most of a network's."""
+
+
+def carrying(network: Layer, params: Params) -> Params:
+    """In the structure of params, whether errors travel back through a leaf: through arrays of two and more axes.
+
+    Through those of the first layer that learns they would go on to the data, which nobody asks for; see `ENDS`. Gains
+    and biases weigh signals one by one: they stay the network's own in every rule.
+    """
+    chained = parts(network, params)
+    first = next((l for l, part in enumerate(chained) if jax.tree.leaves(part.params)), 0)
+    flags = [
+        w.ndim >= 2 and not (l == first and part.layer.name in ENDS)
+        for l, part in enumerate(chained)
+        for w in jax.tree.leaves(part.params)
+    ]
+    return jax.tree.structure(params).unflatten(flags)
+
+
+def carriers(network: Layer, feedback: Params, params: Params) -> Params:
+    """What `backward` is handed: `feedback` where errors travel back, `params` elsewhere.
+
+    Raises:
+        ValueError: the two are of different networks; the differing leaves are named.
+    """
+    check_feedback(feedback, params)
+    return jax.tree.map(lambda c, b, w: b if c else w, carrying(network, params), feedback, params)
+
+
+def random_feedback(
+    who: str, key: Key, network: Layer, params: Params, draw: Initializer, scale: float | Array = 1.0
+) -> Params:
+    """Weights of the shapes and dtypes of `params`, `scale` times a draw; zeros where no error travels back.
+
+    Raises:
+        ValueError: no leaf of `params` has two axes.
+    """
+    check_weights(who, params)
+    keys = jax.tree.structure(params).unflatten(jax.random.split(key, len(jax.tree.leaves(params))))
+
+    def drawn(carries, key, w):
+        return jnp.asarray(scale, w.dtype) * draw(key, w.shape, w.dtype) if carries else jnp.zeros_like(w)
+
+    return jax.tree.map(drawn, carrying(network, params), keys, params)
+
+
+def check_weights(who: str, params: Params) -> None:
+    """Raise a `ValueError` unless some leaf of `params` carries signals."""
+    if not any(jnp.ndim(w) >= 2 for w in jax.tree.leaves(params)):
+        got = jax.tree.map(jnp.shape, params)
+        raise ValueError(f"`{who}` expected a network with weights, arrays of two or more axes, got params {got}.")
+
+
+def check_feedback(feedback: Params, params: Params) -> None:
+    """Raise a `ValueError` that names the leaves in which feedback weights differ in shape or dtype from `params`."""
+    shapes, wanted = (
+        {
+            jax.tree_util.keystr(path): f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}"
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        }
+        for tree in (feedback, params)
+    )
+    if shapes == wanted and jax.tree.structure(feedback) == jax.tree.structure(params):
+        return
+    names = [name for name in {**wanted, **shapes} if shapes.get(name) != wanted.get(name)]
+    differing = "; ".join(f"{name}: {shapes.get(name, 'none')} for {wanted.get(name, 'none')}" for name in names)
+    raise ValueError(
+        f"Feedback weights of this network's shapes were expected, got others at {differing or 'containers'}. "
+        "Make the rule's state with its own `init(key, params)`."
+    )
