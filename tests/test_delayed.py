@@ -26,7 +26,7 @@ def problem(keys, sizes=(3, 3, 2), output=None):
     )
 
 
-def layer_by_hand(w, x, delta):
+def layer_by_hand(x, delta):
     """dW and db of a dense layer."""
     return x.T @ delta, delta.sum(axis=0)
 
@@ -37,7 +37,7 @@ def backprop_by_hand(weights, x, t):
     h = np.tanh(x @ w1 + b1)
     o = np.tanh(h @ w2 + b2)
     delta = (1 - o**2) * (o - t)
-    return [layer_by_hand(w1, x, (1 - h**2) * (delta @ w2.T)), layer_by_hand(w2, h, delta)]
+    return [layer_by_hand(x, (1 - h**2) * (delta @ w2.T)), layer_by_hand(h, delta)]
 
 
 # --- Delayed ---------------------------------------------------------------------------------------------------------

@@ -154,7 +154,7 @@ def test_the_task_of_spytorch_1_made_small(keys):
         (lambda: leaky_integrate_and_fire(2, synapse=-1.0), "`synapse`.*≥ 0"),
         (lambda: leaky_integrate_and_fire(2, dt=0.0), "`dt`.*> 0"),
         (lambda: leaky_integrate_and_fire(2, threshold=0.0), "`threshold`.*> 0"),
-        (lambda: leaky_integrate_and_fire(2, fire=spike), "expected a Layer"),  # type: ignore[arg-type]
+        (lambda: leaky_integrate_and_fire(2, fire=spike), "expected a Layer"),
         (lambda: leaky_integrator(2, membrane=-1.0), "`leaky_integrator`.*`membrane`"),
         (lambda: spike(-1.0), "`steepness`.*≥ 0"),
         (lambda: unroll(leaky_integrator(2)).forward(Affine(jnp.ones((3, 2))), jnp.ones((1, 4, 5))), "\\(N, T, 3\\)"),

@@ -35,21 +35,19 @@ def energy_slopes(layers: list[Unit], x, states: list[Array], force=None) -> Slo
 
     a_l = ρ_{l-1} W_l + b_l, ρ_l = ρ(u_l) for the activation that follows, ρ_0 = x. `force` is ∂/∂ρ_L of what nudges.
     """
-    inputs, rates, kept = [x], [], []
+    output, passed = x, []
     for unit, u in zip(layers, states, strict=True):
-        rate, residuals = unit.activation.forward(unit.params[1], u)
-        rates.append(rate)
-        kept.append(residuals)
-    inputs += rates[:-1]
-    passed = [unit.net.forward(unit.params[0], below) for unit, below in zip(layers, inputs, strict=True)]
-    back = [u.net.backward(u.params[0], p[1], -rate) for u, p, rate in zip(layers, passed, rates, strict=True)]
-    above = [dx for _, dx in back[1:]] + [jnp.zeros_like(rates[-1]) if force is None else force]
+        a, kept_net = unit.net.forward(unit.params[0], output)
+        output, kept_phi = unit.activation.forward(unit.params[1], u)
+        passed.append((unit, u, a, output, kept_net, kept_phi))
+    above = jnp.zeros_like(output) if force is None else force
     params, slopes = [], []
-    for unit, u, residuals, (a, _), (dnet, _), down in zip(layers, states, kept, passed, back, above, strict=True):
-        dphi, du = unit.activation.backward(unit.params[1], residuals, down - a)
+    for unit, u, a, rho, kept_net, kept_phi in reversed(passed):
+        dphi, du = unit.activation.backward(unit.params[1], kept_phi, above - a)
+        dnet, above = unit.net.backward(unit.params[0], kept_net, -rho)
         params.append((dnet, dphi))
         slopes.append(u + du)
-    return Slopes(params, slopes, back[0][1], rates[-1])
+    return Slopes(params[::-1], slopes[::-1], above, output)
 
 
 def hopfield(network: Layer, steps: int = 50, rate: float | Array = 0.5) -> Layer:
