@@ -12,6 +12,7 @@ from oracles import relative_error
 import bpjax as bp
 from bpjax.layers.normalization import layer_norm
 from bpjax.rules.perturbation import forward_gradient, node_perturbation, weight_perturbation
+from bpjax.types import Params
 
 RATE, STEPS, SIGMA = 0.05, 5, 0.2
 NETWORK = bp.mlp((3, 3, 2), bp.tanh, output=bp.sigmoid)
@@ -23,7 +24,7 @@ SHAKEN_WEIGHTS = [[DATA.normal(size=w.shape) for w in WEIGHTS] for _ in range(ST
 SHAKEN_UNITS = [[DATA.normal(size=(4, width)) for width in (3, 2)] for _ in range(STEPS)]
 
 
-def pytree(w):
+def pytree(w) -> Params:
     w1, b1, w2, b2 = map(jnp.asarray, w)
     return (bp.Affine(w1, b1), (), bp.Affine(w2, b2), ())
 

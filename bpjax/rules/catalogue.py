@@ -17,6 +17,7 @@ from bpjax.rules.direct import direct_feedback, direct_random_target_projection
 from bpjax.rules.equilibrium import equilibrium_propagation, hopfield
 from bpjax.rules.feedback import batch_manhattan, feedback_alignment, sign_symmetry
 from bpjax.rules.kolen_pollack import kolen_pollack
+from bpjax.rules.local import local_losses
 from bpjax.rules.perturbation import forward_gradient, node_perturbation, weight_perturbation
 from bpjax.rules.predictive import predictive_coding
 from bpjax.rules.slopes import noisy_slopes
@@ -79,4 +80,5 @@ RULES: dict[str, RuleCase] = {
     ),
     "node perturbation": RuleCase(node_perturbation, number=0.01),
     "forward gradient": RuleCase(forward_gradient),
+    "local losses": RuleCase(local_losses, number=0.1),
 }
