@@ -10,12 +10,13 @@ from bpjax.layers.embedding import unit_normal
 from bpjax.layers.layer import Layer
 from bpjax.layers.recurrent import unroll
 from bpjax.layers.spiking import leaky_integrate_and_fire
-from bpjax.losses import Loss, squared_error
+from bpjax.losses import Loss, softmax_cross_entropy, squared_error
 from bpjax.rules.backprop import autodiff, backprop
 from bpjax.rules.delayed import delayed
 from bpjax.rules.direct import direct_feedback, direct_random_target_projection
 from bpjax.rules.equilibrium import equilibrium_propagation, hopfield
 from bpjax.rules.feedback import batch_manhattan, feedback_alignment, sign_symmetry
+from bpjax.rules.forward_forward import forward_forward, mono_forward, unit_length
 from bpjax.rules.kolen_pollack import kolen_pollack
 from bpjax.rules.local import local_losses
 from bpjax.rules.perturbation import forward_gradient, node_perturbation, weight_perturbation
@@ -81,4 +82,11 @@ RULES: dict[str, RuleCase] = {
     "node perturbation": RuleCase(node_perturbation, number=0.01),
     "forward gradient": RuleCase(forward_gradient),
     "local losses": RuleCase(local_losses, number=0.1),
+    "mono-forward": RuleCase(mono_forward, number=0.1, loss=softmax_cross_entropy),
+    "forward-forward": RuleCase(
+        forward_forward,
+        number=2.0,
+        network=chain(dense(4), tanh, unit_length, dense(4), tanh, unit_length, dense(2)),
+        loss=softmax_cross_entropy,
+    ),
 }
