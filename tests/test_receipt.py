@@ -161,6 +161,31 @@ def test_weights_are_brought_back_to_the_same_output():
     assert brought_back(lambda x: jnp.array([x[0] ** 2]), jnp.ones(3), jnp.array([-1.0])) is None
 
 
+def test_a_hidden_layer_is_not_called_direct_for_signs_that_happen_to_stay():
+    """One hidden layer of few weights: uSF knows the signs above it, feedback alignment nothing."""
+    network = bp.mlp((3, 4, 2), bp.tanh)
+    params, _ = network.init(jax.random.key(0), (3,))
+    batch = BATCH[0][:, :3], BATCH[1]
+    assert not of(sign_symmetry(network, LOSS), params, batch).direct
+    assert of(feedback_alignment(network, LOSS), params, batch).direct
+
+
+def test_of_a_layer_without_a_direction_nothing_is_told():
+    """A rule whose hidden layers begin at the second batch."""
+    rule = bp.backprop(NETWORK, LOSS)
+
+    def late(params, seen, batch):
+        value, direction, _ = rule.grads(params, (), batch)
+        hidden = jax.tree.map(lambda g: jnp.where(seen > 0, g, 0), direction[:-2])
+        return value, (*hidden, *direction[-2:]), seen + 1
+
+    lazy = rule._replace(init=lambda key, params: jnp.zeros((), jnp.int32), grads=late)
+    found = of(lazy)
+    assert not found.layer_local and not found.direct and found.layers[0].local is None
+    assert "(no direction), (no direction), 0.0° from it" in found.verdict
+    assert receipt(lazy, PARAMS, BATCH, key=jax.random.key(0), steps=1, show=False).exact
+
+
 def test_drawn_weights_are_all_others():
     layers = units(NETWORK, jax.tree.map(jnp.zeros_like, PARAMS))
     for before, after in zip(layers, drawn(jax.random.key(0), layers), strict=True):

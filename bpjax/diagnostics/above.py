@@ -14,6 +14,9 @@ from bpjax.rules.rule import Rule
 from bpjax.rules.units import Unit, by_unit, gather, units
 from bpjax.types import Array, Key, Params, RuleState
 
+DRAWS = 3
+"""How often weights are drawn: the few of a small layer might keep all their signs."""
+
 
 class Above:
     """What happens to a layer's direction when all weights above it are others."""
@@ -24,9 +27,12 @@ class Above:
         self.whole = self.direction(params, state, batch)
 
     def tried(self, index: int) -> tuple[float | None, bool | None]:
-        """(relative change with the output held, whether no bit changes without) for the layer of units `index`."""
+        """(relative change with the output held, whether no bit changes without) for the layer of units `index`.
+
+        (None, None) for the last layer, and for one whose direction is 0, of which nothing can be told.
+        """
         layers = units(self.rule.network, self.params)  # type: ignore[arg-type]
-        if index == len(layers) - 1:
+        if index == len(layers) - 1 or not any(map(jnp.any, jax.tree.leaves(by_unit(layers, self.whole)[index]))):
             return None, None
         key = jax.random.fold_in(self.key, index)
         other = gather(self.params, [unit.params for unit in (*layers[: index + 1], *drawn(key, layers[index + 1 :]))])
@@ -54,24 +60,24 @@ class Above:
             def output(flat):
                 return self.rule.network.forward(whole(flat), few[0])[0].ravel()  # type: ignore[union-attr]
 
-            key = jax.random.fold_in(jax.random.fold_in(self.key, index), 1)
-            start, _ = ravel_pytree([unit.params for unit in drawn(key, upper, 0.5)])
-            other = brought_back(output, start, output(flat))
-            if other is None:
-                return None
-            before, after = (by_unit(layers, self.direction(p, state, few))[index] for p in (whole(flat), whole(other)))
-            return largest_error(after, before)
+            def direction(flat):
+                return by_unit(layers, self.direction(whole(flat), state, few))[index]
+
+            keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(self.key, index), 1), DRAWS)
+            starts = [ravel_pytree([unit.params for unit in drawn(key, upper)])[0] for key in keys]
+            others = [brought_back(output, start, output(flat)) for start in starts]
+            return max((largest_error(direction(o), direction(flat)) for o in others if o is not None), default=None)
 
 
-def drawn(key: Key, layers: list[Unit], share: float = 1.0) -> list[Unit]:
-    """The same layers of units with every parameter moved by normal noise of `share` times its array's size."""
+def drawn(key: Key, layers: list[Unit]) -> list[Unit]:
+    """The same layers of units with other params: normal, each array of the size it had, or 1 where it was 0."""
     leaves, structure = jax.tree.flatten([unit.params for unit in layers])
 
-    def moved(key, w):
+    def anew(key, w):
         size = jnp.sqrt(jnp.mean(w * w))
-        return w + (share * jnp.where(size > 0, size, 1)).astype(w.dtype) * jax.random.normal(key, w.shape, w.dtype)
+        return jnp.where(size > 0, size, 1).astype(w.dtype) * jax.random.normal(key, w.shape, w.dtype)
 
-    params = structure.unflatten(map(moved, jax.random.split(key, len(leaves)), leaves))
+    params = structure.unflatten(map(anew, jax.random.split(key, len(leaves)), leaves))
     return [unit._replace(params=p) for unit, p in zip(layers, params, strict=True)]
 
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bpjax.checks import check_count
 from bpjax.diagnostics.above import Above, largest_error, same_bits
 from bpjax.diagnostics.report import plain, table
 from bpjax.rules.backprop import autodiff, backprop
@@ -25,7 +26,7 @@ class LayerReceipt(NamedTuple):
     angle: float  # degrees between its direction and the gradient; NaN where either is 0
     ratio: float  # norm of its direction over that of the gradient
     between: float | None  # relative change of its direction under other weights above, the output held; see `receipt`
-    local: bool | None  # no bit of it changes under other weights above; None for the output's layer
+    local: bool | None  # no bit of it changes under other weights above; None for the last layer and where it is 0
 
 
 class Receipt(NamedTuple):
@@ -71,8 +72,8 @@ class Receipt(NamedTuple):
         elif self.parallel:
             found.append("along the gradient in every layer, of another length")
         else:
-            off = [f"{layer.angle:.1f}°" for layer in self.layers if not math.isnan(layer.angle)]
-            found.append(f"not the gradient: {', '.join(off) or 'no angle can be told'} from it, input side first")
+            off = ["(no direction)" if math.isnan(layer.angle) else f"{layer.angle:.1f}°" for layer in self.layers]
+            found.append(f"not the gradient: {', '.join(off)} from it, input side first")
         if self.handed is not None and self.handed <= rounding(self.dtype):
             how = "to the last bit" if self.to_the_last_bit else f"to {self.handed:.0e}"
             found.append(f"handed the true weights it is backprop {how}")
@@ -115,7 +116,7 @@ def rounding(dtype: str) -> float:
     return {"float64": 1e-12, "float32": 1e-5, "bfloat16": 0.03, "float16": 0.005}[dtype]
 
 
-def receipt(rule: Rule, params: Params, batch, *, key: Key, show: bool = True) -> Receipt:
+def receipt(rule: Rule, params: Params, batch, *, key: Key, steps: int = 0, show: bool = True) -> Receipt:
     """Run what proves, or disproves, what a rule is said to be; print and return what was found.
 
     - Its direction against the gradient by `jax.grad`: relative error, and the angle for each layer of units.
@@ -129,14 +130,16 @@ def receipt(rule: Rule, params: Params, batch, *, key: Key, show: bool = True) -
       layer below the output, that is so for every rule with fixed feedback weights. Not tried where there are fewer
       weights than outputs, or where the steps do not find the output again.
 
-    Works on any `Rule` that names its network and its loss, one's own too. All of it in one step: what the state
-    would become later is not looked at.
+    Works on any `Rule` that names its network and its loss, one's own too. All of it is seen in one step: what
+    the state would become later is not looked at.
 
     Args:
         rule: what is under test.
         params: of its network, not all zero.
         batch: (x, target).
         key: for the rule's state and for the weights drawn.
+        steps: how often the rule has seen the batch before, at the same params: for rules that begin with no direction
+            at all, such as delayed ones.
         show: print it.
 
     Raises:
@@ -148,12 +151,15 @@ def receipt(rule: Rule, params: Params, batch, *, key: Key, show: bool = True) -
         raise ValueError(
             f"`receipt` expected a rule that names what it was made from: `Rule(..., network, loss)` for {rule.name}."
         )
+    check_count("receipt", "steps", steps, least=0)
     batch = check_batch("receipt", rule, params, batch)
     layers = units(network, params)
     if not layers:
         raise ValueError(f"`receipt` expected a network with weights, got params {jax.tree.map(jnp.shape, params)}.")
     key_state, key_draws = jax.random.split(key)
     state = rule.init(key_state, params)
+    for _ in range(steps):
+        state = rule.grads(params, state, batch)[2]
     found = rule.grads(params, state, batch)[1]
     truth = autodiff(network, loss).grads(params, (), batch)[1]
     where, handed = hand_over(state, params)
