@@ -24,6 +24,7 @@ from bpjax.rules.predictive import predictive_coding
 from bpjax.rules.slopes import noisy_slopes
 from bpjax.rules.stdp import stdp
 from bpjax.rules.synthetic import synthetic_gradients
+from bpjax.rules.targets import difference_target_propagation
 from bpjax.rules.weight_mirror import weight_mirror
 from bpjax.types import Shape
 
@@ -88,5 +89,8 @@ RULES: dict[str, RuleCase] = {
         number=2.0,
         network=chain(dense(4), tanh, unit_length, dense(4), tanh, unit_length, dense(2)),
         loss=softmax_cross_entropy,
+    ),
+    "difference target propagation": RuleCase(
+        difference_target_propagation, number=0.3, network=chain(dense(4), tanh, dense(3), tanh, dense(2))
     ),
 }
