@@ -156,9 +156,10 @@ def test_weights_are_brought_back_to_the_same_output():
     def output(x):
         return jnp.array([x[0] * x[1], x[0] + x[2]])
 
-    found = brought_back(output, jnp.array([1.5, 1.0, 0.2]), jnp.array([2.0, 3.0]))
-    np.testing.assert_allclose(output(found), [2.0, 3.0], atol=1e-12)
-    assert brought_back(lambda x: jnp.array([x[0] ** 2]), jnp.ones(3), jnp.array([-1.0])) is None
+    found = brought_back(output, [jnp.array([1.5, 1.0, 0.2]), jnp.array([1.0, 0.5, 1.0])], jnp.array([2.0, 3.0]))
+    assert len(found) == 2
+    np.testing.assert_allclose([output(x) for x in found], [[2.0, 3.0]] * 2, atol=1e-12)
+    assert brought_back(lambda x: jnp.array([x[0] ** 2]), [jnp.ones(3)], jnp.array([-1.0])) == []
 
 
 def test_a_hidden_layer_is_not_called_direct_for_signs_that_happen_to_stay():

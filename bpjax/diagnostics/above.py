@@ -65,8 +65,8 @@ class Above:
 
             keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(self.key, index), 1), DRAWS)
             starts = [ravel_pytree([unit.params for unit in drawn(key, upper)])[0] for key in keys]
-            others = [brought_back(output, start, output(flat)) for start in starts]
-            return max((largest_error(direction(o), direction(flat)) for o in others if o is not None), default=None)
+            before, others = direction(flat), brought_back(output, starts, output(flat))
+            return max((largest_error(direction(other), before) for other in others), default=None)
 
 
 def drawn(key: Key, layers: list[Unit]) -> list[Unit]:
@@ -81,24 +81,23 @@ def drawn(key: Key, layers: list[Unit]) -> list[Unit]:
     return [unit._replace(params=p) for unit, p in zip(layers, params, strict=True)]
 
 
-def brought_back(output: Callable, start: Array, wanted: Array, steps: int = 30) -> Array | None:
-    """Near `start`, a point with the wanted output, by Gauss-Newton steps of least norm; None if none is found."""
+def brought_back(output: Callable, starts: list[Array], wanted: Array, steps: int = 30) -> list[Array]:
+    """Near each start a point with the wanted output, by Gauss-Newton steps of least norm, where that finds one."""
 
     @jax.jit
     def step(flat):
         off = output(flat) - wanted
-        jacobian = jax.jacrev(output)(flat)
-        return flat - jnp.linalg.lstsq(jacobian, off)[0], jnp.max(jnp.abs(off))
+        return flat - jnp.linalg.lstsq(jax.jacrev(output)(flat), off)[0], jnp.max(jnp.abs(off))
 
-    tolerated = 1e-13 * max(1.0, float(jnp.max(jnp.abs(wanted))))
-    for _ in range(steps):
-        after, off = step(start)
-        if not bool(jnp.isfinite(off)):
-            return None
-        if float(off) <= tolerated:
-            return start
-        start = after
-    return None
+    tolerated, found = 1e-13 * max(1.0, float(jnp.max(jnp.abs(wanted)))), []
+    for flat in starts:
+        for _ in range(steps):
+            after, off = step(flat)
+            if float(off) <= tolerated:
+                found.append(flat)
+                break
+            flat = after
+    return found
 
 
 def largest_error(a, b) -> float:
