@@ -21,3 +21,11 @@ def float32():
     """The dtype a user begins with: jnp.zeros and its kin make float32."""
     with jax.enable_x64(False):
         yield
+
+
+@pytest.fixture
+def quick_compilation():
+    """Programs that are tiny and run once: compiled in half the time, to the same numbers."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

@@ -14,6 +14,8 @@ import bpjax as bp
 from bpjax.doors.adapters import from_equinox, from_linen, from_nnx, from_stax, to_equinox, to_nnx
 from bpjax.doors.from_function import from_function
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @pytest.fixture(autouse=True)
 def ranks():

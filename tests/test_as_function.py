@@ -11,6 +11,8 @@ from bpjax.doors.as_function import as_function
 from bpjax.layers.embedding import embedding
 from bpjax.layers.layer import Layer, no_gradient
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 NETWORK = bp.chain(bp.dense(4), bp.tanh, bp.dense(3))
 DOUBLED = NETWORK._replace(  # told apart from automatic differentiation by its derivative, which is twice the right one
     backward=lambda params, residuals, dy: jax.tree.map(lambda d: 2 * d, NETWORK.backward(params, residuals, dy))

@@ -15,6 +15,8 @@ from bpjax.layers.masked import masked
 from bpjax.layers.repeat import repeat
 from bpjax.networks.transformer import transformer, transformer_block
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 MASK = np.arange(5)[None, :] < np.array([5, 0, 3])[:, None]  # the second pattern is padding alone
 
 

@@ -14,6 +14,8 @@ from bpjax.layers.tie import tie
 from bpjax.networks.two_spirals import two_spirals_net
 from bpjax.tasks.two_spirals import two_spirals
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def run(layer, params, x, dy):
     y, residuals = layer.forward(params, x)

@@ -13,6 +13,8 @@ import bpjax as bp
 from bpjax.layers.convolution import conv, conv_transpose
 from bpjax.networks.lenet import lenet
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 NAMES = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NZHWC", "ZHWIO", "NZHWC")}
 
 

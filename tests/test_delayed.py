@@ -13,6 +13,8 @@ from bpjax.layers.shapes import flatten
 from bpjax.rules.delayed import delayed
 from bpjax.rules.synthetic import Guess, synthetic_gradients
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 theory = bp.theory
 
 

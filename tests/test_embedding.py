@@ -9,6 +9,8 @@ from oracles import relative_error
 from bpjax.layers.embedding import Embedding, embedding
 from bpjax.layers.positions import learned_positions, rotate, sinusoidal_positions
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def gradients(layer, params, x, dy):
     """(y, by hand, by jax.vjp) of a layer."""

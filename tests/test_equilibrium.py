@@ -10,6 +10,8 @@ from oracles import central_difference, relative_error
 import bpjax as bp
 from bpjax.rules.equilibrium import equilibrium_propagation, hopfield
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def problem(keys, sizes=(4, 5, 3), output=None):
     network = bp.mlp(sizes, bp.tanh, output=output)

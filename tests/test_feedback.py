@@ -17,6 +17,8 @@ from bpjax.rules.kolen_pollack import Reciprocal, kolen_pollack
 from bpjax.rules.slopes import borrowed_slope, noisy_slopes, with_slopes
 from bpjax.rules.weight_mirror import weight_mirror
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 RATE, STEPS = 0.3, 5
 NETWORK = bp.mlp((3, 3, 3, 2), bp.tanh, output=bp.tanh)  # two hidden layers: errors go through two of the B
 DATA = np.random.default_rng(7)

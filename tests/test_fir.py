@@ -9,6 +9,8 @@ from oracles import relative_error
 import bpjax as bp
 from bpjax.layers.fir import fir
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def normal_like(tree, keys):
     return jax.tree.map(lambda leaf: jax.random.normal(next(keys), leaf.shape, leaf.dtype), tree)

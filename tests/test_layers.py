@@ -12,6 +12,8 @@ import bpjax as bp
 from bpjax.diagnostics.cases.case import LayerCase
 from bpjax.diagnostics.catalogue import ACTIVATIONS, LAYERS
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 CASES = {**LAYERS, **{name: LayerCase(layer, (6,)) for name, layer in ACTIVATIONS.items()}}
 TABLE = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 N = 3

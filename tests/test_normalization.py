@@ -24,6 +24,8 @@ from bpjax.layers.repeat import repeat
 from bpjax.layers.weight_norm import WeightNormed, weight_norm
 from bpjax.networks.resnet import resnet
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 KEY = jax.random.key(3)
 
 

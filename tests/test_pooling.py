@@ -10,6 +10,8 @@ from oracles import relative_error
 
 from bpjax.layers.pooling import average_pool, global_average_pool, global_max_pool, max_pool
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def run(layer, x, dy):
     """Y and dx, compiled as one."""

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 import bpjax as bp
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 CHAINS = int(os.environ.get("BPJAX_CHAINS", 12))
 DERANDOMIZED = "BPJAX_CHAINS" not in os.environ  # the same chains in every run, unless asked for more
 SMALL = st.integers(1, 5)

@@ -17,6 +17,8 @@ from bpjax.layers.recurrent import unroll
 from bpjax.layers.spiking import heaviside, leaky_integrate_and_fire, leaky_integrator, spike
 from bpjax.rules.stdp import stdp, stdp_change
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 ALPHA, BETA = math.exp(-1 / 5), math.exp(-1 / 10)  # synapse 5, membrane 10, dt 1: the defaults
 
 
