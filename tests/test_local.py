@@ -225,20 +225,19 @@ def test_no_layer_of_forward_forward_depends_on_a_later_one(keys):
 
 
 def test_the_label_with_the_largest_goodness_is_predicted():
-    """With two hidden layers the first one's goodness does not count, with one it does; Σ h² worked out in NumPy."""
-    expected = np.zeros((4, 2))
-    first = np.zeros((4, 2))
+    """Σ h² of both hidden layers, and of the second alone, worked out in NumPy."""
+    first, second = np.zeros((4, 2)), np.zeros((4, 2))
     for label in (0, 1):
         x = X.copy()
         x[:, :2] = np.eye(2)[label]
         h = np.tanh(x @ WEIGHTS[0] + BIASES[0])
         first[:, label] = np.sum(h * h, axis=1)
         h = np.tanh(h / np.linalg.norm(h, axis=1, keepdims=True) @ WEIGHTS[1] + BIASES[1])
-        expected[:, label] = np.sum(h * h, axis=1)
-    np.testing.assert_allclose(ff_goodness(FF, FF_PARAMS, jnp.asarray(X), 2), expected, rtol=1e-7)  # ε of the length
-    assert (ff_predict(FF, FF_PARAMS, jnp.asarray(X), 2) == expected.argmax(axis=1)).all()
-    one = bp.chain(*FF.layers[:3], bp.dense(2))
-    np.testing.assert_allclose(ff_goodness(one, (*FF_PARAMS[:3], FF_PARAMS[6]), jnp.asarray(X), 2), first, rtol=1e-12)
+        second[:, label] = np.sum(h * h, axis=1)
+    for skip, expected in ((0, first + second), (1, second)):
+        found = ff_goodness(FF, FF_PARAMS, jnp.asarray(X), 2, skip)
+        np.testing.assert_allclose(found, expected, rtol=1e-7)  # ε of the length
+        assert (ff_predict(FF, FF_PARAMS, jnp.asarray(X), 2, skip) == expected.argmax(axis=1)).all()
 
 
 def test_unit_length_is_a_layer(keys):
@@ -329,3 +328,5 @@ def test_what_forward_forward_cannot_serve_is_refused(keys):
         forward_forward(narrow, bp.squared_error).init(next(keys), params)
     with pytest.raises(ValueError, match="`ff_goodness` expected `classes` to be a whole number ≥ 2"):
         ff_predict(FF, FF_PARAMS, jnp.asarray(X), 1)
+    with pytest.raises(ValueError, match="expected `skip` below the number of hidden layers, 2, got 2"):
+        ff_predict(FF, FF_PARAMS, jnp.asarray(X), 2, skip=2)

@@ -127,16 +127,21 @@ def forward_forward(network: Layer, loss: Loss, threshold: float | Array = 2.0, 
     return Rule("forward-forward", init, grads, network, loss)
 
 
-def ff_goodness(network: Layer, params: Params, x: Array, classes: int) -> Array:
-    """How good each pattern would be with each label, (N, K): Σ hₗ² over the hidden layers, without the first if more.
+def ff_goodness(network: Layer, params: Params, x: Array, classes: int, skip: int = 0) -> Array:
+    """How good each pattern would be with each label, (N, K): Σ hₗ² over the hidden layers, for `forward_forward`.
 
-    Hinton 2022: the first one's goodness is left out, if there are others. For networks as of `forward_forward`.
+    `skip` leaves out the first so many layers; Hinton 2022 leaves out one of four. On digits, two hidden layers of 100
+    units, both together predict best.
 
     Raises:
-        ValueError: `classes` is not a whole number ≥ 2, or a hidden layer does not end with `unit_length`.
+        ValueError: `classes` is not a whole number ≥ 2, `skip` not one ≥ 0, no hidden layer is left or one does not end
+            with `unit_length`.
     """
     check_count("ff_goodness", "classes", classes, least=2)
+    check_count("ff_goodness", "skip", skip, least=0)
     hidden = units(network, params)[:-1]
+    if skip >= len(hidden):
+        raise ValueError(f"`ff_goodness` expected `skip` below the number of hidden layers, {len(hidden)}, got {skip}.")
 
     def with_one(label):
         h, found = with_label(x, jnp.full(len(x), label), classes), []
@@ -144,14 +149,14 @@ def ff_goodness(network: Layer, params: Params, x: Array, classes: int) -> Array
             (seen,) = propagate([before_length("ff_goodness", unit)], h)
             found.append(goodness(seen.output))
             h, _ = unit_length.forward((), seen.output)
-        return jnp.sum(jnp.stack(found[1:] or found), axis=0)
+        return jnp.sum(jnp.stack(found[skip:]), axis=0)
 
     return jax.vmap(with_one, out_axes=1)(jnp.arange(classes))
 
 
-def ff_predict(network: Layer, params: Params, x: Array, classes: int) -> Array:
+def ff_predict(network: Layer, params: Params, x: Array, classes: int, skip: int = 0) -> Array:
     """The label with the largest goodness for each pattern, (N,); see `ff_goodness`."""
-    return jnp.argmax(ff_goodness(network, params, x, classes), axis=1)
+    return jnp.argmax(ff_goodness(network, params, x, classes, skip), axis=1)
 
 
 def mono_forward(
