@@ -12,6 +12,8 @@ from oracles import relative_error
 import bpjax as bp
 from bpjax.rules.catalogue import RULES
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 TABLE = pytest.mark.parametrize("name", RULES)
 NUMBERED = pytest.mark.parametrize("name", [name for name, case in RULES.items() if case.number is not None])
 
