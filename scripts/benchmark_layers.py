@@ -47,6 +47,7 @@ class Case(NamedTuple):
     x: Any
     target: Any
     products: list[tuple[int, bool]]  # multiplications of the forward pass, and whether an error goes back through them
+    unstacked: Callable = lambda params: params  # our params as the ordinary forward pass takes them
 
 
 def bound(products: list[tuple[int, bool]]) -> float:
@@ -229,7 +230,7 @@ def transformer() -> Case:
 
         return Blocks()
 
-    network = bp.chain(*[bp.transformer_block(width, heads, causal=True)] * blocks)
+    network = bp.repeat(bp.transformer_block(width, heads, causal=True), blocks)
     places = patterns * time
     products = []
     for _ in range(blocks):
@@ -241,7 +242,17 @@ def transformer() -> Case:
     products[0] = (products[0][0] // 4, True)
     products[0:0] = [(3 * places * width * width, True)]
     data = normal(1, patterns, time, width), normal(2, patterns, time, width)
-    return Case(network, bp.squared_error, ordinary, plain_squared_error, torch, (time, width), *data, products)
+    return Case(
+        network,
+        bp.squared_error,
+        ordinary,
+        plain_squared_error,
+        torch,
+        (time, width),
+        *data,
+        products,
+        lambda p: bp.unstack(p, blocks),
+    )
 
 
 CASES = {
@@ -260,8 +271,7 @@ def layers_table(rounds: int, seconds: float) -> list[dict]:
     for name, make in CASES.items():
         case = make()
         params, _ = case.network.init(jax.random.key(0), case.in_shape)
-        programs = compiled_programs(case, params)
-        calls = called(programs, params, case.x, case.target)
+        programs, calls = compiled_programs(case, params)
         try:
             calls["PyTorch"] = torch_gradient(case)
         except ModuleNotFoundError:
@@ -282,13 +292,8 @@ def layers_table(rounds: int, seconds: float) -> list[dict]:
     return rows
 
 
-def called(programs: dict[str, Any], *args) -> dict[str, Callable]:
-    """The programs, each to be called without arguments."""
-    return {which: functools.partial(program, *args) for which, program in programs.items()}
-
-
-def compiled_programs(case: Case, params) -> dict[str, Any]:
-    """The gradient by hand, by jax.grad of either forward pass, and the forward pass alone; checked to agree."""
+def compiled_programs(case: Case, params) -> tuple[dict[str, Any], dict[str, Callable]]:
+    """Programs and calls: the gradient by hand, by jax.grad of either forward pass, and the forward pass alone."""
 
     def gradient_of(rule: Rule):
         return lambda p, x, t: rule.grads(p, (), (x, t))[:2]
@@ -299,14 +304,16 @@ def compiled_programs(case: Case, params) -> dict[str, Any]:
         "jax.grad, ours": gradient_of(bp.autodiff(case.network, case.loss)),
         "forward": lambda p, x, t: case.loss.value(case.network.forward(p, x)[0], t),
     }
-    data = params, case.x, case.target
-    compiled = {which: jax.jit(function).lower(*data).compile() for which, function in functions.items()}
-    (_, ours), (_, theirs) = compiled["by hand"](*data), compiled["jax.grad, ordinary"](*data)
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+    handed = {which: (params, case.x, case.target) for which in functions}
+    handed["jax.grad, ordinary"] = case.unstacked(params), case.x, case.target
+    compiled = {which: jax.jit(function).lower(*handed[which]).compile() for which, function in functions.items()}
+    calls = {which: functools.partial(program, *handed[which]) for which, program in compiled.items()}
+    (_, ours), (_, theirs) = calls["by hand"](), calls["jax.grad, ordinary"]()
+    for a, b in zip(jax.tree.leaves(case.unstacked(ours)), jax.tree.leaves(theirs), strict=True):
         error = float(jnp.linalg.norm(a - b) / jnp.linalg.norm(b))
         if error > 1e-4:
             raise RuntimeError(f"The ordinary forward pass is another function: its gradient differs by {error:.1e}.")
-    return compiled
+    return compiled, calls
 
 
 def torch_gradient(case: Case) -> Callable:
@@ -338,15 +345,15 @@ def attention_table(quick: bool) -> list[dict]:
         case = Case(
             layer, bp.squared_error, ordinary, plain_squared_error, lambda torch: None, (length, width), x, target, []
         )  # fmt: skip
-        programs = compiled_programs(case, params)
-        programs.pop("forward")
-        samples = in_turn(called(programs, params, x, target), 5, 0.1)
-        for which, program in programs.items():
+        programs, calls = compiled_programs(case, params)
+        calls.pop("forward")
+        samples = in_turn(calls, 5, 0.1)
+        for which in calls:
             rows.append(
                 {
                     "T": length,
                     "by": which,
-                    "temporary MiB": (temporary_bytes(program) or 0) / 2**20,
+                    "temporary MiB": (temporary_bytes(programs[which]) or 0) / 2**20,
                     "ms": statistics.median(samples[which]) * 1e3,
                 }
             )
