@@ -39,6 +39,7 @@ from bpjax.layers.pooling import average_pool, global_average_pool, global_max_p
 from bpjax.layers.recurrent import Cell, bidirectional, unroll
 from bpjax.layers.cells import elman, gru, jordan, lstm
 from bpjax.layers.stage import dynamics, stage
+from bpjax.layers.spiking import heaviside, leaky_integrate_and_fire, leaky_integrator, spike, superspike
 from bpjax.layers.fir import fir
 from bpjax.layers.embedding import Embedding, embedding
 from bpjax.layers.positions import learned_positions, sinusoidal_positions
@@ -107,6 +108,28 @@ from bpjax.losses import (
 from bpjax.rules.rule import Rule
 from bpjax.rules.backprop import autodiff, backprop
 from bpjax.rules.devices import fresh_keys, weight_decay, weight_noise
+from bpjax.rules.feedback import batch_manhattan, feedback_alignment, sign_symmetry
+from bpjax.rules.kolen_pollack import kolen_pollack
+from bpjax.rules.weight_mirror import weight_mirror
+from bpjax.rules.direct import direct_feedback, direct_random_target_projection
+from bpjax.rules.slopes import borrowed_slope, noisy_slopes, with_slopes
+from bpjax.rules.targets import difference_target_propagation
+from bpjax.rules.local import local_losses
+from bpjax.rules.forward_forward import (
+    ff_goodness,
+    ff_predict,
+    forward_forward,
+    mono_forward,
+    mono_predict,
+    unit_length,
+)
+from bpjax.rules.perturbation import forward_gradient, node_perturbation, weight_perturbation
+from bpjax.rules.predictive import predictive_coding
+from bpjax.rules.equilibrium import equilibrium_propagation, hopfield
+from bpjax.rules.delayed import delayed
+from bpjax.rules.synthetic import synthetic_gradients
+from bpjax.rules.stdp import stdp, stdp_change
+from bpjax.rules.catalogue import RULES
 
 # 5. change the weights
 from bpjax.optimizers.momentum import convert_momentum, momentum
@@ -138,6 +161,7 @@ from bpjax.small_loops import cache_compilations, compile_small_loops
 from bpjax.diagnostics.signals import Signals, signals
 from bpjax.diagnostics.compare import compare
 from bpjax.diagnostics.report import Report
+from bpjax.diagnostics.receipt import Receipt, receipt
 from bpjax.diagnostics.curvature import (
     extreme_curvatures,
     hessian_vector_product,

@@ -22,6 +22,8 @@ from bpjax.rules.forward_forward import (
 from bpjax.rules.local import Head, local_losses
 from bpjax.types import Params
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 RATE, STEPS = 0.2, 5
 NETWORK = bp.mlp((3, 3, 3, 2), bp.tanh)
 DATA = np.random.default_rng(3)

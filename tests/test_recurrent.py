@@ -391,12 +391,12 @@ def test_a_cell_of_ones_own_needs_three_functions(keys):
     assert vjp_error(layer, params, x, keys) < 1e-13
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_char_rnn_compares_green(dtype, keys):
+def test_char_rnn_compares_green(keys):
     network = char_rnn(5, 4, (lstm(6),))
     rules = bp.backprop(network, bp.softmax_cross_entropy), bp.autodiff(network, bp.softmax_cross_entropy)
     with jax.enable_x64(False):
-        params = bp.cast(network.init(next(keys), (7,))[0], dtype)
+        params, _ = network.init(next(keys), (7,))
+        params = bp.cast(params, "float32")
         tokens = jax.random.randint(next(keys), (4, 8), 0, 5)
         report = bp.compare(*rules, params, (tokens[:, :-1], tokens[:, 1:]), show=False, timed=False)
     assert report.ok
