@@ -1,0 +1,88 @@
+"""Networks that do one thing forward and another backward: made to see which of the two a rule looks at."""
+
+from collections.abc import Callable
+
+import jax
+
+from bpjax.layers.layer import Layer, map_layers
+from bpjax.rules.slopes import is_activation, noisy_slope
+from bpjax.types import Key, Params
+
+
+def crossed(layer: Layer, offset: Params) -> Layer:
+    """A layer whose way back is through the params it is handed, its way forward through those less `offset`.
+
+    forward    y = f(x, θ − offset)
+    backward   that of the layer, handed θ
+
+    JAX's own derivative, too, goes forward (`jax.jvp`) with θ − offset and back (`jax.vjp`) with θ.
+    """
+
+    def true(params):
+        return jax.tree.map(lambda p, o: p - o, params, offset)
+
+    @jax.custom_jvp
+    def propagated(params, x):
+        return layer.forward(true(params), x)[0]
+
+    @propagated.defjvp
+    def _(at, along):
+        def ahead(at, along):
+            params, x = at
+            return jax.jvp(lambda p, x: layer.forward(p, x)[0], (true(params), x), along)[1]
+
+        def back(at, dy):
+            params, x = at
+            return layer.backward(params, layer.forward(true(params), x)[1], dy)
+
+        return propagated(*at), jax.custom_derivatives.linear_call(ahead, back, at, along)
+
+    def forward(params, x):
+        return propagated(params, x), layer.forward(true(params), x)[1]
+
+    return layer._replace(forward=forward, layers=(), rebuild=None)
+
+
+def other_slopes(network: Layer, key: Key, deviation: float = 0.5) -> Layer | None:
+    """The network with every derivative of an activation off by noise, JAX's own too; None where there is none.
+
+    The names stay those of the network, so that rules that ask for certain layers find them.
+    """
+    found = []
+
+    def changed(layer: Layer) -> Layer:
+        if not is_activation(layer):
+            return layer
+        found.append(layer)
+        noisy = noisy_slope(layer, jax.random.fold_in(key, len(found)), deviation)
+
+        @jax.custom_jvp
+        def phi(a):
+            return layer.forward((), a)[0]
+
+        @phi.defjvp
+        def _(at, along):
+            return phi(*at), noisy.backward((), layer.forward((), *at)[1], *along)[1]
+
+        return noisy._replace(name=layer.name, forward=lambda params, a: (phi(a), layer.forward((), a)[1]))
+
+    network = map_layers(changed, network)
+    return network if found else None
+
+
+def within(network: Layer) -> Layer:
+    """The chain inside combinations of one layer, such as `hopfield`, that have its params; else the network itself."""
+    if network.name != "chain" and len(network.layers) == 1 and network.layers[0].name == "chain":
+        return network.layers[0]
+    return network
+
+
+def part_by_part(network: Layer, params: Params, change: Callable[[Layer, Params], Layer]) -> Layer:
+    """The network with `change(layer, params)` in place of every layer of its chain, in forward order."""
+    if network.name == "chain":
+        pairs = zip(network.layers, params, strict=True)
+        return network.rebuild(*(part_by_part(layer, p, change) for layer, p in pairs))  # type: ignore[misc]
+    inner = within(network)
+    if inner is not network:
+        return network.rebuild(part_by_part(inner, params, change))  # type: ignore[misc]
+    return change(network, params)
