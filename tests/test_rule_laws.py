@@ -14,8 +14,9 @@ from bpjax.rules.catalogue import RULES
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-TABLE = pytest.mark.parametrize("name", RULES)
-NUMBERED = pytest.mark.parametrize("name", [name for name, case in RULES.items() if case.number is not None])
+IN_GROUPS = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in RULES]  # compiled once, in one process
+TABLE = pytest.mark.parametrize("name", IN_GROUPS)
+NUMBERED = pytest.mark.parametrize("name", [row for row in IN_GROUPS if RULES[row.values[0]].number is not None])
 
 
 @functools.cache

@@ -123,7 +123,7 @@ def check_catalogue(patterns: int = 16) -> Iterator[Checked]:
     layers |= {("activation", name): LayerCase(layer, (6,)) for name, layer in ACTIVATIONS.items()}
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        found = [pool.submit(_check_layer_case, *entry, case, patterns) for entry, case in layers.items()]
+        found = [pool.submit(check_layer_case, *entry, case, patterns) for entry, case in layers.items()]
         found += [pool.submit(_check_loss_case, name, case, patterns) for name, case in LOSSES.items()]
         for rows in found:
             yield from rows.result()
@@ -131,7 +131,8 @@ def check_catalogue(patterns: int = 16) -> Iterator[Checked]:
         pool.shutdown(cancel_futures=True)
 
 
-def _check_layer_case(kind: str, name: str, case: LayerCase, patterns: int) -> list[Checked]:
+def check_layer_case(kind: str, name: str, case: LayerCase, patterns: int) -> list[Checked]:
+    """Check a layer in every dtype."""
     with jax.enable_x64(True):
         drawn = (
             case.layer.init(jax.random.key(0), case.in_shape)[0],
