@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax
+from jax.flatten_util import ravel_pytree
 
 from bpjax.layers.layer import Layer, map_layers
 from bpjax.rules.slopes import is_activation, noisy_slope
@@ -27,15 +28,22 @@ def crossed(layer: Layer, offset: Params) -> Layer:
 
     @propagated.defjvp
     def _(at, along):
-        def ahead(at, along):
+        return propagated(*at), sum(_through(place, at, tangent) for place, tangent in enumerate(along))
+
+    def _through(place: int, at, tangent):
+        """What comes of one argument's tangent, as one flat vector: it is linear in all of it, or not at all."""
+        flat, unravel = ravel_pytree(tangent)
+
+        def ahead(at, flat):
             params, x = at
-            return jax.jvp(lambda p, x: layer.forward(p, x)[0], (true(params), x), along)[1]
+            of_one = [lambda p: layer.forward(p, x)[0], lambda x: layer.forward(true(params), x)[0]][place]
+            return jax.jvp(of_one, ((true(params), x)[place],), (unravel(flat),))[1]
 
         def back(at, dy):
             params, x = at
-            return layer.backward(params, layer.forward(true(params), x)[1], dy)
+            return ravel_pytree(layer.backward(params, layer.forward(true(params), x)[1], dy)[place])[0]
 
-        return propagated(*at), jax.custom_derivatives.linear_call(ahead, back, at, along)
+        return jax.custom_derivatives.linear_call(ahead, back, at, flat)
 
     def forward(params, x):
         return propagated(params, x), layer.forward(true(params), x)[1]

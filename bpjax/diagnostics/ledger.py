@@ -55,7 +55,7 @@ class LedgerRow(NamedTuple):
 
     def to_dict(self) -> dict:
         """Plain data, ready for JSON: numbers that are not finite become None."""
-        return plain(self._asdict())
+        return {key: plain(entry) for key, entry in self._asdict().items()}
 
     def __str__(self) -> str:
         return ledger_table([self])
@@ -70,8 +70,8 @@ def ledger(
     `ledger(bp.backprop, network, loss, params, batch, key=key)`. A yes is a change above 1e-8, in float64, in any
     hidden layer.
 
-        weights above   errors, and all else that a layer's `backward` makes, come through other weights in the layers
-                        above, which go on forward with their own: needs weight transport
+        weights above   the layers above are handed other weights, arrays of two and more axes, but go on forward with
+                        their own: what changes is read off the weights, by `backward` or otherwise, weight transport
         exact slopes    φ′ of every activation is off by noise, in `backward` and in JAX's own derivative; φ is not
         later layers    the layers above have other weights, both ways
         target          the target is another one, from the first step on
@@ -169,14 +169,13 @@ class _Trial:
 
     def _settled(self, most: int) -> tuple[RuleState, int, list]:
         """The state before the first step at which all hidden layers have a direction, its number, the directions."""
-        state = self.rule.init(self.key_state, self.params)
-        for step in range(most + 1):
+        state, step = self.rule.init(self.key_state, self.params), 0
+        while True:
             _, direction, after = self.rule.grads(self.params, state, (self.x, self.target))
             found = by_unit(self.layers, direction)[:-1]
             if step == most or all(map(_any, found)):
-                break
-            state = after
-        return state, step, found
+                return state, step, found
+            state, step = after, step + 1
 
     def _last(self, rule: Rule, params, state, target) -> list:
         return by_unit(self.layers, rule.grads(params, state, (self.x, target))[1])[:-1]
@@ -206,7 +205,8 @@ class _Trial:
         return self._run(self.rule, other, self.target, self.target)
 
     def _ways_back(self, index: int, other: Params) -> list:
-        """Handed `other` params, layers above that go forward with the true ones."""
+        """Handed `other` weights, layers above that go forward with the true ones; gains and biases stay."""
+        other = jax.tree.map(lambda w, true: w if true.ndim >= 2 else true, other, self.params)
         lower = len(jax.tree.leaves([unit.params for unit in self.layers[: index + 1]]))
         own, place = jax.tree.leaves(self.params), 0
 

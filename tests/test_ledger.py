@@ -1,0 +1,221 @@
+"""The ledger: what it finds by running a rule is what its paper says of it, for every rule there is."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import bpjax as bp
+from bpjax.diagnostics.crossed import crossed, other_slopes
+from bpjax.diagnostics.ledger import (
+    QUESTIONS,
+    ledger,
+    ledger_of_case,
+    ledger_of_rules,
+    ledger_table,
+    other_target,
+    relative_change,
+    with_two_hidden,
+)
+from bpjax.layers.devices import without_derivative
+from bpjax.rules.catalogue import RULES
+from bpjax.rules.delayed import delayed
+from bpjax.rules.direct import direct_random_target_projection
+from bpjax.rules.feedback import feedback_alignment, gradient_through
+from bpjax.rules.slopes import with_slopes
+from bpjax.rules.units import units
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+NETWORK, LOSS = bp.mlp((3, 4, 4, 2), bp.tanh), bp.squared_error
+KEY = jax.random.key(7)
+PARAMS, _ = NETWORK.init(jax.random.key(1), (3,))
+RNG = np.random.default_rng(3)
+BATCH = jnp.asarray(RNG.normal(size=(3, 3))), jnp.asarray(np.eye(2)[[0, 1, 0]])
+
+
+def of(make, network=NETWORK, params=PARAMS, batch=BATCH, loss=LOSS, **options):
+    return ledger(make, network, loss, params, batch, key=KEY, **options)
+
+
+def answers(letters):
+    return tuple({"y": True, "n": False, "?": None}[letter] for letter in letters)
+
+
+# W weights above as ways back, S exact slopes, L later layers, T target, E early target, N teacher now; from the papers
+#                                          WSLTEN
+TRUTH = {
+    "backprop": "yyyyny",  # δ = φ′ ⊙ δₗ₊₁ Wᵀ of this step's error: every objection applies
+    "autodiff": "yyyyny",  # the same by JAX, through no `backward` of a layer
+    "feedback alignment": "nyyyny",  # B for W; all else stays
+    "sign symmetry, uSF": "yyyyny",  # the weights' signs are known to the ways back
+    "sign symmetry, brSF": "yyyyny",
+    "sign symmetry, frSF": "yyyyny",
+    "Kolen-Pollack": "nyyyny",  # B gets the changes W gets, never W
+    "weight mirror": "nyyyny",  # B learns from what noise does on its way forward
+    "direct feedback": "nyyyny",  # e Bₗᵀ: on layers above only through the output, but on that
+    "direct random target projection": "nynyyy",  # t Bₗᵀ: neither the output nor any layer above is asked
+    "noisy slopes": "yyyyny",  # backpropagation with φ′ + noise still reads φ′
+    "batch Manhattan": "yyyyny",  # the sign of the gradient
+    "predictive coding, strict": "yyyyny",  # J_{l+1}ᵀ e_{l+1}
+    "predictive coding, fixed prediction": "yyyyny",
+    "predictive coding, zero divergence": "yyyyny",  # is backpropagation
+    "equilibrium propagation": "yyyyny",  # the same W both ways in both phases, ρ′ in their dynamics
+    "delayed": "yyyynn",  # an old gradient
+    "synthetic gradients": "yyyynn",  # M learns from what W sends back; this step's target comes too late
+    "spike-timing-dependent plasticity": "nnnnnn",  # without a teacher, from the spikes at both ends
+    "weight perturbation": "nnyyny",  # one number, the change of the error, and no way back at all
+    "symmetric weight perturbation": "nnyyny",
+    "node perturbation": "nnyyny",
+    "forward gradient": "nyyyny",  # its derivative goes forward: with φ′, through no transposed weights
+    "local losses": "nynyyy",  # a classifier at every layer
+    "mono-forward": "nynyyy",
+    "forward-forward": "nynyyy",  # the label is part of the input; goodness is the layer's own
+    "difference target propagation": "yyyyny",  # the first target is a gradient through W_L
+}
+
+
+@pytest.mark.parametrize("name", TRUTH)
+def test_what_is_found_is_what_the_papers_say(name):
+    assert ledger_of_case(RULES[name], key=jax.random.key(0)).answers == answers(TRUTH[name])
+
+
+def test_it_is_found_for_each_hidden_layer_and_by_how_much():
+    row = of(feedback_alignment)
+    assert row.answers == answers("nyyyny") and row.steps == 0
+    assert max(row.changes["weights above"]) < 1e-14
+    others = [row.changes[question] for question in ("exact slopes", "later layers", "target", "teacher now")]
+    assert all(len(changes) == 2 and min(changes) > 0.01 for changes in others)
+    assert json.loads(json.dumps(row.to_dict()))["transport"] is False
+
+
+def test_gains_on_the_way_back_are_no_weight_transport():
+    """Feedback replaces weights; gains and biases in it are the network's own."""
+    layers = (bp.dense(4), bp.layer_norm(), bp.tanh)
+    network = bp.chain(*layers, *layers, bp.dense(2))
+    params, _ = network.init(KEY, (3,))
+    assert of(feedback_alignment, network=network, params=params).answers == answers("nyyyny")
+    assert of(bp.backprop, network=network, params=params).transport is True
+
+
+def test_steps_are_run_until_there_is_a_direction():
+    late = lambda make, steps: lambda n, l: delayed(make(n, l), steps)  # noqa: E731
+    row = of(late(bp.backprop, 2))
+    assert row.answers == answers("yyyynn") and row.steps == 2
+    assert of(late(direct_random_target_projection, 2)).answers == answers("nynynn")
+    unknown = of(late(bp.backprop, 2), steps=1)
+    assert unknown.answers == answers("??????") and str(unknown).count("cannot tell") == 6
+    # one layer late only: what can be told of the other one is
+    mixed = of(late(bp.backprop, (3, 0, 0)), steps=1)
+    assert mixed.answers == answers("yyyyny") and mixed.changes["weights above"][0] is None
+
+
+def test_a_rule_that_is_not_what_it_is_called_is_found_out():
+    """Feedback alignment that forgets its B, a rule without φ′, one that looks at the output's weights alone."""
+
+    def forgets(network, loss):
+        def grads(params, state, batch):
+            return *gradient_through(network, loss, params, params, batch), state
+
+        return feedback_alignment(network, loss)._replace(grads=grads)
+
+    assert of(forgets).transport is True
+    linear = of(lambda n, l: bp.backprop(with_slopes(n, without_derivative), l))
+    assert linear.answers == answers("ynyyny") and max(linear.changes["exact slopes"]) == 0.0
+
+    def peeks(network, loss):
+        rule = direct_random_target_projection(network, loss)
+
+        def grads(params, state, batch):
+            value, direction, state = rule.grads(params, state, batch)
+            last = jnp.sum(jax.tree.leaves(params)[-2])  # of the output layer, which the paper's rule never asks
+            return value, jax.tree.map(lambda g: g * last, direction), state
+
+        return rule._replace(grads=grads)
+
+    assert of(peeks).answers == answers("yyyyny")
+
+
+def test_float32_params_and_labels_give_the_same_answers(float32):
+    params, _ = NETWORK.init(jax.random.key(1), (3,))
+    batch = np.asarray(BATCH[0], np.float32), np.array([0, 1, 0])
+    cross_entropy = bp.softmax_cross_entropy
+    assert of(bp.backprop, params=params, batch=batch, loss=cross_entropy).answers == answers("yyyyny")
+    row = of(direct_random_target_projection, params=params, batch=batch, loss=cross_entropy)
+    assert row.answers == answers("nynyyy") and row.changes["later layers"] == (0.0, 0.0)
+
+
+def test_another_target_is_one_of_the_same_kind():
+    assert other_target(jnp.array([0, 2, 1]), 3).tolist() == [1, 0, 2]
+    assert other_target(jnp.array([[1.0, 0.0, 0.0]]), 3).tolist() == [[0.0, 1.0, 0.0]]
+    np.testing.assert_allclose(other_target(jnp.array([[0.1], [0.9]]), 1), [[0.9], [0.1]])
+    assert other_target(jnp.array([[0.5, 0.5]]), 2).tolist() == [[1.5, 1.5]]
+
+
+def test_a_change_is_relative_and_none_where_there_is_nothing_to_change():
+    assert relative_change([jnp.array([3.0]), jnp.array([4.0])], [jnp.array([3.0]), jnp.array([5.0])]) == pytest.approx(
+        1 / np.sqrt(34)
+    )
+    assert relative_change(jnp.array([1.0]), jnp.array([0.0])) is None
+    assert relative_change(jnp.array([jnp.nan]), jnp.array([1.0])) == np.inf
+
+
+def test_a_crossed_layer_goes_forward_with_its_own_weights_and_back_with_those_handed():
+    layer = bp.dense(2)
+    own, _ = layer.init(jax.random.key(0), (3,))
+    handed = jax.tree.map(lambda p: p + 1, own)
+    changed = crossed(layer, jax.tree.map(jnp.ones_like, own))
+    x, dy = BATCH[0], jnp.ones((3, 2))
+    y, residuals = changed.forward(handed, x)
+    np.testing.assert_allclose(y, layer.forward(own, x)[0], rtol=1e-14)
+    wanted = np.ones((3, 2)) @ np.asarray(handed.w).T
+    np.testing.assert_allclose(changed.backward(handed, residuals, dy)[1], wanted, rtol=1e-14)
+    back, ahead = jax.vjp(lambda x: changed.forward(handed, x)[0], x)[1], jnp.ones_like(x)
+    np.testing.assert_allclose(back(dy)[0], wanted, rtol=1e-14)
+    along = jax.jvp(lambda x: changed.forward(handed, x)[0], (x,), (ahead,))[1]
+    np.testing.assert_allclose(along, np.ones((3, 3)) @ np.asarray(own.w), rtol=1e-14)
+
+
+def test_other_slopes_are_other_slopes_to_jax_too():
+    changed = other_slopes(NETWORK, jax.random.key(0))
+    assert [layer.name for layer in changed.layers] == [layer.name for layer in NETWORK.layers]
+    (y, residuals), wanted = changed.forward(PARAMS, BATCH[0]), NETWORK.forward(PARAMS, BATCH[0])[0]
+    assert np.array_equal(y, wanted)
+    by_hand = changed.backward(PARAMS, residuals, jnp.ones_like(y))[0]
+    by_jax = jax.grad(lambda p: jnp.sum(changed.forward(p, BATCH[0])[0]))(PARAMS)
+    true = jax.grad(lambda p: jnp.sum(NETWORK.forward(p, BATCH[0])[0]))(PARAMS)
+    assert relative_change(by_hand, by_jax) < 1e-14 and relative_change(by_jax, true) > 0.1
+    assert other_slopes(bp.dense(2), jax.random.key(0)) is None
+
+
+def test_networks_get_a_second_hidden_layer():
+    for name, case in RULES.items():
+        network = with_two_hidden(case.network, case.in_shape)
+        inner = network.layers[0] if network.name == "hopfield" else network
+        params = jax.eval_shape(lambda key, init=network.init, shape=case.in_shape: init(key, shape)[0], KEY)
+        assert len(units(inner, params)) >= 3, name
+
+
+def test_the_table_has_a_line_for_each_rule():
+    rows = ledger_of_rules({name: RULES[name] for name in ("feedback alignment", "local losses")})
+    header, _, *lines = ledger_table(rows).splitlines()
+    assert all(question in header for question in QUESTIONS)
+    assert [line.split("  ")[0] for line in lines] == ["feedback alignment", "local losses"]
+    assert lines[1].split()[2:] == ["no", "yes", "no", "yes", "yes", "yes", "0"]
+    assert str(rows[1]).splitlines()[-1].split() == lines[1].split()
+
+
+def test_bad_input_is_said_in_one_sentence():
+    with pytest.raises(ValueError, match="`ledger` expected a Layer, got"):
+        of(bp.backprop, network=bp.dense)
+    with pytest.raises(ValueError, match="expected `make\\(network, loss\\)` to make a Rule, got tuple"):
+        of(lambda n, l: (n, l))
+    with pytest.raises(ValueError, match="expected a hidden layer of units to look at, got chain with 1 layer"):
+        one = bp.chain(bp.dense(2), bp.tanh)
+        of(bp.backprop, network=one, params=one.init(jax.random.key(0), (3,))[0])
+    with pytest.raises(ValueError, match="`ledger` expected `steps`"):
+        of(bp.backprop, steps=-1)
+    with pytest.raises(ValueError, match="`ledger` expected a batch"):
+        of(bp.backprop, batch=BATCH[0])
