@@ -125,11 +125,6 @@ def ledger_table(rows: Iterable[LedgerRow]) -> str:
     return "\n".join(table(header, cells)).rstrip()
 
 
-def ledger_of_rules(rules: dict[str, RuleCase] = RULES, *, key: Key | None = None) -> list[LedgerRow]:
-    """A row for each rule of the catalogue, on its own network with a second hidden layer where it will serve one."""
-    return list(_rows(rules, jax.random.key(0) if key is None else key))
-
-
 # --- One rule -------------------------------------------------------------------------------------------------------
 
 
@@ -292,9 +287,10 @@ def _first_change(changes: Iterator[float | None]) -> float | None:
 # --- All rules ------------------------------------------------------------------------------------------------------
 
 
-def _rows(rules: dict[str, RuleCase], key: Key) -> Iterator[LedgerRow]:
-    for name, case in rules.items():
-        yield ledger_of_case(case, key=key)._replace(rule=name)
+def ledger_of_rules(rules: dict[str, RuleCase] = RULES, *, key: Key | None = None) -> list[LedgerRow]:
+    """A row for each rule of the catalogue, on its own network with a second hidden layer where it will serve one."""
+    key = jax.random.key(0) if key is None else key
+    return [ledger_of_case(case, key=key)._replace(rule=name) for name, case in rules.items()]
 
 
 def ledger_of_case(case: RuleCase, *, key: Key, patterns: int = 3) -> LedgerRow:
