@@ -162,6 +162,7 @@ from bpjax.diagnostics.signals import Signals, signals
 from bpjax.diagnostics.compare import compare
 from bpjax.diagnostics.report import Report
 from bpjax.diagnostics.receipt import Receipt, receipt
+from bpjax.diagnostics.ledger import LedgerRow, ledger, ledger_of_rules, ledger_table
 from bpjax.diagnostics.curvature import (
     extreme_curvatures,
     hessian_vector_product,
