@@ -10,6 +10,17 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")
 
 
+TESTS_RUN = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def few_programs():
+    """Compiled programs are let go now and then: many thousands in one process bring XLA down."""
+    yield
+    if next(TESTS_RUN) % 100 == 0:
+        jax.clear_caches()
+
+
 @pytest.fixture
 def keys():
     """Fresh keys, one after another; none is ever used twice."""

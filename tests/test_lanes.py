@@ -28,12 +28,19 @@ def agree(f, *args, tolerance=1e-12, **axes):
     assert jax.tree.structure(got) == jax.tree.structure(expected)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         assert a.dtype == b.dtype and a.shape == b.shape
+        if jnp.issubdtype(a.dtype, jnp.floating):
+            assert (jnp.isnan(a) == jnp.isnan(b)).all()
     assert relative_error(plain(got), plain(expected)) < tolerance
 
 
 def plain(tree):
-    """Keys as the numbers in them."""
-    return jax.tree.map(lambda a: jax.random.key_data(a) if jnp.issubdtype(a.dtype, jax.dtypes.prng_key) else a, tree)
+    """Keys as the numbers in them, what is not a number (no validation error, say) as 0."""
+
+    def numbers(a):
+        is_key = jnp.issubdtype(a.dtype, jax.dtypes.prng_key)
+        return jax.random.key_data(a) if is_key else jnp.where(jnp.isnan(a), 0, a) if a.dtype.kind == "f" else a
+
+    return jax.tree.map(numbers, tree)
 
 
 @jax.custom_vjp

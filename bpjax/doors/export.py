@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
-from jax import export
 
 from bpjax.checks import check_count
 from bpjax.doors.as_function import as_function
@@ -59,6 +58,7 @@ def export_network(
     """
     with needed("Programs are written by flatbuffers", "export"):
         import flatbuffers  # type: ignore[import-not-found]  # noqa: F401  (JAX imports it when it serializes)
+        from jax import export  # imports flatbuffers where there is one
     check_layer("export_network", network)
     if batch_size is not None:
         check_count("export_network", "batch_size", batch_size)

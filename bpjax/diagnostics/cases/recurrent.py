@@ -1,6 +1,7 @@
 """Cases of the family: recurrent."""
 
 import jax
+import jax.numpy as jnp
 
 from bpjax.diagnostics.cases.case import LayerCase
 from bpjax.layers.activations import relu, tanh
@@ -21,7 +22,7 @@ def _with_lstm_state(key, patterns: int, in_shape):
 
 
 def _tokens(key, patterns: int, in_shape):
-    return jax.random.randint(key, (patterns, *in_shape), 0, 4)
+    return jax.random.randint(key, (patterns, *in_shape), 0, 4, jnp.int32)
 
 
 CASES: dict[str, LayerCase] = {
