@@ -5,6 +5,7 @@ Values are looked at only where they are concrete: on the host, before anything 
 """
 
 import math
+from collections.abc import Iterable
 from numbers import Real
 
 import jax
@@ -94,6 +95,21 @@ def check_bound(who: str, name: str, bound, lower_name: str, lower) -> None:
     """Raise a `ValueError` unless a concrete upper bound, infinity allowed, is at least the number it bounds."""
     if is_concrete(bound) and is_concrete(lower) and not float(bound) >= float(lower):
         raise ValueError(f"`{who}` expected `{name}` ≥ `{lower_name}`, {lower!r}, got {bound!r}.")
+
+
+def check_choice(who: str, name: str, value, choices: Iterable[str]) -> None:
+    """Raise a `ValueError` unless `value` is one of the words."""
+    choices = tuple(choices)
+    if value not in choices:
+        raise ValueError(f"`{who}` expected `{name}` to be one of {', '.join(choices)}, got {value!r}.")
+
+
+def other_params(layer: str, expected: str, params) -> ValueError:
+    """The error, to be raised, of a layer handed params it did not make; `layer` names it: "`dense(3)`"."""
+    return ValueError(
+        f"{layer} expected params {expected}, got {jax.tree.map(jnp.shape, params)}. "
+        "Are they another network's? Make them with this network's `init`."
+    )
 
 
 def check_count(who: str, name: str, value, least: int = 1) -> None:

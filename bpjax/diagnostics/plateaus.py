@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from bpjax.checks import check_bound, check_count, check_number
+from bpjax.checks import check_bound, check_choice, check_count, check_number
 
 
 class Plateaus(NamedTuple):
@@ -92,8 +92,7 @@ def escape_times(plateaus: Plateaus, which: Literal["first", "last", "longest"] 
         ValueError: `which` is another word.
     """
     ranks = {"first": plateaus.onset, "last": -plateaus.onset, "longest": -plateaus.length}
-    if which not in ranks:
-        raise ValueError(f"`escape_times` expected `which` to be one of {', '.join(ranks)}, got {which!r}.")
+    check_choice("escape_times", "which", which, ranks)
     order = np.lexsort((plateaus.onset, ranks[which], plateaus.run))
     run, first = np.unique(plateaus.run[order], return_index=True)
     chosen = order[first]

@@ -5,13 +5,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_count, check_same_dtype
+from bpjax.checks import check_count, check_same_dtype, other_params
 from bpjax.layers.attention_blocks import attend, attend_backward
 from bpjax.layers.initializers import Initializer, initializer
 from bpjax.layers.positions import check_even, rotate
 from bpjax.layers.product import matmul
 from bpjax.precision import widen
-from bpjax.types import Array
+from bpjax.types import Array, Shape
 
 
 class Attention(NamedTuple):
@@ -81,14 +81,19 @@ def make_params(form: Form, key, features: int, memory_features: int) -> Attenti
     per_head = form.head_features or features // form.heads
     if form.rotary:
         check_even(form.who, "number of features of a head with `rotary`", per_head)
-    width, dtype = form.heads * per_head, jnp.result_type(float)
-    shapes = [(features, width), (memory_features, width), (memory_features, width), (width, features)]
+    shapes, dtype = weight_shapes(form, features, memory_features), jnp.result_type(float)
     keys = jax.random.split(key, 7)
     ws = [form.weights(k, shape, dtype) for k, shape in zip(keys[:4], shapes, strict=True)]
     if not form.use_bias:
         return Attention(*ws)
-    sizes = [(width,), (width,), (features,)]
+    sizes = [shapes[0][1:], shapes[2][1:], shapes[3][1:]]
     return Attention(*ws, *(form.biases(k, size, dtype) for k, size in zip(keys[4:], sizes, strict=True)))
+
+
+def weight_shapes(form: Form, features: int, memory_features: int) -> list[Shape]:
+    """Of w_q, w_k, w_v and w_o."""
+    width = form.heads * (form.head_features or features // form.heads)
+    return [(features, width), (memory_features, width), (memory_features, width), (width, features)]
 
 
 def attend_heads(form: Form, mask, params: Attention, x, memory) -> Kept:
@@ -158,13 +163,10 @@ def check_mask(who: str, mask) -> Array:
 
 def check_params(form: Form, params, features: int, memory_features: int) -> None:
     """Raise a `ValueError` where the params are not those of such a layer."""
-    width = form.heads * (form.head_features or features // form.heads)
-    shapes = [(features, width), (memory_features, width), (memory_features, width), (width, features)]
+    shapes = weight_shapes(form, features, memory_features)
     is_whole = isinstance(params, Attention) and [jnp.shape(w) for w in params[:4]] == shapes
     if is_whole and all((b is not None) == form.use_bias for b in params[4:]):
         return
-    raise ValueError(
-        f"`{form.who}` with {form.heads} heads expected params Attention of w_q {shapes[0]}, w_k and w_v {shapes[1]}, "
-        f"w_o {shapes[3]} and {'' if form.use_bias else 'no '}biases, got {jax.tree.map(jnp.shape, params)}. "
-        "Are they another network's? Make them with this network's `init`."
-    )
+    biases = f"{'' if form.use_bias else 'no '}biases"
+    expected = f"Attention of w_q {shapes[0]}, w_k and w_v {shapes[1]}, w_o {shapes[3]} and {biases}"
+    raise other_params(f"`{form.who}` with {form.heads} heads", expected, params)

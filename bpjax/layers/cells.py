@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_count, check_number, check_same_dtype
+from bpjax.checks import check_count, check_number, check_same_dtype, other_params
 from bpjax.layers.activations import tanh
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.layer import Layer, check_in_shape, check_layer
@@ -284,10 +284,7 @@ def _weights(who, key, in_shape, features, gates, weights, recurrent) -> Recurre
 def _check_params(who: str, params, shapes: dict) -> None:
     got = {name: getattr(getattr(params, name, None), "shape", None) for name in shapes}
     if got != shapes:
-        raise ValueError(
-            f"`{who}` expected params with {shapes}, got {jax.tree.map(jnp.shape, params)}. "
-            "Are they another network's? Make them with this network's `init`."
-        )
+        raise other_params(f"`{who}`", f"with {shapes}", params)
 
 
 def _from_inputs(who: str, params, x: Array, features: int, gates: int) -> Array:

@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_count, check_same_dtype
+from bpjax.checks import check_count, check_same_dtype, other_params
 from bpjax.layers.correlation import convolve, input_gradient, weight_gradient
 from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
@@ -199,8 +199,5 @@ def _check_params(who: str, params, kernel: Shape, features: int, use_bias: bool
         or (*w.shape[:rank], w.shape[-1]) != (*kernel, features)
         or (b is not None) != use_bias
     ):
-        raise ValueError(
-            f"`{who}` expected params Affine(w=({', '.join(map(str, kernel))}, C, {features}), "
-            f"b={(features,) if use_bias else None}), got {jax.tree.map(jnp.shape, params)}. "
-            "Are they another network's? Make them with this network's `init`."
-        )
+        shape = f"({', '.join(map(str, kernel))}, C, {features})"
+        raise other_params(f"`{who}`", f"Affine(w={shape}, b={(features,) if use_bias else None})", params)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_count, check_features, check_same_dtype
+from bpjax.checks import check_count, check_features, check_same_dtype, other_params
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer, check_in_shape
 from bpjax.layers.product import matmul
@@ -66,11 +66,7 @@ def _dense(features: int, use_bias: bool, weights: Initializer, biases: Initiali
     def check_params(params):
         w, b = getattr(params, "w", None), getattr(params, "b", None)
         if w is None or w.ndim != 2 or w.shape[1] != features or (b is not None) != use_bias:
-            got = jax.tree.map(jnp.shape, params)
-            raise ValueError(
-                f"`dense({features}, use_bias={use_bias})` expected params Affine(w=(D, {features}), "
-                f"b={(features,) if use_bias else None}), got {got}. "
-                "Are they another network's? Make them with this network's `init`."
-            )
+            expected = f"Affine(w=(D, {features}), b={(features,) if use_bias else None})"
+            raise other_params(f"`dense({features}, use_bias={use_bias})`", expected, params)
 
     return Layer("dense", init, forward, backward)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.checks import check_count, is_concrete
+from bpjax.checks import check_count, is_concrete, other_params
 from bpjax.layers.initializers import Initializer, initializer
 from bpjax.layers.layer import Layer, check_in_shape, no_gradient
 from bpjax.precision import widen
@@ -62,10 +62,8 @@ def _embedding(vocabulary: int, features: int, weights: Initializer) -> Layer:
 
     def check_params(params):
         if not isinstance(params, Embedding) or jnp.shape(params.w) != (vocabulary, features):
-            raise ValueError(
-                f"`embedding({vocabulary}, {features})` expected params Embedding(w=({vocabulary}, {features})), got "
-                f"{jax.tree.map(jnp.shape, params)}. Are they another network's? Make them with this network's `init`."
-            )
+            expected = f"Embedding(w=({vocabulary}, {features}))"
+            raise other_params(f"`embedding({vocabulary}, {features})`", expected, params)
 
     return Layer("embedding", init, forward, backward)
 

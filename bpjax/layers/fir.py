@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import as_floating, check_count, check_same_dtype
+from bpjax.checks import as_floating, check_count, check_same_dtype, other_params
 from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer, check_in_shape
@@ -60,9 +60,8 @@ def fir(
     def check(params, x):
         w = getattr(params, "w", None)
         if w is None or w.ndim != 3 or (w.shape[0], w.shape[2]) != (taps, features):
-            raise ValueError(
-                f"`fir({features}, {taps})` expected params Affine(w=({taps}, D, {features}), b=({features},)), got "
-                f"{jax.tree.map(jnp.shape, params)}. Are they another network's? Make them with this network's `init`."
+            raise other_params(
+                f"`fir({features}, {taps})`", f"Affine(w=({taps}, D, {features}), b=({features},))", params
             )
         x = as_floating("fir", "x", x)
         if x.ndim != 3 or x.shape[2] != w.shape[1] or 0 in x.shape:

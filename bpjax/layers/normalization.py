@@ -17,10 +17,9 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
-from bpjax.checks import as_floating, check_count, check_number, check_same_dtype
+from bpjax.checks import as_floating, check_count, check_number, check_same_dtype, other_params
 from bpjax.layers.layer import Layer, check_in_shape
 from bpjax.precision import widen
 from bpjax.types import Array, Shape
@@ -242,10 +241,7 @@ def check_normalized(who: str, params, x, use_bias: bool) -> Array:
     """`x` as a float array (N, ..., D) that the gains fit, or a `ValueError`."""
     gain, bias = getattr(params, "gain", None), getattr(params, "bias", None)
     if gain is None or gain.ndim != 1 or (bias is not None) != use_bias:
-        raise ValueError(
-            f"`{who}` expected params Gains(gain=(D,), bias={'(D,)' if use_bias else None}), got "
-            f"{jax.tree.map(jnp.shape, params)}. Are they another network's? Make them with this network's `init`."
-        )
+        raise other_params(f"`{who}`", f"Gains(gain=(D,), bias={'(D,)' if use_bias else None})", params)
     x = as_floating(who, "x", x)
     if x.ndim < 2 or x.shape[-1] != len(gain):
         raise ValueError(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.checks import as_floating, check_count, check_same_dtype
+from bpjax.checks import as_floating, check_count, check_same_dtype, other_params
 from bpjax.layers.embedding import unit_normal
 from bpjax.layers.initializers import Initializer, initializer
 from bpjax.layers.layer import Layer, check_in_shape
@@ -92,10 +92,8 @@ def _learned_positions(length: int, weights: Initializer) -> Layer:
         x = check_sequence("learned_positions", "x", x)
         check_length(x.shape[1])
         if not isinstance(params, Positions) or jnp.shape(params.w) != (length, x.shape[2]):
-            raise ValueError(
-                f"`learned_positions({length})` expected params Positions(w=({length}, {x.shape[2]})) for `x` of shape "
-                f"{x.shape}, got {params!r}. Are they another network's? Make them with this network's `init`."
-            )
+            expected = f"Positions(w=({length}, {x.shape[2]})) for `x` of shape {x.shape}"
+            raise other_params(f"`learned_positions({length})`", expected, params)
         check_same_dtype("learned_positions", x, params.w)
         return x + params.w[None, : x.shape[1]], ()
 

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_count
+from bpjax.checks import check_count, other_params
 from bpjax.layers.combinators import check_unchanged
 from bpjax.layers.layer import Layer, Takes, bind, check_layer, no_gradient, takers
 from bpjax.types import Params
@@ -72,11 +72,7 @@ def _repeat(layer: Layer, n: int, keys) -> Layer:
     def check_depth(params):
         for leaf in jax.tree.leaves(params):
             if jnp.ndim(leaf) == 0 or len(leaf) != n:
-                got = jax.tree.map(jnp.shape, params)
-                raise ValueError(
-                    f"`repeat(…, {n})` expected params with a first axis of {n}, got {got}. "
-                    "Are they another network's? Make them with this network's `init`."
-                )
+                raise other_params(f"`repeat(…, {n})`", f"with a first axis of {n}", params)
 
     def bind_key(key):
         return _repeat(layer, n, jax.random.split(key, (n, takers(layer, "key"))))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.checks import check_features, check_same_dtype
+from bpjax.checks import check_features, check_same_dtype, other_params
 from bpjax.layers.edges import Edges, check_edges, rows_by, sum_along
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer, check_in_shape
@@ -102,11 +102,7 @@ def sparse(
     def check_params(params):
         w, b = getattr(params, "w", None), getattr(params, "b", None)
         if w is None or w.shape != (len(source),) or (b is not None) != use_bias:
-            got = jax.tree.map(jnp.shape, params)
-            raise ValueError(
-                f"`sparse` with {len(source)} edges expected params SparseAffine(w=({len(source)},), "
-                f"b={(outputs,) if use_bias else None}), got {got}. "
-                "Are they another network's? Make them with this network's `init`."
-            )
+            expected = f"SparseAffine(w=({len(source)},), b={(outputs,) if use_bias else None})"
+            raise other_params(f"`sparse` with {len(source)} edges", expected, params)
 
     return Layer("sparse", init, forward, backward)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_count, check_features, check_same_dtype
+from bpjax.checks import check_count, check_features, check_same_dtype, other_params
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer, check_in_shape
 from bpjax.layers.product import matmul
@@ -88,11 +88,8 @@ def _weight_norm(features: int, use_bias: bool, weights: Initializer, biases: In
     def check_params(params):
         v, g, b = (getattr(params, name, None) for name in ("v", "g", "b"))
         if v is None or g is None or v.ndim != 2 or v.shape[1] != features or (b is not None) != use_bias:
-            got = jax.tree.map(jnp.shape, params)
-            raise ValueError(
-                f"`weight_norm({features}, use_bias={use_bias})` expected params WeightNormed(v=(D, {features}), "
-                f"g={(features,)}, b={(features,) if use_bias else None}), got {got}. "
-                "Are they another network's? Make them with this network's `init`."
-            )
+            b = (features,) if use_bias else None
+            expected = f"WeightNormed(v=(D, {features}), g={(features,)}, b={b})"
+            raise other_params(f"`weight_norm({features}, use_bias={use_bias})`", expected, params)
 
     return Layer("weight norm", init, forward, backward)

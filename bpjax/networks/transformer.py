@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from bpjax.checks import check_count
+from bpjax.checks import check_choice, check_count
 from bpjax.layers.activations import gelu
 from bpjax.layers.attention import attention
 from bpjax.layers.combinators import chain, residual
@@ -36,8 +36,7 @@ def transformer(
     for name, count in {"features": features, "blocks": blocks, "length": length}.items():
         check_count("transformer", name, count)
     placed = {"rotary": (), "sinusoidal": (sinusoidal_positions(),), "learned": (learned_positions(length),)}
-    if positions not in placed:
-        raise ValueError(f"`transformer` expected `positions` to be one of {', '.join(placed)}, got {positions!r}.")
+    check_choice("transformer", "positions", positions, placed)
     block = transformer_block(features, heads, causal=True, rotary=positions == "rotary")
     network = chain(
         embedding(vocabulary, features),

@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax.numpy as jnp
 import optax
 
-from bpjax.checks import check_number, is_concrete
+from bpjax.checks import check_choice, check_number, is_concrete
 from bpjax.optimizers.transformation import each_weight, transformation, zeros
 from bpjax.types import Array, Params
 
@@ -50,7 +50,7 @@ def momentum(learning_rate: Rate, inertia: Rate = 0.9, form: Form = "heavy_ball"
     Raises:
         ValueError: η ≤ 0, α outside 0 … 1, an unknown form.
     """
-    check_form("momentum", "form", form)
+    check_choice("momentum", "form", form, get_args(Form))
     if not callable(learning_rate):
         check_number("momentum", "learning_rate", learning_rate, above=0.0)
     if not callable(inertia):
@@ -106,8 +106,8 @@ def convert_momentum(learning_rate: Rate, inertia: Rate, source: Form, target: F
         ValueError: no (η, α) with α from 0 to 1 does it in general: η varies in time and one of the two is velocity;
             α = 1 and just one of the two is convex; just one of the two is nesterov.
     """
-    check_form("convert_momentum", "source", source)
-    check_form("convert_momentum", "target", target)
+    check_choice("convert_momentum", "source", source, get_args(Form))
+    check_choice("convert_momentum", "target", target, get_args(Form))
     if source == target:
         return learning_rate, inertia
     if "nesterov" in (source, target):
@@ -147,9 +147,3 @@ def convert_momentum(learning_rate: Rate, inertia: Rate, source: Form, target: F
 
 def _at(rate: Rate, count):
     return rate(count) if callable(rate) else rate
-
-
-def check_form(who: str, name: str, form) -> None:
-    """Raise a `ValueError` unless `form` is one of the four."""
-    if form not in get_args(Form):
-        raise ValueError(f"`{who}` expected `{name}` to be one of {', '.join(get_args(Form))}, got {form!r}.")

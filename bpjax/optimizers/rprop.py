@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple, get_args
 import jax.numpy as jnp
 import optax
 
-from bpjax.checks import check_between, check_bound, check_number
+from bpjax.checks import check_between, check_bound, check_choice, check_number
 from bpjax.optimizers.transformation import each_weight, filled, no_signs, transformation
 from bpjax.types import Array, Params
 
@@ -64,8 +64,7 @@ def rprop(
     Raises:
         ValueError: a number outside its range, an unknown variant; in `update`, when irprop+ misses `value=`.
     """
-    if variant not in get_args(Variant):
-        raise ValueError(f"`rprop` expected `variant` to be one of {', '.join(get_args(Variant))}, got {variant!r}.")
+    check_choice("rprop", "variant", variant, get_args(Variant))
     check_number("rprop", "initial", initial, above=0.0)
     check_number("rprop", "growth", growth, above=1.0)
     check_between("rprop", "shrink", shrink, 0.0, 1.0)

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_count, check_number
+from bpjax.checks import check_choice, check_count, check_number
 from bpjax.layers.layer import Layer, check_layer
 from bpjax.losses import Loss
 from bpjax.rules.predictive import check_units, descend
@@ -142,8 +142,7 @@ def equilibrium_propagation(
     """
     who = "equilibrium_propagation"
     check_made_of(who, network, loss)
-    if nudging not in get_args(Nudging):
-        raise ValueError(f"`{who}` expected `nudging` to be one of {', '.join(get_args(Nudging))}, got {nudging!r}.")
+    check_choice(who, "nudging", nudging, get_args(Nudging))
     nudged_steps = steps if nudged_steps is None else nudged_steps
     check_count(who, "steps", steps)
     check_count(who, "nudged_steps", nudged_steps)

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_count, check_number
+from bpjax.checks import check_choice, check_count, check_number
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
 from bpjax.rules.rule import Rule, check_made_of
@@ -65,8 +65,7 @@ def predictive_coding(
     """
     who = "predictive_coding"
     check_made_of(who, network, loss)
-    if kind not in get_args(Kind):
-        raise ValueError(f"`{who}` expected `kind` to be one of {', '.join(get_args(Kind))}, got {kind!r}.")
+    check_choice(who, "kind", kind, get_args(Kind))
     if kind == "zero_divergence" and not (steps is None and rate is None):
         raise ValueError(
             f"`{who}` expected no `steps` and no `rate` for zero-divergence inference, got {steps!r} and {rate!r}: "

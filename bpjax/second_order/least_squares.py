@@ -30,7 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from bpjax.checks import check_count, check_number
+from bpjax.checks import check_choice, check_count, check_number
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
 from bpjax.rules.backprop import backprop
@@ -112,8 +112,7 @@ def least_squares(
         ModuleNotFoundError: optimistix is missing; the message names the extra to install.
     """
     who = "least_squares"
-    if method not in get_args(Method):
-        raise ValueError(f"`{who}` expected `method` to be one of {', '.join(get_args(Method))}, got {method!r}.")
+    check_choice(who, "method", method, get_args(Method))
     check_count(who, "max_steps", max_steps)
     for name, number in (("goal", goal), ("damping", damping), ("rtol", rtol), ("atol", atol)):
         if number is not None:

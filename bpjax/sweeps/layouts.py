@@ -11,6 +11,7 @@ after another takes 0.4 times as long as lanes and 0.6 times as long as `vmap`, 
 import jax
 import jax.numpy as jnp
 
+from bpjax.checks import check_choice
 from bpjax.sweeps.pool import Layout
 
 TINY, SHORT = 3_000, 8_192
@@ -38,8 +39,7 @@ def choose_layout(name: str, start, largest: int, runs: int) -> Layout:
     Raises:
         ValueError: no such layout.
     """
-    if name not in NAMES:
-        raise ValueError(f"`sweep` expected `layout` to be one of {', '.join(NAMES)}, got {name!r}.")
+    check_choice("sweep", "layout", name, NAMES)
     size = sum(leaf.size for leaf in jax.tree.leaves(start) if jnp.issubdtype(leaf.dtype, jnp.floating))
     on_cpu = jax.default_backend() == "cpu"
     tiny = size <= TINY and largest <= SHORT

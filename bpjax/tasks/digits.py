@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import jax.numpy as jnp
 import numpy as np
 
+from bpjax.checks import check_choice
 from bpjax.extras import needed
 from bpjax.tasks.task import Task
 
@@ -23,8 +24,7 @@ def digits(split: Split = "train") -> Task:
         ValueError: `split` is not one of the three.
         ModuleNotFoundError: scikit-learn is missing; the message names the extra to install.
     """
-    if split not in SPLITS:
-        raise ValueError(f"`digits` expected `split` to be one of {', '.join(get_args(Split))}, got {split!r}.")
+    check_choice("digits", "split", split, get_args(Split))
     pixels, labels = (part[SPLITS[split]] for part in _load())
 
     def present(key=None):

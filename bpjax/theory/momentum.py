@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bpjax.checks import check_choice
 from bpjax.theory.numbers import as_numbers
 
 FORMS = ("gradient descent", "heavy_ball", "convex", "velocity", "nesterov")
@@ -29,15 +30,9 @@ class RateAndInertia(NamedTuple):
     inertia: np.ndarray  # α, 0 for gradient descent
 
 
-def check_form(who: str, form: str) -> None:
-    """Raise a `ValueError` unless `form` is one of `FORMS`."""
-    if form not in FORMS:
-        raise ValueError(f"`{who}` expected `form` to be one of {', '.join(FORMS)}, got {form!r}.")
-
-
 def inertia_of(who: str, form: str, inertia) -> np.ndarray:
     """α with 0 ≤ α < 1, zeros for gradient descent, or a `ValueError`."""
-    check_form(who, form)
+    check_choice(who, "form", form, FORMS)
     inertia = as_numbers(who, "inertia", inertia, least=0.0, below=1.0)
     return np.zeros_like(inertia) if form == "gradient descent" else inertia
 
@@ -104,7 +99,7 @@ def best_rate_and_inertia(form: str, smallest, largest) -> RateAndInertia:
         ValueError: not 0 < smallest ≤ largest.
     """
     who = "best_rate_and_inertia"
-    check_form(who, form)
+    check_choice(who, "form", form, FORMS)
     m = as_numbers(who, "smallest", smallest, above=0.0)
     L = as_numbers(who, "largest", largest, above=0.0)
     if (L < m).any():
@@ -127,7 +122,7 @@ def best_convergence_rate(form: str, condition) -> np.ndarray:
     heavy_ball, velocity, convex    (√κ − 1)/(√κ + 1)
     nesterov                        1 − 2/√(3κ + 1)
     """
-    check_form("best_convergence_rate", form)
+    check_choice("best_convergence_rate", "form", form, FORMS)
     kappa = as_numbers("best_convergence_rate", "condition", condition, least=1.0)
     if form == "nesterov":
         return 1 - 2 / np.sqrt(3 * kappa + 1)
