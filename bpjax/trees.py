@@ -1,11 +1,13 @@
 """Arithmetic over whole pytrees of arrays."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optax
 
 from bpjax.precision import widen
-from bpjax.types import Array
+from bpjax.types import Array, Key
 
 
 def norm(tree) -> Array:
@@ -21,3 +23,15 @@ def select(condition: Array, a, b):
 def take(tree, rows):
     """The given rows of every array."""
     return jax.tree.map(lambda a: a[rows], tree)
+
+
+def described(tree):
+    """The pytree with "float32[3, 4]" for each array, for messages."""
+    return jax.tree.map(lambda a: f"{jnp.result_type(a)}{list(jnp.shape(a))}", tree)
+
+
+def noise_like(key: Key, tree, draw: Callable):
+    """Noise in the shapes and dtypes of the arrays, each from its own key; `draw` is (key, shape, dtype) -> array."""
+    leaves, structure = jax.tree.flatten(tree)
+    keys = jax.random.split(key, len(leaves))
+    return structure.unflatten([draw(k, w.shape, w.dtype) for k, w in zip(keys, leaves, strict=True)])

@@ -14,6 +14,7 @@ import numpy as np
 from bpjax.checks import is_concrete
 from bpjax.extras import needed
 from bpjax.files import write_file
+from bpjax.trees import described
 from bpjax.types import Params
 
 DTYPES = (
@@ -162,13 +163,12 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
 
 def _check_fits(path, arrays: dict[str, np.ndarray], expected: dict[str, Any]) -> None:
     """Raise a `ValueError` with all that differs between a file and what is expected of it."""
-    describe = lambda array: f"{array.dtype}{list(array.shape)}"
-    differing = [f"missing: {name} {describe(leaf)}" for name, leaf in expected.items() if name not in arrays]
-    differing += [f"unexpected: {name} {describe(array)}" for name, array in arrays.items() if name not in expected]
+    differing = [f"missing: {name} {described(leaf)}" for name, leaf in expected.items() if name not in arrays]
+    differing += [f"unexpected: {name} {described(array)}" for name, array in arrays.items() if name not in expected]
     differing += [
-        f"{name}: {describe(arrays[name])} in the file, {describe(leaf)} expected"
+        f"{name}: {described(arrays[name])} in the file, {described(leaf)} expected"
         for name, leaf in expected.items()
-        if name in arrays and describe(arrays[name]) != describe(leaf)
+        if name in arrays and described(arrays[name]) != described(leaf)
     ]
     if differing:
         raise ValueError(f"The checkpoint {path} does not fit `like`; " + "; ".join(differing) + ".")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from bpjax.layers.layer import Layer
+from bpjax.layers.layer import Layer, is_shape
 from bpjax.types import Params
 
 
@@ -40,7 +40,7 @@ def from_function(init: Callable, apply: Callable, name: str = "function") -> La
 
     def checked_init(key, in_shape):
         made = init(key, in_shape)
-        if not isinstance(made, tuple) or len(made) != 2 or not is_shape(made[1]):
+        if not isinstance(made, tuple) or len(made) != 2 or not is_shapes(made[1]):
             raise ValueError(
                 f"`from_function` expected `init` of '{name}' to return (params, out_shape), the shape without the "
                 f"batch axis, got {jax.tree.map(jnp.shape, made)}. `output_shape(apply, params, in_shape)` finds it."
@@ -68,7 +68,7 @@ def output_shape(apply: Callable, params: Params, in_shape, dtype=None):
 
 def batch_of(in_shape, patterns, dtype):
     """A pytree of shapes as abstract arrays (patterns, *shape)."""
-    return jax.tree.map(lambda shape: jax.ShapeDtypeStruct((patterns, *shape), dtype), in_shape, is_leaf=is_one_shape)
+    return jax.tree.map(lambda shape: jax.ShapeDtypeStruct((patterns, *shape), dtype), in_shape, is_leaf=is_shape)
 
 
 def dtype_of(params: Params):
@@ -77,11 +77,6 @@ def dtype_of(params: Params):
     return jnp.result_type(*dtypes) if dtypes else jnp.result_type(float)
 
 
-def is_one_shape(shape) -> bool:
-    """Whether it is a tuple of whole numbers."""
-    return isinstance(shape, tuple | list) and all(isinstance(n, int) for n in shape)
-
-
-def is_shape(shape) -> bool:
+def is_shapes(shapes) -> bool:
     """Whether it is a shape or a pytree of shapes."""
-    return all(is_one_shape(leaf) for leaf in jax.tree.leaves(shape, is_leaf=is_one_shape))
+    return all(is_shape(leaf) for leaf in jax.tree.leaves(shapes, is_leaf=is_shape))

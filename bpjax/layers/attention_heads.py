@@ -4,13 +4,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bpjax.checks import check_count, check_same_dtype, other_params
 from bpjax.layers.attention_blocks import attend, attend_backward
 from bpjax.layers.initializers import Initializer, initializer
 from bpjax.layers.positions import check_even, rotate
-from bpjax.layers.product import matmul
-from bpjax.precision import widen
+from bpjax.layers.product import affine, bias_gradient, input_gradient, weight_gradient
 from bpjax.types import Array, Shape
 
 
@@ -105,7 +105,7 @@ def attend_heads(form: Form, mask, params: Attention, x, memory) -> Kept:
             f"`{form.who}` expected a mask {memory.shape[:2]} for a sequence of shape {memory.shape}, got {mask.shape}."
         )
     q, k, v = (
-        _affine(source, w, b).reshape(*source.shape[:2], form.heads, -1)
+        affine(source, w, b).reshape(*source.shape[:2], form.heads, -1)
         for source, w, b in (
             (x, params.w_q, params.b_q),
             (memory, params.w_k, None),
@@ -120,7 +120,7 @@ def attend_heads(form: Form, mask, params: Attention, x, memory) -> Kept:
 
 def out_of_heads(params: Attention, o) -> Array:
     """The last product, y = o W_o + b_o."""
-    return _affine(o.reshape(*o.shape[:2], -1), params.w_o, params.b_o)
+    return affine(o.reshape(*o.shape[:2], -1), params.w_o, params.b_o)
 
 
 def attend_heads_backward(form: Form, mask, params: Attention, kept: Kept, dy):
@@ -134,20 +134,14 @@ def attend_heads_backward(form: Form, mask, params: Attention, kept: Kept, dy):
     return dw_o, db_o, tuple(d.reshape(*d.shape[:2], -1) for d in (dq, dk, dv))
 
 
-def _affine(x, w, b) -> Array:
-    y = matmul(x.reshape(-1, x.shape[-1]), w)
-    return (y if b is None else y + b[None, :]).reshape(*x.shape[:-1], -1)
-
-
 def affine_backward(form: Form, x, into: list):
     """([(dw, db), ...], dx) of the maps y = x w + b of one x, (w, dy) given: two products for all."""
-    rows = [dy.reshape(-1, dy.shape[-1]) for _, dy in into]
-    packed = jnp.concatenate(rows, axis=1)
-    ends = [sum(dy.shape[1] for dy in rows[: n + 1]) for n in range(len(rows) - 1)]
-    dws = jnp.split(matmul(x.reshape(-1, x.shape[-1]).T, packed), ends, axis=1)
-    dbs = [widen(dy).sum(axis=0).astype(dy.dtype) if form.use_bias else None for dy in rows]
-    dx = matmul(packed, jnp.concatenate([w for w, _ in into], axis=1).T)
-    return list(zip(dws, dbs, strict=True)), dx.reshape(x.shape)
+    ws, dys = zip(*into, strict=True)
+    packed = jnp.concatenate(dys, axis=-1)
+    ends = np.cumsum([dy.shape[-1] for dy in dys])[:-1]
+    dws = jnp.split(weight_gradient(x, packed), ends, axis=1)
+    dbs = [bias_gradient(dy) if form.use_bias else None for dy in dys]
+    return list(zip(dws, dbs, strict=True)), input_gradient(packed, jnp.concatenate(ws, axis=1))
 
 
 def check_mask(who: str, mask) -> Array:

@@ -17,7 +17,7 @@ from bpjax.checks import check_count, check_number, check_same_dtype, other_para
 from bpjax.layers.activations import tanh
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.layer import Layer, check_in_shape, check_layer
-from bpjax.layers.product import matmul
+from bpjax.layers.product import affine, bias_gradient, input_gradient, matmul, weight_gradient
 from bpjax.layers.recurrent import Cell
 from bpjax.precision import widen
 from bpjax.types import Array
@@ -91,11 +91,8 @@ def elman(
         _, delta = activation.backward((), kept[1], dh + dy)
         return matmul(delta, params.wh.T), delta
 
-    def gradient(params, x, kept, delta):
-        return Recurrent(_outer(x, delta), _outer(kept[0], delta), _total(delta)), _through(delta, params.wx)
-
     rebuild = lambda changed: elman(features, changed, weights, recurrent)
-    return Cell("elman", (features,), init, step, back, inputs, gradient, (activation,), rebuild)
+    return Cell("elman", (features,), init, step, back, inputs, _gradient, (activation,), rebuild)
 
 
 def jordan(
@@ -152,8 +149,14 @@ def jordan(
 
     def gradient(params, x, kept, deltas):
         (c, h, _, _), (delta, delta_out) = kept, deltas
-        dparams = Jordan(_outer(x, delta), _outer(c, delta), _total(delta), _outer(h, delta_out), _total(delta_out))
-        return dparams, _through(delta, params.wx)
+        dparams = Jordan(
+            weight_gradient(x, delta),
+            weight_gradient(c, delta),
+            bias_gradient(delta),
+            weight_gradient(h, delta_out),
+            bias_gradient(delta_out),
+        )
+        return dparams, input_gradient(delta, params.wx)
 
     rebuild = lambda phi, psi: jordan(features, outputs, phi, psi, decay, weights)
     return Cell("jordan", (outputs,), init, step, back, inputs, gradient, (activation, output), rebuild)
@@ -208,8 +211,8 @@ def gru(features: int, weights: str | Initializer = lecun_normal, recurrent: str
         h, r = kept[:2]
         dm = (widen(r) * widen(delta[..., two:])).astype(delta.dtype)
         at_state = jnp.concatenate([delta[..., :two], dm], axis=-1)
-        dparams = Gru(_outer(x, delta), _outer(h, at_state), _total(delta), _total(dm))
-        return dparams, _through(delta, params.wx)
+        dparams = Gru(weight_gradient(x, delta), weight_gradient(h, at_state), bias_gradient(delta), bias_gradient(dm))
+        return dparams, input_gradient(delta, params.wx)
 
     return Cell("gru", (features,), init, step, back, inputs, gradient)
 
@@ -265,10 +268,7 @@ def lstm(
         delta = jnp.concatenate(parts, axis=1).astype(dy.dtype)
         return LstmState(matmul(delta, params.wh.T), (f * s).astype(dy.dtype)), delta
 
-    def gradient(params, x, kept, delta):
-        return Recurrent(_outer(x, delta), _outer(kept[0], delta), _total(delta)), _through(delta, params.wx)
-
-    return Cell("lstm", LstmState((features,), (features,)), init, step, back, inputs, gradient)
+    return Cell("lstm", LstmState((features,), (features,)), init, step, back, inputs, _gradient)
 
 
 def _weights(who, key, in_shape, features, gates, weights, recurrent) -> Recurrent:
@@ -279,6 +279,12 @@ def _weights(who, key, in_shape, features, gates, weights, recurrent) -> Recurre
     wh = jnp.concatenate([recurrent(k, (features, features), dtype) for k in keys_h], axis=1)
     wx = weights(key_x, (in_features, gates * features), dtype)
     return Recurrent(wx, wh, jnp.zeros(gates * features, dtype))
+
+
+def _gradient(params, x, kept, delta):
+    """(dparams, dx) of the cells whose δ is at x Wx + h Wh + b, h the first that is kept."""
+    dparams = Recurrent(weight_gradient(x, delta), weight_gradient(kept[0], delta), bias_gradient(delta))
+    return dparams, input_gradient(delta, params.wx)
 
 
 def _check_params(who: str, params, shapes: dict) -> None:
@@ -301,23 +307,4 @@ def _driven(who: str, params, x: Array) -> Array:
             "Give `init` the `in_shape` of the data."
         )
     check_same_dtype(who, x, params.wx)
-    return (matmul(_rows(x), params.wx) + params.b[None, :]).reshape(steps, batch, -1)
-
-
-def _rows(a: Array) -> Array:
-    """All times and patterns below one another, (T N, D)."""
-    return a.reshape(-1, a.shape[-1])
-
-
-def _outer(a: Array, delta: Array) -> Array:
-    """Σₜₙ aₜₙᵀ δₜₙ, one product."""
-    return matmul(_rows(a).T, _rows(delta))
-
-
-def _total(delta: Array) -> Array:
-    return widen(_rows(delta)).sum(axis=0).astype(delta.dtype)
-
-
-def _through(delta: Array, w: Array) -> Array:
-    """δ Wᵀ for all times."""
-    return matmul(_rows(delta), w.T).reshape(*delta.shape[:-1], len(w))
+    return affine(x, params.wx, params.b)

@@ -10,8 +10,8 @@ from bpjax.layers.correlation import convolve, input_gradient, weight_gradient
 from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer
+from bpjax.layers.product import bias_gradient
 from bpjax.layers.windows import Padding, Placed, Windows, check_image, check_image_shape, place, windows
-from bpjax.precision import widen
 from bpjax.types import Array, Shape
 
 
@@ -84,7 +84,7 @@ def _conv(features: int, shape: Windows, groups: int, use_bias: bool, weights, b
 
     def backward(params, x, dy):
         at = place("conv", shape, x.shape[1:-1])
-        dw, db = weight_gradient(x, dy, at, groups), _bias_gradient(dy, use_bias)
+        dw, db = weight_gradient(x, dy, at, groups), bias_gradient(dy) if use_bias else None
         return Affine(dw, db), input_gradient(dy, params.w, at, groups)
 
     return Layer("conv", init, forward, backward)
@@ -143,7 +143,7 @@ def _conv_transpose(features: int, shape: Windows, use_bias: bool, weights, bias
 
     def backward(params, x, dy):
         at = _place_under(shape, x.shape[1:-1])
-        dw, db = _transposed(weight_gradient(dy, x, at, groups=1)), _bias_gradient(dy, use_bias)
+        dw, db = _transposed(weight_gradient(dy, x, at, groups=1)), bias_gradient(dy) if use_bias else None
         return Affine(dw, db), convolve(dy, _transposed(params.w), at, groups=1)
 
     return Layer("conv transpose", init, forward, backward)
@@ -184,10 +184,6 @@ def _start(key, w_shape: Shape, use_bias: bool, weights: Initializer, biases: In
 
 def _add_bias(y: Array, b: Array | None) -> Array:
     return y if b is None else y + b.reshape((1,) * (y.ndim - 1) + (-1,))
-
-
-def _bias_gradient(dy: Array, use_bias: bool) -> Array | None:
-    return widen(dy).sum(axis=tuple(range(dy.ndim - 1))).astype(dy.dtype) if use_bias else None
 
 
 def _check_params(who: str, params, kernel: Shape, features: int, use_bias: bool) -> None:

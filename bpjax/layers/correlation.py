@@ -18,7 +18,8 @@ import math
 import jax.numpy as jnp
 from jax import lax
 
-from bpjax.layers.product import matmul
+from bpjax.layers import product
+from bpjax.layers.product import affine, rows
 from bpjax.layers.windows import Placed, add, seen, sent_back
 from bpjax.precision import HALF, widen
 from bpjax.types import Array
@@ -34,7 +35,7 @@ def convolve(x: Array, w: Array, at: Placed, groups: int) -> Array:
         return _side_by_side([convolve(x, w, at, 1) for x, w in zip(_parts(x, groups), _parts(w, groups), strict=True)])
     if math.prod(at.size) == 1:
         (x,) = seen(x, at)
-        return matmul(_rows(x), _rows(w)).reshape(*x.shape[:-1], w.shape[-1])
+        return affine(x, rows(w))
     a = AXES[len(at.size)]
     return _convolution(x, w, (f"N{a}C", f"{a}IO", f"N{a}C"), at.stride, at.pairs, w_dilation=at.dilation)
 
@@ -47,7 +48,7 @@ def input_gradient(dy: Array, w: Array, at: Placed, groups: int) -> Array:
         pairs = zip(_parts(dy, groups), _parts(w, groups), strict=True)
         return _side_by_side([input_gradient(dy, w, at, 1) for dy, w in pairs])
     if math.prod(at.size) == 1:
-        dx = matmul(_rows(dy), _rows(w).T).reshape(*dy.shape[:-1], w.shape[-2])
+        dx = product.input_gradient(dy, rows(w))
         return sent_back([dx], at)
     a = AXES[len(at.size)]
     turned = jnp.flip(w, tuple(range(len(at.size))))
@@ -66,7 +67,7 @@ def weight_gradient(x: Array, dy: Array, at: Placed, groups: int) -> Array:
         return _side_by_side([weight_gradient(x, dy, at, 1) for x, dy in pairs])
     if math.prod(at.size) == 1:
         (x,) = seen(x, at)
-        return matmul(_rows(x).T, _rows(dy)).reshape(*at.size, x.shape[-1], dy.shape[-1])
+        return product.weight_gradient(x, dy).reshape(*at.size, x.shape[-1], dy.shape[-1])
     a = AXES[len(at.size)]
     axes = zip(at.spatial, at.reach, at.low, at.last, strict=True)
     pairs = tuple((low, last + r - n - low) for n, r, low, last in axes)
@@ -87,10 +88,6 @@ def _convolution(x, w, names, stride, pairs, x_dilation=None, w_dilation=None) -
         preferred_element_type=jnp.float32 if x.dtype in HALF else x.dtype,
     )
     return y.astype(x.dtype)
-
-
-def _rows(x: Array) -> Array:
-    return x.reshape(-1, x.shape[-1])
 
 
 def _parts(x: Array, groups: int) -> list[Array]:

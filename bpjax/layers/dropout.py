@@ -5,8 +5,9 @@ import jax.numpy as jnp
 
 from bpjax.checks import as_floating, check_number, is_concrete
 from bpjax.layers.activations import identity
-from bpjax.layers.layer import Layer, Takes, bind, check_layer, map_layers, no_gradient, takers
+from bpjax.layers.layer import Layer, Takes, check_layer, handed, map_layers, takers
 from bpjax.precision import widen
+from bpjax.trees import described
 from bpjax.types import Array
 
 
@@ -79,23 +80,14 @@ def keyed(network: Layer) -> Layer:
 def _keyed(network: Layer) -> Layer:
     count = takers(network, "key")
 
-    def bound(key):
-        return bind(network, "key", iter(jax.random.split(key, count)))
+    def check(pair):
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or not _is_key(pair[1]):
+            raise ValueError(
+                f"`keyed` expected the input `(x, key)`, the key of `jax.random.key(seed)`, got {described(pair)}."
+            )
+        return pair
 
-    def forward(params, x_and_key):
-        if not isinstance(x_and_key, tuple | list) or len(x_and_key) != 2 or not _is_key(x_and_key[1]):
-            got = jax.tree.map(lambda leaf: f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}", x_and_key)
-            raise ValueError(f"`keyed` expected the input `(x, key)`, the key of `jax.random.key(seed)`, got {got}.")
-        x, key = x_and_key
-        y, kept = bound(key).forward(params, x)
-        return y, (key, kept)
-
-    def backward(params, residuals, dy):
-        key, kept = residuals
-        dparams, dx = bound(key).backward(params, kept, dy)
-        return dparams, (dx, no_gradient(key))
-
-    return Layer("keyed", network.init, forward, backward, (network,), rebuild=_keyed)
+    return handed("keyed", network, "key", lambda key: iter(jax.random.split(key, count)), check, rebuild=_keyed)
 
 
 def _is_key(key) -> bool:

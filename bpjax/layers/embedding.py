@@ -3,18 +3,14 @@
 import functools
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from bpjax.checks import check_count, is_concrete, other_params
-from bpjax.layers.initializers import Initializer, initializer
+from bpjax.layers.initializers import Initializer, initializer, unit_normal
 from bpjax.layers.layer import Layer, check_in_shape, no_gradient
 from bpjax.precision import widen
 from bpjax.types import Array
-
-unit_normal: Initializer = jax.nn.initializers.normal(1.0)
-"""Normal with variance 1: rows as large as the sines and cosines that `sinusoidal_positions` adds to them."""
 
 
 class Embedding(NamedTuple):

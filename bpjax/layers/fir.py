@@ -7,8 +7,7 @@ from bpjax.checks import as_floating, check_count, check_same_dtype, other_param
 from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer, check_in_shape
-from bpjax.layers.product import matmul
-from bpjax.precision import widen
+from bpjax.layers.product import bias_gradient, matmul, rows
 from bpjax.types import Array
 
 
@@ -51,11 +50,9 @@ def fir(
         return y.reshape(batch, steps, features), x
 
     def backward(params, x, dy):
-        rows = dy.reshape(-1, features)
-        dw = matmul(delayed(x, taps).T, rows).reshape(taps, x.shape[2], features)
-        db = widen(rows).sum(axis=0).astype(dy.dtype)
+        dw = matmul(delayed(x, taps).T, rows(dy)).reshape(taps, x.shape[2], features)
         transposed = jnp.swapaxes(params.w, 1, 2).reshape(taps * features, -1)
-        return Affine(dw, db), matmul(to_come(dy, taps), transposed).reshape(x.shape)
+        return Affine(dw, bias_gradient(dy)), matmul(to_come(dy, taps), transposed).reshape(x.shape)
 
     def check(params, x):
         w = getattr(params, "w", None)

@@ -61,6 +61,9 @@ he_normal: Initializer = jax.nn.initializers.he_normal()
 he_uniform: Initializer = jax.nn.initializers.he_uniform()
 """Even with variance 2 / D."""
 
+unit_normal: Initializer = jax.nn.initializers.normal(1.0)
+"""Normal with variance 1: rows as large as the sines and cosines that `sinusoidal_positions` adds to an embedding's."""
+
 zeros: Initializer = jax.nn.initializers.zeros
 """All zero: the usual start of a bias."""
 

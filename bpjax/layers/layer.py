@@ -84,6 +84,34 @@ def bind(network: Layer, what: str, values: Iterator[Any]) -> Layer:
     return network.rebuild(*(bind(layer, what, values) for layer in network.layers))
 
 
+def handed(
+    name: str, network: Layer, what: str, spread: Callable[[Any], Iterator[Any]], check: Callable[[Any], Any], rebuild
+) -> Layer:
+    """The network with one more input, (x, value), which goes to every layer in it that takes `what`.
+
+    forward    y = f(x; value)
+    backward   dparams, (dx, no gradient)
+
+    `spread(value)` gives what each of them is handed, in forward order; `check` makes the pair of what comes in. Kept:
+    the value, for layers that go forward once more, and what the network keeps.
+    """
+
+    def bound(value) -> Layer:
+        return bind(network, what, spread(value))
+
+    def forward(params, pair):
+        x, value = check(pair)
+        y, kept = bound(value).forward(params, x)
+        return y, (value, kept)
+
+    def backward(params, residuals, dy):
+        value, kept = residuals
+        dparams, dx = bound(value).backward(params, kept, dy)
+        return dparams, (dx, no_gradient(value))
+
+    return Layer(name, network.init, forward, backward, (network,), rebuild)
+
+
 def no_gradient(x):
     """What stands for the gradient of whole numbers, truth values and keys: zeros of JAX's dtype float0."""
     return np.zeros(jnp.shape(x), jax.dtypes.float0)
@@ -96,6 +124,11 @@ def check_layer(who: str, layer) -> Layer:
     got = getattr(layer, "__name__", repr(layer))
     cure = f"Call it first: `{got}(...)`." if callable(layer) else "Layers are made by `bp.dense(...)` and its kin."
     raise ValueError(f"`{who}` expected a Layer, got {got}. {cure}")
+
+
+def is_shape(tree) -> bool:
+    """Whether it is one shape, a tuple of whole numbers, rather than a pytree of shapes."""
+    return isinstance(tree, tuple | list) and all(isinstance(n, int) for n in tree)
 
 
 def check_in_shape(who: str, in_shape: Shape, rank: int) -> Shape:

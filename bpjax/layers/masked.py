@@ -2,7 +2,7 @@
 
 import itertools
 
-from bpjax.layers.layer import Layer, bind, check_layer, no_gradient, takers
+from bpjax.layers.layer import Layer, check_layer, handed, takers
 
 
 def masked(network: Layer, takes: str = "mask") -> Layer:
@@ -26,19 +26,9 @@ def masked(network: Layer, takes: str = "mask") -> Layer:
             f"`masked` expected a layer that takes a {takes!r} in the network, got none in {network.name}."
         )
 
-    def forward(params, x):
-        if not isinstance(x, tuple | list) or len(x) != 2:
-            raise ValueError(f"`masked` expected a pair (x, mask), got a {type(x).__name__}.")
-        x, mask = x
-        y, kept = bound(mask).forward(params, x)
-        return y, (kept, mask)
+    def check(pair):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise ValueError(f"`masked` expected a pair (x, mask), got a {type(pair).__name__}.")
+        return pair
 
-    def backward(params, residuals, dy):
-        kept, mask = residuals
-        dparams, dx = bound(mask).backward(params, kept, dy)
-        return dparams, (dx, no_gradient(mask))
-
-    def bound(mask) -> Layer:
-        return bind(network, takes, itertools.repeat(mask))
-
-    return Layer("masked", network.init, forward, backward, (network,), rebuild=lambda layer: masked(layer, takes))
+    return handed("masked", network, takes, itertools.repeat, check, rebuild=lambda layer: masked(layer, takes))

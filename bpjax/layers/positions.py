@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.checks import as_floating, check_count, check_same_dtype, other_params
-from bpjax.layers.embedding import unit_normal
-from bpjax.layers.initializers import Initializer, initializer
+from bpjax.layers.initializers import Initializer, initializer, unit_normal
 from bpjax.layers.layer import Layer, check_in_shape
 from bpjax.precision import widen
 from bpjax.types import Array

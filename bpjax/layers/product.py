@@ -1,8 +1,11 @@
-"""The product of two matrices, in the form that suits their sizes."""
+"""The product of two matrices, in the form that suits their sizes, and what affine maps of many rows make of it.
+
+Rows are all axes but the last, patterns and times or places: y = x W + b, and its derivatives dW, db and dx.
+"""
 
 import jax.numpy as jnp
 
-from bpjax.precision import HALF
+from bpjax.precision import HALF, widen
 from bpjax.types import Array
 
 TINY = 1024
@@ -18,3 +21,29 @@ def matmul(a: Array, b: Array) -> Array:
     if isinstance(work, int) and work <= TINY:  # of a symbolic N (`jax.export`) nobody can say
         return jnp.sum(a.astype(wide)[:, :, None] * b.astype(wide)[None, :, :], axis=1).astype(a.dtype)
     return jnp.matmul(a, b, preferred_element_type=wide).astype(a.dtype)
+
+
+def rows(a: Array) -> Array:
+    """All but the last axis below one another, (..., D) to (rows, D)."""
+    return a.reshape(-1, a.shape[-1])
+
+
+def affine(x: Array, w: Array, b: Array | None = None) -> Array:
+    """X W + b along the last axis, (..., D) to (..., H)."""
+    y = matmul(rows(x), w)
+    return (y if b is None else y + b[None, :]).reshape(*x.shape[:-1], w.shape[1])
+
+
+def weight_gradient(x: Array, dy: Array) -> Array:
+    """DW = Σ xᵀ dy over all rows, one product, (D, H)."""
+    return matmul(rows(x).T, rows(dy))
+
+
+def bias_gradient(dy: Array) -> Array:
+    """Db = Σ dy over all rows, summed wide, (H,)."""
+    return widen(rows(dy)).sum(axis=0).astype(dy.dtype)
+
+
+def input_gradient(dy: Array, w: Array) -> Array:
+    """Dx = dy Wᵀ along the last axis, (..., H) to (..., D)."""
+    return matmul(rows(dy), w.T).reshape(*dy.shape[:-1], w.shape[0])

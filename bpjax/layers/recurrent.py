@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.checks import as_floating, check_count
-from bpjax.layers.layer import Layer, check_in_shape
+from bpjax.layers.combinators import parallel
+from bpjax.layers.layer import Layer, check_in_shape, is_shape
 from bpjax.precision import widen
+from bpjax.trees import described
 from bpjax.types import Array
 
 
@@ -175,40 +177,17 @@ def bidirectional(
     """
     ahead = unroll(cell, last=last, truncate=truncate)
     behind = unroll(cell if backward_cell is None else backward_cell, reverse=True, last=last, truncate=truncate)
-    return _beside(ahead, behind)
+    return _side_by_side(ahead, behind)
 
 
-def _beside(ahead: Layer, behind: Layer) -> Layer:
-    """Two layers on the same input, their outputs joined along the last axis."""
-
-    def init(key, in_shape):
-        key_ahead, key_behind = jax.random.split(key)
-        params_ahead, out_ahead = ahead.init(key_ahead, in_shape)
-        params_behind, out_behind = behind.init(key_behind, in_shape)
-        return (params_ahead, params_behind), (*out_ahead[:-1], out_ahead[-1] + out_behind[-1])
-
-    def forward(params, x):
-        y_ahead, kept_ahead = ahead.forward(params[0], x)
-        y_behind, kept_behind = behind.forward(params[1], x)
-        return jnp.concatenate([y_ahead, y_behind], axis=-1), (kept_ahead, kept_behind, y_ahead[:0])
-
-    def backward(params, residuals, dy):
-        kept_ahead, kept_behind, empty = residuals  # of the first output its width alone
-        width = empty.shape[-1]
-        dparams_ahead, dx_ahead = ahead.backward(params[0], kept_ahead, dy[..., :width])
-        dparams_behind, dx_behind = behind.backward(params[1], kept_behind, dy[..., width:])
-        return (dparams_ahead, dparams_behind), dx_ahead + dx_behind
-
-    return Layer("bidirectional", init, forward, backward, (ahead, behind), rebuild=_beside)
-
-
-def _is_shape(tree) -> bool:
-    return isinstance(tree, tuple) and all(isinstance(n, int) for n in tree)
+def _side_by_side(ahead: Layer, behind: Layer) -> Layer:
+    both = parallel(ahead, behind, combine="concatenate")
+    return both._replace(name="bidirectional", rebuild=_side_by_side)
 
 
 def _map_shapes(change, shapes):
     """A pytree of shapes, each changed."""
-    return jax.tree.map(change, shapes, is_leaf=_is_shape)
+    return jax.tree.map(change, shapes, is_leaf=is_shape)
 
 
 def _swap(tree):
@@ -243,7 +222,6 @@ def _check_sequence(who: str, x) -> Array:
 
 def _check_state(who: str, state, expected):
     """`state`, if it has the structure, shapes and dtypes of the state of that batch, or a `ValueError`."""
-    kind = lambda tree: jax.tree.map(lambda a: f"{jnp.result_type(a)}{list(jnp.shape(a))}", tree)
-    if jax.tree.structure(state) != jax.tree.structure(expected) or kind(state) != kind(expected):
-        raise ValueError(f"`{who}` expected the state {kind(expected)}, got {kind(state)}.")
+    if described(state) != described(expected):
+        raise ValueError(f"`{who}` expected the state {described(expected)}, got {described(state)}.")
     return state

@@ -13,7 +13,7 @@ from bpjax.layers.activations import elementwise
 from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, lecun_normal
 from bpjax.layers.layer import Layer, check_in_shape, check_layer
-from bpjax.layers.product import matmul
+from bpjax.layers.product import affine, input_gradient, weight_gradient
 from bpjax.layers.recurrent import Cell
 from bpjax.types import Array
 
@@ -153,16 +153,9 @@ def _cell(who: str, features: int, weights: Initializer, step, back) -> Cell:
                 "Are the params another network's? Make them with this network's `init`."
             )
         check_same_dtype(who, x, params.w)
-        return _rows(x, lambda rows: matmul(rows, params.w))
+        return affine(x, params.w)
 
     def gradient(params, x, kept, delta):
-        rows = lambda a: a.reshape(-1, a.shape[-1])  # noqa: E731
-        return Affine(matmul(rows(x).T, rows(delta))), _rows(delta, lambda rows: matmul(rows, params.w.T))
+        return Affine(weight_gradient(x, delta)), input_gradient(delta, params.w)
 
     return Cell(who, ((features,), (features,)), init, step, back, inputs, gradient)
-
-
-def _rows(x: Array, product) -> Array:
-    """A product for all times at once."""
-    y = product(x.reshape(-1, x.shape[-1]))
-    return y.reshape(*x.shape[:-1], y.shape[-1])

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from bpjax.layers.layer import Layer, check_in_shape, check_layer
 from bpjax.layers.recurrent import Cell
+from bpjax.trees import described
 
 
 def stage(layer: Layer, features: int) -> Cell:
@@ -70,9 +71,10 @@ def dynamics(function: Callable, state_shape: Any, params: Callable = no_params)
 
     def step(weights, state, x):
         moved = function(weights, state, x)
-        kind = lambda tree: jax.tree.map(lambda a: f"{jnp.result_type(a)}{list(jnp.shape(a))}", tree)
-        if kind(moved) != kind(state):
-            raise ValueError(f"`dynamics` expected the function to give a state {kind(state)}, got {kind(moved)}.")
+        if described(moved) != described(state):
+            raise ValueError(
+                f"`dynamics` expected the function to give a state {described(state)}, got {described(moved)}."
+            )
         return moved, moved, (state, x)
 
     def back(weights, kept, dstate, dy):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from bpjax.checks import check_count, check_features, check_same_dtype, other_params
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer, check_in_shape
-from bpjax.layers.product import matmul
+from bpjax.layers.product import bias_gradient, matmul
 from bpjax.precision import widen
 from bpjax.types import Array
 
@@ -71,7 +71,7 @@ def _weight_norm(features: int, use_bias: bool, weights: Initializer, biases: In
         dw = matmul(widen(x).T, widen(dy))
         dg = (dw * direction).sum(axis=0)
         dv = (widen(params.g) * inverse)[None, :] * (dw - dg[None, :] * direction)
-        db = widen(dy).sum(axis=0).astype(dy.dtype) if use_bias else None
+        db = bias_gradient(dy) if use_bias else None
         dparams = WeightNormed(dv.astype(params.v.dtype), dg.astype(params.g.dtype), db)
         return dparams, matmul(dy, normed(params).T)
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from bpjax.layers.initializers import Initializer
 from bpjax.layers.layer import Layer, parts
+from bpjax.trees import described
 from bpjax.types import Array, Key, Params
 
 ENDS = ("dense", "conv", "embedding")
@@ -65,10 +66,7 @@ def check_weights(who: str, params: Params) -> None:
 def check_feedback(feedback: Params, params: Params) -> None:
     """Raise a `ValueError` that names the leaves in which feedback weights differ in shape or dtype from `params`."""
     shapes, wanted = (
-        {
-            jax.tree_util.keystr(path): f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}"
-            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-        }
+        {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(described(tree))}
         for tree in (feedback, params)
     )
     if shapes == wanted and jax.tree.structure(feedback) == jax.tree.structure(params):
