@@ -55,6 +55,7 @@ from bpjax.layers.batch_norm import (
     with_statistics,
 )
 from bpjax.layers.weight_norm import WeightNormed, weight_norm
+from bpjax.layers.unit_length import unit_length
 from bpjax.layers.combinators import chain, freeze, parallel, residual, shortcut
 from bpjax.layers.each import each
 from bpjax.layers.repeat import repeat, unstack
@@ -121,7 +122,6 @@ from bpjax.rules.forward_forward import (
     forward_forward,
     mono_forward,
     mono_predict,
-    unit_length,
 )
 from bpjax.rules.perturbation import forward_gradient, node_perturbation, weight_perturbation
 from bpjax.rules.predictive import predictive_coding

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.layers.layer import Layer
+from bpjax.losses import labels_of
 from bpjax.types import Array, Batch, Params
 
 
@@ -40,7 +41,7 @@ def accuracy(network: Layer, params: Params, data: Batch, threshold: float | Non
         raise ValueError(
             f"`accuracy` needs a `threshold` for outputs of shape {output.shape}: 0.5 where they lie between 0 and 1."
         )
-    labels = target if jnp.issubdtype(target.dtype, jnp.integer) else target.argmax(axis=-1)
+    labels = labels_of(target)
     if labels.shape != output.shape[:-1]:
         raise ValueError(f"`accuracy` expected labels of shape {output.shape[:-1]}, one an output, got {labels.shape}.")
     return float((output.argmax(axis=-1) == labels).mean())

@@ -82,6 +82,25 @@ def _logits_and_weights(name, output, target) -> tuple[Array, Array]:
     return output, jnp.where(in_range[..., None], one_hot, jnp.nan)
 
 
+def labels_of(target) -> Array:
+    """Labels as they are, and of rows (..., K) the place of the largest entry."""
+    target = jnp.asarray(target)
+    return target if jnp.issubdtype(target.dtype, jnp.integer) else target.argmax(axis=-1)
+
+
+def rows_of(target, output: Array) -> Array:
+    """The target in the shape of the output (..., K): labels as one-hot rows in its dtype, anything else as it is."""
+    target = jnp.asarray(target)
+    if jnp.issubdtype(target.dtype, jnp.integer):
+        return jax.nn.one_hot(target, output.shape[-1], dtype=output.dtype)
+    return target
+
+
+def share(loss: Loss, patterns: int) -> float:
+    """By how much a pattern's error counts in that of its batch."""
+    return 1 / patterns if loss.reduction == "mean" else 1.0
+
+
 def check_labels(who: str, labels, classes: int) -> None:
     """Raise a `ValueError` that names the first label outside 0 … classes − 1."""
     labels = np.asarray(labels).ravel()

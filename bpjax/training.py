@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from bpjax.checks import check_count
+from bpjax.losses import rows_of
 from bpjax.optimizers.hyperparameters import hyperparameter
 from bpjax.optimizers.undo import take_step, undone
 from bpjax.rules.rule import Rule, check_batch
@@ -200,9 +201,7 @@ def worst_output(rule: Rule, params: Params, data: Batch) -> Array:
     """Largest |t − o| over patterns and outputs; labels are compared as one-hot rows."""
     x, target = data
     output = output_of(rule, params, x)
-    if jnp.issubdtype(target.dtype, jnp.integer):
-        target = jax.nn.one_hot(target, output.shape[-1], dtype=output.dtype)
-    return jnp.max(jnp.abs(target - output))
+    return jnp.max(jnp.abs(rows_of(target, output) - output))
 
 
 def error_of(rule: Rule, params: Params, data: Batch) -> Array:

@@ -11,7 +11,7 @@ import bpjax as bp
 from bpjax.layers.convolution import conv
 from bpjax.layers.shapes import flatten
 from bpjax.rules.delayed import delayed
-from bpjax.rules.synthetic import Guess, synthetic_gradients
+from bpjax.rules.synthetic import synthetic_gradients
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -180,7 +180,7 @@ def test_exact_guesses_are_backprop_and_stay_so(with_target, keys):
     models = []
     for h, truth, fresh in zip(states, truths, rule.init(next(keys), params), strict=True):
         seen = np.concatenate([h, t], axis=1) if with_target else h
-        models.append(Guess(jnp.asarray(np.linalg.lstsq(seen, truth, rcond=None)[0]), fresh.b))
+        models.append(bp.Affine(jnp.asarray(np.linalg.lstsq(seen, truth, rcond=None)[0]), fresh.b))
     _, grads, after = rule.grads(params, models, (x, t))
     assert relative_error(grads, bp.backprop(network, bp.squared_error).grads(params, (), (x, t))[1]) < 1e-11
     for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(models), strict=True):
@@ -197,7 +197,7 @@ def test_the_models_learn_the_error_signal_of_weights_at_rest(keys):
     )
     rule = synthetic_gradients(network, one_hot, 0.2, with_target=True)
     state = rule.init(next(keys), params)
-    step = lambda state, _: (rule.grads(params, state, batch)[2], None)  # noqa: E731
+    step = lambda state, _: (rule.grads(params, state, batch)[2], None)
     state, _ = jax.lax.scan(step, state, None, length=5000)
     truth = bp.backprop(network, one_hot).grads(params, (), batch)[1]
     assert relative_error(rule.grads(params, state, batch)[1], truth) < 1e-6

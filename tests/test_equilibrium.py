@@ -39,7 +39,7 @@ def settled(params, x, target=None, beta=0.0, steps=600):
         return energy(params, x, u) + (0.0 if target is None else beta * 0.5 * jnp.sum((u[1] - target) ** 2))
 
     slope = jax.grad(total)
-    step = lambda _, u: jax.tree.map(lambda a, b: a - 0.3 * b, u, slope(u))  # noqa: E731
+    step = lambda _, u: jax.tree.map(lambda a, b: a - 0.3 * b, u, slope(u))
     return jax.lax.fori_loop(0, steps, step, u)
 
 

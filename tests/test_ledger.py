@@ -101,7 +101,7 @@ def test_gains_on_the_way_back_are_no_weight_transport():
 
 
 def test_steps_are_run_until_there_is_a_direction():
-    late = lambda make, steps: lambda n, l: delayed(make(n, l), steps)  # noqa: E731
+    late = lambda make, steps: lambda n, l: delayed(make(n, l), steps)
     row = of(late(bp.backprop, 2))
     assert row.answers == answers("yyyynn") and row.steps == 2
     assert of(late(direct_random_target_projection, 2)).answers == answers("nynynn")

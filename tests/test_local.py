@@ -10,16 +10,16 @@ from oracles import relative_error
 import bpjax as bp
 from bpjax.layers.convolution import conv
 from bpjax.layers.shapes import flatten
+from bpjax.layers.unit_length import unit_length
 from bpjax.rules.forward_forward import (
     ff_goodness,
     ff_predict,
     forward_forward,
     mono_forward,
     mono_predict,
-    unit_length,
     with_label,
 )
-from bpjax.rules.local import Head, local_losses
+from bpjax.rules.local import local_losses
 from bpjax.types import Params
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -66,7 +66,7 @@ def test_local_losses_step_by_step(rho, mean):
     """Cross entropy of every layer's own softmax; the heads learn from its mean over the batch."""
     loss = bp.batch_mean(bp.softmax_cross_entropy) if mean else bp.softmax_cross_entropy
     rule = local_losses(NETWORK, loss, rate=rho)
-    heads = [Head(*map(jnp.asarray, head)) for head in HEADS]
+    heads = [bp.Affine(*map(jnp.asarray, head)) for head in HEADS]
     values, params, learnt = trained(rule, heads, (jnp.asarray(X), jnp.asarray(LABELS)))
 
     share = 1 / 4 if mean else 1.0
@@ -88,9 +88,9 @@ def test_local_losses_step_by_step(rho, mean):
             w[l] = w[l] - RATE * y.T @ delta
             b[l] = b[l] - RATE * delta.sum(axis=0)
     assert relative_error(params, pytree(w, b)) < 1e-12
-    assert relative_error(learnt, [Head(*map(jnp.asarray, head)) for head in heads]) < 1e-12
+    assert relative_error(learnt, [bp.Affine(*map(jnp.asarray, head)) for head in heads]) < 1e-12
     assert relative_error(params, PARAMS) > 0.01
-    assert (relative_error(learnt, [Head(*map(jnp.asarray, head)) for head in HEADS]) > 0.01) == (rho > 0)
+    assert (relative_error(learnt, [bp.Affine(*map(jnp.asarray, head)) for head in HEADS]) > 0.01) == (rho > 0)
 
 
 def test_no_layer_depends_on_a_later_one(keys):
@@ -259,7 +259,7 @@ def test_mono_forward_step_by_step(keys):
     """Gₗ = hₗ Mₗᵀ, cross entropy of each; the network itself is taught by its squared error."""
     rho = 0.3
     rule = mono_forward(NETWORK, bp.squared_error, rate=rho)
-    given = [Head(jnp.asarray(head[0])) for head in HEADS]
+    given = [bp.Affine(jnp.asarray(head[0])) for head in HEADS]
     assert jax.tree.structure(rule.init(next(keys), PARAMS)) == jax.tree.structure(given)
     values, params, learnt = trained(rule, given, (jnp.asarray(X), jnp.asarray(T)))
     w, b, m = [a.copy() for a in WEIGHTS], [a.copy() for a in BIASES], [head[0].T.copy() for head in HEADS]
@@ -277,7 +277,7 @@ def test_mono_forward_step_by_step(keys):
             w[l] = w[l] - RATE * y.T @ delta
             b[l] = b[l] - RATE * delta.sum(axis=0)
     assert relative_error(params, pytree(w, b)) < 1e-12
-    assert relative_error(learnt, [Head(jnp.asarray(a.T)) for a in m]) < 1e-12
+    assert relative_error(learnt, [bp.Affine(jnp.asarray(a.T)) for a in m]) < 1e-12
     h1 = np.tanh(X @ w[0] + b[0])
     best = np.argmax(h1 @ m[0].T + np.tanh(h1 @ w[1] + b[1]) @ m[1].T, axis=1)
     assert (mono_predict(NETWORK, params, learnt, jnp.asarray(X)) == best).all()

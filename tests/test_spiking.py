@@ -186,7 +186,7 @@ def all_pairs(pre, post, a_plus, a_minus, tau_plus, tau_minus, dt):
 
 def test_one_pair_by_hand():
     # pre at 10 ms, post at 25 ms: A₊ e^(−15/20); the other way round −A₋ e^(−15/20); both at once nothing
-    pulse = lambda t: jnp.zeros((1, 40, 1)).at[0, t, 0].set(1.0)  # noqa: E731
+    pulse = lambda t: jnp.zeros((1, 40, 1)).at[0, t, 0].set(1.0)
     share = math.exp(-15 / 20)
     assert float(stdp_change(pulse(10), pulse(25))[0, 0]) == pytest.approx(0.01 * share, rel=1e-13)
     assert float(stdp_change(pulse(25), pulse(10))[0, 0]) == pytest.approx(-0.0105 * share, rel=1e-13)
@@ -209,7 +209,7 @@ def test_chance_drifts_as_the_closed_form(keys):
     shape = (400, round(time / dt), 1)
     pre = (jax.random.uniform(next(keys), shape) < r_pre * dt).astype(float)
     post = (jax.random.uniform(next(keys), shape) < r_post * dt).astype(float)
-    one = lambda a, b: stdp_change(a[None], b[None], 0.01, 0.0105, 20.0, 10.0, dt)[0, 0]  # noqa: E731
+    one = lambda a, b: stdp_change(a[None], b[None], 0.01, 0.0105, 20.0, 10.0, dt)[0, 0]
     drift = np.asarray(jax.jit(jax.vmap(one))(pre, post)) / time
     tau_plus, tau_minus = (dt / math.expm1(dt / tau) for tau in (20.0, 10.0))  # 19.75 and 9.75: τ as dt → 0
     expected = r_pre * r_post * (0.01 * tau_plus - 0.0105 * tau_minus)

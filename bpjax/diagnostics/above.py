@@ -14,6 +14,9 @@ from bpjax.rules.rule import Rule
 from bpjax.rules.units import Unit, by_unit, gather, units
 from bpjax.types import Array, Key, Params, RuleState
 
+CHANGED = 1e-8
+"""Relative change of a direction, in float64, that counts as one."""
+
 DRAWS = 3
 """How often weights are drawn: the few of a small layer might keep all their signs."""
 
@@ -104,6 +107,11 @@ def largest_error(a, b) -> float:
     """The largest relative error by norm of a leaf."""
     a, b = to_host((a, b))
     return max(relative_error(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+def flat(tree) -> np.ndarray:
+    """All entries in a row, in float64."""
+    return np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(tree)])
 
 
 def same_bits(a, b) -> bool:

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.checks import check_count
-from bpjax.diagnostics.above import DRAWS, drawn
+from bpjax.diagnostics.above import CHANGED, DRAWS, drawn, flat
+from bpjax.diagnostics.agreement import relative_error
 from bpjax.diagnostics.crossed import crossed, other_slopes, part_by_part, within
 from bpjax.diagnostics.float64 import float64_on_host, to_host, widen_to_float64
 from bpjax.diagnostics.report import plain, table
@@ -20,9 +21,6 @@ from bpjax.rules.catalogue import RULES, RuleCase
 from bpjax.rules.rule import Rule, check_batch, check_made_of
 from bpjax.rules.units import by_unit, gather, units
 from bpjax.types import Array, Key, Params, RuleState, Shape
-
-CHANGED = 1e-8
-"""Relative change of a layer's direction, in float64, that counts as one."""
 
 QUESTIONS = ("weights above", "exact slopes", "later layers", "target", "early target", "teacher now")
 
@@ -251,14 +249,8 @@ def other_target(target: Array, outputs: int) -> Array:
 
 def relative_change(other, direction) -> float | None:
     """‖other − direction‖ / ‖direction‖ over all arrays; None where the direction is 0, ∞ where other is not finite."""
-    a, b = (
-        np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(tree)])
-        for tree in (other, direction)
-    )
-    size = float(np.linalg.norm(b))
-    if not size or not math.isfinite(size):
-        return None
-    return float(np.linalg.norm(a - b)) / size if np.isfinite(a).all() else math.inf
+    size = float(np.linalg.norm(flat(direction)))
+    return relative_error(flat(other), flat(direction)) if size and math.isfinite(size) else None
 
 
 def _any(tree) -> bool:

@@ -8,15 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.checks import check_count
-from bpjax.diagnostics.above import Above, largest_error, same_bits
+from bpjax.diagnostics.above import CHANGED, Above, flat, largest_error, same_bits
+from bpjax.diagnostics.agreement import budget
 from bpjax.diagnostics.report import plain, table
 from bpjax.rules.backprop import autodiff, backprop
 from bpjax.rules.rule import Rule, check_batch
 from bpjax.rules.units import Unit, by_unit, units
 from bpjax.types import Key, Params, RuleState
-
-SAME = 1e-8
-"""Relative change of a direction, in float64, that counts as none."""
 
 
 class LayerReceipt(NamedTuple):
@@ -45,12 +43,12 @@ class Receipt(NamedTuple):
     @property
     def exact(self) -> bool:
         """Whether its direction is the gradient, to rounding."""
-        return self.error <= rounding(self.dtype)
+        return self.error <= budget(self.dtype)
 
     @property
     def parallel(self) -> bool:
         """Whether every layer's direction is that of the gradient, whatever its length."""
-        return all(layer.angle <= math.degrees(rounding(self.dtype)) for layer in self.layers)
+        return all(layer.angle <= math.degrees(budget(self.dtype)) for layer in self.layers)
 
     @property
     def layer_local(self) -> bool:
@@ -61,7 +59,7 @@ class Receipt(NamedTuple):
     def direct(self) -> bool:
         """Whether, for the same output, no hidden layer's direction depends on the weights above it."""
         changes = [math.inf if layer.between is None else layer.between for layer in self.layers[:-1]]
-        return len(changes) > 0 and max(changes) <= SAME
+        return len(changes) > 0 and max(changes) <= CHANGED
 
     @property
     def verdict(self) -> str:
@@ -74,7 +72,7 @@ class Receipt(NamedTuple):
         else:
             off = ["(no direction)" if math.isnan(layer.angle) else f"{layer.angle:.1f}°" for layer in self.layers]
             found.append(f"not the gradient: {', '.join(off)} from it, input side first")
-        if self.handed is not None and self.handed <= rounding(self.dtype):
+        if self.handed is not None and self.handed <= budget(self.dtype):
             how = "to the last bit" if self.to_the_last_bit else f"to {self.handed:.0e}"
             found.append(f"handed the true weights it is backprop {how}")
         elif self.handed is not None:
@@ -109,11 +107,6 @@ def _cells(index: int, layer: LayerReceipt) -> tuple[str, ...]:
     local = {None: "", True: "no bit changes", False: "changes"}[layer.local]
     held = between if layer.local is False else local
     return (str(index), layer.name, f"{layer.angle:.2f}", f"{layer.ratio:.4g}", held, local)
-
-
-def rounding(dtype: str) -> float:
-    """What counts as rounding in a direction: 1e-12 in float64, 1e-5 in float32, 0.03 and 0.005 in half precision."""
-    return {"float64": 1e-12, "float32": 1e-5, "bfloat16": 0.03, "float16": 0.005}[dtype]
 
 
 def receipt(rule: Rule, params: Params, batch, *, key: Key, steps: int = 0, show: bool = True) -> Receipt:
@@ -206,13 +199,9 @@ def hand_over(state: RuleState, params: Params) -> tuple[tuple[str, ...], RuleSt
 # --- Arithmetic -----------------------------------------------------------------------------------------------------
 
 
-def _flat(tree) -> np.ndarray:
-    return np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(tree)])
-
-
 def angle_between(a, b) -> float:
     """Degrees between two pytrees; NaN where one is 0. Exact near 0°, where an arc cosine is not."""
-    a, b = _flat(a), _flat(b)
+    a, b = flat(a), flat(b)
     sizes = np.linalg.norm(a), np.linalg.norm(b)
     if not all(sizes) or not all(map(math.isfinite, sizes)):
         return math.nan
@@ -221,8 +210,8 @@ def angle_between(a, b) -> float:
 
 
 def _ratio(a, b) -> float:
-    size = float(np.linalg.norm(_flat(b)))
-    return float(np.linalg.norm(_flat(a))) / size if size else math.nan
+    size = float(np.linalg.norm(flat(b)))
+    return float(np.linalg.norm(flat(a))) / size if size else math.nan
 
 
 def _parallel_at_equal_sizes(rule: Rule, params: Params, state: RuleState, batch) -> bool:
@@ -232,7 +221,7 @@ def _parallel_at_equal_sizes(rule: Rule, params: Params, state: RuleState, batch
     truth = backprop(rule.network, rule.loss).grads(equal, (), batch)[1]  # type: ignore[arg-type]
     layers = units(rule.network, params)  # type: ignore[arg-type]
     angles = [angle_between(a, b) for a, b in zip(by_unit(layers, found), by_unit(layers, truth), strict=True)]
-    return all(angle <= math.degrees(rounding(jnp.result_type(jax.tree.leaves(params)[0]).name)) for angle in angles)
+    return all(angle <= math.degrees(budget(jnp.result_type(jax.tree.leaves(params)[0]).name)) for angle in angles)
 
 
 def name_of(unit: Unit) -> str:

@@ -9,6 +9,7 @@ from bpjax.checks import check_number
 from bpjax.layers.dropout import without_dropout
 from bpjax.precision import widen
 from bpjax.rules.rule import Rule
+from bpjax.trees import noise_like
 from bpjax.types import Array, Key, RuleState
 
 
@@ -56,12 +57,9 @@ def weight_noise(rule: Rule, deviation: float | Array) -> Rule:
 
     def grads(params, state, batch):
         key, next_key = jax.random.split(state.key)
-        leaves, structure = jax.tree.flatten(params)
-        shaken = [
-            w + jnp.asarray(deviation, w.dtype) * jax.random.normal(k, w.shape, w.dtype)
-            for k, w in zip(jax.random.split(key, len(leaves)), leaves, strict=True)
-        ]
-        value, direction, inner = rule.grads(structure.unflatten(shaken), state.rule, batch)
+        noise = noise_like(key, params, jax.random.normal)
+        shaken = jax.tree.map(lambda w, xi: w + jnp.asarray(deviation, w.dtype) * xi, params, noise)
+        value, direction, inner = rule.grads(shaken, state.rule, batch)
         return value, direction, NoiseState(next_key, inner)
 
     return rule._replace(name=f"{rule.name} with weight noise", init=init, grads=grads)

@@ -16,7 +16,7 @@ from bpjax.checks import check_number
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.layer import Layer, check_layer
 from bpjax.layers.product import matmul
-from bpjax.losses import Loss
+from bpjax.losses import Loss, rows_of, share
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.rules.units import Passed, gather, propagate, send_back, units
 from bpjax.types import Array, Params, Shape
@@ -81,11 +81,7 @@ def direct_random_target_projection(
     check_made_of("direct_random_target_projection", network, loss)
 
     def projected(output, delta, target):
-        target = jnp.asarray(target)
-        if target.shape != output.shape:
-            target = jax.nn.one_hot(target, output.shape[-1])
-        share = 1 / len(output) if loss.reduction == "mean" else 1.0
-        return share * target.astype(output.dtype)
+        return share(loss, len(output)) * rows_of(target, output).astype(output.dtype)
 
     who = "direct_random_target_projection"
     return _direct("direct random target projection", who, network, loss, scale, weights, in_shape, projected)

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from bpjax.checks import check_choice, check_count, check_number
 from bpjax.layers.layer import Layer, check_layer
 from bpjax.losses import Loss
-from bpjax.rules.predictive import check_units, descend
+from bpjax.rules.predictive import descend
 from bpjax.rules.rule import Rule, check_made_of
-from bpjax.rules.units import Unit, gather, units
+from bpjax.rules.units import Unit, check_units, gather, units
 from bpjax.types import Array
 
 Nudging = Literal["one_sided", "symmetric"]
@@ -88,7 +88,7 @@ def hopfield(network: Layer, steps: int = 50, rate: float | Array = 0.5) -> Laye
         def answer(towards):
             """d/dβ of all slopes at the force β dy, while the states move with velocity `towards`."""
             zero, one = jnp.zeros((), dy.dtype), jnp.ones((), dy.dtype)
-            at = lambda u, beta: energy_slopes(layers, x, u, beta * dy)  # noqa: E731
+            at = lambda u, beta: energy_slopes(layers, x, u, beta * dy)
             return jax.jvp(at, (states, zero), (towards, one))[1]
 
         still = [jnp.zeros_like(u) for u in states]
@@ -164,7 +164,7 @@ def equilibrium_propagation(
 
         def nudged(strength):
             strength = jnp.asarray(strength, at_free.output.dtype)
-            force = lambda output: strength * loss.gradient(output, target)  # noqa: E731
+            force = lambda output: strength * loss.gradient(output, target)
             states = settle(layers, x, free, nudged_steps, rate, force)
             return energy_slopes(layers, x, states, force(output_of(layers, states)))
 

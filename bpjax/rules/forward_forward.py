@@ -7,52 +7,21 @@ mono_forward       goodness of each class Gₗ = hₗ Mₗᵀ, cross entropy    
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import as_floating, check_count, check_number
+from bpjax.checks import check_count, check_number
 from bpjax.layers.activations import identity
 from bpjax.layers.combinators import chain
+from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, lecun_normal
 from bpjax.layers.layer import Layer
-from bpjax.losses import Loss, batch_mean, softmax_cross_entropy
+from bpjax.layers.unit_length import unit_length
+from bpjax.losses import Loss, batch_mean, labels_of, share, softmax_cross_entropy
 from bpjax.precision import widen
 from bpjax.rules.direct import unit_shapes
-from bpjax.rules.local import Head, predicted, taught_by_heads
+from bpjax.rules.local import taught_by_heads
+from bpjax.rules.models import predicted
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.rules.units import Unit, gather, propagate, send_back, units
 from bpjax.types import Array, Params, Shape
-
-
-def _unit_length() -> Layer:
-    """Every pattern divided by its length: the next layer sees the direction of what comes in and not how much.
-
-    forward    y = x / r     r = √(Σ x² + ε) over all that is not the batch axis, ε = 1e-8
-    backward   dx = (dy − y Σ(dy y)) / r
-
-    Of x = 0 it makes 0. Kept: y and 1/r. No params.
-    """
-
-    def init(key, in_shape):
-        return (), tuple(in_shape)
-
-    def total(a):
-        return jnp.sum(a, axis=tuple(range(1, a.ndim)), keepdims=True)
-
-    def forward(params, x):
-        x = as_floating("unit_length", "x", x)
-        wide = widen(x)
-        inverse = 1 / jnp.sqrt(total(wide * wide) + 1e-8)
-        y = (wide * inverse).astype(x.dtype)
-        return y, (y, inverse)
-
-    def backward(params, residuals, dy):
-        y, inverse = map(widen, residuals)
-        wide = widen(dy)
-        return (), ((wide - y * total(wide * y)) * inverse).astype(dy.dtype)
-
-    return Layer("unit length", init, forward, backward)
-
-
-unit_length = _unit_length()
-"""Every pattern divided by its length, y = x / √(Σ x² + 1e-8): what ends a hidden layer of `forward_forward`."""
 
 
 def forward_forward(network: Layer, loss: Loss, threshold: float | Array = 2.0, in_shape: Shape | None = None) -> Rule:
@@ -104,24 +73,24 @@ def forward_forward(network: Layer, loss: Loss, threshold: float | Array = 2.0, 
         passed = propagate(layers, x)
         output = passed[-1].output
         classes = output.shape[-1]
-        true = labels_of(target)
+        true = labels_of(target).astype(jnp.int32)
         false = (true + jax.random.randint(key, true.shape, 1, classes, true.dtype)) % classes
         h = jnp.concatenate([with_label(x, true, classes), with_label(x, false, classes)])
         sign = jnp.repeat(jnp.array([1, -1], output.dtype), len(output))
-        share = 1 / len(output) if loss.reduction == "mean" else 1.0
+        counts = share(loss, len(output))
         changes = []
         for unit in layers[:-1]:
             below = before_length(who, unit)
             (seen,) = propagate([below], h)
-            changes.append(send_back(below, seen, toward_truth(seen.output, sign, share)).params)
+            changes.append(send_back(below, seen, toward_truth(seen.output, sign, counts)).params)
             h, _ = unit_length.forward((), seen.output)
         changes.append(send_back(layers[-1], passed[-1], loss.gradient(output, target)).params)
         return loss.value(output, target), gather(params, changes), next_key
 
-    def toward_truth(h, sign, share):
+    def toward_truth(h, sign, counts):
         """∂Eₗ/∂hₗ: E = Σ softplus(s (θ − G)), s = +1 for true and −1 for false patterns."""
         s = sign.astype(widen(h).dtype)
-        slope = -share * s * jax.nn.sigmoid(s * (jnp.asarray(threshold, s.dtype) - goodness(h)))
+        slope = -counts * s * jax.nn.sigmoid(s * (jnp.asarray(threshold, s.dtype) - goodness(h)))
         return (2 * widen(h) * slope.reshape(-1, *(1,) * (h.ndim - 1))).astype(h.dtype)
 
     return Rule("forward-forward", init, grads, network, loss)
@@ -177,7 +146,7 @@ def mono_forward(
     does; `mono_predict` sums the goodness of all hidden layers. The cross entropy is a mean over the batch where `loss`
     is.
 
-    Deviation: the Mₗ learn by plain gradient descent at a rate of their own. State: the list of `Head(Mₗᵀ)`.
+    Deviation: the Mₗ learn by plain gradient descent at a rate of their own. State: the list of `Affine(Mₗᵀ)`.
 
     Args:
         network: a chain of at least two layers of units with as many outputs as classes.
@@ -194,7 +163,7 @@ def mono_forward(
     return taught_by_heads("mono-forward", "mono_forward", network, loss, local, rate, weights, False, in_shape)
 
 
-def mono_predict(network: Layer, params: Params, heads: list[Head], x: Array) -> Array:
+def mono_predict(network: Layer, params: Params, heads: list[Affine], x: Array) -> Array:
     """The label with the largest goodness, summed over the hidden layers, for each pattern (N,); `heads` the state."""
     passed = propagate(units(network, params), x)
     classes = passed[-1].output.shape[1:]
@@ -205,13 +174,6 @@ def mono_predict(network: Layer, params: Params, heads: list[Head], x: Array) ->
 def goodness(h: Array) -> Array:
     """Σ h² of every pattern, (N,)."""
     return jnp.sum(jnp.square(widen(h)).reshape(len(h), -1), axis=1)
-
-
-def labels_of(target) -> Array:
-    """Labels (N,) of labels or of one-hot rows."""
-    target = jnp.asarray(target)
-    labels = target if jnp.issubdtype(target.dtype, jnp.integer) else jnp.argmax(target, axis=-1)
-    return labels.astype(jnp.int32)
 
 
 def with_label(x: Array, labels: Array, classes: int) -> Array:

@@ -7,27 +7,21 @@ No error goes from layer to layer, so no layer need wait for what comes above it
 """
 
 import math
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from bpjax.checks import check_number
+from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.layer import Layer
 from bpjax.layers.product import matmul
 from bpjax.losses import Loss
 from bpjax.rules.direct import unit_shapes
+from bpjax.rules.models import descended, predicted
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.rules.units import gather, propagate, send_back, units
 from bpjax.types import Array, Shape
-
-
-class Head(NamedTuple):
-    """The linear classifier of one hidden layer of units."""
-
-    w: Array  # (H, K) A; H counts all numbers of the layer's output, K all of the network's
-    b: Array | None = None  # (K,) c; None where there is none
 
 
 def local_losses(
@@ -47,7 +41,7 @@ def local_losses(
     Oyallon 2019. With `rate` ρ = 0 the heads stay as drawn: Mostafa, Ramesh & Cauwenberghs 2018. A step
     teaches the layers through the heads as they were before it.
 
-    State: the list of all heads, `Head(A, c)`; A begins as a draw of `weights`, c at 0.
+    State: the list of all heads, `Affine(A, c)`; A begins as a draw of `weights`, c at 0.
 
     Args:
         network: a chain of at least two layers of units.
@@ -70,6 +64,7 @@ def taught_by_heads(
     """A rule whose hidden layers learn from `local_loss` of their heads, its output layer from `loss`."""
     check_number(who, "rate", rate, least=0.0)
     draw = initializer(weights)
+    on_mean = lambda patterns: 1.0 if local_loss.reduction == "mean" else 1 / patterns
 
     def init(key, params):
         *hidden, last = (at.output for at in unit_shapes(who, network, params, in_shape))
@@ -78,7 +73,7 @@ def taught_by_heads(
         return [first_head(k, math.prod(h.shape[1:]), outputs, h.dtype) for k, h in zip(keys, hidden, strict=True)]
 
     def first_head(key, width, outputs, dtype):
-        return Head(draw(key, (width, outputs), dtype), jnp.zeros(outputs, dtype) if use_bias else None)
+        return Affine(draw(key, (width, outputs), dtype), jnp.zeros(outputs, dtype) if use_bias else None)
 
     def grads(params, heads, batch):
         x, target = batch
@@ -88,23 +83,11 @@ def taught_by_heads(
         changes, learnt = [], []
         for unit, seen, head in zip(layers[:-1], passed[:-1], heads, strict=True):
             p = predicted(head, seen.output, output.shape[1:])
-            e = local_loss.gradient(p, target).reshape(len(p), -1)
-            dh = matmul(e, head.w.T).reshape(seen.output.shape)
+            e = local_loss.gradient(p, target)
+            dh = matmul(e.reshape(len(p), -1), head.w.T).reshape(seen.output.shape)
             changes.append(send_back(unit, seen, dh).params)
-            learnt.append(descended(head, seen.output, e))
+            learnt.append(descended(head, seen.output, e, rate * on_mean(len(p))))
         changes.append(send_back(layers[-1], passed[-1], loss.gradient(output, target)).params)
         return loss.value(output, target), gather(params, changes), learnt
 
-    def descended(head, h, e):
-        share = 1.0 if local_loss.reduction == "mean" else 1 / len(h)
-        e = e * jnp.asarray(rate * share, e.dtype)
-        w = head.w - matmul(h.reshape(len(h), -1).T, e)
-        return Head(w, head.b - e.sum(axis=0) if use_bias else None)
-
     return Rule(name, init, grads, network, loss)
-
-
-def predicted(head: Head, h: Array, out_shape: Shape) -> Array:
-    """What a head makes of its layer's output, (N, ...) as the network's own output."""
-    p = matmul(h.reshape(len(h), -1), head.w)
-    return (p if head.b is None else p + head.b[None]).reshape(len(h), *out_shape)

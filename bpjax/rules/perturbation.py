@@ -15,12 +15,12 @@ import jax.numpy as jnp
 from bpjax.checks import check_number
 from bpjax.layers.initializers import Initializer
 from bpjax.layers.layer import Layer
-from bpjax.losses import Loss
+from bpjax.losses import Loss, share
 from bpjax.precision import widen
-from bpjax.rules.predictive import check_units
 from bpjax.rules.rule import Rule, check_made_of
-from bpjax.rules.units import gather, units
-from bpjax.types import Array, Key, Params
+from bpjax.rules.units import check_units, gather, units
+from bpjax.trees import noise_like
+from bpjax.types import Array, Params
 
 
 def weight_perturbation(
@@ -163,15 +163,7 @@ def node_perturbation(
 
 def errors_by_pattern(loss: Loss, output: Array, target) -> Array:
     """What each pattern adds to the error of the batch, (N,)."""
-    share = 1 / len(output) if loss.reduction == "mean" else 1.0
-    return share * jax.vmap(lambda o, t: loss.value(o[None], t[None]))(output, jnp.asarray(target))
-
-
-def noise_like(key: Key, params: Params, noise: Initializer) -> Params:
-    """Noise of the shapes and dtypes of `params`, each leaf from a key of its own."""
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(key, len(leaves))
-    return structure.unflatten([noise(k, w.shape, w.dtype) for k, w in zip(keys, leaves, strict=True)])
+    return share(loss, len(output)) * jax.vmap(lambda o, t: loss.value(o[None], t[None]))(output, jnp.asarray(target))
 
 
 def scaled(number: Array, direction: Params) -> Params:

@@ -9,8 +9,8 @@ from bpjax.checks import check_choice, check_count, check_number
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
 from bpjax.rules.rule import Rule, check_made_of
-from bpjax.rules.units import gather, propagate, send_back, units
-from bpjax.types import Array, Params
+from bpjax.rules.units import check_units, gather, propagate, send_back, units
+from bpjax.types import Array
 
 Kind = Literal["strict", "fixed_prediction", "zero_divergence"]
 
@@ -105,13 +105,14 @@ def predictive_coding(
         errors = [e * jnp.asarray(output_variance, e.dtype) for e in errors]
         return [send_back(*layer).params for layer in zip(layers, passed, errors, strict=True)]
 
-    def infer(layers, values, target, rate):
-        errors, passed = errors_at(layers, values, target)
-        return [values[0], *descend(values[1:], slopes(layers, passed, errors), rate)]
-
     def strict(layers, values, target):
         x, *hidden = values
-        hidden = jax.lax.fori_loop(0, steps, lambda _, v: infer(layers, [x, *v], target, rate)[1:], hidden)
+
+        def relax(_, hidden):
+            errors, passed = errors_at(layers, [x, *hidden], target)
+            return descend(hidden, slopes(layers, passed, errors), rate)
+
+        hidden = jax.lax.fori_loop(0, steps, relax, hidden)
         errors, passed = errors_at(layers, [x, *hidden], target)
         return changes(layers, passed, errors)
 
@@ -128,8 +129,8 @@ def predictive_coding(
         found = []
         for layer in reversed(range(len(layers))):  # below it no value has moved yet
             errors, passed = errors_at(layers, values, target)
-            found.append(changes(layers, passed, errors)[layer])
-            values = infer(layers, values, target, 1.0)
+            found += changes(*(of_all[layer : layer + 1] for of_all in (layers, passed, errors)))
+            values = [values[0], *descend(values[1:], slopes(layers, passed, errors), 1.0)]
         return found[::-1]
 
     direction = {"strict": strict, "fixed_prediction": fixed_prediction, "zero_divergence": zero_divergence}
@@ -139,16 +140,3 @@ def predictive_coding(
 def descend(values, slopes, rate):
     """One step down the slopes, every value in its own dtype."""
     return [v - jnp.asarray(rate, v.dtype) * s for v, s in zip(values, slopes, strict=True)]
-
-
-def check_units(who: str, network: Layer, params: Params) -> None:
-    """Raise a `ValueError` unless the network has layers of units and `params` are its own."""
-    try:
-        layers = units(network, params)
-    except (TypeError, ValueError):
-        layers = []
-    if not layers:
-        raise ValueError(
-            f"`{who}` expected a network with layers of weights and the params of its own `init`, got the layer "
-            f"{network.name} of {len(network.layers)} parts and params {jax.tree.map(jnp.shape, params)}."
-        )

@@ -8,9 +8,8 @@ import jax.numpy as jnp
 from bpjax.checks import as_floating, check_number
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
-from bpjax.rules.predictive import check_units
 from bpjax.rules.rule import Rule, check_made_of
-from bpjax.rules.units import gather, propagate, units
+from bpjax.rules.units import check_units, gather, propagate, units
 from bpjax.types import Array
 
 
@@ -63,7 +62,7 @@ def stdp_change(
 def _trace(spikes: Array, leak: float) -> Array:
     """p_t = leak · (p_{t-1} + spike_{t-1}), p_0 = 0, for every time."""
     sequence = jnp.swapaxes(spikes, 0, 1)
-    step = lambda p, spike: (leak * (p + spike), p)  # noqa: E731
+    step = lambda p, spike: (leak * (p + spike), p)
     _, traces = jax.lax.scan(step, jnp.zeros_like(sequence[0]), sequence)
     return jnp.swapaxes(traces, 0, 1)
 

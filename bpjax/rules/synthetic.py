@@ -1,26 +1,16 @@
 """Synthetic gradients: a layer guesses its error signal instead of waiting for it."""
 
-from typing import NamedTuple
-
-import jax
 import jax.numpy as jnp
 
 from bpjax.checks import check_number
+from bpjax.layers.dense import Affine
 from bpjax.layers.layer import Layer
-from bpjax.layers.product import matmul
-from bpjax.losses import Loss
+from bpjax.losses import Loss, rows_of
 from bpjax.rules.direct import unit_shapes
-from bpjax.rules.predictive import check_units
+from bpjax.rules.models import descended, predicted
 from bpjax.rules.rule import Rule, check_made_of
-from bpjax.rules.units import gather, propagate, send_back, units
+from bpjax.rules.units import check_units, gather, propagate, send_back, units
 from bpjax.types import Array, Shape
-
-
-class Guess(NamedTuple):
-    """The linear model M of one hidden layer's error signal."""
-
-    w: Array  # (H, H), or (H + K, H) where the target is known; H counts all numbers of the layer's output
-    b: Array  # (H,)
 
 
 def synthetic_gradients(
@@ -38,8 +28,9 @@ def synthetic_gradients(
         M learns     by ½ mean_n ‖δ̂_l − δ*_l‖²:   A ← A − η h_lᵀ(δ̂_l − δ*_l)/N,   c ← c − η mean_n(δ̂_l − δ*_l)
 
     No layer waits for a signal from further than the next one. M begins at 0, so that at the first step no hidden layer
-    moves; guesses without an error are backpropagation. The models are the state of the rule: (A, c) for each hidden
-    layer. `with_target` gives M the target beside h_l (cDNI).
+    moves; guesses without an error are backpropagation. The models are the state of the rule: `Affine(A, c)` for each
+    hidden layer, A (H, H) for the H numbers of its output. `with_target` gives M the target beside h_l (cDNI): A is
+    (H + K, H).
 
     Deviation: M is one linear map, learns by plain gradient descent, and the forward pass is not decoupled.
 
@@ -62,7 +53,7 @@ def synthetic_gradients(
         check_units(who, network, params)
         outputs = [at.output for at in unit_shapes(who, network, params, in_shape)]
         known = outputs[-1].size if with_target else 0
-        return [Guess(jnp.zeros((h.size + known, h.size), h.dtype), jnp.zeros(h.size, h.dtype)) for h in outputs[:-1]]
+        return [Affine(jnp.zeros((h.size + known, h.size), h.dtype), jnp.zeros(h.size, h.dtype)) for h in outputs[:-1]]
 
     def grads(params, models, batch):
         x, target = batch
@@ -70,21 +61,14 @@ def synthetic_gradients(
         passed = propagate(layers, x)
         output = passed[-1].output
         seen = [what_is_seen(at.output, output, target if with_target else None) for at in passed[:-1]]
-        guesses = [
-            (matmul(h, model.w) + model.b[None]).reshape(at.output.shape)
-            for h, model, at in zip(seen, models, passed, strict=False)
-        ]
+        guesses = [predicted(model, h, at.output.shape[1:]) for model, h, at in zip(models, seen, passed, strict=False)]
         errors = [*guesses, loss.gradient(output, target)]
         changes = [send_back(*layer) for layer in zip(layers, passed, errors, strict=True)]
         models = [
-            learnt(model, h, guess - change.input)
+            descended(model, h, guess - change.input, rate / len(output))
             for model, h, guess, change in zip(models, seen, guesses, changes[1:], strict=True)
         ]
         return loss.value(output, target), gather(params, [change.params for change in changes]), models
-
-    def learnt(model, h, surprise):
-        surprise = surprise.reshape(len(h), -1) * jnp.asarray(rate / len(h), h.dtype)
-        return Guess(model.w - matmul(h.T, surprise), model.b - surprise.sum(axis=0))
 
     return Rule("synthetic gradients", init, grads, network, loss)
 
@@ -94,6 +78,4 @@ def what_is_seen(h: Array, output: Array, target) -> Array:
     h = h.reshape(len(h), -1)
     if target is None:
         return h
-    if jnp.issubdtype(target.dtype, jnp.integer):
-        target = jax.nn.one_hot(target, output.shape[-1])
-    return jnp.concatenate([h, target.reshape(len(h), -1).astype(h.dtype)], axis=1)
+    return jnp.concatenate([h, rows_of(target, output).reshape(len(h), -1).astype(h.dtype)], axis=1)

@@ -10,11 +10,11 @@ from bpjax.checks import check_number
 from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.layer import Layer
-from bpjax.layers.product import matmul
+from bpjax.layers.product import affine
 from bpjax.losses import Loss
-from bpjax.rules.predictive import check_units
+from bpjax.rules.models import descended
 from bpjax.rules.rule import Rule, check_made_of
-from bpjax.rules.units import Unit, gather, propagate, send_back, units
+from bpjax.rules.units import Unit, check_units, gather, propagate, send_back, units
 from bpjax.types import Array, Key, Params
 
 
@@ -112,16 +112,14 @@ def difference_target_propagation(
         y = propagate([unit], shaken)[0].output
         back, residuals = reconstructed(below, v, y)
         _, da = below.activation.backward(below.params[1], residuals, back - shaken)
-        da = da * jnp.asarray(rate / len(h), h.dtype)
-        return Affine(v.w - matmul(y.T, da), v.b - da.sum(axis=0))
+        return descended(v, y, da, rate / len(h))
 
     return Rule("difference target propagation", init, grads, network, loss)
 
 
 def reconstructed(below: Unit, v: Affine, h: Array) -> tuple[Array, tuple]:
     """g(h) = φ(h V + c), φ that of the layer below, and what its derivative needs."""
-    a = matmul(h, v.w) + v.b[None]  # type: ignore[index]
-    return below.activation.forward(below.params[1], a)
+    return below.activation.forward(below.params[1], affine(h, *v))
 
 
 def distances(hidden: Sequence[Array], first: Array, inverses: Sequence[Callable]) -> list[Array]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from bpjax.layers.activations import identity
 from bpjax.layers.combinators import chain
@@ -39,6 +40,19 @@ def units(network: Layer, params: Params) -> list[Unit]:
     starts = [l for l, part in enumerate(chained) if any(leaf.ndim >= 2 for leaf in jax.tree.leaves(part.params))]
     groups = zip([0, *starts[1:]], starts, [*starts[1:], len(chained)], strict=True) if starts else []
     return [_unit(chained[first : l + 1], chained[l + 1 : end]) for first, l, end in groups]
+
+
+def check_units(who: str, network: Layer, params: Params) -> None:
+    """Raise a `ValueError` unless the network has layers of units and `params` are its own."""
+    try:
+        layers = units(network, params)
+    except (TypeError, ValueError):
+        layers = []
+    if not layers:
+        raise ValueError(
+            f"`{who}` expected a network with layers of weights and the params of its own `init`, got the layer "
+            f"{network.name} of {len(network.layers)} parts and params {jax.tree.map(jnp.shape, params)}."
+        )
 
 
 def _unit(net: list[Part], activation: list[Part]) -> Unit:

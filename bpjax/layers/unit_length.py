@@ -1,0 +1,41 @@
+"""Every pattern divided by its length."""
+
+import jax.numpy as jnp
+
+from bpjax.checks import as_floating
+from bpjax.layers.layer import Layer
+from bpjax.precision import widen
+
+
+def _unit_length() -> Layer:
+    """Every pattern divided by its length: the next layer sees the direction of what comes in and not how much.
+
+    forward    y = x / r     r = √(Σ x² + ε) over all that is not the batch axis, ε = 1e-8
+    backward   dx = (dy − y Σ(dy y)) / r
+
+    Of x = 0 it makes 0. Kept: y and 1/r. No params.
+    """
+
+    def init(key, in_shape):
+        return (), tuple(in_shape)
+
+    def total(a):
+        return jnp.sum(a, axis=tuple(range(1, a.ndim)), keepdims=True)
+
+    def forward(params, x):
+        x = as_floating("unit_length", "x", x)
+        wide = widen(x)
+        inverse = 1 / jnp.sqrt(total(wide * wide) + 1e-8)
+        y = (wide * inverse).astype(x.dtype)
+        return y, (y, inverse)
+
+    def backward(params, residuals, dy):
+        y, inverse = map(widen, residuals)
+        wide = widen(dy)
+        return (), ((wide - y * total(wide * y)) * inverse).astype(dy.dtype)
+
+    return Layer("unit length", init, forward, backward)
+
+
+unit_length = _unit_length()
+"""Every pattern divided by its length, y = x / √(Σ x² + 1e-8): what ends a hidden layer of `forward_forward`."""
