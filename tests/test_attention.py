@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import relative_error
+from passes import compiled, run, vjp
 
 import bpjax as bp
 from bpjax.layers.attention import attention, cross_attention, plain_attention
@@ -25,21 +26,9 @@ def prepare(layer, in_shape, keys, x):
     params, _ = layer.init(next(keys), in_shape)
     params = jax.tree.map(lambda p: p + 0.1 * jax.random.normal(next(keys), p.shape), params)
 
-    def run(params, x, dy):
-        y, residuals = layer.forward(params, x)
-        return y, layer.backward(params, residuals, dy)
-
     dy = jax.random.normal(next(keys), jax.eval_shape(layer.forward, params, x)[0].shape)
-    y, hand = jax.jit(run)(params, x, dy)
+    y, hand = compiled(run)(layer, params, x, dy)
     return params, y, hand, dy
-
-
-def by_vjp(layer, params, x, dy):
-    @jax.jit
-    def pull_back(params, x, dy):
-        return jax.vjp(lambda p, x: layer.forward(p, x)[0], params, x)[1](dy)
-
-    return pull_back(params, x, dy)
 
 
 def numpy_attention(params, x, memory, heads, seen, dy):
@@ -86,7 +75,7 @@ def test_attention_is_numpy_s_and_the_plain_one_s(block, causal, keys):
     assert relative_error((y, dparams, dx), (expected[0], expected[1], expected[2] + expected[3])) < 1e-12
     assert dmask.dtype == jax.dtypes.float0 and dmask.shape == MASK.shape
     plain = masked(plain_attention(2, head_features=3, causal=causal))
-    assert relative_error((dparams, (dx, dmask)), by_vjp(plain, params, (x, MASK), dy)) < 1e-12
+    assert relative_error((dparams, (dx, dmask)), compiled(vjp)(plain, params, (x, MASK), dy)) < 1e-12
 
 
 @pytest.mark.parametrize("block", [2, 7])
@@ -95,8 +84,8 @@ def test_attention_without_a_mask_is_the_vjp(block, rotary, keys):
     x = jax.random.normal(next(keys), (2, 7, 4))
     layer = attention(2, rotary=rotary, block=block)
     params, _, hand, dy = prepare(layer, (7, 4), keys, x)
-    assert relative_error(hand, by_vjp(layer, params, x, dy)) < 1e-12
-    assert relative_error(hand, by_vjp(plain_attention(2, rotary=rotary), params, x, dy)) < 1e-12
+    assert relative_error(hand, compiled(vjp)(layer, params, x, dy)) < 1e-12
+    assert relative_error(hand, compiled(vjp)(plain_attention(2, rotary=rotary), params, x, dy)) < 1e-12
 
 
 @pytest.mark.parametrize("block", [2, 8])
@@ -132,7 +121,7 @@ def test_a_mask_reaches_every_attention_of_a_network(keys):
     network = masked(chain(repeat(block, 2), attention(1)))
     x = jax.random.normal(next(keys), (3, 5, 4))
     params, y, hand, dy = prepare(network, (5, 4), keys, (x, MASK))
-    assert relative_error(hand, by_vjp(network, params, (x, MASK), dy)) < 1e-12
+    assert relative_error(hand, compiled(vjp)(network, params, (x, MASK), dy)) < 1e-12
     other = jnp.where(jnp.asarray(MASK)[..., None], x, 7.0)  # what stands in the padding does not matter
     np.testing.assert_allclose(network.forward(params, (other, MASK))[0][2, :3], y[2, :3], rtol=1e-12)
 

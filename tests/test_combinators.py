@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import relative_error
+from passes import compiled, run, vjp
 
 import bpjax as bp
 from bpjax.layers.combinators import chain, freeze, parallel, residual, shortcut
@@ -17,20 +18,14 @@ from bpjax.tasks.two_spirals import two_spirals
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
-def run(layer, params, x, dy):
-    y, residuals = layer.forward(params, x)
-    return y, layer.backward(params, residuals, dy)
-
-
 def assert_vjp(layer, in_shape, keys, dtype=jnp.float64, tolerance=1e-12):
     params, out_shape = layer.init(next(keys), in_shape)
     params, x, dy = bp.cast(
         (params, jax.random.normal(next(keys), (3, *in_shape)), jax.random.normal(next(keys), (3, *out_shape))), dtype
     )
-    y, found = jax.jit(lambda *a: run(layer, *a))(params, x, dy)
+    y, found = compiled(run)(layer, params, x, dy)
     assert y.shape == dy.shape and y.dtype == dtype
-    truth = jax.jit(lambda p, x, dy: jax.vjp(lambda p, x: layer.forward(p, x)[0], p, x)[1](dy))
-    assert relative_error(found, truth(*bp.cast((params, x, dy), jnp.float64))) < tolerance
+    assert relative_error(found, compiled(vjp)(layer, *bp.cast((params, x, dy), jnp.float64))) < tolerance
 
 
 DENSE_TANH = chain(bp.dense(3), bp.tanh)

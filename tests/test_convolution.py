@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 from oracles import relative_error
+from passes import compiled, run, vjp
 
 import bpjax as bp
 from bpjax.layers.convolution import conv, conv_transpose
@@ -16,16 +17,6 @@ from bpjax.networks.lenet import lenet
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 NAMES = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NZHWC", "ZHWIO", "NZHWC")}
-
-
-def run(layer, params, x, dy):
-    """Y and (dparams, dx), compiled as one: an operation at a time would compile each by itself."""
-
-    def both(params, x, dy):
-        y, residuals = layer.forward(params, x)
-        return y, layer.backward(params, residuals, dy)
-
-    return jax.jit(both)(params, x, dy)
 
 
 def prepare(layer, in_shape, keys, patterns=2):
@@ -87,7 +78,7 @@ def test_against_numpy_loops(case, keys):
     features, kernel, stride, pairs, dilation, groups, in_shape = case
     layer = conv(features, kernel, stride, pairs, dilation, groups)
     params, x, dy = prepare(layer, in_shape, keys)
-    y, (dparams, dx) = run(layer, params, x, dy)
+    y, (dparams, dx) = compiled(run)(layer, params, x, dy)
     expected = loops(x, params.w, params.b, dy, stride, pairs, dilation, groups)
     for found, value in zip((y, dparams.w, dparams.b, dx), expected, strict=True):
         np.testing.assert_allclose(found, value, rtol=1e-12, atol=1e-13)
@@ -119,10 +110,9 @@ AWKWARD = {
 @pytest.mark.parametrize(("layer", "in_shape"), AWKWARD.values(), ids=AWKWARD)
 def test_backward_is_the_vjp_where_it_is_awkward(layer, in_shape, keys):
     params, x, dy = prepare(layer, in_shape, keys, patterns=1)
-    y, found = run(layer, params, x, dy)
-    expected = jax.jit(lambda params, x, dy: jax.vjp(lambda p, x: layer.forward(p, x)[0], params, x)[1](dy))
+    y, found = compiled(run)(layer, params, x, dy)
     assert y.shape == dy.shape
-    assert relative_error(found, expected(params, x, dy)) < 1e-12
+    assert relative_error(found, compiled(vjp)(layer, params, x, dy)) < 1e-12
 
 
 def test_conv_by_hand():
@@ -132,7 +122,7 @@ def test_conv_by_hand():
     layer = conv(1, 3, stride=2, padding=((1, 1),))
     params = bp.Affine(jnp.array([1.0, 10, 100]).reshape(3, 1, 1), jnp.array([5.0]))
     x, dy = jnp.arange(1.0, 5.0).reshape(1, 4, 1), jnp.array([1.0, 10]).reshape(1, 2, 1)
-    y, (dparams, dx) = run(layer, params, x, dy)
+    y, (dparams, dx) = compiled(run)(layer, params, x, dy)
     np.testing.assert_array_equal(y.ravel(), [215, 437])
     np.testing.assert_array_equal(dparams.w.ravel(), [20, 31, 42])
     np.testing.assert_array_equal(dparams.b, [11])
@@ -145,7 +135,7 @@ def test_conv_transpose_by_hand():
     layer = conv_transpose(1, 3, stride=2, padding="VALID", use_bias=False)
     params = bp.Affine(jnp.array([1.0, 10, 100]).reshape(3, 1, 1))
     dy = jnp.arange(1.0, 6.0).reshape(1, 5, 1)
-    y, (dparams, dx) = run(layer, params, jnp.array([1.0, 2]).reshape(1, 2, 1), dy)
+    y, (dparams, dx) = compiled(run)(layer, params, jnp.array([1.0, 2]).reshape(1, 2, 1), dy)
     np.testing.assert_array_equal(y.ravel(), [1, 10, 102, 20, 200])
     np.testing.assert_array_equal(dx.ravel(), [321, 543])
     np.testing.assert_array_equal(dparams.w.ravel(), [7, 10, 13])
@@ -192,7 +182,7 @@ def test_conv_transpose_is_the_dx_of_a_convolution(keys):
 def test_places_no_window_sees_get_no_error(keys):
     layer = conv(2, (2, 2), stride=3, padding="VALID")  # windows at 0 and 3 of 7 and 6 places: 2, 5, 6 are not seen
     params, x, dy = prepare(layer, (7, 6, 2), keys)
-    dx = np.asarray(run(layer, params, x, dy)[1][1])
+    dx = np.asarray(compiled(run)(layer, params, x, dy)[1][1])
     seen_h, seen_w = np.isin(np.arange(7), [0, 1, 3, 4]), np.isin(np.arange(6), [0, 1, 3, 4])
     assert ((dx != 0).any(axis=(0, 3)) == np.outer(seen_h, seen_w)).all()
 
@@ -220,8 +210,8 @@ def test_initial_weights_have_the_fan_in_of_a_kernel():
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision_is_rounded_once(layer, in_shape, dtype, keys):
     half = bp.cast(prepare(layer, in_shape, keys, patterns=8), dtype)
-    exact = run(layer, *bp.cast(half, jnp.float64))  # sums of up to 2,048 products
-    for found, value in zip(jax.tree.leaves(run(layer, *half)), jax.tree.leaves(exact), strict=True):
+    exact = compiled(run)(layer, *bp.cast(half, jnp.float64))  # sums of up to 2,048 products
+    for found, value in zip(jax.tree.leaves(compiled(run)(layer, *half)), jax.tree.leaves(exact), strict=True):
         assert found.dtype == dtype
         error = np.linalg.norm(np.asarray(found, np.float64) - value) / np.linalg.norm(value)
         assert error < 1.2 * jnp.finfo(dtype).eps / 2

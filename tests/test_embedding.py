@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import relative_error
+from passes import run, vjp
 
 from bpjax.layers.embedding import Embedding, embedding
 from bpjax.layers.positions import learned_positions, rotate, sinusoidal_positions
@@ -12,20 +13,11 @@ from bpjax.layers.positions import learned_positions, rotate, sinusoidal_positio
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
-def gradients(layer, params, x, dy):
-    """(y, by hand, by jax.vjp) of a layer."""
-    y, residuals = layer.forward(params, x)
-    _, vjp = jax.vjp(lambda p, x: layer.forward(p, x)[0], params, x)
-    return y, layer.backward(params, residuals, dy), vjp(dy)
-
-
 def test_embedding_by_hand():
     # W = [[1, 2], [3, 4], [5, 6]], tokens (2, 0, 2):  y = rows 2, 0, 2
     # dy = [[1, 10], [2, 20], [4, 40]]:  dW[2] = dy₀ + dy₂ = (5, 50), dW[0] = dy₁ = (2, 20), dW[1] = 0
     params = Embedding(jnp.array([[1.0, 2], [3, 4], [5, 6]]))
-    y, (dparams, dx), _ = gradients(
-        embedding(3, 2), params, jnp.array([[2, 0, 2]]), jnp.array([[[1.0, 10], [2, 20], [4, 40]]])
-    )
+    y, (dparams, dx) = run(embedding(3, 2), params, jnp.array([[2, 0, 2]]), jnp.array([[[1.0, 10], [2, 20], [4, 40]]]))
     np.testing.assert_array_equal(y, [[[5, 6], [1, 2], [5, 6]]])
     np.testing.assert_array_equal(dparams.w, [[2, 20], [0, 0], [5, 50]])
     assert dx.dtype == jax.dtypes.float0 and dx.shape == (1, 3)
@@ -38,8 +30,8 @@ def test_embedding_is_the_vjp_for_any_positions_and_whole_numbers(in_shape, dtyp
     params, out_shape = layer.init(next(keys), in_shape)
     assert out_shape == (*in_shape, 3)
     x = jax.random.randint(next(keys), (5, *in_shape), 0, 7).astype(dtype)
-    _, hand, truth = gradients(layer, params, x, jax.random.normal(next(keys), (5, *out_shape)))
-    assert relative_error(hand, truth) < 1e-12
+    dy = jax.random.normal(next(keys), (5, *out_shape))
+    assert relative_error(run(layer, params, x, dy)[1], vjp(layer, params, x, dy)) < 1e-12
 
 
 def test_the_gradient_of_a_frequent_token_is_summed_in_float32():
@@ -100,7 +92,7 @@ def test_learned_positions_are_summed_over_patterns_and_0_beyond_the_sequence(ke
     layer = learned_positions(5)
     params, out_shape = layer.init(next(keys), (3, 2))
     x, dy = jax.random.normal(next(keys), (4, 3, 2)), jax.random.normal(next(keys), (4, 3, 2))
-    y, (dparams, dx), truth = gradients(layer, params, x, dy)
+    (y, (dparams, dx)), truth = run(layer, params, x, dy), vjp(layer, params, x, dy)
     assert out_shape == (3, 2) and params.w.shape == (5, 2)
     np.testing.assert_array_equal(y, np.asarray(x) + np.asarray(params.w)[:3])
     np.testing.assert_allclose(dparams.w[:3], np.asarray(dy).sum(0), rtol=1e-14)

@@ -5,15 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import relative_error
+from passes import noise_like, run, vjp
 
 import bpjax as bp
 from bpjax.layers.fir import fir
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
-def normal_like(tree, keys):
-    return jax.tree.map(lambda leaf: jax.random.normal(next(keys), leaf.shape, leaf.dtype), tree)
 
 
 def test_by_hand():
@@ -36,15 +33,15 @@ def test_backward_is_the_vjp_of_forward(shape, keys):
     layer = fir(features, taps)
     params, out_shape = layer.init(next(keys), (steps, in_features))
     assert out_shape == (steps, features)
-    params = normal_like(params, keys)
+    params = noise_like(params, keys)
     x = jax.random.normal(next(keys), (patterns, steps, in_features))
-    y, vjp = jax.vjp(lambda p, x: layer.forward(p, x)[0], params, x)
+    y, _ = layer.forward(params, x)
     w = np.asarray(params.w)
     for t in range(steps):  # the sum as it is written, k by k
         expected = np.asarray(params.b) + sum(np.asarray(x)[:, t - k] @ w[k] for k in range(min(taps, t + 1)))
         np.testing.assert_allclose(y[:, t], expected, rtol=1e-11, atol=1e-12)
-    dy = normal_like(y, keys)
-    assert relative_error(layer.backward(params, layer.forward(params, x)[1], dy), vjp(dy)) < 1e-12
+    dy = noise_like(y, keys)
+    assert relative_error(run(layer, params, x, dy)[1], vjp(layer, params, x, dy)) < 1e-12
 
 
 def test_one_tap_is_a_dense_layer_at_every_time(keys):
@@ -65,7 +62,7 @@ def test_backward_is_temporal_backpropagation_with_the_weights_at_rest(keys):
     # Wan 1990: at the output δₜ = eₜ, below δₜ = φ′ Σₖ δₜ₊ₖ Wₖᵀ; every time changes Wₖ by xₜ₋ₖᵀ δₜ. Summed, in loops
     network = bp.chain(fir(3, 3), bp.tanh, fir(2, 2))
     steps = 6
-    params = normal_like(network.init(next(keys), (steps, 2))[0], keys)
+    params = noise_like(network.init(next(keys), (steps, 2))[0], keys)
     x, target = jax.random.normal(next(keys), (1, steps, 2)), jax.random.normal(next(keys), (1, steps, 2))
     (w1, b1), _, (w2, b2) = jax.tree.map(np.asarray, params)
     u = np.asarray(x)[0]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from passes import compiled, run, vjp
 
 import bpjax as bp
 
@@ -124,18 +125,8 @@ def test_a_random_chain_is_the_vjp_of_its_forward(made, patterns, seed):
     params = jax.tree.map(lambda p: p + 0.1 * jax.random.normal(next(keys), p.shape), params)
     x = jax.random.normal(next(keys), (patterns, *in_shape))
 
-    @jax.jit
-    def by_hand(params, x, dy):
-        y, residuals = network.forward(params, x)
-        return y, network.backward(params, residuals, dy)
-
-    @jax.jit
-    def by_jax(params, x, dy):
-        y, vjp = jax.vjp(lambda p, x: network.forward(p, x)[0], params, x)
-        return y, vjp(dy)
-
     dy = jax.random.normal(next(keys), (patterns, *out_shape))
-    (y, found), (_, truth) = by_hand(params, x, dy), by_jax(params, x, dy)
+    (y, found), truth = (compiled(f)(network, params, x, dy) for f in (run, vjp))
     assert y.shape == dy.shape
     assert jax.tree.structure(found) == jax.tree.structure(truth)
     whole = max(float(jnp.linalg.norm(leaf)) for leaf in jax.tree.leaves(truth))

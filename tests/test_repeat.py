@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import relative_error
+from passes import run, vjp
 
 import bpjax as bp
 from bpjax.diagnostics.cost import temporary_bytes
@@ -13,14 +14,6 @@ from bpjax.layers.dropout import dropout, keyed, without_dropout
 from bpjax.layers.layer import Layer, no_gradient
 from bpjax.layers.remat import remat
 from bpjax.layers.repeat import repeat, unstack
-
-
-def gradients(layer, params, x, dy):
-    return layer.backward(params, layer.forward(params, x)[1], dy)
-
-
-def vjp(layer, params, x, dy):
-    return jax.vjp(lambda p, x: layer.forward(p, x)[0], params, x)[1](dy)
 
 
 def shaken(params, key):
@@ -54,8 +47,8 @@ def test_repeat_is_the_chain_it_stands_for(block, n, keys):
     x, dy = (jax.random.normal(next(keys), (3, 4)) for _ in range(2))
     apart = unstack(params, n)
     np.testing.assert_allclose(looped.forward(params, x)[0], chained.forward(apart, x)[0], rtol=1e-13)
-    dparams, dx = gradients(looped, params, x, dy)
-    assert relative_error((unstack(dparams, n), dx), gradients(chained, apart, x, dy)) < 1e-13
+    dparams, dx = run(looped, params, x, dy)[1]
+    assert relative_error((unstack(dparams, n), dx), run(chained, apart, x, dy)[1]) < 1e-13
     assert relative_error((dparams, dx), vjp(looped, params, x, dy)) < 1e-13
 
 
@@ -71,7 +64,7 @@ def test_by_hand():
     # w₀ = 2, w₁ = 3, x = 5: y = 30; dy = 1: dx = 6, dw₁ = x₁ = 10, dw₀ = 3 · 5 = 15
     layer = repeat(bp.dense(1, use_bias=False), 2)
     params = bp.Affine(jnp.array([[[2.0]], [[3.0]]]), None)
-    (dparams, dx) = gradients(layer, params, jnp.array([[5.0]]), jnp.ones((1, 1)))
+    (dparams, dx) = run(layer, params, jnp.array([[5.0]]), jnp.ones((1, 1)))[1]
     assert float(dx[0, 0]) == 6
     np.testing.assert_array_equal(dparams.w.ravel(), [15, 10])
 
@@ -116,9 +109,9 @@ def test_x_may_be_a_pair_with_a_part_that_has_no_gradient(layer, keys):
     assert out == ((4,), (4,))
     pair = jax.random.normal(next(keys), (3, 4)), jax.random.bernoulli(next(keys), 0.6, (3, 4))
     dy = jax.random.normal(next(keys), (3, 4)), np.zeros((3, 4), jax.dtypes.float0)
-    assert relative_error(gradients(layer, params, pair, dy), vjp(layer, params, pair, dy)) < 1e-14
-    compiled = jax.jit(lambda *a: gradients(layer, *a)[0])(params, pair, dy)
-    assert relative_error(compiled, gradients(layer, params, pair, dy)[0]) < 1e-14
+    assert relative_error(run(layer, params, pair, dy)[1], vjp(layer, params, pair, dy)) < 1e-14
+    compiled = jax.jit(lambda *a: run(layer, *a)[1][0])(params, pair, dy)
+    assert relative_error(compiled, run(layer, params, pair, dy)[1][0]) < 1e-14
 
 
 def test_feedback_weights_of_other_numbers_are_used(keys):
@@ -160,7 +153,7 @@ def test_dropout_in_a_repeat_is_the_vjp(form, keys):
     params, _ = layer.init(next(keys), (4,))
     x, dy = (jax.random.normal(next(keys), (6, 4)) for _ in range(2))
     pair = x, next(keys)
-    assert relative_error(gradients(layer, params, pair, dy), vjp(layer, params, pair, dy)) < 1e-13
+    assert relative_error(run(layer, params, pair, dy)[1], vjp(layer, params, pair, dy)) < 1e-13
     plain = repeat(bp.chain(bp.dense(4), bp.tanh), 3)
     predicting, (first, last) = without_dropout(layer), params
     stacked = (first[0], ())

@@ -5,17 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import relative_error
+from passes import run
 
 import bpjax as bp
 from bpjax.layers.edges import Edges, banded_edges, edges_from_mask, random_edges
 from bpjax.layers.sparse import SMALL, SparseAffine, sparse
 
 KEY = jax.random.key(7)
-
-
-def run(layer, params, x, dy):
-    y, residuals = layer.forward(params, x)
-    return y, layer.backward(params, residuals, dy)
 
 
 def prepare(edges, patterns, keys):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from bpjax.checks import check_count, check_number, check_same_dtype
 from bpjax.layers.activations import elementwise
 from bpjax.layers.dense import Affine
-from bpjax.layers.initializers import Initializer, lecun_normal
+from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.layer import Layer, check_in_shape, check_layer
 from bpjax.layers.product import affine, input_gradient, weight_gradient
 from bpjax.layers.recurrent import Cell
@@ -51,7 +51,7 @@ def leaky_integrate_and_fire(
     dt: float = 1.0,
     threshold: float = 1.0,
     fire: Layer = superspike,
-    weights: Initializer = lecun_normal,
+    weights: str | Initializer = lecun_normal,
 ) -> Cell:
     """Leaky integrate-and-fire units, x (N, D) to the spikes y (N, H) of one time step; for `unroll`.
 
@@ -73,7 +73,7 @@ def leaky_integrate_and_fire(
         dt: the time of a step.
         threshold: θ.
         fire: s, an activation: forward the spike, backward its surrogate slope. `heaviside` has the true one.
-        weights: an initializer.
+        weights: an initializer or its name.
 
     Raises:
         ValueError: `features` is not a positive whole number; `membrane`, `dt` or `threshold` is not above 0, `synapse`
@@ -102,7 +102,7 @@ def leaky_integrate_and_fire(
 
 
 def leaky_integrator(
-    features: int, membrane: float = 10.0, synapse: float = 5.0, dt: float = 1.0, weights: Initializer = lecun_normal
+    features: int, membrane: float = 10.0, synapse: float = 5.0, dt: float = 1.0, weights: str | Initializer = lecun_normal
 ) -> Cell:
     """The same units without a threshold, whose output is the potential: what reads out spikes. y (N, H).
 
@@ -138,12 +138,13 @@ def _leaks(who: str, features: int, membrane: float, synapse: float, dt: float) 
     return (math.exp(-dt / synapse) if synapse else 0.0), math.exp(-dt / membrane)
 
 
-def _cell(who: str, features: int, weights: Initializer, step, back) -> Cell:
+def _cell(who: str, features: int, weights: str | Initializer, step, back) -> Cell:
     """What both cells have in common: their weights, and two leaky sums of H numbers."""
+    draw = initializer(weights)
 
     def init(key, in_shape):
         (in_features,) = check_in_shape(who, in_shape, rank=1)
-        return Affine(weights(key, (in_features, features), jnp.result_type(float))), (features,)
+        return Affine(draw(key, (in_features, features), jnp.result_type(float))), (features,)
 
     def inputs(params, x):
         if x.shape[-1] != len(params.w) or params.w.shape[1] != features:
