@@ -102,7 +102,11 @@ def leaky_integrate_and_fire(
 
 
 def leaky_integrator(
-    features: int, membrane: float = 10.0, synapse: float = 5.0, dt: float = 1.0, weights: str | Initializer = lecun_normal
+    features: int,
+    membrane: float = 10.0,
+    synapse: float = 5.0,
+    dt: float = 1.0,
+    weights: str | Initializer = lecun_normal,
 ) -> Cell:
     """The same units without a threshold, whose output is the potential: what reads out spikes. y (N, H).
 
