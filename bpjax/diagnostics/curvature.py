@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from bpjax.checks import check_count
+from bpjax.one_by_one import one_by_one
 from bpjax.rules.rule import Rule
 from bpjax.types import Array, Key, Params
 
@@ -53,7 +54,7 @@ def largest_curvature(rule: Rule, params, batch, key, steps: int = 24) -> Array:
     flat, unravel = ravel_pytree(params)
     product = hessian_vector_product(rule, params, batch)
     _, alphas, betas = _lanczos(_flat(product, unravel), flat, key, min(steps, flat.size), restarts=False)
-    return jnp.linalg.eigvalsh(_tridiagonal(alphas, betas))[-1]
+    return _eigenvalues(_tridiagonal(alphas, betas))[-1]
 
 
 def steepest_direction(rule: Rule, params: Params, batch, key: Key, steps: int = 24) -> Curvature:
@@ -89,7 +90,7 @@ def extreme_curvatures(rule: Rule, params: Params, batch, key: Key, count: int =
         raise ValueError(f"`{who}` expected `count` ≤ {steps}, the steps or the parameters there are, got {count}.")
     product = _flat(hessian_vector_product(rule, params, batch), unravel)
     basis, alphas, betas = _lanczos(product, flat, key, steps, restarts=True)
-    values, vectors = jnp.linalg.eigh(_tridiagonal(alphas, betas))
+    values, vectors = _eigenvectors(_tridiagonal(alphas, betas))
 
     def at(which):
         directions = vectors[:, which].T @ basis
@@ -111,6 +112,10 @@ def share_along(gradient: Params, direction: Params) -> Array:
 
 def _flat(product: Callable, unravel: Callable) -> Callable:
     return lambda q: ravel_pytree(product(unravel(q)))[0]
+
+
+_eigenvalues = one_by_one(jnp.linalg.eigvalsh)
+_eigenvectors = one_by_one(jnp.linalg.eigh)
 
 
 def _tridiagonal(alphas, betas):

@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.checks import check_count, check_number
+from bpjax.one_by_one import one_by_one
 
 Initializer = Callable[..., jax.Array]
 """(key, shape, dtype) -> array."""
@@ -77,7 +78,7 @@ def orthogonal(scale: float = 1.0) -> Initializer:
         ValueError: `scale` is not above 0.
     """
     check_number("orthogonal", "scale", scale, above=0.0)
-    return jax.nn.initializers.orthogonal(scale)
+    return _drawn_one_by_one(jax.nn.initializers.orthogonal(scale))
 
 
 def delta_orthogonal(scale: float = 1.0) -> Initializer:
@@ -87,7 +88,7 @@ def delta_orthogonal(scale: float = 1.0) -> Initializer:
         ValueError: `scale` is not above 0; of the initializer, a shape without position axes, or with C > H.
     """
     check_number("delta_orthogonal", "scale", scale, above=0.0)
-    draw = jax.nn.initializers.delta_orthogonal(scale)
+    draw = _drawn_one_by_one(jax.nn.initializers.delta_orthogonal(scale))
 
     def initializer(key, shape, dtype=jnp.float32):
         if not 3 <= len(shape) <= 5 or shape[-2] > shape[-1]:
@@ -96,6 +97,15 @@ def delta_orthogonal(scale: float = 1.0) -> Initializer:
                 f"got {tuple(shape)}. Take `orthogonal`."
             )
         return draw(key, shape, dtype)
+
+    return initializer
+
+
+def _drawn_one_by_one(draw: Initializer) -> Initializer:
+    """The same numbers, drawn matrix by matrix where networks are made by `jax.vmap`."""
+
+    def initializer(key, shape, dtype=jnp.float32):
+        return one_by_one(lambda key: draw(key, shape, dtype))(key)
 
     return initializer
 

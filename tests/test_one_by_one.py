@@ -1,0 +1,50 @@
+"""No batch of matrices reaches LAPACK: on a CPU, JAX may wait for itself there, for ever."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import bpjax as bp
+from bpjax.one_by_one import one_by_one
+
+NETWORK = bp.mlp((3, 4, 2), bp.tanh, weights="orthogonal")
+BATCH = jnp.ones((5, 3)), jnp.zeros((5, 2))
+
+
+def start(key):
+    return NETWORK.init(key, (3,))[0]
+
+
+def kernels(key):
+    return [bp.delta_orthogonal()(key, (3, 3, 2, 4)), bp.orthogonal()(key, (3, 3, 2, 4))]
+
+
+def curvatures(key):
+    rule = bp.backprop(NETWORK, bp.squared_error)
+    params = start(key)
+    return bp.largest_curvature(rule, params, BATCH, key), bp.extreme_curvatures(rule, params, BATCH, key)
+
+
+def ranks_in_lapack(function, keys) -> list[int]:
+    """The rank of every array that a compiled `function` hands to LAPACK."""
+    lines = [line for line in jax.jit(function).lower(keys).as_text().splitlines() if "lapack" in line]
+    return [kind.count("x") for line in lines for kind in re.findall(r"tensor<([0-9x]*x)f", line)]
+
+
+@pytest.mark.parametrize("made", [start, kernels, curvatures])
+def test_matrices_of_a_vmap_go_to_lapack_one_by_one(made):
+    keys = jax.random.split(jax.random.key(0), 7)
+    ranks = ranks_in_lapack(jax.vmap(made), keys)
+    assert ranks and max(ranks) == 2
+    assert max(ranks_in_lapack(jax.vmap(lambda key: jnp.linalg.qr(jax.random.normal(key, (3, 3)))), keys)) == 3
+    many, single = jax.jit(jax.vmap(made))(keys), jax.jit(made)(keys[3])
+    for a, b in zip(jax.tree.leaves(many), jax.tree.leaves(single), strict=True):
+        assert jnp.allclose(a[3], b, atol=1e-5)
+
+
+def test_the_function_stays_what_it_is():
+    a = jax.random.normal(jax.random.key(0), (2, 4, 4))
+    assert jnp.array_equal(one_by_one(jnp.linalg.qr)(a[0]).Q, jnp.linalg.qr(a[0]).Q)
+    assert jnp.array_equal(bp.lanes(one_by_one(jnp.linalg.qr))(a).Q, jax.vmap(one_by_one(jnp.linalg.qr))(a).Q)
