@@ -161,6 +161,7 @@ from bpjax.small_loops import cache_compilations, compile_small_loops
 from bpjax.diagnostics.signals import Signals, signals
 from bpjax.diagnostics.compare import compare
 from bpjax.diagnostics.report import Report
+from bpjax.diagnostics.alignment import Alignment, alignment, recording
 from bpjax.diagnostics.receipt import Receipt, receipt
 from bpjax.diagnostics.ledger import LedgerRow, ledger, ledger_of_rules, ledger_table
 from bpjax.diagnostics.curvature import (

@@ -1,7 +1,6 @@
 """Receipts: each known property is found on the rules that have it and on no other, one's own rules too."""
 
 import json
-import math
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +9,7 @@ import pytest
 
 import bpjax as bp
 from bpjax.diagnostics.above import brought_back, drawn
-from bpjax.diagnostics.receipt import angle_between, hand_over, receipt
+from bpjax.diagnostics.receipt import hand_over, receipt
 from bpjax.rules.direct import direct_feedback, direct_random_target_projection
 from bpjax.rules.feedback import batch_manhattan, feedback_alignment, gradient_through, sign_symmetry
 from bpjax.rules.kolen_pollack import kolen_pollack
@@ -203,13 +202,6 @@ def test_state_is_searched_by_structure():
     assert handed["slow"][1] is twice["slow"][1]
     wider = jax.tree.map(lambda w: jnp.concatenate([w, w]), PARAMS)
     assert hand_over((wider, ()), PARAMS)[0] == ()
-
-
-def test_angles_by_hand():
-    right, along = (jnp.array([1.0, 0.0]),), (jnp.array([1.0, 1.0]),)
-    assert angle_between(right, along) == pytest.approx(45)
-    assert angle_between(along, along) == 0
-    assert math.isnan(angle_between(right, (jnp.zeros(2),)))
 
 
 def test_what_cannot_have_a_receipt_is_told_why():

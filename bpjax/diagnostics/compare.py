@@ -8,14 +8,17 @@ import jax.numpy as jnp
 
 from bpjax.checks import check_finite
 from bpjax.diagnostics.agreement import agree, budget
+from bpjax.diagnostics.alignment import alignment_on_host, name_of
 from bpjax.diagnostics.alone import check_structure
 from bpjax.diagnostics.blame import blame, prefix
 from bpjax.diagnostics.cost import measure
+from bpjax.diagnostics.crossed import within
 from bpjax.diagnostics.float64 import float64_on_host, nudge, to_host, widen_to_float64
 from bpjax.diagnostics.inside import Inside, look_inside
-from bpjax.diagnostics.report import LayerRow, Report, Row
+from bpjax.diagnostics.report import LayerAlignment, LayerRow, Report, Row
 from bpjax.layers.layer import Part, parts
 from bpjax.rules.rule import Rule, check_batch
+from bpjax.rules.units import units
 
 
 def compare(
@@ -25,7 +28,9 @@ def compare(
 
     Per leaf: relative error by norm, largest distance in ULP, cosine, ratio of norms, index of the worst entry.
     Per layer of a rule's network: the error signal, and the layer alone, its backward against its own forward; the
-    loss alone too. So a wrong dx is blamed on the layer that made it and not on those below it.
+    loss alone too. So a wrong dx is blamed on the layer that made it and not on those below it. Per layer of units:
+    the angle of its gradient to the truth, the ratio of norms, the share of equal signs; printed where not all is
+    right.
 
     The verdict is per leaf and relative to that leaf's own size. Tolerated is the budget of the dtype, times √depth
     (float64 1e-12, float32 1e-5, bfloat16 0.03, float16 0.005), or, where the problem itself is badly conditioned, 8
@@ -59,7 +64,7 @@ def compare(
     with float64_on_host():
         truth = to_host(oracle(*widen_to_float64((params, batch))))
         moved = to_host(oracle(*widen_to_float64(nudge((params, batch), rounding))))
-    check_structure(name_of(rule), found.grads, truth.grads)
+    check_structure(called(rule), found.grads, truth.grads)
 
     chain = parts(network, params) if network is not None else []
     depth = max(1, sum(bool(jax.tree.leaves(part.params)) for part in chain))
@@ -70,8 +75,8 @@ def compare(
     patterns = len(batch[1]) if inside else 1
     first_wrong, mistake = blame(leaves, pairs, inside, value, patterns)
     report = Report(
-        rule=name_of(rule),
-        reference=name_of(reference),
+        rule=called(rule),
+        reference=called(reference),
         dtype=dtype.name,
         depth=depth,
         patterns=patterns,
@@ -79,6 +84,7 @@ def compare(
         loss=None if inside is None else Row(None, rule.loss.name, "gradient", inside.loss.gradient),  # type: ignore[union-attr]
         layers=() if inside is None else _layer_rows(inside),
         leaves=tuple(leaves),
+        alignment=_alignment_rows(network, params, found.grads, truth.grads),
         first_wrong=first_wrong,
         first_nonfinite=next((row.leaf for row in leaves if not row.agreement.finite), None),
         mistake=mistake,
@@ -89,7 +95,7 @@ def compare(
     return report
 
 
-def name_of(function: Rule | Callable) -> str:
+def called(function: Rule | Callable) -> str:
     """What a report calls it."""
     return function.name if isinstance(function, Rule) else getattr(function, "__name__", "gradient")
 
@@ -132,16 +138,26 @@ def _rows(rule, chain: list[Part], gradients, dtype, allowed: float):
     for (path, a), (_, truth), (_, reference), (_, moved) in reversed(list(zip(*flat, strict=True))):
         leaf = jax.tree_util.keystr(path)
         index = next((i for i, part in enumerate(chain) if leaf.startswith(prefix(part.path))), None)
-        name = name_of(rule) if index is None else chain[index].layer.name
+        name = called(rule) if index is None else chain[index].layer.name
         agreement = agree(a, truth, dtype=dtype, allowed=allowed, reference=reference, moved=moved)
         rows.append(Row(index, name, leaf, agreement))
         pairs[leaf] = (a, truth)
     found, truth, reference, moved = (gradient.value for gradient in gradients)
     if found is not None and truth is not None:
         agreement = agree(found, truth, dtype=dtype, allowed=allowed, reference=reference, moved=moved)
-        rows.append(Row(None, name_of(rule) if rule.loss is None else rule.loss.name, "value", agreement))
+        rows.append(Row(None, called(rule) if rule.loss is None else rule.loss.name, "value", agreement))
         pairs["value"] = (found, truth)
     return rows, pairs
+
+
+def _alignment_rows(network, params, found, truth) -> tuple[LayerAlignment, ...]:
+    if network is None:
+        return ()
+    layers = units(within(network), params)
+    if not layers or any(a.shape != b.shape for a, b in zip(*map(jax.tree.leaves, (found, truth)), strict=True)):
+        return ()
+    aligned = zip(layers, *alignment_on_host(network, params, found, truth), strict=True)
+    return tuple(LayerAlignment(name_of(unit), *map(float, numbers)) for unit, *numbers in reversed([*aligned]))
 
 
 def _layer_rows(inside: Inside) -> tuple[LayerRow, ...]:

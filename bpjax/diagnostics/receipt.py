@@ -8,12 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.checks import check_count
-from bpjax.diagnostics.above import CHANGED, Above, flat, largest_error, same_bits
+from bpjax.diagnostics.above import CHANGED, Above, largest_error, same_bits
 from bpjax.diagnostics.agreement import budget
+from bpjax.diagnostics.alignment import alignment_on_host, name_of
+from bpjax.diagnostics.crossed import within
 from bpjax.diagnostics.report import plain, table
 from bpjax.rules.backprop import autodiff, backprop
 from bpjax.rules.rule import Rule, check_batch
-from bpjax.rules.units import Unit, by_unit, units
+from bpjax.rules.units import units
 from bpjax.types import Key, Params, RuleState
 
 
@@ -146,7 +148,7 @@ def receipt(rule: Rule, params: Params, batch, *, key: Key, steps: int = 0, show
         )
     check_count("receipt", "steps", steps, least=0)
     batch = check_batch("receipt", rule, params, batch)
-    layers = units(network, params)
+    layers = units(within(network), params)
     if not layers:
         raise ValueError(f"`receipt` expected a network with weights, got params {jax.tree.map(jnp.shape, params)}.")
     key_state, key_draws = jax.random.split(key)
@@ -159,9 +161,10 @@ def receipt(rule: Rule, params: Params, batch, *, key: Key, steps: int = 0, show
     by_backprop = backprop(network, loss).grads(params, (), batch)[1]
     with_them = rule.grads(params, handed, batch)[1] if where else None
     above = Above(rule, params, state, batch, key_draws)
+    aligned = alignment_on_host(network, params, found, truth)
     rows = [
-        LayerReceipt(name_of(unit), angle_between(d, g), _ratio(d, g), *above.tried(index))
-        for index, (unit, d, g) in enumerate(zip(layers, by_unit(layers, found), by_unit(layers, truth), strict=True))
+        LayerReceipt(name_of(unit), float(angle), float(ratio), *above.tried(index))
+        for index, (unit, angle, ratio) in enumerate(zip(layers, aligned.angle, aligned.ratio, strict=True))
     ]
     result = Receipt(
         rule=rule.name,
@@ -196,22 +199,7 @@ def hand_over(state: RuleState, params: Params) -> tuple[tuple[str, ...], RuleSt
     return where, outer.unflatten([params if fits(entry) else entry for _, entry in entries])
 
 
-# --- Arithmetic -----------------------------------------------------------------------------------------------------
-
-
-def angle_between(a, b) -> float:
-    """Degrees between two pytrees; NaN where one is 0. Exact near 0°, where an arc cosine is not."""
-    a, b = flat(a), flat(b)
-    sizes = np.linalg.norm(a), np.linalg.norm(b)
-    if not all(sizes) or not all(map(math.isfinite, sizes)):
-        return math.nan
-    a, b = a / sizes[0], b / sizes[1]
-    return math.degrees(2 * math.atan2(float(np.linalg.norm(a - b)), float(np.linalg.norm(a + b))))
-
-
-def _ratio(a, b) -> float:
-    size = float(np.linalg.norm(flat(b)))
-    return float(np.linalg.norm(flat(a))) / size if size else math.nan
+# --- Equal sizes -----------------------------------------------------------------------------------------------------
 
 
 def _parallel_at_equal_sizes(rule: Rule, params: Params, state: RuleState, batch) -> bool:
@@ -219,11 +207,5 @@ def _parallel_at_equal_sizes(rule: Rule, params: Params, state: RuleState, batch
     equal = jax.tree.map(lambda w: jnp.mean(jnp.abs(w)) * jnp.sign(w) if w.ndim >= 2 else w, params)
     found = rule.grads(equal, state, batch)[1]
     truth = backprop(rule.network, rule.loss).grads(equal, (), batch)[1]  # type: ignore[arg-type]
-    layers = units(rule.network, params)  # type: ignore[arg-type]
-    angles = [angle_between(a, b) for a, b in zip(by_unit(layers, found), by_unit(layers, truth), strict=True)]
-    return all(angle <= math.degrees(budget(jnp.result_type(jax.tree.leaves(params)[0]).name)) for angle in angles)
-
-
-def name_of(unit: Unit) -> str:
-    """The names of its layers, "dense, tanh"."""
-    return ", ".join(layer.name for layer in (*unit.net.layers, *unit.activation.layers))
+    angles = alignment_on_host(rule.network, params, found, truth).angle  # type: ignore[arg-type]
+    return bool(np.all(angles <= math.degrees(budget(jnp.result_type(jax.tree.leaves(params)[0]).name))))

@@ -30,6 +30,16 @@ class LayerRow:
 
 
 @dataclass(frozen=True)
+class LayerAlignment:
+    """One layer of units: its whole gradient held against the truth; see `alignment`."""
+
+    name: str  # of its layers, "dense, tanh"
+    angle: float  # degrees; NaN where either is 0
+    ratio: float  # ‖gradient‖ / ‖truth‖
+    signs: float  # share of the truth's numbers that are not 0 whose sign it has
+
+
+@dataclass(frozen=True)
 class Wrong:
     """The first wrong thing in backward order."""
 
@@ -51,6 +61,7 @@ class Report:
     loss: Row | None  # the loss's gradient, alone
     layers: tuple[LayerRow, ...]  # empty for plain functions
     leaves: tuple[Row, ...]
+    alignment: tuple[LayerAlignment, ...]  # by layer of units; empty for plain functions
     first_wrong: Wrong | None
     first_nonfinite: str | None  # path of the first leaf with a NaN or an infinity
     mistake: str | None  # the classic mistake, a key of `diagnosis.MISTAKES`
@@ -98,6 +109,8 @@ class Report:
             memory = "unknown" if cost.temporary_bytes is None else f"{cost.temporary_bytes / 1024:,.1f} KiB"
             which = self.rule if name == "rule" else self.reference
             lines.append(f"{which:>12}: {cost.seconds * 1e6:,.0f} µs a call, {memory} temporary memory")
+        if self.alignment and not self.ok:
+            lines += ["", *table(ALIGNMENT_HEADER, map(_alignment_cells, self.alignment))]
         return "\n".join([*lines, "", self.verdict])
 
     def _rows(self):
@@ -112,6 +125,13 @@ class Report:
 
 
 HEADER = ("layer", "", "quantity", "error", "tolerated", "reference's", "ULP", "cosine", "ratio", "worst at", "")
+
+
+ALIGNMENT_HEADER = ("layer of units", "angle to the truth", "ratio of norms", "same signs")
+
+
+def _alignment_cells(row: LayerAlignment) -> tuple[str, ...]:
+    return (row.name, f"{row.angle:.2f}°", f"{row.ratio:.4g}", f"{100 * row.signs:.1f} %")
 
 
 def _cells(row: Row, dtype: str) -> tuple[str, ...]:

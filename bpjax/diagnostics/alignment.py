@@ -1,0 +1,132 @@
+"""How a direction of change lies to the gradient: angle, length and signs, layer by layer, once or along a training."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from bpjax.checks import check_count
+from bpjax.diagnostics.crossed import within
+from bpjax.diagnostics.float64 import float64_on_host, to_host, widen_to_float64
+from bpjax.layers.layer import Layer
+from bpjax.precision import widen
+from bpjax.rules.backprop import backprop
+from bpjax.rules.rule import Rule
+from bpjax.rules.units import Unit, by_unit, units
+from bpjax.types import Array, Params, RuleState
+
+
+class Alignment(NamedTuple):
+    """A direction d held against the gradient g, for each of L layers of units, input side first."""
+
+    angle: Array  # (L,) degrees between d and g, 0 to 180; NaN where either is 0
+    ratio: Array  # (L,) ‖d‖ / ‖g‖; NaN where g is 0
+    signs: Array  # (L,) share of the numbers of g that are not 0 whose sign d has; NaN where there are none
+
+
+def alignment(network: Layer, params: Params, direction: Params, gradient: Params) -> Alignment:
+    """Angle, ratio of norms and agreement of signs, layer of units by layer of units; jits and vmaps.
+
+    A layer of units is a layer with weights and what follows it up to the next one. The angle is 2 atan2(‖u − v‖,
+    ‖u + v‖) of the unit vectors u and v, which is exact near 0° and 180° where an arc cosine is not (Kahan).
+
+    Args:
+        network: the layers; a chain, or a combination of one.
+        params: of the network.
+        direction: d, in the structure of the params: what a rule gives.
+        gradient: g, likewise.
+    """
+    layers = units(within(network), params)
+    pairs = zip(by_unit(layers, direction), by_unit(layers, gradient), strict=True)
+    aligned = [_aligned(_flat(d), _flat(g)) for d, g in pairs]
+    return Alignment(*map(jnp.stack, zip(*aligned, strict=True)))
+
+
+def alignment_on_host(network: Layer, params: Params, direction: Params, gradient: Params) -> Alignment:
+    """The same in float64, as NumPy arrays, whatever the dtype."""
+    params, direction, gradient = to_host((params, direction, gradient))
+    with float64_on_host():
+        return to_host(alignment(network, *widen_to_float64((params, direction, gradient))))
+
+
+def _aligned(d: Array, g: Array) -> tuple[Array, Array, Array]:
+    size_d, size_g = jnp.linalg.norm(d), jnp.linalg.norm(g)
+    u, v = d / size_d, g / size_g
+    angle = jnp.degrees(2 * jnp.arctan2(jnp.linalg.norm(u - v), jnp.linalg.norm(u + v)))
+    ratio = jnp.where(size_g > 0, size_d / size_g, jnp.nan)
+    same = jnp.sum((jnp.sign(d) == jnp.sign(g)) & (g != 0)) / jnp.sum(g != 0)
+    return angle, ratio, same.astype(angle.dtype)
+
+
+def _flat(tree) -> Array:
+    return ravel_pytree(jax.tree.map(widen, tree))[0]
+
+
+def name_of(unit: Unit) -> str:
+    """The names of its layers, "dense, tanh"."""
+    return ", ".join(layer.name for layer in (*unit.net.layers, *unit.activation.layers))
+
+
+# --- Along a training -----------------------------------------------------------------------------------------------
+
+
+class RecordingState(NamedTuple):
+    """State of a `recording` rule."""
+
+    step: Array  # () int32, how often the rule has been asked
+    at: Array  # (S,) int32, the steps at which it is held against the gradient, the first being 0
+    record: Alignment  # (S, L) what was found; NaN where not reached
+    rule: RuleState
+
+
+def recording(rule: Rule, at, reference: Rule | None = None) -> Rule:
+    """The same rule, which keeps in its state how it lay to the gradient at the steps `at`, the first being 0.
+
+        rule = bp.recording(bp.feedback_alignment(network, loss), at=[0, 100, 1000])
+        fit = bp.fit(rule, optimizer, params, data, key=key)
+        fit.state.rule.record.angle  # (3, L) degrees, layers of units from the input side
+
+    A step is one change of the weights. Held against the gradient of the batch of that step, which is taken at those
+    steps only, except under `jax.vmap`, where it is at all. A sweep keeps it by
+    `outcome=lambda run: run.state.rule.record._asdict()`.
+
+    Args:
+        rule: any rule that names its network and loss.
+        at: numbers of steps, whole and not negative.
+        reference: what gives the gradient, a rule without a state; `backprop` if None.
+
+    Raises:
+        ValueError: no steps, or one that is not a whole number ≥ 0; a rule that does not name its network and loss.
+    """
+    steps = np.atleast_1d(np.asarray(at)).tolist()
+    for step in steps:
+        check_count("recording", "at", step, least=0)
+    if not steps:
+        raise ValueError("`recording` expected `at` to hold at least one step, got none.")
+    network, loss = rule.network, rule.loss
+    if network is None or loss is None:
+        raise ValueError(
+            f"`recording` expected a rule that names what it was made from: `Rule(..., network, loss)` for {rule.name}."
+        )
+    truth = backprop(network, loss) if reference is None else reference
+
+    def init(key, params):
+        shape = len(steps), len(units(within(network), params))
+        dtype = jnp.result_type(widen(jax.tree.leaves(params)[0]))
+        unknown = Alignment(*(jnp.full(shape, jnp.nan, dtype) for _ in Alignment._fields))
+        return RecordingState(jnp.zeros((), jnp.int32), jnp.asarray(steps, jnp.int32), unknown, rule.init(key, params))
+
+    def grads(params, state, batch):
+        value, direction, inner = rule.grads(params, state.rule, batch)
+        now = state.at == state.step
+
+        def measured(record):
+            found = alignment(network, params, direction, truth.grads(params, (), batch)[1])
+            return jax.tree.map(lambda kept, new: jnp.where(now[:, None], new, kept), record, found)
+
+        record = jax.lax.cond(now.any(), measured, lambda record: record, state.record)
+        return value, direction, RecordingState(state.step + 1, state.at, record, inner)
+
+    return rule._replace(name=f"{rule.name}, recorded", init=init, grads=grads)
