@@ -284,7 +284,7 @@ def test_dots_and_seeds_can_be_pointed_at(browser, tmp_path):
 
 
 def test_the_browser_asks_for_nothing_but_the_file(browser, tmp_path):
-    browser.get_log("performance"), browser.get_log("browser")  # what went before is none of this test's
+    browser.get_log("performance"), browser.get_log("browser")
     path = page.sweep_page(sweep(), tmp_path / "map.html", title=TITLE)
     opened(browser, path)
     assert browser.title == TITLE and browser.find_element("tag name", "h1").text == TITLE

@@ -9,10 +9,10 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from bpjax.diagnostics.agreement import relative_error
-from bpjax.diagnostics.crossed import within
+from bpjax.diagnostics.crossed import units_within
 from bpjax.diagnostics.float64 import float64_on_host, to_host, widen_to_float64
 from bpjax.rules.rule import Rule
-from bpjax.rules.units import Unit, by_unit, gather, units
+from bpjax.rules.units import Unit, by_unit, gather
 from bpjax.types import Array, Key, Params, RuleState
 
 CHANGED = 1e-8
@@ -35,7 +35,7 @@ class Above:
 
         (None, None) for the last layer, and for one whose direction is 0, of which nothing can be told.
         """
-        layers = units(within(self.rule.network), self.params)  # type: ignore[arg-type]
+        layers = units_within(self.rule.network, self.params)  # type: ignore[arg-type]
         if index == len(layers) - 1 or not any(map(jnp.any, jax.tree.leaves(by_unit(layers, self.whole)[index]))):
             return None, None
         key = jax.random.fold_in(self.key, index)
@@ -49,7 +49,7 @@ class Above:
         params, state, batch = to_host((self.params, self.state, self.batch))
         with float64_on_host():
             params, state, (x, target) = widen_to_float64((params, state, batch))
-            layers = units(within(self.rule.network), params)  # type: ignore[arg-type]
+            layers = units_within(self.rule.network, params)  # type: ignore[arg-type]
             below, upper = layers[: index + 1], layers[index + 1 :]
             flat, unravel = ravel_pytree([unit.params for unit in upper])
             width = math.prod(jax.eval_shape(self.rule.network.forward, params, x)[0].shape[1:])  # type: ignore[union-attr]

@@ -8,22 +8,22 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from bpjax.checks import check_count
-from bpjax.diagnostics.crossed import within
-from bpjax.diagnostics.float64 import float64_on_host, to_host, widen_to_float64
+from bpjax.diagnostics.above import flat
+from bpjax.diagnostics.crossed import units_within
 from bpjax.layers.layer import Layer
 from bpjax.precision import widen
 from bpjax.rules.backprop import backprop
 from bpjax.rules.rule import Rule
-from bpjax.rules.units import Unit, by_unit, units
+from bpjax.rules.units import Unit, by_unit
 from bpjax.types import Array, Params, RuleState
 
 
 class Alignment(NamedTuple):
     """A direction d held against the gradient g, for each of L layers of units, input side first."""
 
-    angle: Array  # (L,) degrees between d and g, 0 to 180; NaN where either is 0
-    ratio: Array  # (L,) ‖d‖ / ‖g‖; NaN where g is 0
-    signs: Array  # (L,) share of the numbers of g that are not 0 whose sign d has; NaN where there are none
+    angle: Array | np.ndarray  # (L,) degrees between d and g, 0 to 180; NaN where either is 0
+    ratio: Array | np.ndarray  # (L,) ‖d‖ / ‖g‖; NaN where g is 0
+    signs: Array | np.ndarray  # (L,) share of the numbers of g that are not 0 whose sign d has; NaN where there are none
 
 
 def alignment(network: Layer, params: Params, direction: Params, gradient: Params) -> Alignment:
@@ -38,25 +38,31 @@ def alignment(network: Layer, params: Params, direction: Params, gradient: Param
         direction: d, in the structure of the params: what a rule gives.
         gradient: g, likewise.
     """
-    layers = units(within(network), params)
-    pairs = zip(by_unit(layers, direction), by_unit(layers, gradient), strict=True)
-    aligned = [_aligned(_flat(d), _flat(g)) for d, g in pairs]
+    pairs = _by_units(network, params, direction, gradient)
+    aligned = [_aligned(jnp, _flat(d), _flat(g)) for d, g in pairs]
     return Alignment(*map(jnp.stack, zip(*aligned, strict=True)))
 
 
 def alignment_on_host(network: Layer, params: Params, direction: Params, gradient: Params) -> Alignment:
-    """The same in float64, as NumPy arrays, whatever the dtype."""
-    params, direction, gradient = to_host((params, direction, gradient))
-    with float64_on_host():
-        return to_host(alignment(network, *widen_to_float64((params, direction, gradient))))
+    """The same in float64 by NumPy, whatever the dtype: nothing is compiled."""
+    with np.errstate(all="ignore"):  # NaN where there is no angle
+        aligned = [_aligned(np, flat(d), flat(g)) for d, g in _by_units(network, params, direction, gradient)]
+    return Alignment(*map(np.array, zip(*aligned, strict=True)))
 
 
-def _aligned(d: Array, g: Array) -> tuple[Array, Array, Array]:
-    size_d, size_g = jnp.linalg.norm(d), jnp.linalg.norm(g)
+def _by_units(network: Layer, params: Params, direction: Params, gradient: Params):
+    """Pairs (d, g), one for each layer of units."""
+    layers = units_within(network, params)
+    return zip(by_unit(layers, direction), by_unit(layers, gradient), strict=True)
+
+
+def _aligned(xp, d, g):
+    """Angle, ratio and signs of two vectors; `xp` is `numpy` or `jax.numpy`."""
+    size_d, size_g = xp.linalg.norm(d), xp.linalg.norm(g)
     u, v = d / size_d, g / size_g
-    angle = jnp.degrees(2 * jnp.arctan2(jnp.linalg.norm(u - v), jnp.linalg.norm(u + v)))
-    ratio = jnp.where(size_g > 0, size_d / size_g, jnp.nan)
-    same = jnp.sum((jnp.sign(d) == jnp.sign(g)) & (g != 0)) / jnp.sum(g != 0)
+    angle = xp.degrees(2 * xp.arctan2(xp.linalg.norm(u - v), xp.linalg.norm(u + v)))
+    ratio = xp.where(size_g > 0, size_d / size_g, xp.nan)
+    same = xp.sum((xp.sign(d) == xp.sign(g)) & (g != 0)) / xp.sum(g != 0)
     return angle, ratio, same.astype(angle.dtype)
 
 
@@ -113,7 +119,7 @@ def recording(rule: Rule, at, reference: Rule | None = None) -> Rule:
     truth = backprop(network, loss) if reference is None else reference
 
     def init(key, params):
-        shape = len(steps), len(units(within(network), params))
+        shape = len(steps), len(units_within(network, params))
         dtype = jnp.result_type(widen(jax.tree.leaves(params)[0]))
         unknown = Alignment(*(jnp.full(shape, jnp.nan, dtype) for _ in Alignment._fields))
         return RecordingState(jnp.zeros((), jnp.int32), jnp.asarray(steps, jnp.int32), unknown, rule.init(key, params))

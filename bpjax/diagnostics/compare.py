@@ -12,13 +12,12 @@ from bpjax.diagnostics.alignment import alignment_on_host, name_of
 from bpjax.diagnostics.alone import check_structure
 from bpjax.diagnostics.blame import blame, prefix
 from bpjax.diagnostics.cost import measure
-from bpjax.diagnostics.crossed import within
+from bpjax.diagnostics.crossed import units_within
 from bpjax.diagnostics.float64 import float64_on_host, nudge, to_host, widen_to_float64
 from bpjax.diagnostics.inside import Inside, look_inside
 from bpjax.diagnostics.report import LayerAlignment, LayerRow, Report, Row
 from bpjax.layers.layer import Part, parts
 from bpjax.rules.rule import Rule, check_batch
-from bpjax.rules.units import units
 
 
 def compare(
@@ -153,7 +152,7 @@ def _rows(rule, chain: list[Part], gradients, dtype, allowed: float):
 def _alignment_rows(network, params, found, truth) -> tuple[LayerAlignment, ...]:
     if network is None:
         return ()
-    layers = units(within(network), params)
+    layers = units_within(network, params)
     if not layers or any(a.shape != b.shape for a, b in zip(*map(jax.tree.leaves, (found, truth)), strict=True)):
         return ()
     aligned = zip(layers, *alignment_on_host(network, params, found, truth), strict=True)

@@ -11,7 +11,7 @@ import numpy as np
 from bpjax.checks import check_count
 from bpjax.diagnostics.above import CHANGED, DRAWS, drawn, flat
 from bpjax.diagnostics.agreement import relative_error
-from bpjax.diagnostics.crossed import crossed, other_slopes, part_by_part, within
+from bpjax.diagnostics.crossed import crossed, other_slopes, part_by_part, units_within, within
 from bpjax.diagnostics.float64 import float64_on_host, to_host, widen_to_float64
 from bpjax.diagnostics.report import plain, table
 from bpjax.layers.combinators import chain
@@ -103,7 +103,7 @@ def ledger(
     if not isinstance(rule, Rule):
         raise ValueError(f"`ledger` expected `make(network, loss)` to make a Rule, got {type(rule).__name__}.")
     batch = check_batch("ledger", rule, params, batch)
-    hidden = len(units(within(network), params)) - 1
+    hidden = len(units_within(network, params)) - 1
     if hidden < 1:
         raise ValueError(
             f"`ledger` expected a hidden layer of units to look at, got {network.name} with {hidden + 1} layer(s) with "
@@ -133,7 +133,7 @@ class _Trial:
         self.make, self.network, self.loss, self.params = make, network, loss, params
         self.x, self.target = batch
         self.key_state, self.key_draws = jax.random.split(key)
-        self.layers = units(within(network), params)
+        self.layers = units_within(network, params)
         self.rule = make(network, loss)
         self.state, self.steps, self.found = self._settled(steps)
 

@@ -11,11 +11,10 @@ from bpjax.checks import check_count
 from bpjax.diagnostics.above import CHANGED, Above, largest_error, same_bits
 from bpjax.diagnostics.agreement import budget
 from bpjax.diagnostics.alignment import alignment_on_host, name_of
-from bpjax.diagnostics.crossed import within
+from bpjax.diagnostics.crossed import units_within
 from bpjax.diagnostics.report import plain, table
 from bpjax.rules.backprop import autodiff, backprop
 from bpjax.rules.rule import Rule, check_batch
-from bpjax.rules.units import units
 from bpjax.types import Key, Params, RuleState
 
 
@@ -148,7 +147,7 @@ def receipt(rule: Rule, params: Params, batch, *, key: Key, steps: int = 0, show
         )
     check_count("receipt", "steps", steps, least=0)
     batch = check_batch("receipt", rule, params, batch)
-    layers = units(within(network), params)
+    layers = units_within(network, params)
     if not layers:
         raise ValueError(f"`receipt` expected a network with weights, got params {jax.tree.map(jnp.shape, params)}.")
     key_state, key_draws = jax.random.split(key)
