@@ -23,7 +23,7 @@ class Alignment(NamedTuple):
 
     angle: Array | np.ndarray  # (L,) degrees between d and g, 0 to 180; NaN where either is 0
     ratio: Array | np.ndarray  # (L,) ‖d‖ / ‖g‖; NaN where g is 0
-    signs: Array | np.ndarray  # (L,) share of the numbers of g that are not 0 whose sign d has; NaN where there are none
+    signs: Array | np.ndarray  # (L,) share of the numbers of g that are not 0 whose sign d has; NaN if none is
 
 
 def alignment(network: Layer, params: Params, direction: Params, gradient: Params) -> Alignment:

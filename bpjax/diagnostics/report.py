@@ -110,7 +110,7 @@ class Report:
             which = self.rule if name == "rule" else self.reference
             lines.append(f"{which:>12}: {cost.seconds * 1e6:,.0f} µs a call, {memory} temporary memory")
         if self.alignment and not self.ok:
-            lines += ["", *table(ALIGNMENT_HEADER, map(_alignment_cells, self.alignment))]
+            lines += ["", *table(ALIGNMENT_HEADER, map(_alignment_cells, self.alignment))[:-1]]
         return "\n".join([*lines, "", self.verdict])
 
     def _rows(self):
