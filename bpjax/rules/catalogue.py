@@ -1,5 +1,6 @@
 """Every learning rule, ready to be run: one row adds a new one to all laws, to the ledger and to the experiment."""
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,23 +11,31 @@ from bpjax.layers.embedding import unit_normal
 from bpjax.layers.layer import Layer
 from bpjax.layers.recurrent import unroll
 from bpjax.layers.spiking import leaky_integrate_and_fire
+from bpjax.layers.unit_length import unit_length
 from bpjax.losses import Loss, softmax_cross_entropy, squared_error
 from bpjax.rules.backprop import autodiff, backprop
 from bpjax.rules.delayed import delayed
 from bpjax.rules.direct import direct_feedback, direct_random_target_projection
 from bpjax.rules.equilibrium import equilibrium_propagation, hopfield
 from bpjax.rules.feedback import batch_manhattan, feedback_alignment, sign_symmetry
-from bpjax.rules.forward_forward import forward_forward, mono_forward, unit_length
+from bpjax.rules.forward_forward import forward_forward, mono_forward
 from bpjax.rules.kolen_pollack import kolen_pollack
 from bpjax.rules.local import local_losses
 from bpjax.rules.perturbation import forward_gradient, node_perturbation, weight_perturbation
 from bpjax.rules.predictive import predictive_coding
-from bpjax.rules.slopes import noisy_slopes
+from bpjax.rules.slopes import is_activation, noisy_slopes
 from bpjax.rules.stdp import stdp
 from bpjax.rules.synthetic import synthetic_gradients
 from bpjax.rules.targets import difference_target_propagation
 from bpjax.rules.weight_mirror import weight_mirror
 from bpjax.types import Shape
+
+WEIGHTS = "symmetric weights"
+SLOPES = "exact derivatives"
+TEACHER = "a teacher at every synapse"
+STEPS = "synchronized steps"
+ENERGIES = "a phase for feedback"
+SPIKES = "spikes and timing"
 
 
 class RuleCase(NamedTuple):
@@ -44,53 +53,87 @@ class RuleCase(NamedTuple):
     """Of the network, without the batch axis."""
     loss: Loss = squared_error
     """One that suits the rule; the laws hand it one-hot targets of the output's shape."""
+    suited: Callable = lambda network: network
+    """A chain -> a network of the same layers with weights, as the rule wants it."""
+    answers: str = ""
+    """Which of the article's objections to backpropagation it answers; "" for backpropagation."""
+
+
+def with_unit_lengths(network: Layer) -> Layer:
+    """Every hidden layer of units of a chain ends with `unit_length`, for `forward_forward`."""
+    *hidden, last = network.layers
+    members = [(layer, unit_length) if is_activation(layer) else (layer,) for layer in hidden]
+    return chain(*itertools.chain(*members), last)
 
 
 RULES: dict[str, RuleCase] = {
     "backprop": RuleCase(backprop, exact=True),
     "autodiff": RuleCase(autodiff, exact=True),
-    # other feedback weights
-    "feedback alignment": RuleCase(feedback_alignment, number=1.0),
-    "sign symmetry, uSF": RuleCase(lambda n, l, scale=0.3: sign_symmetry(n, l, "uSF", scale), number=0.3),
-    "sign symmetry, brSF": RuleCase(lambda n, l: sign_symmetry(n, l, "brSF")),
-    "sign symmetry, frSF": RuleCase(lambda n, l: sign_symmetry(n, l, "frSF")),
-    "Kolen-Pollack": RuleCase(kolen_pollack, number=0.9),
-    "weight mirror": RuleCase(weight_mirror, number=0.05),
-    "direct feedback": RuleCase(direct_feedback, number=1.0),
-    "direct random target projection": RuleCase(direct_random_target_projection, number=1.0),
-    # other derivatives, other directions
-    "noisy slopes": RuleCase(lambda n, l, deviation=0.1: noisy_slopes(backprop, n, l, deviation), number=0.1),
-    "batch Manhattan": RuleCase(lambda n, l: batch_manhattan(backprop(n, l))),
-    # energies, delays, decoupling
-    "predictive coding, strict": RuleCase(lambda n, l, rate=0.1: predictive_coding(n, l, rate=rate), number=0.1),
-    "predictive coding, fixed prediction": RuleCase(
-        lambda n, l, rate=0.1: predictive_coding(n, l, "fixed_prediction", rate=rate), number=0.1
+    # weights that errors travel back through
+    "feedback alignment": RuleCase(feedback_alignment, number=1.0, answers=WEIGHTS),
+    "sign symmetry, uSF": RuleCase(
+        lambda n, l, scale=0.3: sign_symmetry(n, l, "uSF", scale), number=0.3, answers=WEIGHTS
     ),
-    "predictive coding, zero divergence": RuleCase(lambda n, l: predictive_coding(n, l, "zero_divergence"), exact=True),
-    "equilibrium propagation": RuleCase(
-        equilibrium_propagation, number=0.1, network=hopfield(chain(dense(4), tanh, dense(2)))
+    "sign symmetry, brSF": RuleCase(lambda n, l: sign_symmetry(n, l, "brSF"), answers=WEIGHTS),
+    "sign symmetry, frSF": RuleCase(lambda n, l: sign_symmetry(n, l, "frSF"), answers=WEIGHTS),
+    "batch Manhattan": RuleCase(lambda n, l: batch_manhattan(backprop(n, l)), answers=WEIGHTS),
+    "Kolen-Pollack": RuleCase(kolen_pollack, number=0.9, answers=WEIGHTS),
+    "weight mirror": RuleCase(weight_mirror, number=0.05, answers=WEIGHTS),
+    "direct feedback": RuleCase(direct_feedback, number=1.0, answers=WEIGHTS),
+    # derivatives
+    "noisy slopes": RuleCase(
+        lambda n, l, deviation=0.1: noisy_slopes(backprop, n, l, deviation), number=0.1, answers=SLOPES
     ),
-    "delayed": RuleCase(lambda n, l: delayed(backprop(n, l), (2, 0))),
-    "synthetic gradients": RuleCase(synthetic_gradients, number=0.1),
-    "spike-timing-dependent plasticity": RuleCase(
-        stdp, number=0.01, network=unroll(leaky_integrate_and_fire(2, weights=unit_normal)), in_shape=(12, 3)
+    # a teacher for each layer, or one number for all
+    "direct random target projection": RuleCase(direct_random_target_projection, number=1.0, answers=TEACHER),
+    "difference target propagation": RuleCase(
+        difference_target_propagation,
+        number=0.3,
+        network=chain(dense(4), tanh, dense(3), tanh, dense(2)),
+        answers=TEACHER,
     ),
-    # one number for all, or a teacher for each layer
-    "weight perturbation": RuleCase(weight_perturbation, number=0.01),
-    "symmetric weight perturbation": RuleCase(
-        lambda n, l, deviation=0.01: weight_perturbation(n, l, deviation, symmetric=True), number=0.01
-    ),
-    "node perturbation": RuleCase(node_perturbation, number=0.01),
-    "forward gradient": RuleCase(forward_gradient),
-    "local losses": RuleCase(local_losses, number=0.1),
-    "mono-forward": RuleCase(mono_forward, number=0.1, loss=softmax_cross_entropy),
+    "local losses": RuleCase(local_losses, number=0.1, answers=TEACHER),
+    "mono-forward": RuleCase(mono_forward, number=0.1, loss=softmax_cross_entropy, answers=TEACHER),
     "forward-forward": RuleCase(
         forward_forward,
         number=2.0,
         network=chain(dense(4), tanh, unit_length, dense(4), tanh, unit_length, dense(2)),
         loss=softmax_cross_entropy,
+        suited=with_unit_lengths,
+        answers=TEACHER,
     ),
-    "difference target propagation": RuleCase(
-        difference_target_propagation, number=0.3, network=chain(dense(4), tanh, dense(3), tanh, dense(2))
+    "node perturbation": RuleCase(node_perturbation, number=0.01, answers=TEACHER),
+    "weight perturbation": RuleCase(weight_perturbation, number=0.01, answers=TEACHER),
+    "symmetric weight perturbation": RuleCase(
+        lambda n, l, deviation=0.01: weight_perturbation(n, l, deviation, symmetric=True), number=0.01, answers=TEACHER
+    ),
+    "forward gradient": RuleCase(forward_gradient, answers=TEACHER),
+    # signals out of step
+    "delayed": RuleCase(lambda n, l: delayed(backprop(n, l), 2), answers=STEPS),
+    "synthetic gradients": RuleCase(synthetic_gradients, number=0.1, answers=STEPS),
+    # energies
+    "predictive coding, strict": RuleCase(
+        lambda n, l, rate=0.1: predictive_coding(n, l, rate=rate), number=0.1, answers=ENERGIES
+    ),
+    "predictive coding, fixed prediction": RuleCase(
+        lambda n, l, rate=0.1: predictive_coding(n, l, "fixed_prediction", rate=rate), number=0.1, answers=ENERGIES
+    ),
+    "predictive coding, zero divergence": RuleCase(
+        lambda n, l: predictive_coding(n, l, "zero_divergence"), exact=True, answers=ENERGIES
+    ),
+    "equilibrium propagation": RuleCase(
+        lambda n, l, beta=0.1: equilibrium_propagation(n, l, beta, steps=20),
+        number=0.1,
+        network=hopfield(chain(dense(4), tanh, dense(2)), steps=20),
+        suited=lambda network: hopfield(network, steps=20),
+        answers=ENERGIES,
+    ),
+    # spikes
+    "spike-timing-dependent plasticity": RuleCase(
+        stdp,
+        number=0.01,
+        network=unroll(leaky_integrate_and_fire(2, weights=unit_normal)),
+        in_shape=(12, 3),
+        answers=SPIKES,
     ),
 }
