@@ -13,6 +13,7 @@ from bpjax.tasks.boolean import binary_addition, multiplexer, negation, parity, 
 from bpjax.tasks.encoders import encoder
 from bpjax.tasks.digits import digits
 from bpjax.tasks.two_spirals import two_spirals
+from bpjax.tasks.spike_patterns import spike_patterns
 
 # 2. propagate it forward
 from bpjax.layers.layer import Layer, map_layers

@@ -26,7 +26,7 @@ class Problem(NamedTuple):
     name: str
     network: bp.Layer  # of which each rule gets the form that suits it
     loss: bp.Loss
-    inputs: int
+    in_shape: bp.Shape
     data: Callable  # start -> Data, of the start with this number, which may be traced
     batch_size: int | None
     fresh: int | None  # examples of an epoch, every one presented once and never again; None: all of them, every epoch
@@ -35,6 +35,7 @@ class Problem(NamedTuple):
     starts: int  # initial weights, the same for every rule
     measure: Callable  # (output, target) -> (), larger is better
     level: float  # error of an epoch below which the problem is learnt
+    classes: int = 0  # to tell apart, 0 where there are none
     stop: bp.Stop | None = None  # tells instead of `level`, and ends a run
 
     @property
@@ -51,44 +52,45 @@ class Entry(NamedTuple):
     name: str
     rule: bp.Rule
     network: bp.Layer  # the one that is taught
-    room: int  # zeros in front of every pattern, where forward-forward puts a label
+    room: int = 0  # zeros in front of every pattern, where forward-forward puts a label
+    optimizer: Callable = optax.sgd  # of the learning rate
+
+    def init(self, key, problem: Problem) -> bp.Params:
+        """Initial weights."""
+        return self.network.init(key, (*problem.in_shape[:-1], problem.in_shape[-1] + self.room))[0]
 
     def starts(self, problem: Problem, seed: int) -> bp.Params:
-        """Initial weights, with a leading axis."""
-        shape, key = (problem.inputs + self.room,), jax.random.key(seed)
-        each = [self.network.init(jax.random.fold_in(key, s), shape)[0] for s in range(problem.starts)]
-        return jax.tree.map(lambda *leaves: np.stack(leaves), *each)
+        """The initial weights of all starts, with a leading axis."""
+        keys = (jax.random.fold_in(jax.random.key(seed), start) for start in range(problem.starts))
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *(self.init(key, problem) for key in keys))
 
     def padded(self, batch: bp.Batch) -> bp.Batch:
         """A batch as the network takes it."""
         x, target = batch
-        return jnp.pad(x, ((0, 0), (self.room, 0))), target
+        return (jnp.pad(x, ((0, 0), (self.room, 0))) if self.room else x), target
 
 
 def entry_of(name: str, case: RuleCase, problem: Problem) -> Entry | str:
     """A rule on a problem's network; or why it cannot serve that, in its own words."""
-    room = problem.network.init(jax.random.key(0), (problem.inputs,))[1][0] if name == "forward-forward" else 0
-
-    def begin(key):
-        return rule.init(key, network.init(key, (problem.inputs + room,))[0])
-
-    if case.loss is bp.softmax_cross_entropy and problem.loss is not bp.softmax_cross_entropy:
+    if case.loss is bp.softmax_cross_entropy and not problem.classes:
         return f"{name} tells classes apart, and {problem.name} has none."
     try:
         network = case.suited(problem.network)
-        rule = case.make(network, problem.loss)
-        jax.eval_shape(begin, jax.random.key(0))
+        room = problem.classes if name == "forward-forward" else 0
+        entry = Entry(name, case.make(network, problem.loss), network, room)
+        jax.eval_shape(lambda key: entry.rule.init(key, entry.init(key, problem)), jax.random.key(0))
     except ValueError as error:
         return str(error)
-    return Entry(name, rule, network, room)
+    return entry
 
 
 def trial_of(problem: Problem, entry: Entry, record_at: tuple[int, ...], seed: int) -> Callable:
     """(key, learning_rate, start) -> Trial, in which all but the rule depends on the start alone.
 
-    Initial weights and data are drawn beforehand: a program that draws none compiles in half the time.
+    Initial weights and data are drawn beforehand: a program that draws none compiles in half the time. Without steps
+    in `record_at` no angle is taken.
     """
-    rule = bp.recording(entry.rule, record_at)
+    rule = bp.recording(entry.rule, record_at) if record_at else entry.rule
     stops = () if problem.stop is None else (problem.stop,)
     starts = entry.starts(problem, seed)
     order = problem.fresh is None and problem.batch_size is not None
@@ -96,7 +98,7 @@ def trial_of(problem: Problem, entry: Entry, record_at: tuple[int, ...], seed: i
     def trial(key, learning_rate, start):
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf)[start], starts)
         data = problem.data(start)
-        training = bp.make_training(rule, optax.sgd(learning_rate), stops, problem.batch_size, shuffle=order)
+        training = bp.make_training(rule, entry.optimizer(learning_rate), stops, problem.batch_size, shuffle=order)
 
         def present(epoch):
             if problem.fresh is None:
@@ -110,12 +112,9 @@ def trial_of(problem: Problem, entry: Entry, record_at: tuple[int, ...], seed: i
                 x, target = entry.padded(batch)
                 return problem.measure(entry.network.forward(run.state.params, x)[0], target)
 
-            return {
-                "epochs": run.epoch,
-                "validation": measured(data.validation),
-                "test": measured(data.test),
-                "angle": run.state.rule.record.angle,
-            }
+            angles = {"angle": run.state.rule.record.angle} if record_at else {}
+            measures = {"validation": measured(data.validation), "test": measured(data.test)}
+            return {"epochs": run.epoch, **measures, **angles}
 
         begin = training.init(jax.random.fold_in(key, start), params, problem.epochs)
         return bp.Trial(
@@ -160,7 +159,7 @@ def linear(starts: int = 10, examples: int = 2000, seed: int = 0) -> Problem:
         name="linear",
         network=bp.chain(*layers),
         loss=bp.squared_error,
-        inputs=30,
+        in_shape=(30,),
         data=data,
         batch_size=1,
         fresh=each,
@@ -179,7 +178,7 @@ def xor(starts: int = 20, epochs: int = 1000) -> Problem:
         name="XOR",
         network=bp.mlp((2, 4, 1), bp.tanh, bp.sigmoid),
         loss=bp.squared_error,
-        inputs=2,
+        in_shape=(2,),
         data=lambda start: Data(batch, batch, batch),
         batch_size=None,
         fresh=None,
@@ -203,7 +202,7 @@ def digits(starts: int = 5, epochs: int = 10, batch_size: int = 57) -> Problem:
         name="digits",
         network=bp.mlp((64, 100, 100, 10), bp.tanh),
         loss=bp.softmax_cross_entropy,
-        inputs=64,
+        in_shape=(64,),
         data=lambda start: data,
         batch_size=batch_size,
         fresh=None,
@@ -212,4 +211,5 @@ def digits(starts: int = 5, epochs: int = 10, batch_size: int = 57) -> Problem:
         starts=starts,
         measure=lambda output, target: jnp.mean(output.argmax(axis=-1) == target),
         level=0.3 * len(data.train[1]),
+        classes=10,
     )

@@ -1,8 +1,10 @@
 """Equal tuning: every rule at the same learning rates from the same starts, and what its best rate gives."""
 
+import itertools
 import os
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
@@ -18,6 +20,16 @@ POINTS = 12
 """Steps of a training at which the angle is taken."""
 SHARE = 0.9
 """Of the starts, that must learn the problem at a learning rate for that rate to count."""
+
+
+class Job(NamedTuple):
+    """A rule to be swept on a problem."""
+
+    part: str  # what for: the name of the problem in the comparison, or of a published statement
+    problem: Problem
+    entry: Entry
+    recorded: bool = True  # whether its angle to the gradient is
+    receipt: bp.Receipt | None = None
 
 
 class Summary(NamedTuple):
@@ -45,36 +57,50 @@ def recorded_at(problem: Problem) -> tuple[int, ...]:
     return tuple(sorted({0, last // 2, *spread.tolist()}))
 
 
-def tune(problem: Problem, entry: Entry, seed: int, on_run: Callable) -> xr.Dataset:
+def tune(job: Job, seed: int, on_run: Callable) -> xr.Dataset:
     """The sweep of one rule, over (learning_rate, start)."""
-    at = recorded_at(problem)
+    problem, at = job.problem, recorded_at(job.problem) if job.recorded else ()
     result = bp.sweep(
-        trial_of(problem, entry, at, seed),
+        trial_of(problem, job.entry, at, seed),
         {"learning_rate": problem.rates, "start": range(problem.starts)},
         key=jax.random.key(seed),
         curves=range(1, problem.epochs + 1),
         layout="single",
+        receipt=job.receipt,
         progress=on_run,
     )
-    return result.rename(angle_0="step", angle_1="layer").assign_coords(step=list(at))
+    return result.rename(angle_0="step", angle_1="layer").assign_coords(step=list(at)) if at else result
 
 
-def tune_all(problem: Problem, entries: list[Entry], seed: int, on_rule: Callable) -> list[xr.Dataset]:
-    """As many rules at a time as there are cores: half of the time goes into compiling, which uses one."""
-    settings = jax_settings()
+def tune_all(jobs: list[Job], seed: int, on_job: Callable) -> list[xr.Dataset]:
+    """As many rules at a time as there are cores: half of the time goes into compiling, which uses one.
 
-    def work(entry):
+    `on_job(jobs done, the last one)` is told. An interrupt ends those under way.
+    """
+    settings, stop, done = jax_settings(), threading.Event(), itertools.count(1)
+
+    def listen(_):
+        if stop.is_set():
+            raise CancelledError
+
+    def work(job):
         with under(settings):
-            found = tune(problem, entry, seed, lambda state: None)
-        on_rule(entry)
+            found = tune(job, seed, listen)
+        on_job(next(done), job)
         return found
 
-    with ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)))) as threads:
+    with ThreadPoolExecutor(cores()) as threads:
         try:
-            return list(threads.map(work, entries))
+            return list(threads.map(work, jobs))
         except BaseException:
+            stop.set()
             threads.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def steps_until_learnt(problem: Problem, result: xr.Dataset) -> xr.DataArray:

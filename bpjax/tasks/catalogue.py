@@ -7,6 +7,7 @@ from collections.abc import Callable
 from bpjax.tasks.boolean import binary_addition, multiplexer, negation, parity, symmetry, xor
 from bpjax.tasks.digits import digits
 from bpjax.tasks.encoders import encoder
+from bpjax.tasks.spike_patterns import spike_patterns
 from bpjax.tasks.task import Task
 from bpjax.tasks.two_spirals import two_spirals
 
@@ -20,6 +21,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "negation": negation,
     "digits": digits,
     "two_spirals": two_spirals,
+    "spike_patterns": spike_patterns,
 }
 
 

@@ -1,0 +1,40 @@
+"""Patterns of spikes that have nothing in common, to be told apart by heart."""
+
+import jax
+import jax.numpy as jnp
+
+from bpjax.checks import check_count, check_number
+from bpjax.tasks.task import Task
+
+
+def spike_patterns(
+    patterns: int = 256, inputs: int = 100, steps: int = 200, classes: int = 2, rate: float = 5.0, dt: float = 1.0
+) -> Task:
+    """Poisson spikes x (N, T, D), 0 or 1 at every step, and a label (N,) drawn at random for each pattern.
+
+        P(x = 1) = r dt                     r: `rate` in Hz, dt in ms
+
+    The first task of Zenke's SpyTorch tutorials (Neftci, Mostafa & Zenke 2019), for a net with 4 hidden units: with
+    labels that follow from nothing, a reading of the inputs alone gets few of them right.
+
+    Raises:
+        ValueError: a count is not a positive whole number, `classes` is below 2, `rate` or `dt` is not above 0, more
+            than one spike a step.
+    """
+    who = "spike_patterns"
+    for name, count in (("patterns", patterns), ("inputs", inputs), ("steps", steps)):
+        check_count(who, name, count)
+    check_count(who, "classes", classes, least=2)
+    check_number(who, "rate", rate, above=0.0)
+    check_number(who, "dt", dt, above=0.0)
+    chance = rate * dt / 1000
+    if chance > 1:
+        raise ValueError(f"`spike_patterns` expected at most one spike a step, `rate` · `dt` ≤ 1000, got {rate * dt}.")
+
+    def present(key):
+        key_spikes, key_labels = jax.random.split(key)
+        spikes = jax.random.bernoulli(key_spikes, chance, (patterns, steps, inputs))
+        labels = jax.random.randint(key_labels, (patterns,), 0, classes, jnp.int32)
+        return spikes.astype(jnp.result_type(float)), labels
+
+    return Task(f"spike_patterns-{patterns}", (steps, inputs), (classes,), present, (4,))
