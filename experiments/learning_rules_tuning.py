@@ -49,6 +49,14 @@ class Summary(NamedTuple):
     rates: int
     angles: tuple[tuple[float, ...], ...]  # at the start, the middle and the end: (layers of units), mean over starts
 
+    @property
+    def row(self) -> dict:
+        """As one line of numbers and words."""
+        named = self._asdict()
+        for time, layers in zip(("start", "middle", "end"), named.pop("angles"), strict=True):
+            named |= {f"angle_{time}_{layer + 1}": angle for layer, angle in enumerate(layers)}
+        return named
+
 
 def recorded_at(problem: Problem) -> tuple[int, ...]:
     """Steps at which the angle is taken: evenly on the logarithmic axis, with 0, the middle and the last."""

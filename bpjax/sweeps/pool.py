@@ -157,13 +157,15 @@ def functions(trial: Callable[..., Trial], layout: Layout, steps: tuple[int, ...
     def go(pool: Pool, chunks, last) -> Pool:
         def goes_on(state):
             done, pool = state
-            return (done < chunks) & (pool.held.number != IDLE).any() & (last | (pool.next < pool.fed))
+            waits = pool.next < pool.fed
+            return (done < chunks) & (waits | (last & (pool.held.number != IDLE).any()))
 
         def one_more(state):
             done, pool = state
-            return done + 1, refill(harvest(pool._replace(held=chunk(pool.held))))
+            pool = refill(pool)
+            return done + 1, harvest(pool._replace(held=chunk(pool.held)))
 
-        start = refill(pool._replace(ended=jnp.zeros((), jnp.int32)))
+        start = pool._replace(ended=jnp.zeros((), jnp.int32))
         return jax.lax.while_loop(goes_on, one_more, (jnp.zeros((), jnp.int32), start))[1]
 
     def chunk(held: Held) -> Held:
@@ -180,7 +182,7 @@ def functions(trial: Callable[..., Trial], layout: Layout, steps: tuple[int, ...
     def harvest(pool: Pool) -> Pool:
         ended = (pool.held.run.reason != 0) & (pool.held.number != IDLE)
         first = jnp.argsort(~ended, stable=True)  # those that ended come first
-        results = jax.tree.map(lambda a: take(a, first), layout.map(outcome)(pool.held))
+        results = jax.tree.map(lambda a: ordered(a, first), layout.map(outcome)(pool.held))
         log = jax.tree.map(lambda log, new: put(log, new, pool.ended), pool.log, results)
         held = pool.held._replace(number=jnp.where(ended, IDLE, pool.held.number))
         return pool._replace(held=held, log=log, ended=pool.ended + ended.sum(dtype=jnp.int32))
@@ -188,13 +190,17 @@ def functions(trial: Callable[..., Trial], layout: Layout, steps: tuple[int, ...
     def refill(pool: Pool) -> Pool:
         free = pool.held.number == IDLE
         rank = jnp.cumsum(free, dtype=jnp.int32) - 1
-        in_line = jax.tree.map(lambda a: take(window(a, pool.next), rank), pool.waiting)
+        in_line = jax.tree.map(lambda a: ordered(window(a, pool.next), rank), pool.waiting)
         begins = free & (pool.next + rank < pool.fed)
         held = jax.tree.map(lambda new, old: jnp.where(along(begins, new), new, old), in_line, pool.held)
         return pool._replace(held=held, next=pool.next + begins.sum(dtype=jnp.int32))
 
     def take(array, places):
         return array[..., places] if axis == -1 else array[places]
+
+    def ordered(array, places):
+        """`width` runs in another order: none where there is one."""
+        return array if width == 1 else take(array, places)
 
     def window(array, start):
         return jax.lax.dynamic_slice_in_dim(array, start, width, axis % array.ndim)

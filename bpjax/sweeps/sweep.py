@@ -242,7 +242,7 @@ def run_pool(program, layout, points, key, waiting, results, tell, stop, device)
             nobody_waits = int(pool.next) >= int(pool.fed)
             if nobody_waits and not last:
                 break
-            if last and not (np.asarray(pool.held.number) >= 0).any():
+            if last and nobody_waits and not (np.asarray(pool.held.number) >= 0).any():
                 return
             if seconds < SECONDS / 2:
                 chunks *= 2
