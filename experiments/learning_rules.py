@@ -183,7 +183,10 @@ def run(config: Config, console: Console) -> Result:
     for problem in problems:
         for name, case in rules.items():
             made = entry_of(name, case, problem)
-            (reasons if isinstance(made, str) else entries)[problem.name][name] = made
+            if isinstance(made, str):
+                reasons[problem.name][name] = made
+            else:
+                entries[problem.name][name] = made
     repeats = []
     if config.published:
         repeats = repeated(config.published_starts, config.feedback_epochs, config.spiking_epochs)
@@ -282,8 +285,8 @@ def show(config: Config, console: Console) -> None:
         console.print()
         console.print(claims_table(numbers.claims))
     console.print(
-        f"\nFigures: {config.out}/learning_rules*.png (and .svg), their numbers beside them as CSV, the sweeps as Zarr, "
-        "receipts in the record."
+        f"\nFigures: {config.out}/learning_rules*.png (and .svg), their numbers beside them as CSV, the sweeps as "
+        "Zarr, receipts in the record."
     )
 
 

@@ -84,9 +84,11 @@ def angles(axis, linear: dict[str, xr.Dataset], digits: dict[str, xr.Dataset]) -
         axis.plot(angle.step + 1, angle, style, color=colour, label=label)
     axis.axhline(5, color=plots.GREY, linewidth=0.8, linestyle=":")
     axis.annotate("5°", (1, 5), fontsize=7.5, color=plots.GREY, va="bottom")
-    axis.set(xscale="log", ylim=(0, 95), xlabel="step", title="Angle to the gradient, first layer")
+    axis.set(
+        xscale="log", ylim=(0, 140), yticks=range(0, 91, 30), xlabel="step", title="Angle to the gradient, first layer"
+    )
     axis.yaxis.set_major_formatter("{x:.0f}°")
-    axis.legend(fontsize=8, frameon=False, loc="lower left")
+    axis.legend(fontsize=7.5, frameon=False, loc="upper right")
 
 
 def from_zeros(axis, runs: dict[str, xr.Dataset]) -> None:

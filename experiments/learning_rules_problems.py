@@ -101,11 +101,10 @@ def trial_of(problem: Problem, entry: Entry, record_at: tuple[int, ...], seed: i
         training = bp.make_training(rule, entry.optimizer(learning_rate), stops, problem.batch_size, shuffle=order)
 
         def present(epoch):
-            if problem.fresh is None:
+            fresh = problem.fresh
+            if fresh is None:
                 return data.train
-            return jax.tree.map(
-                lambda a: jax.lax.dynamic_slice_in_dim(a, epoch * problem.fresh, problem.fresh), data.train
-            )
+            return jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, epoch * fresh, fresh), data.train)
 
         def outcome(run):
             def measured(batch):

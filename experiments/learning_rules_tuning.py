@@ -142,7 +142,7 @@ def summary_of(problem: Problem, name: str, answers: str, result: xr.Dataset) ->
         learnt=int(np.isfinite(steps.isel(learning_rate=best)).sum()),
         starts=problem.starts,
         steps=float(np.median(steps.isel(learning_rate=best))),
-        good_rates=int((np.isfinite(steps).mean("start") >= SHARE).sum()),
+        good_rates=int((xr.apply_ufunc(np.isfinite, steps).mean("start") >= SHARE).sum()),
         rates=len(problem.rates),
         angles=tuple(tuple(angles[place].tolist()) for place in places),
     )  # fmt: skip
@@ -154,8 +154,8 @@ def angle_places(run: xr.Dataset) -> tuple[int, int, int]:
     if not len(reached):
         return 0, 0, 0
     steps = run.step.values[reached]
-    middle = np.abs(steps - steps[-1] / 2).argmin()
-    return reached[0], reached[middle], reached[-1]
+    middle = int(np.abs(steps - steps[-1] / 2).argmin())
+    return int(reached[0]), int(reached[middle]), int(reached[-1])
 
 
 def interval(values: np.ndarray) -> tuple[float, float, float]:
