@@ -1,5 +1,6 @@
 """Tasks: patterns and targets against what their names say."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -76,10 +77,26 @@ def test_digits_are_split_once_and_for_all():
     np.testing.assert_allclose(np.concatenate(pixels) * 16, load_digits().data)
 
 
+def test_spike_patterns_are_poisson_s_and_their_labels_chance():
+    task = bp.spike_patterns(64, inputs=50, steps=100, classes=3, rate=20.0, dt=0.5)
+    x, labels = (np.asarray(a) for a in task.present(jax.random.key(0)))
+    assert x.shape == (64, 100, 50) and task.in_shape == (100, 50) and task.out_shape == (3,)
+    n = x.size  # spikes are binomial: n p = 3,200 with deviation √(n p (1 − p)) = 56
+    assert set(np.unique(x)) == {0, 1} and abs(x.sum() - 0.01 * n) < 5 * np.sqrt(n * 0.01 * 0.99)
+    assert set(labels) == {0, 1, 2}
+    other, _ = task.present(jax.random.key(1))
+    assert (np.asarray(other) != x).any()
+    with pytest.raises(ValueError, match="at most one spike a step.*2000"):
+        bp.spike_patterns(rate=2000.0)
+    with pytest.raises(ValueError, match="`classes`.*≥ 2"):
+        bp.spike_patterns(classes=1)
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
         ("xor", "xor"),
+        ("spike_patterns-8", "spike_patterns-8"),
         ("parity-4", "parity-4"),
         ("encoder-10-5", "encoder-10-5-10"),
         ("encoder-10-5-10", "encoder-10-5-10"),
