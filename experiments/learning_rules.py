@@ -63,7 +63,7 @@ class Config:
     """On XOR."""
     xor_epochs: int = 1000
     """Epochs after which a run on XOR has failed."""
-    digits_starts: int = 5
+    digits_starts: int = 4
     """On digits."""
     digits_epochs: int = 10
     """Epochs on digits."""
@@ -75,7 +75,7 @@ class Config:
     """Epochs on digits of the rules whose feedback weights learn."""
     spiking_epochs: int = 1000
     """Epochs of the spiking network."""
-    cost_rounds: int = 9
+    cost_rounds: int = 5
     """Pairs of epochs, a rule's and backprop's, by which its time is measured."""
     only: str = ""
     """Only backprop and the rules whose name holds this text."""

@@ -102,7 +102,7 @@ def spytorch(few: int, epochs: int) -> list[Job]:
         return jnp.mean(output.argmax(axis=-1) == target)
 
     made = []
-    for name, fire in (("surrogate slope", bp.superspike), ("true slope", bp.heaviside)):
+    for name, fire, starts in (("surrogate slope", bp.superspike, few), ("true slope", bp.heaviside, 2)):
         hidden = bp.leaky_integrate_and_fire(4, fire=fire, weights=weights)
         network = bp.chain(bp.unroll(hidden), bp.unroll(bp.leaky_integrator(2, weights=weights)), bp.global_max_pool)
         loss = bp.batch_mean(bp.softmax_cross_entropy)
@@ -116,7 +116,7 @@ def spytorch(few: int, epochs: int) -> list[Job]:
             fresh=None,
             epochs=epochs,
             rates=(2e-3,),
-            starts=few,
+            starts=starts,
             measure=accuracy,
             level=0.0,
         )

@@ -117,8 +117,11 @@ def make_program(
 OFTEN = {"xla_cpu_prefer_vector_width": 512}
 """For what runs all the time: whole vectors where the processor has them; XLA's own choice is half of that."""
 
-ONCE = {"xla_backend_optimization_level": 0}
-"""For what runs once for each run: random numbers take XLA 4 times as long to compile well as to compile."""
+ONCE = {
+    "xla_backend_optimization_level": 0,
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
+"""For what runs once for each run: random numbers take XLA 10 times as long to compile well as to compile."""
 
 
 def functions(trial: Callable[..., Trial], layout: Layout, steps: tuple[int, ...]) -> tuple[Callable, ...]:
