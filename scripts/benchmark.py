@@ -15,6 +15,7 @@ sweeps      10,000 XOR and 1,000 encoder trainings by `bp.sweep`, by `vmap` of a
 start       a sweep of one run / `bp.fit` of it, and what the first call compiles.
 limits      those sweeps as shares of this machine's matrix and sigmoid rates.
 update      one update of each rule for changing weights / by optax.adam, ns a parameter.
+rules       a step of the rules that send errors back through other weights, or directly / of backprop.
 import      `import bpjax` / `import jax, optax`, whole processes.
 million     a million XOR trainings, and their memory at its peak; only when asked for.
 
@@ -34,6 +35,7 @@ from collections.abc import Callable
 import jax
 import optax
 from benchmark_layers import attention_table, bfloat16_table, depth_table, layers_table
+from benchmark_rules import rules_table
 from benchmark_sweeps import EPOCHS, TOLERANCE, limits_table, million_table, start_table, sweep_table
 from benchmark_training import online_table, ratio, training_table
 
@@ -194,6 +196,7 @@ TABLES: dict[str, tuple[str, Callable[[bool], list[dict]]]] = {
         "One update of the weights, against optax.adam",
         lambda quick: update_table(*(5, 0.02) if quick else (10, 0.1)),
     ),
+    "rules": ("A step of training by each rule", lambda quick: rules_table(*(5, 0.01) if quick else (21, 0.05))),
     "import": ("Importing", lambda quick: import_table(3 if quick else 9)),
     "million": ("A million XOR trainings", million_table),
 }

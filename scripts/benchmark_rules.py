@@ -1,0 +1,50 @@
+"""A step of each learning rule beside a step of backprop."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+import optax
+from benchmark_training import ratio
+
+import bpjax as bp
+from bpjax.diagnostics.cost import in_turn
+from bpjax.rules.catalogue import WEIGHTS
+
+NETWORKS = {
+    "64-100-100-10, 57": ((64, 100, 100, 10), 57),
+    "784-500-10, 128": ((784, 500, 10), 128),
+}
+"""Sizes, and patterns of a batch: the digits of `experiments/learning_rules.py`, and Akrout et al.'s MNIST network."""
+STEPS = 20
+"""To a sample, in one compiled scan: what a step of a training costs."""
+
+
+def rules_table(rounds: int, seconds: float) -> list[dict]:
+    """Steps of plain descent, of the rules that send errors back through other weights and of direct teachers."""
+    chosen = {name: case.make for name, case in bp.RULES.items() if case.answers == WEIGHTS or name == "backprop"}
+    chosen["direct random target projection"] = bp.direct_random_target_projection
+    rows: dict[str, dict] = {name: {"rule": name} for name in chosen}
+    for name, (sizes, patterns) in NETWORKS.items():
+        network = bp.mlp(sizes, bp.tanh)
+        params, _ = network.init(jax.random.key(0), sizes[:1])
+        x = jax.random.normal(jax.random.key(1), (STEPS, patterns, sizes[0]))
+        labels = jax.random.randint(jax.random.key(2), (STEPS, patterns), 0, sizes[-1])
+        calls = {
+            rule: training(make(network, bp.softmax_cross_entropy), params, (x, labels))
+            for rule, make in chosen.items()
+        }
+        samples = in_turn(calls, rounds, seconds)
+        for rule, row in rows.items():
+            row[f"{name}: µs a step"] = 1e6 * float(np.median(samples[rule])) / STEPS
+            row[f"{name}: / backprop"] = ratio(samples, rule, "backprop")
+    return list(rows.values())
+
+
+def training(rule: bp.Rule, params, batches) -> Callable:
+    """A compiled scan of steps of gradient descent."""
+    optimizer = optax.sgd(1e-3)
+    step = bp.make_train_step(rule, optimizer)
+    state = bp.TrainState(params, optimizer.init(params), rule.init(jax.random.key(3), params))
+    train = jax.jit(lambda state, batches: jax.lax.scan(step, state, batches)).lower(state, batches).compile()
+    return lambda: train(state, batches)
