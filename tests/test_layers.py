@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import central_difference, inner, relative_error
-from passes import QUICKLY, forward_only, noise_like, run, vjp
+from passes import QUICKLY, forward_only, moved, noise_like, run, vjp
 
 import bpjax as bp
 from bpjax.diagnostics.cases.case import LayerCase
@@ -40,8 +40,7 @@ def problem(case) -> Problem:
     """Drawn once: all laws of a case share it."""
     keys = map(jax.random.fold_in, itertools.repeat(jax.random.key(20261123)), itertools.count())
     params, out_shape = case.layer.init(next(keys), case.in_shape)
-    moved = lambda p, e: jnp.asarray(np.asarray(p) + 0.1 * np.asarray(e))
-    params = jax.tree.map(moved, params, noise_like(params, keys))
+    params = moved(params, keys, 0.1)
     x = case.inputs(next(keys), N, case.in_shape)
     dy = noise_like(jax.eval_shape(case.layer.forward, params, x)[0], keys)
     return Problem(params, x, dy, noise_like((params, x), keys), out_shape)
@@ -97,8 +96,8 @@ def test_backward_is_the_central_difference_of_forward(case):
     forward = jax.jit(product, compiler_options=QUICKLY)
     for i, leaf in enumerate(leaves):
         if jnp.issubdtype(leaf.dtype, jnp.floating):
-            moved = lambda p, i=i: forward([*leaves[:i], p, *leaves[i + 1 :]])
-            assert relative_error(found[i], central_difference(moved, leaf)) < 1e-8
+            at = lambda p, i=i: forward([*leaves[:i], p, *leaves[i + 1 :]])
+            assert relative_error(found[i], central_difference(at, leaf)) < 1e-8
 
 
 def inner_product(a, b):
