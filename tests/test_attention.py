@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import relative_error
-from passes import compiled, run, vjp
+from passes import QUICKLY, compiled, compiled_rules, moved, noise_like, run, vjp
 
 import bpjax as bp
 from bpjax.layers.attention import attention, cross_attention, plain_attention
@@ -24,9 +24,8 @@ MASK = np.arange(5)[None, :] < np.array([5, 0, 3])[:, None]  # the second patter
 def prepare(layer, in_shape, keys, x):
     """(params, y, by hand, dy), compiled, with no param 0."""
     params, _ = layer.init(next(keys), in_shape)
-    params = jax.tree.map(lambda p: p + 0.1 * jax.random.normal(next(keys), p.shape), params)
-
-    dy = jax.random.normal(next(keys), jax.eval_shape(layer.forward, params, x)[0].shape)
+    params = moved(params, keys, 0.1)
+    dy = noise_like(jax.eval_shape(layer.forward, params, x)[0], keys)
     y, hand = compiled(run)(layer, params, x, dy)
     return params, y, hand, dy
 
@@ -112,8 +111,8 @@ def test_large_scores_do_not_overflow(keys):
     for block in (2, 5):
         layer = attention(1, block=block, use_bias=False)
         params = bp.cast(layer.init(next(keys), (5, 4))[0], jnp.float32)
-        y, residuals = layer.forward(params, x)
-        assert all(jnp.isfinite(a).all() for a in jax.tree.leaves((y, layer.backward(params, residuals, y))))
+        y = compiled(run)(layer, params, x, jnp.zeros_like(x))[0]
+        assert all(np.isfinite(a).all() for a in jax.tree.leaves((y, compiled(run)(layer, params, x, y)[1])))
 
 
 def test_a_mask_reaches_every_attention_of_a_network(keys):
@@ -123,7 +122,8 @@ def test_a_mask_reaches_every_attention_of_a_network(keys):
     params, y, hand, dy = prepare(network, (5, 4), keys, (x, MASK))
     assert relative_error(hand, compiled(vjp)(network, params, (x, MASK), dy)) < 1e-12
     other = jnp.where(jnp.asarray(MASK)[..., None], x, 7.0)  # what stands in the padding does not matter
-    np.testing.assert_allclose(network.forward(params, (other, MASK))[0][2, :3], y[2, :3], rtol=1e-12)
+    unlike = compiled(run)(network, params, (other, MASK), dy)[0]
+    np.testing.assert_allclose(unlike[2, :3], y[2, :3], rtol=1e-12)
 
 
 def dense_each(features):
@@ -167,20 +167,22 @@ def test_a_transformer_does_not_see_the_future(positions, keys):
     network = transformer(6, 8, 2, 2, 5, positions=positions)
     params, out_shape = network.init(next(keys), (5,))
     x = jax.random.randint(next(keys), (2, 5), 0, 6)
-    y = network.forward(params, x)[0]
-    changed = network.forward(params, x.at[:, 3].set((x[:, 3] + 1) % 6))[0]
+    forward = jax.jit(lambda x: network.forward(params, x)[0], compiler_options=QUICKLY)
+    y, changed = forward(x), forward(x.at[:, 3].set((x[:, 3] + 1) % 6))
     assert out_shape == (5, 6) and y.shape == (2, 5, 6)
     np.testing.assert_allclose(changed[:, :3], y[:, :3], rtol=1e-12)
     assert (changed[:, 3:] != y[:, 3:]).any()
 
 
+COMPARED = transformer(5, 8, 2, 2, 4)
+
+
+@pytest.mark.xdist_group("a transformer compares")  # in one process, which compiles the oracle once
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_a_transformer_compares(dtype, float32, keys):
-    network = transformer(5, 8, 2, 2, 4)
-    params = bp.cast(network.init(next(keys), (4,))[0], dtype)
+    params = bp.cast(COMPARED.init(next(keys), (4,))[0], dtype)
     x, labels = (jax.random.randint(next(keys), (3, 4), 0, 5) for _ in range(2))
-    loss = bp.softmax_cross_entropy
-    report = bp.compare(bp.backprop(network, loss), bp.autodiff(network, loss), params, (x, labels))
+    report = bp.compare(*compiled_rules(COMPARED, bp.softmax_cross_entropy), params, (x, labels), timed=False)
     assert report.ok, report
 
 

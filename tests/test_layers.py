@@ -1,13 +1,16 @@
 """Laws every layer obeys, over the table of all of them, and values worked out by hand."""
 
+import functools
+import itertools
 import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import central_difference, inner, relative_error
-from passes import forward_only, noise_like, run, vjp
+from passes import QUICKLY, forward_only, moved, noise_like, run, vjp
 
 import bpjax as bp
 from bpjax.diagnostics.cases.case import LayerCase
@@ -22,38 +25,79 @@ TABLE = pytest.mark.parametrize(
 N = 3
 
 
-def prepare(case, keys):
-    """Params, none of them 0, inputs, and a random dy in the shape of the output."""
-    params, _ = case.layer.init(next(keys), case.in_shape)
-    params = jax.tree.map(lambda p, e: p + 0.1 * e, params, noise_like(params, keys))
-    x = case.inputs(next(keys), N, case.in_shape)
-    return params, x, noise_like(jax.eval_shape(case.layer.forward, params, x)[0], keys)
+class Problem(NamedTuple):
+    """What a case's laws are checked at."""
+
+    params: Any  # none of them 0
+    x: Any
+    dy: Any  # random, in the shape of the output
+    tangent: Any  # of (params, x)
+    out_shape: Any  # as `init` tells it
 
 
-@TABLE
-def test_init_tells_the_shape_that_comes_out(case, keys):
+@functools.cache
+def problem(case) -> Problem:
+    """Drawn once: all laws of a case share it."""
+    keys = map(jax.random.fold_in, itertools.repeat(jax.random.key(20261123)), itertools.count())
     params, out_shape = case.layer.init(next(keys), case.in_shape)
-    y = jax.eval_shape(case.layer.forward, params, case.inputs(next(keys), N, case.in_shape))[0]
-    shapes = jax.tree.map(lambda leaf: tuple(leaf.shape[1:]), y)
-    assert shapes == out_shape
+    params = moved(params, keys, 0.1)
+    x = case.inputs(next(keys), N, case.in_shape)
+    dy = noise_like(jax.eval_shape(case.layer.forward, params, x)[0], keys)
+    return Problem(params, x, dy, noise_like((params, x), keys), out_shape)
+
+
+@functools.cache
+def eager(case):
+    """Y, the residuals and (dparams, dx) by hand, an operation at a time."""
+    params, x, dy, *_ = problem(case)
+    y, residuals = case.layer.forward(params, x)
+    return y, residuals, case.layer.backward(params, residuals, dy)
+
+
+@functools.cache
+def program(case):
+    """(params, weights handed to backward, x, dy) -> y, (dparams, dx) by hand, compiled."""
+
+    def run(params, handed, x, dy):
+        y, residuals = case.layer.forward(params, x)
+        return y, case.layer.backward(handed, residuals, dy)
+
+    return jax.jit(run, compiler_options=QUICKLY)
+
+
+@functools.cache
+def by_jax(case):
+    """(dparams, dx), and the Jacobian times the tangent, from the forward pass alone."""
+    params, x, dy, tangent, _ = problem(case)
+
+    def both(params, x, dy):
+        return vjp(case.layer, params, x, dy), jax.jvp(forward_only(case.layer), (params, x), tangent)[1]
+
+    return jax.jit(both, compiler_options=QUICKLY)(params, x, dy)
 
 
 @TABLE
-def test_backward_is_the_vjp_of_forward(case, keys):
-    params, x, dy = prepare(case, keys)
-    assert relative_error(run(case.layer, params, x, dy)[1], vjp(case.layer, params, x, dy)) < 1e-12
+def test_init_tells_the_shape_that_comes_out(case):
+    shapes = jax.tree.map(lambda leaf: tuple(leaf.shape[1:]), eager(case)[0])
+    assert shapes == problem(case).out_shape
 
 
 @TABLE
-def test_backward_is_the_central_difference_of_forward(case, keys):
-    params, x, dy = prepare(case, keys)
-    found = jax.tree.leaves(run(case.layer, params, x, dy)[1])
+def test_backward_is_the_vjp_of_forward(case):
+    assert relative_error(eager(case)[2], by_jax(case)[0]) < 1e-12
+
+
+@TABLE
+def test_backward_is_the_central_difference_of_forward(case):
+    params, x, dy, *_ = problem(case)
+    found = jax.tree.leaves(eager(case)[2])
     leaves, treedef = jax.tree.flatten((params, x))
-    forward = jax.jit(lambda leaves: inner_product(case.layer.forward(*treedef.unflatten(leaves))[0], dy))
+    product = lambda leaves: inner_product(case.layer.forward(*treedef.unflatten(leaves))[0], dy)
+    forward = jax.jit(product, compiler_options=QUICKLY)
     for i, leaf in enumerate(leaves):
         if jnp.issubdtype(leaf.dtype, jnp.floating):
-            moved = lambda p, i=i: forward([*leaves[:i], p, *leaves[i + 1 :]])
-            assert relative_error(found[i], central_difference(moved, leaf)) < 1e-8
+            at = lambda p, i=i: forward([*leaves[:i], p, *leaves[i + 1 :]])
+            assert relative_error(found[i], central_difference(at, leaf)) < 1e-8
 
 
 def inner_product(a, b):
@@ -61,21 +105,20 @@ def inner_product(a, b):
 
 
 @TABLE
-def test_backward_is_the_adjoint_of_the_jacobian(case, keys):
-    params, x, dy = prepare(case, keys)
-    tangent = noise_like((params, x), keys)
-    _, jv = jax.jvp(forward_only(case.layer), (params, x), tangent)
-    assert inner(dy, jv) == pytest.approx(inner(run(case.layer, params, x, dy)[1], tangent), rel=1e-11, abs=1e-11)
+def test_backward_is_the_adjoint_of_the_jacobian(case):
+    _, _, dy, tangent, _ = problem(case)
+    _, jv = by_jax(case)
+    assert inner(dy, jv) == pytest.approx(inner(eager(case)[2], tangent), rel=1e-11, abs=1e-11)
 
 
 @TABLE
-def test_gradient_of_a_sum_is_the_sum_of_gradients(case, keys):
+def test_gradient_of_a_sum_is_the_sum_of_gradients(case):
     if not case.per_pattern:
         pytest.skip("the patterns of a batch are mixed, or share a key")
-    params, x, dy = prepare(case, keys)
-    whole, dx = run(case.layer, params, x, dy)[1]
+    params, x, dy, *_ = problem(case)
+    whole, dx = eager(case)[2]
     row = lambda tree, n: jax.tree.map(lambda a: a[n : n + 1], tree)
-    single = [run(case.layer, params, row(x, n), row(dy, n))[1] for n in range(N)]
+    single = [program(case)(params, params, row(x, n), row(dy, n))[1] for n in range(N)]
     summed = jax.tree.map(lambda *g: sum(g[1:], g[0]), *[dparams for dparams, _ in single])
     assert relative_error(whole, summed) < 1e-12
     joined = jax.tree.map(lambda *parts: np.concatenate(parts), *[dx for _, dx in single])
@@ -83,16 +126,16 @@ def test_gradient_of_a_sum_is_the_sum_of_gradients(case, keys):
 
 
 @TABLE
-def test_jit_equals_eager(case, keys):
-    params, x, dy = prepare(case, keys)
-    eager, compiled = run(case.layer, params, x, dy), jax.jit(lambda *a: run(case.layer, *a))(params, x, dy)
-    assert relative_error(compiled, eager) < 1e-12
+def test_jit_equals_eager(case):
+    params, x, dy, *_ = problem(case)
+    y, _, gradients = eager(case)
+    assert relative_error(program(case)(params, params, x, dy), (y, gradients)) < 1e-12
 
 
 @TABLE
 @pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32, jnp.bfloat16, jnp.float16])
-def test_gradients_have_the_structure_shapes_and_dtypes_of_what_they_belong_to(case, dtype, keys):
-    params, x, dy = bp.cast(prepare(case, keys), dtype)
+def test_gradients_have_the_structure_shapes_and_dtypes_of_what_they_belong_to(case, dtype):
+    params, x, dy = bp.cast(problem(case)[:3], dtype)
     y, (dparams, dx) = jax.eval_shape(lambda *a: run(case.layer, *a), params, x, dy)
     tangent = lambda a: a.dtype if jnp.issubdtype(a.dtype, jnp.floating) else jax.dtypes.float0
     kind = lambda tree: jax.tree.map(lambda a: (a.shape, tangent(a)), tree)
@@ -109,13 +152,13 @@ def test_every_dtype_agrees_with_the_truth_in_float64(case):
 
 
 @TABLE
-def test_residuals_hold_no_parameters(case, keys):
-    params, x, dy = prepare(case, keys)
-    _, residuals = case.layer.forward(params, x)
+def test_residuals_hold_no_parameters(case):
+    params, x, dy, *_ = problem(case)
+    residuals = eager(case)[1]
     assert not {id(r) for r in jax.tree.leaves(residuals)} & {id(p) for p in jax.tree.leaves(params)}
     if jax.tree.leaves(params) and case.blocked:  # handed other weights, backward transports the error through those
         zeros = jax.tree.map(jnp.zeros_like, params)
-        for dx in jax.tree.leaves(case.layer.backward(zeros, residuals, dy)[1]):
+        for dx in jax.tree.leaves(program(case)(params, zeros, x, dy)[1][1]):
             assert dx.dtype == jax.dtypes.float0 or (dx == 0).all()
 
 

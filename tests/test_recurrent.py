@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import relative_error, sigmoid
-from passes import noise_like, run, vjp
+from passes import QUICKLY, compiled_rules, moved, noise_like, run, vjp
 
 import bpjax as bp
 from bpjax.layers.cells import Gru, Jordan, LstmState, Recurrent, elman, gru, jordan, lstm
@@ -22,14 +22,15 @@ N, T, D, H = 2, 5, 3, 4
 def made(layer, in_shape, keys, patterns=N):
     """Params, none of them 0, and an input for them."""
     params, _ = layer.init(next(keys), in_shape)
-    params = jax.tree.map(lambda p, e: p + 0.2 * e, params, noise_like(params, keys))
-    return params, jax.random.normal(next(keys), (patterns, *in_shape))
+    x = noise_like(jax.ShapeDtypeStruct((patterns, *in_shape), jnp.float64), keys)
+    return moved(params, keys, 0.2), x
 
 
 def vjp_error(layer, params, x, keys) -> float:
     """How far backward is from `jax.vjp` of forward."""
     dy = noise_like(jax.eval_shape(layer.forward, params, x)[0], keys)
-    return relative_error(run(layer, params, x, dy)[1], vjp(layer, params, x, dy))
+    both = lambda *args: (run(layer, *args)[1], vjp(layer, *args))
+    return relative_error(*jax.jit(both, compiler_options=QUICKLY)(params, x, dy))
 
 
 def saturating(key, in_shape):
@@ -384,7 +385,7 @@ def test_a_cell_of_ones_own_needs_three_functions(keys):
 
 def test_char_rnn_compares_green(keys):
     network = char_rnn(5, 4, (lstm(6),))
-    rules = bp.backprop(network, bp.softmax_cross_entropy), bp.autodiff(network, bp.softmax_cross_entropy)
+    rules = compiled_rules(network, bp.softmax_cross_entropy)
     with jax.enable_x64(False):
         params, _ = network.init(next(keys), (7,))
         params = bp.cast(params, "float32")
