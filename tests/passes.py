@@ -8,7 +8,7 @@ import numpy as np
 
 import bpjax as bp
 
-QUICKLY = {"xla_cpu_use_fusion_emitters": False}
+QUICKLY = {"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 11) else {}
 """`compiler_options` for programs that are tiny and run once: XLA's plain emitter of loops, in a third of the time."""
 
 

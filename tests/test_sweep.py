@@ -15,7 +15,7 @@ import sweeping
 
 import bpjax as bp
 from bpjax.sweeps.layouts import choose_layout
-from bpjax.sweeps.pool import Layout, functions
+from bpjax.sweeps.pool import Layout, make_program
 
 XOR = bp.xor().present()
 AXES = {"learning_rate": [0.5, 4.0], "inertia": [0.0, 0.9], "seed": range(5)}
@@ -107,12 +107,13 @@ def test_a_run_that_is_over_makes_room(name):
     """Time follows the sum of the epochs: 64 runs, one of them 64 times as long as the others, in 8 places."""
     lengths = np.where(np.arange(64) == 5, 256, 4)
     layout = Layout(name, width=8, chunk=4, feed=64)
-    prepare, begin, go = functions(countdown, layout, ())
+    key, hyperparameters = jax.random.key(0), (("length", np.dtype(np.int32)),)
+    prepare, begin, go = make_program(countdown, layout, (), key.dtype, hyperparameters, jax.devices()[0])
     numbers = np.arange(64, dtype=np.int32)
-    waiting = prepare(jax.random.key(0), np.zeros(64, np.uint32), {"length": lengths.astype(np.int32)}, numbers)
-    pool, go, chunks, ended = begin(waiting, jnp.int32(64)), jax.jit(go), 0, []
-    while not ended or (np.asarray(pool.held.number) >= 0).any():
-        pool = go(pool, jnp.int32(1), True)
+    waiting = prepare(key, np.zeros(64, np.uint32), {"length": lengths.astype(np.int32)}, numbers)
+    pool, chunks, ended = begin(waiting, jnp.int32(64)), 0, []
+    while int(pool.next) < 64 or (np.asarray(pool.held.number) >= 0).any():
+        pool = go(pool, np.int32(1), np.bool_(True))
         ended += np.asarray(pool.log["number"])[: int(pool.ended)].tolist()
         chunks += 1
     assert sorted(ended) == list(range(64)) and ended[-1] == 5

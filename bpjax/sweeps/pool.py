@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bpjax.sweeps.lanes import lanes
 from bpjax.trial import Trial
@@ -89,7 +90,7 @@ def make_program(
         names: the hyperparameters and their dtypes.
         device: where it will run.
     """
-    prepare, begin, go = functions(trial, layout, steps)
+    prepare, pool_of, go = functions(trial, layout, steps)
     on_cpu = device.platform == "cpu"
     where = jax.sharding.SingleDeviceSharding(device)
 
@@ -104,14 +105,29 @@ def make_program(
 
     asked = shape(key_kind), each(jnp.uint32), {name: each(dtype) for name, dtype in names}, each(jnp.int32)
     waiting = placed(jax.eval_shape(prepare, *asked))
-    pool = placed(jax.eval_shape(begin, waiting, shape(jnp.int32)))
+    pool = placed(jax.eval_shape(pool_of, waiting))
     lowered = (
         (jax.jit(prepare).lower(*asked), ONCE if on_cpu else {}),
-        (jax.jit(begin).lower(waiting, shape(jnp.int32)), ONCE if on_cpu else {}),
         (jax.jit(go, donate_argnums=0).lower(pool, shape(jnp.int32), shape(bool)), OFTEN if on_cpu else {}),
     )
     with ThreadPoolExecutor(len(lowered)) as threads:  # XLA compiles on several cores at once
-        return Program(*threads.map(lambda one: one[0].compile(compiler_options=one[1]), lowered))
+        prepared, goes = threads.map(lambda one: one[0].compile(compiler_options=one[1]), lowered)
+
+    def begin(waiting: Held, count) -> Pool:
+        idle = jax.tree.map(zeros_of, pool._replace(waiting=()))._replace(waiting=waiting, fed=count)
+        held = idle.held._replace(
+            run=idle.held.run._replace(reason=np.ones(layout.width, np.int32)),
+            number=np.full(layout.width, IDLE, np.int32),
+        )
+        return jax.device_put(idle._replace(held=held), where)
+
+    return Program(prepared, begin, goes)
+
+
+def zeros_of(kind: jax.ShapeDtypeStruct):
+    """Zeros, or keys of zeros, of this shape and dtype; nothing is compiled for numbers."""
+    is_key = jnp.issubdtype(kind.dtype, jax.dtypes.prng_key)
+    return jnp.zeros(kind.shape, kind.dtype) if is_key else np.zeros(kind.shape, kind.dtype)
 
 
 OFTEN = {"xla_cpu_prefer_vector_width": 512}
@@ -125,7 +141,7 @@ ONCE = {
 
 
 def functions(trial: Callable[..., Trial], layout: Layout, steps: tuple[int, ...]) -> tuple[Callable, ...]:
-    """`prepare`, `begin` and `go` of a `Program`, not compiled."""
+    """`prepare` and `go` of a `Program`, not compiled, and between them the shape of a pool with those who wait."""
     axis, width = layout.axis, layout.width
     at = jnp.asarray(steps, jnp.int32)
 
@@ -147,15 +163,12 @@ def functions(trial: Callable[..., Trial], layout: Layout, steps: tuple[int, ...
         curve = {"curve": held.curve} if steps else {}
         return {"number": held.number, "reason": held.run.reason, **kept, **curve}
 
-    def begin(waiting: Held, count) -> Pool:
+    def pool_of(waiting: Held) -> Pool:
         held = jax.tree.map(lambda a: window(a, 0), waiting)
-        held = held._replace(
-            run=held.run._replace(reason=jnp.ones(width, jnp.int32)), number=jnp.full(width, IDLE, jnp.int32)
-        )
         kinds = jax.eval_shape(layout.map(outcome), held)
         log = jax.tree.map(lambda k: jnp.zeros(resized(k.shape, layout.feed + 2 * width), k.dtype), kinds)
         zero = jnp.zeros((), jnp.int32)
-        return Pool(held, waiting, zero, count, log, zero)
+        return Pool(held, waiting, zero, zero, log, zero)
 
     def go(pool: Pool, chunks, last) -> Pool:
         def goes_on(state):
@@ -218,4 +231,4 @@ def functions(trial: Callable[..., Trial], layout: Layout, steps: tuple[int, ...
         wide = condition if axis == -1 else condition.reshape(width, *(1,) * (array.ndim - 1))
         return jnp.broadcast_to(wide, array.shape)
 
-    return prepare, begin, go
+    return prepare, pool_of, go
