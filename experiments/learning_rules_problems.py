@@ -190,7 +190,7 @@ def xor(starts: int = 20, epochs: int = 1000) -> Problem:
     )
 
 
-def digits(starts: int = 4, epochs: int = 10, batch_size: int = 57) -> Problem:
+def digits(starts: int = 4, epochs: int = 8, batch_size: int = 57) -> Problem:
     """Handwritten digits, 64-100-100-10 with tanh; measured is the part of 360 that is told right.
 
     The cross entropy is a sum over the batch, so that a rule meets every pattern as its paper has it; learnt at a mean
