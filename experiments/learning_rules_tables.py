@@ -25,13 +25,19 @@ def problem_table(problem: Problem, summaries: list[Summary], costs: dict[str, f
         steps = f"{s.steps:.0f}" if math.isfinite(s.steps) else "never"
         own = [f"{costs[s.rule]:.2f} ×"] if s.rule in costs else []
         shown.add_row(
-            s.rule, f"{s.rate:.1g}", result_of(s), steps, f"{s.good_rates}/{s.rates}", "\n".join(angles_of(s)), *own
+            s.rule,
+            f"{s.rate:.1g}" if s.rate < 5 else f"{s.rate:.0f}",
+            result_of(s),
+            steps,
+            f"{s.good_rates}/{s.rates}",
+            "\n".join(angles_of(s)),
+            *own,
         )
     return shown
 
 
 TITLES = {
-    "digits": ("Digits, 64-100-100-10, one line of angles a layer; time of a step over backprop's", "accuracy\n95 %"),
+    "digits": ("Digits, 64-100-100-10; a line of angles to each layer; time over backprop's", "accuracy\n95 %"),
     "linear": ("Linear task, 30-20-10, on-line; error of that of the output 0", "error"),
     "XOR": ("XOR, 2-4-1, until every output is within 0.4", "solved"),
 }
@@ -64,10 +70,9 @@ def claims_table(claims: list[Claim]) -> Table:
     shown = Table(
         title="Published statements", title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
     )
-    for column in ("source", "statement", "found", "holds"):
+    for column in ("source", "statement", "found here", "holds"):
         shown.add_column(column)
     for claim in claims:
-        shown.add_row(
-            claim.source, claim.says, claim.found, "yes" if claim.holds else "no", style="green" if claim.holds else ""
-        )
+        style = "green" if claim.verdict == "yes" else ""
+        shown.add_row(claim.source, claim.says, claim.found, claim.verdict, style=style)
     return shown
