@@ -175,9 +175,10 @@ def receipts_of(rules: dict[str, RuleCase], seed: int, on_receipt: Callable) -> 
             jax.config.update("jax_disable_most_optimizations", False)
 
 
-def run(config: Config, console: Console) -> Result:
-    """Receipts, the comparison, the published statements, and what a step costs, with their progress."""
-    began, rules, problems = time.perf_counter(), config.rules, config.problems
+def entries_of(
+    rules: dict[str, RuleCase], problems: list[Problem]
+) -> tuple[dict[str, dict[str, Entry]], dict[str, dict[str, str]]]:
+    """Who takes part, and who does not and why; by problem and rule."""
     entries: dict[str, dict[str, Entry]] = {problem.name: {} for problem in problems}
     reasons: dict[str, dict[str, str]] = {problem.name: {} for problem in problems}
     for problem in problems:
@@ -187,6 +188,13 @@ def run(config: Config, console: Console) -> Result:
                 reasons[problem.name][name] = made
             else:
                 entries[problem.name][name] = made
+    return entries, reasons
+
+
+def run(config: Config, console: Console) -> Result:
+    """Receipts, the comparison, the published statements, and what a step costs, with their progress."""
+    began, rules, problems = time.perf_counter(), config.rules, config.problems
+    entries, reasons = entries_of(rules, problems)
     tried = {name: case for name, case in rules.items() if any(name in own for own in entries.values())}
     with progress(console, len(tried)) as advance:
         told = iter(range(1, len(tried) + 1))

@@ -11,7 +11,7 @@ jax.config.update("jax_default_matmul_precision", "highest")
 
 
 TESTS_RUN = itertools.count(1)
-MAPPINGS = 20_000  # Linux allows a process 65,530; a compiled program takes about five
+MAPPINGS = 8_000  # Linux allows a process 65,530; memory is then at some 2 GB, which with 20,000 are 5
 
 
 def many_programs(tests_run) -> bool:
