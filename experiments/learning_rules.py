@@ -198,7 +198,7 @@ def run(config: Config, console: Console) -> Result:
     tried = {name: case for name, case in rules.items() if any(name in own for own in entries.values())}
     with progress(console, len(tried)) as advance:
         told = iter(range(1, len(tried) + 1))
-        receipts = receipts_of(tried, config.seed, lambda name: advance(next(told), "receipts", name))
+        receipts = receipts_of(tried, config.seed, lambda name: advance(next(told), name, "receipts"))
     repeats = []
     if config.published:
         repeats = repeated(config.published_starts, config.feedback_epochs, config.spiking_epochs)
@@ -208,7 +208,7 @@ def run(config: Config, console: Console) -> Result:
         for name, entry in entries[problem.name].items()
     ]
     with progress(console, len(jobs)) as advance:
-        found = tune_all(jobs, config.seed, lambda n, job: advance(n, job.part, f"sweeps, {job.entry.name}"))
+        found = tune_all(jobs, config.seed, lambda n, job: advance(n, job.entry.name, "sweeps"))
     parts: dict[str, dict[str, xr.Dataset]] = {}
     for job, result in zip(jobs, found, strict=True):
         parts.setdefault(job.part, {})[job.entry.name] = result
