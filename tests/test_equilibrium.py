@@ -161,7 +161,7 @@ def test_the_rule_measures_and_trains_the_network_that_settles(keys):
     rule = equilibrium_propagation(network, bp.squared_error)
     value, _, _ = rule.grads(params, (), data)
     assert float(value) == float(bp.squared_error.value(hopfield(network).forward(params, data[0])[0], data[1]))
-    result = bp.fit(rule, optax.sgd(0.1), params, data, key=next(keys), epochs=400)
+    result = bp.fit(rule, optax.sgd(0.03), params, data, key=next(keys), epochs=800)
     output = rule.network.forward(result.params, data[0])[0]
     assert jnp.abs(output - data[1]).max() < 0.1
 
