@@ -42,6 +42,17 @@ def command(name: str, config_type: type, description: str | None, answer: Calla
     return 0
 
 
+def bare_table(title: str | None = None, caption: str | None = None):
+    """A `rich.table.Table` with a line under its head and no edges, as all experiments print; without columns yet."""
+    from rich import box
+    from rich.table import Table
+
+    return Table(
+        title=title, title_justify="left", caption=caption, caption_justify="left",
+        box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0),
+    )  # fmt: skip
+
+
 def check_precision(precision: str) -> None:
     """Raise a `ValueError` unless `jax.default_matmul_precision` takes it."""
     if precision not in PRECISIONS:

@@ -17,6 +17,20 @@ def wilson(successes: int, runs: int, confidence: float = 0.95) -> tuple[float, 
     return float(interval.low), float(interval.high)
 
 
+def student(values, confidence: float = 0.95) -> tuple[float, float, float]:
+    """Mean of the values, and its interval by Student's t (low, high); NaN where there are too few or one is NaN.
+
+    Raises:
+        ModuleNotFoundError: SciPy is missing; the message names the extra to install.
+    """
+    with needed("Intervals come from SciPy"):
+        from scipy.stats import t
+    values = np.asarray(values, float)
+    n, mean = len(values), float(values.mean()) if len(values) else np.nan
+    half = float(t.ppf((1 + confidence) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)) if n > 1 else np.nan
+    return mean, mean - half, mean + half
+
+
 def epochs_or_never(solved, epochs) -> np.ndarray:
     """Epochs to the goal, ∞ where it was not reached: quantiles of these count the failures."""
     return np.where(np.asarray(solved), np.asarray(epochs, float), np.inf)

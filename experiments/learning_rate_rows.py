@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 from learning_rate_problems import FIXED
-from rich import box
 from rich.table import Table
 from scipy.stats import spearmanr
 
+from bpjax.experiment import bare_table
 from bpjax.outcomes import epochs_or_never, quantiles_with_failures, wilson
 
 SOLVED, SLOW, STUCK, DIVERGED = range(4)
@@ -87,8 +87,7 @@ def best_row(rows: list[Row]) -> Row | None:
 
 def rate_table(results: list[xr.Dataset]) -> Table:
     """Every fixed rate on every problem: runs solved, median epochs to the goal, and how the others failed."""
-    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), title_justify="left")
-    shown.title = "Runs solved, median epochs to the goal (failures count as never)"
+    shown = bare_table("Runs solved, median epochs to the goal (failures count as never)")
     shown.add_column("rate", justify="right", no_wrap=True)
     columns = [rows_of(result) for result in results]
     for result in results:
@@ -111,8 +110,7 @@ def failure(row: Row) -> str:
 
 def rule_table(results: list[xr.Dataset]) -> Table:
     """A variable rate against the best fixed one."""
-    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), title_justify="left")
-    shown.title = "A variable rate against the best fixed one, each at its best rate to start from"
+    shown = bare_table("A variable rate against the best fixed one, each at its best rate to start from")
     for column in ("problem", "rule", "rate", "solved, 95 %", "median", "mean*", "good"):
         shown.add_column(column, justify="left" if column in ("problem", "rule") else "right", no_wrap=True)
     fixed = {r.attrs["name"]: best_row(rows_of(r)) for r in results if r.attrs["rule"] == FIXED}
@@ -200,8 +198,7 @@ def held(result: xr.Dataset) -> Held:
 
 def limit_table(results: list[xr.Dataset]) -> Table:
     """What 2/λ_max at the start says, and what it does not."""
-    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), title_justify="left")
-    shown.title = "The limit 2/λ_max of each start, and its rates divided by it"
+    shown = bare_table("The limit 2/λ_max of each start, and its rates divided by it")
     columns = ("problem", "2/λ_max\n(range)", "fastest\nrate", "highest solving\n(quartiles)", "rank\ncorr.")
     for column in (*columns, "diverged\nbelow", "solved\nabove"):
         shown.add_column(column, justify="left" if column == "problem" else "right", no_wrap=True)
@@ -222,8 +219,7 @@ def limit_table(results: list[xr.Dataset]) -> Table:
 
 def edge_table(rows: list[dict]) -> Table:
     """Where the sharpness goes; see `learning_rate_steep.saturation`."""
-    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), title_justify="left")
-    shown.title = "Edge of stability on the digits: sharpness λ_max along training"
+    shown = bare_table("Edge of stability on the digits: sharpness λ_max along training")
     for column in ("loss", "η", "2/η", "start", "peak", "last quarter", "÷ 2/η", "diverged"):
         shown.add_column(column, justify="left" if column == "loss" else "right", no_wrap=True)
     for row in rows:

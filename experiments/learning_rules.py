@@ -16,13 +16,10 @@ carried over to digits as orderings and angles.
     python experiments/learning_rules.py --help            every number that can be changed
 """
 
-import csv
 import functools
-import re
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -38,7 +35,7 @@ try:
     from learning_rules_problems import Entry, Problem, digits, entry_of, linear, xor
     from learning_rules_published import BACKPROP, Claim, claims, repeated
     from learning_rules_tables import claims_table, left_out, problem_table
-    from learning_rules_tuning import Job, Summary, cores, summary_of, tune_all
+    from learning_rules_tuning import Job, Summary, on_all_cores, summary_of, tune_all
     from rich.console import Console
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing.name} is not installed. Install what experiments need: pip install 'bpjax[experiments]'.")
@@ -46,10 +43,11 @@ except ModuleNotFoundError as missing:
 import jax
 
 import bpjax as bp
+from bpjax import plots
 from bpjax.checks import check_count
 from bpjax.experiment import check_precision, command, progress
+from bpjax.files import slug
 from bpjax.rules.catalogue import RuleCase
-from bpjax.settings import jax_settings, under
 from bpjax.store import check_replaceable, write_record, written_aside
 
 
@@ -100,9 +98,9 @@ class Config:
                 f"`Config` expected `only` to be part of a rule's name, got {self.only!r}. Try 'feedback'."
             )
 
-    @property
+    @functools.cached_property
     def problems(self) -> list[Problem]:
-        """The problems, the longest first."""
+        """The problems, the longest first; their data are drawn once."""
         return [
             digits(self.digits_starts, self.digits_epochs),
             linear(self.linear_starts, seed=self.seed),
@@ -156,23 +154,17 @@ def receipt_of(name: str, case: RuleCase, seed: int) -> bp.Receipt:
 
 def receipts_of(rules: dict[str, RuleCase], seed: int, on_receipt: Callable) -> dict[str, bp.Receipt]:
     """Of every rule, several at a time."""
-    settings = jax_settings()
 
-    def work(name):
-        with under(settings):
-            found = receipt_of(name, rules[name], seed)
+    def work(name, _):
+        found = receipt_of(name, rules[name], seed)
         on_receipt(name)
         return found
 
     jax.config.update("jax_disable_most_optimizations", True)  # hundreds of tiny programs, each of which runs once
-    with ThreadPoolExecutor(cores()) as threads:
-        try:
-            return dict(zip(rules, threads.map(work, rules), strict=True))
-        except BaseException:
-            threads.shutdown(wait=False, cancel_futures=True)
-            raise
-        finally:
-            jax.config.update("jax_disable_most_optimizations", False)
+    try:
+        return dict(zip(rules, on_all_cores(work, rules), strict=True))
+    finally:
+        jax.config.update("jax_disable_most_optimizations", False)
 
 
 def entries_of(
@@ -235,11 +227,6 @@ def numbers_of(config: Config, result: Result) -> Numbers:
 # --- Store and show --------------------------------------------------------------------------------------------------
 
 
-def slug(name: str) -> str:
-    """A name as part of a file's name."""
-    return re.sub(r"\W+", "_", name.lower()).strip("_")
-
-
 def written(folder: Path, runs: dict[str, dict[str, xr.Dataset]]) -> dict[str, dict[str, xr.Dataset]]:
     """The sweeps written and read back."""
     stored: dict[str, dict[str, xr.Dataset]] = {}
@@ -252,12 +239,9 @@ def written(folder: Path, runs: dict[str, dict[str, xr.Dataset]]) -> dict[str, d
 
 
 def write_rows(path: Path, rows: list[dict]) -> None:
-    """Rows as CSV, empty where a row lacks what another has; nothing where there are none."""
-    if rows:
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
-            writer.writeheader()
-            writer.writerows(rows)
+    """Rows as CSV, empty where a row lacks what another has."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    plots.write_csv(path, {name: [row.get(name) for row in rows] for name in names})
 
 
 def store(config: Config, result: Result) -> tuple[Result, Numbers]:
@@ -268,9 +252,9 @@ def store(config: Config, result: Result) -> tuple[Result, Numbers]:
         )
         numbers = numbers_of(config, result)
         write_rows(folder / "learning_rules.csv", [s.row for s in numbers.summaries])
-        write_rows(folder / "published.csv", [claim._asdict() for claim in numbers.claims])
         drawn = {"learning_rules": functools.partial(draw_comparison, result.compared["digits"], numbers.summaries)}
         if result.published:
+            write_rows(folder / "published.csv", [claim._asdict() for claim in numbers.claims])
             drawn["learning_rules_published"] = functools.partial(draw_published, result.published)
         for name, draw in drawn.items():
             figure = draw()

@@ -1,17 +1,13 @@
 """What a step of each rule costs, as a multiple of a step of backprop, measured in turns."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
-import optax
 from learning_rules_problems import Entry, Problem
-from learning_rules_tuning import cores
+from learning_rules_tuning import on_all_cores
 
-import bpjax as bp
-from bpjax.diagnostics.cost import in_turn
-from bpjax.settings import jax_settings, under
+from bpjax.diagnostics.cost import in_turn, training_steps
 
 
 def step_costs(problem: Problem, entries: list[Entry], rounds: int, seconds: float = 0.01) -> dict[str, float]:
@@ -23,27 +19,19 @@ def step_costs(problem: Problem, entries: list[Entry], rounds: int, seconds: flo
         rounds: in each all rules run, one after another.
         seconds: at least so long is timed at once.
     """
-    settings = jax_settings()
 
-    def compiled(entry):
-        with under(settings):
-            return epoch_of(problem, entry)
+    def compiled(entry, _):
+        return epoch_of(problem, entry)
 
-    with ThreadPoolExecutor(cores()) as threads:
-        epochs = dict(zip((entry.name for entry in entries), threads.map(compiled, entries), strict=True))
+    epochs = dict(zip((entry.name for entry in entries), on_all_cores(compiled, entries), strict=True))
     samples = {name: np.array(times) for name, times in in_turn(epochs, rounds, seconds).items()}
     return {name: float(np.median(times / samples["backprop"])) for name, times in samples.items()}
 
 
 def epoch_of(problem: Problem, entry: Entry) -> Callable:
     """A compiled epoch, () -> arrays."""
-    params = entry.init(jax.random.key(0), problem)
-    optimizer = optax.sgd(problem.rates[0])
     x, target = entry.padded(problem.data(0).train)
     size = problem.batch_size or len(target)
     steps = len(target) // size
     batches = jax.tree.map(lambda a: a[: steps * size].reshape(steps, size, *a.shape[1:]), (x, target))
-    state = bp.TrainState(params, optimizer.init(params), entry.rule.init(jax.random.key(1), params))
-    step = bp.make_train_step(entry.rule, optimizer)
-    epoch = jax.jit(lambda state, batches: jax.lax.scan(step, state, batches)).lower(state, batches).compile()
-    return lambda: epoch(state, batches)
+    return training_steps(entry.rule, entry.init(jax.random.key(0), problem), batches, jax.random.key(1))

@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
+from learning_rules_problems import LINEAR_EXAMPLES
 from learning_rules_published import BACKPROP, FEEDBACK, normalised
 from learning_rules_tuning import Summary
 from matplotlib.ticker import PercentFormatter
@@ -67,8 +68,8 @@ def linear_errors(axis, runs: dict[str, xr.Dataset]) -> None:
     """Error on Lillicrap's linear task: mean over starts, and every start."""
     for name, colour in ((BACKPROP, "black"), (FEEDBACK, plots.BLUE)):
         error = normalised(runs[name].curve.isel(learning_rate=0))
-        axis.plot(error.epoch * 50, error.T, color=colour, linewidth=0.4, alpha=0.3)
-        axis.plot(error.epoch * 50, error.mean("start"), color=colour, label=name)
+        axis.plot(error.epoch * LINEAR_EXAMPLES, error.T, color=colour, linewidth=0.4, alpha=0.3)
+        axis.plot(error.epoch * LINEAR_EXAMPLES, error.mean("start"), color=colour, label=name)
     axis.set(yscale="log", xlabel="examples", ylabel="error, of that of the output 0", title="Lillicrap's linear task")
     axis.legend(fontsize=8, frameon=False, loc="lower left")
 

@@ -11,6 +11,11 @@ import optax
 import bpjax as bp
 from bpjax.rules.catalogue import RuleCase
 
+LINEAR_EXAMPLES = 50
+"""Of the linear task in an epoch."""
+LINEAR_ERROR = 50.0
+"""That of the output 0 on the linear task, E ½‖t‖² = ½ · 30 · 10 · ⅓ an example."""
+
 
 class Data(NamedTuple):
     """Patterns and targets, (N, ...) each."""
@@ -135,9 +140,9 @@ def linear(starts: int = 10, examples: int = 2000, seed: int = 0) -> Problem:
     """A linear 30-20-10 network that learns a linear map T, on-line (Lillicrap et al. 2016, task 1).
 
     W from U(±0.01), T from U(±1), x from N(0, 1). An epoch is 50 examples that no other has. Measured is minus the
-    error on 500 examples over that of the output 0. Learnt at a tenth of that error, E = ½ · 30 · 10 · ⅓ · 0.1 = 5.
+    error on 500 examples over that of the output 0. Learnt at a tenth of that error.
     """
-    each, held_out = 50, 500
+    held_out = 500
     layers = (bp.dense(h, use_bias=False, weights=bp.uniform(0.01)) for h in (20, 10))
 
     def drawn(key):
@@ -161,12 +166,12 @@ def linear(starts: int = 10, examples: int = 2000, seed: int = 0) -> Problem:
         in_shape=(30,),
         data=data,
         batch_size=1,
-        fresh=each,
-        epochs=examples // each,
+        fresh=LINEAR_EXAMPLES,
+        epochs=examples // LINEAR_EXAMPLES,
         rates=half_decades(-8, -1),
         starts=starts,
         measure=lambda output, target: -jnp.sum((target - output) ** 2) / jnp.sum(target**2),
-        level=5.0 * each,
+        level=0.1 * LINEAR_ERROR * LINEAR_EXAMPLES,
     )
 
 

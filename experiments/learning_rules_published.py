@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import xarray as xr
-from learning_rules_problems import Data, Entry, Problem, digits, linear
+from learning_rules_problems import LINEAR_ERROR, LINEAR_EXAMPLES, Data, Entry, Problem, digits, linear
 from learning_rules_tuning import SHARE, Job, Summary, summary_of
 
 import bpjax as bp
@@ -174,8 +174,8 @@ def claims(
 
 
 def normalised(curve: xr.DataArray) -> xr.DataArray:
-    """Error on the linear task over that of the output 0, ½ · 30 · 10 · ⅓ an example, 50 examples an epoch."""
-    return curve / (50.0 * 50)
+    """Error of an epoch on the linear task over that of the output 0."""
+    return curve / (LINEAR_ERROR * LINEAR_EXAMPLES)
 
 
 def linear_claims(runs: dict[str, xr.Dataset]) -> list[Claim]:

@@ -5,14 +5,15 @@ import math
 from learning_rules_problems import Problem
 from learning_rules_published import Claim
 from learning_rules_tuning import Summary
-from rich import box
 from rich.table import Table
+
+from bpjax.experiment import bare_table
 
 
 def problem_table(problem: Problem, summaries: list[Summary], costs: dict[str, float]) -> Table:
     """A row for each rule, by the objection it answers; a line of angles for each layer of units."""
     title, measured = TITLES[problem.name]
-    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    shown = bare_table(title)
     shown.add_column("rule", max_width=26)
     for column in ("η", measured, "steps", "rates\nfit", "angle °: start\nmiddle, end", *["time"] * bool(costs)):
         shown.add_column(column, justify="right", no_wrap=True)
@@ -67,9 +68,7 @@ def left_out(reasons: dict[str, str]) -> list[str]:
 
 def claims_table(claims: list[Claim]) -> Table:
     """Published statements, and whether they hold here."""
-    shown = Table(
-        title="Published statements", title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
-    )
+    shown = bare_table("Published statements")
     for column in ("source", "statement", "found here", "holds"):
         shown.add_column(column)
     for claim in claims:

@@ -1,7 +1,6 @@
 """Equal tuning: every rule at the same learning rates from the same starts, and what its best rate gives."""
 
 import itertools
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
@@ -9,12 +8,13 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-import scipy.stats
 import xarray as xr
 from learning_rules_problems import Entry, Problem, trial_of
 
 import bpjax as bp
+from bpjax.outcomes import student
 from bpjax.settings import jax_settings, under
+from bpjax.sweeps.sweep import cores
 
 POINTS = 12
 """Steps of a training at which the angle is taken."""
@@ -81,34 +81,39 @@ def tune(job: Job, seed: int, on_run: Callable) -> xr.Dataset:
 
 
 def tune_all(jobs: list[Job], seed: int, on_job: Callable) -> list[xr.Dataset]:
-    """As many rules at a time as there are cores: half of the time goes into compiling, which uses one.
+    """All sweeps; `on_job(jobs done, the last one)` is told."""
+    done = itertools.count(1)
 
-    `on_job(jobs done, the last one)` is told. An interrupt ends those under way.
-    """
-    settings, stop, done = jax_settings(), threading.Event(), itertools.count(1)
+    def work(job, stop):
+        def listen(_):
+            if stop.is_set():
+                raise CancelledError
 
-    def listen(_):
-        if stop.is_set():
-            raise CancelledError
-
-    def work(job):
-        with under(settings):
-            found = tune(job, seed, listen)
+        found = tune(job, seed, listen)
         on_job(next(done), job)
         return found
 
+    return on_all_cores(work, jobs)
+
+
+def on_all_cores(work: Callable, items) -> list:
+    """`work(item, stop)` of every item, as many at a time as there are cores: compiling uses one.
+
+    After an error or an interrupt nothing more begins, and `stop`, a `threading.Event`, asks those under way to end.
+    """
+    settings, stop = jax_settings(), threading.Event()
+
+    def alike(item):
+        with under(settings):
+            return work(item, stop)
+
     with ThreadPoolExecutor(cores()) as threads:
         try:
-            return list(threads.map(work, jobs))
+            return list(threads.map(alike, items))
         except BaseException:
             stop.set()
             threads.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def steps_until_learnt(problem: Problem, result: xr.Dataset) -> xr.DataArray:
@@ -132,7 +137,7 @@ def best_rate(problem: Problem, result: xr.Dataset) -> int:
 def summary_of(problem: Problem, name: str, answers: str, result: xr.Dataset) -> Summary:
     """The result of a rule's sweep in numbers."""
     steps, best = steps_until_learnt(problem, result), best_rate(problem, result)
-    mean, low, high = interval(result.test.isel(learning_rate=best).values)
+    mean, low, high = student(result.test.isel(learning_rate=best).values)
     at_best = result.isel(learning_rate=best)
     places = angle_places(at_best)
     with np.errstate(all="ignore"):
@@ -149,17 +154,10 @@ def summary_of(problem: Problem, name: str, answers: str, result: xr.Dataset) ->
 
 
 def angle_places(run: xr.Dataset) -> tuple[int, int, int]:
-    """Where in the record start, middle and end are: of what the median run, which may have stopped early, made."""
+    """Where in the record start, middle and end are: of what the longest run, which may have stopped early, made."""
     reached = np.flatnonzero(np.isfinite(run.angle).any(("start", "layer")).values)
     if not len(reached):
         return 0, 0, 0
     steps = run.step.values[reached]
     middle = int(np.abs(steps - steps[-1] / 2).argmin())
     return int(reached[0]), int(reached[middle]), int(reached[-1])
-
-
-def interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean and its 95 % interval by Student's t; NaN counts as a failure and makes all three NaN."""
-    mean, n = float(np.mean(values)), len(values)
-    half = float(scipy.stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n)) if n > 1 else np.nan
-    return mean, mean - half, mean + half

@@ -32,7 +32,6 @@ try:
     import matplotlib.pyplot as plt
     import xarray as xr
     from published_speeds import NATURE, Row, Summary, rows, summary_of
-    from rich import box
     from rich.console import Console
     from rich.table import Table
     from scikit_learn_curves import curves, verdict
@@ -45,7 +44,7 @@ import numpy as np
 import bpjax as bp
 from bpjax import plots
 from bpjax.checks import check_count
-from bpjax.experiment import check_precision, command, progress
+from bpjax.experiment import bare_table, check_precision, command, progress
 from bpjax.outcomes import epochs_or_never
 from bpjax.store import check_replaceable, write_record, written_aside
 
@@ -177,7 +176,7 @@ def run(config: Config, console: Console) -> xr.Dataset:
 
 def table(summaries: list[Summary]) -> Table:
     """Ours beside the papers', problem by problem, two lines a row to fit 80 columns; "anew": restarts."""
-    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    shown = bare_table()
     for column in ("rule", "ours\n95 % of mean", "median", "failed", "paper", "verdict"):
         right = column in ("median", "failed")
         shown.add_column(

@@ -9,10 +9,10 @@ import xarray as xr
 from momentum_ends import LAGGING, Lag
 from momentum_forms import FORMS, NAMES
 from momentum_planes import Cell, Row
-from rich import box
 from rich.table import Table
 
 from bpjax import plots, theory
+from bpjax.experiment import bare_table
 
 COLOURS = {
     "gradient descent": "black", "heavy_ball": plots.BLUE, "convex": plots.ORANGE, "nesterov": plots.GREEN,
@@ -36,10 +36,7 @@ def cell_words(cell: Cell | None, limit: int) -> tuple[str, str, str]:
 
 def plane_table(rows: list[Row], titles: dict[str, str], limits: dict[str, int]) -> Table:
     """What inertia is good for: the fastest cell of each plane beside the fastest without inertia."""
-    shown = Table(
-        box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), title_justify="left",
-        title="Epochs to the goal: median of all seeds, those that fail counted as never", caption_justify="left",
-    )  # fmt: skip
+    shown = bare_table("Epochs to the goal: median of all seeds, those that fail counted as never")
     same = f"at η̂, α={rows[0].inertia:.2g}"
     for column in ("", "α=0: η", "epochs", same, "best η, α", "epochs", "gain", "solved", "beyond"):
         shown.add_column(column, justify="left" if not column else "right", no_wrap=True)
@@ -62,8 +59,7 @@ def plane_table(rows: list[Row], titles: dict[str, str], limits: dict[str, int])
 
 def theory_table(tables: dict[str, list]) -> Table:
     """Every closed form beside what was measured."""
-    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), title="Theory against measurement",
-                  title_justify="left")  # fmt: skip
+    shown = bare_table("Theory against measurement")
     for column in ("", "theory", "measured", ""):
         shown.add_column(column)
     for claim, expected, found, holds in theory_lines(tables):

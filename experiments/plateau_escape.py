@@ -18,7 +18,6 @@ descent by the log-rank test at 5 % divided by the number of comparisons. No dev
 
 import contextlib
 import csv
-import re
 import sys
 import time
 from dataclasses import dataclass
@@ -66,6 +65,7 @@ import jax
 import bpjax as bp
 from bpjax.checks import check_between, check_count, check_number
 from bpjax.experiment import check_precision, command, progress
+from bpjax.files import slug
 from bpjax.page import sweep_page
 from bpjax.store import check_replaceable, write_record, written_aside
 
@@ -209,11 +209,6 @@ def numbers_of(config: Config, result: Result) -> Numbers:
             predictions += predictions_of(plateau, saddle_of(plateau), summaries, config.inertia)
     laws = ball_laws(result.balls) + deep_linear_laws(result.modes)
     return Numbers(laws, committee_heights(result.committee), summaries, found, predictions)
-
-
-def slug(name: str) -> str:
-    """A name as part of a file's name."""
-    return re.sub(r"\W+", "_", name.lower())
 
 
 def write_rows(path: Path, rows: list, **properties) -> None:

@@ -14,6 +14,7 @@ from plateau_starts import MODES, linear_task
 
 import bpjax as bp
 from bpjax import theory
+from bpjax.outcomes import student
 
 FORMS = {"plain descent": "gradient descent", "heavy ball": "heavy_ball", "convex": "convex", "Nesterov": "nesterov"}
 """The forms by the names in the tables, and as `bpjax.theory` calls them."""
@@ -239,13 +240,10 @@ def committee_curves(largest: int, nets: int, inputs: int, rate: float, until: i
 
 def committee_heights(curves: xr.Dataset) -> list[Height]:
     """Heights of the symmetric plateau for K = 2, 3, 4, measured on error curves as of any other plateau."""
-    from scipy.stats import t
-
     heights, rate = [], curves.attrs["rate"]
     for units in curves.units.values:
         found = _heights(curves.simulated.sel(units=units).values)
-        n, mean = len(found), float(found.mean()) if len(found) else np.nan
-        half = float(t.ppf(0.975, n - 1) * found.std(ddof=1) / np.sqrt(n)) if n > 1 else np.nan
+        mean, low, high = student(found)
         flow = _heights(curves.flow.sel(units=units).values[None])
         closed, fixed = theory.plateau_overlaps(int(units)).error, theory.symmetric_plateau(int(units), rate).error
         integrated = float(flow[0]) if len(flow) else np.nan
@@ -258,9 +256,9 @@ def committee_heights(curves: xr.Dataset) -> list[Height]:
                 fixed,
                 integrated,
                 mean,
-                mean - half,
-                mean + half,
-                n,
+                low,
+                high,
+                len(found),
                 curves.attrs["inputs"],
             )  # fmt: skip
         )

@@ -7,16 +7,14 @@ from plateau_outcomes import Measured, Summary
 from plateau_races import RESTART
 from plateau_saddles import Prediction
 from plateau_starts import Plateau
-from rich import box
 from rich.table import Table
+
+from bpjax.experiment import bare_table
 
 
 def plain_table(title: str, *columns: str, caption: str | None = None) -> Table:
     """A table without edges, first column to the left."""
-    shown = Table(
-        title=title, title_justify="left", caption=caption, caption_justify="left", box=box.SIMPLE_HEAD,
-        show_edge=False, padding=(0, 1, 0, 0),
-    )  # fmt: skip
+    shown = bare_table(title, caption)
     for index, column in enumerate(columns):
         shown.add_column(column, justify="right" if index else "left")
     return shown

@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 import optax
-from scipy.stats import t
 
 import bpjax as bp
-from bpjax.outcomes import epochs_or_never, quantiles_with_failures
+from bpjax.outcomes import epochs_or_never, quantiles_with_failures, student
 
 FAHLMAN = "Fahlman 1988"
 RIEDMILLER = "Riedmiller & Braun 1993"
@@ -82,9 +81,8 @@ def summary_of(row: Row, epochs: np.ndarray, solved: np.ndarray, restarts: np.nd
     """The numbers of a row, and whether they agree with the paper's."""
     successes = epochs[solved].astype(float)
     n = len(successes)
-    mean = float(successes.mean()) if n else np.nan
+    mean, least, most = student(successes)
     deviation = float(successes.std(ddof=1)) if n > 1 else np.nan
-    half = t.ppf(0.975, n - 1) * deviation / np.sqrt(n) if n > 1 else np.nan
     times = epochs_or_never(solved, epochs)
     median = float(quantiles_with_failures(times, 0.5))
     paper = row.published
@@ -103,7 +101,7 @@ def summary_of(row: Row, epochs: np.ndarray, solved: np.ndarray, restarts: np.nd
     if verdict == "agrees" and failures > 0.1 * len(epochs):
         verdict = "agrees, but for failures"
     return Summary(
-        row.problem, row.rule, row.numbers, mean, deviation, mean - half, mean + half, median, len(epochs), failures,
+        row.problem, row.rule, row.numbers, mean, deviation, least, most, median, len(epochs), failures,
         int(restarts.sum()), paper.mean if paper else None, paper.deviation if paper else None,
         paper.restarts if paper else None, paper.source if paper else "", verdict,
     )  # fmt: skip

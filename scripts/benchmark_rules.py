@@ -1,14 +1,11 @@
 """A step of each learning rule beside a step of backprop."""
 
-from collections.abc import Callable
-
 import jax
 import numpy as np
-import optax
 from benchmark_training import ratio
 
 import bpjax as bp
-from bpjax.diagnostics.cost import in_turn
+from bpjax.diagnostics.cost import in_turn, training_steps
 from bpjax.rules.catalogue import WEIGHTS
 
 NETWORKS = {
@@ -31,7 +28,7 @@ def rules_table(rounds: int, seconds: float) -> list[dict]:
         x = jax.random.normal(jax.random.key(1), (STEPS, patterns, sizes[0]))
         labels = jax.random.randint(jax.random.key(2), (STEPS, patterns), 0, sizes[-1])
         calls = {
-            rule: training(make(network, bp.softmax_cross_entropy), params, (x, labels))
+            rule: training_steps(make(network, bp.softmax_cross_entropy), params, (x, labels), jax.random.key(3))
             for rule, make in chosen.items()
         }
         samples = in_turn(calls, rounds, seconds)
@@ -39,12 +36,3 @@ def rules_table(rounds: int, seconds: float) -> list[dict]:
             row[f"{name}: µs a step"] = 1e6 * float(np.median(samples[rule])) / STEPS
             row[f"{name}: / backprop"] = ratio(samples, rule, "backprop")
     return list(rows.values())
-
-
-def training(rule: bp.Rule, params, batches) -> Callable:
-    """A compiled scan of steps of gradient descent."""
-    optimizer = optax.sgd(1e-3)
-    step = bp.make_train_step(rule, optimizer)
-    state = bp.TrainState(params, optimizer.init(params), rule.init(jax.random.key(3), params))
-    train = jax.jit(lambda state, batches: jax.lax.scan(step, state, batches)).lower(state, batches).compile()
-    return lambda: train(state, batches)

@@ -13,6 +13,7 @@ import xarray as xr
 from loading import load_experiment
 
 import bpjax as bp
+from bpjax.outcomes import student
 
 problems = load_experiment("learning_rules_problems")
 tuning = load_experiment("learning_rules_tuning")
@@ -144,7 +145,7 @@ def test_where_runs_stop_early_the_fastest_rate_is_best():
 
 
 def test_the_interval_is_student_s():
-    mean, low, high = tuning.interval(np.array([1.0, 2.0, 3.0]))
+    mean, low, high = student(np.array([1.0, 2.0, 3.0]))
     assert mean == 2 and high - mean == pytest.approx(4.30265 / math.sqrt(3), rel=1e-5)  # t(0.975, 2)
     assert mean - low == pytest.approx(high - mean)
 

@@ -6,6 +6,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import optax
+
+from bpjax.rules.rule import Rule
+from bpjax.training import TrainState, make_train_step
+from bpjax.types import Key, Params
 
 
 class Cost(NamedTuple):
@@ -43,6 +48,15 @@ def _timed(call: Callable[[], Any], repeats: int) -> float:
         result = call()
     jax.block_until_ready(result)
     return (time.perf_counter() - start) / repeats
+
+
+def training_steps(rule: Rule, params: Params, batches, key: Key) -> Callable[[], Any]:
+    """A compiled scan of steps of gradient descent over `batches` (S, N, ...), always from the same start."""
+    optimizer = optax.sgd(1e-3)
+    state = TrainState(params, optimizer.init(params), rule.init(key, params))
+    step = make_train_step(rule, optimizer)
+    train = jax.jit(lambda state, batches: jax.lax.scan(step, state, batches)).lower(state, batches).compile()
+    return lambda: train(state, batches)
 
 
 def temporary_bytes(compiled) -> int | None:

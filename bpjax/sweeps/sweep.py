@@ -210,8 +210,12 @@ def workers_per_device(devices: list) -> int:
     """On a CPU as many as there are cores to each device: XLA runs one small loop on one core. Else one."""
     if devices[0].platform != "cpu":
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // len(devices))
+    return max(1, cores() // len(devices))
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_pool(program, layout, points, key, waiting, results, tell, stop, device) -> None:
