@@ -47,6 +47,13 @@ def float32():
 
 
 @pytest.fixture
+def as_a_user_runs_it(float32):
+    """float32, and JAX's own rules of promotion."""
+    with jax.numpy_rank_promotion("allow"):
+        yield
+
+
+@pytest.fixture
 def quick_compilation():
     """Programs that are tiny and run once: compiled in half the time, to the same numbers."""
     jax.config.update("jax_disable_most_optimizations", True)

@@ -24,11 +24,7 @@ tables = load_experiment("learning_rules_tables")
 experiment = load_experiment("learning_rules")
 
 
-@pytest.fixture(autouse=True)
-def as_a_user_runs_it(float32):
-    """float32, and JAX's own rules of promotion."""
-    with jax.numpy_rank_promotion("allow"):
-        yield
+pytestmark = pytest.mark.usefixtures("as_a_user_runs_it")
 
 
 def entry(name, problem):

@@ -27,13 +27,6 @@ SMALL = (
 
 
 @pytest.fixture
-def as_a_user_runs_it(float32):
-    """float32, and JAX's own rules of promotion."""
-    with jax.numpy_rank_promotion("allow"):
-        yield
-
-
-@pytest.fixture
 def xor_alone(monkeypatch):
     """The other problems take the same way, and minima of networks have a test of their own."""
     problems = planes.problems

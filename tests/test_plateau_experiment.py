@@ -26,11 +26,7 @@ SMALL = ["--only", "deep", "--seeds", "5", "--law-nets", "2", "--law-inputs", "1
 SMALL += ["--law-units", "2"]
 
 
-@pytest.fixture(autouse=True)
-def as_a_user_runs_it(float32):
-    """float32, and JAX's own rules of promotion."""
-    with jax.numpy_rank_promotion("allow"):
-        yield
+pytestmark = pytest.mark.usefixtures("as_a_user_runs_it")
 
 
 # --- Parts -----------------------------------------------------------------------------------------------------------
