@@ -137,7 +137,7 @@ def test_kolen_pollack_step_by_step(keep):
 
     rule = kolen_pollack(NETWORK, bp.squared_error, keep)
     params = pytree(WEIGHTS, BIASES)
-    state = Reciprocal(feedback_pytree(FEEDBACK), params)
+    state = Reciprocal(feedback_pytree(FEEDBACK), params, jnp.ones(()))
     decayed = optax.chain(optax.sgd(RATE), optax.masked(optax.add_decayed_weights(keep - 1), is_matrix))
     check_golden(trained(rule, state, decayed), golden(feedback_of, keep=keep))
 
@@ -213,7 +213,7 @@ def test_handed_the_true_weights_they_are_backprop_to_the_last_bit(where, keys):
         (feedback_alignment(network, loss), params),
         (sign_symmetry(network, loss, "frSF"), params),
         (brsf, brsf.init(next(keys), params)._replace(magnitudes=params)),
-        (kolen_pollack(network, loss, 0.9), Reciprocal(params, params)),
+        (kolen_pollack(network, loss, 0.9), Reciprocal(params, params, jnp.ones(()))),
         (mirror, mirror.init(next(keys), params)._replace(feedback=params)),
     ):
         assert same_bits(rule.grads(params, state, batch)[:2], truth), rule.name
@@ -264,10 +264,10 @@ def test_the_gap_of_kolen_pollack_is_a_power_of_its_decay(decay, optimizer, keys
         run = bp.TrainState(params, full.init(params), state)
         steps = 12
         run, _ = jax.lax.scan(lambda s, _, f=full: bp.make_train_step(rule, f)(s, (X, T)), run, None, length=steps)
-        # the state holds λ W and λ B of the last of 12 steps, whose t is 11
+        # the state holds W and B of the last of 12 steps, whose t is 11
         found = jax.tree.map(lambda w, b: w - b, run.rule.forward, run.rule.feedback)
         for g, g0 in zip(matrices(found)[1:], matrices(gap)[1:], strict=True):  # through the first nothing goes
-            np.testing.assert_allclose(g, decay**steps * g0, rtol=0, atol=1e-13)
+            np.testing.assert_allclose(g, decay ** (steps - 1) * g0, rtol=0, atol=1e-13)
 
 
 def test_kolen_pollack_that_keeps_nothing_is_backprop_from_the_second_step(keys):
@@ -430,4 +430,4 @@ def test_feedback_of_another_network_is_refused_with_its_leaves(keys):
     with pytest.raises(ValueError, match=r"float32"):
         rule.grads(params, bp.cast(params, "float32"), (X, T))
     with pytest.raises(ValueError, match="Feedback weights of this network"):
-        kolen_pollack(NETWORK, bp.squared_error).grads(params, Reciprocal(other, other), (X, T))
+        kolen_pollack(NETWORK, bp.squared_error).grads(params, Reciprocal(other, other, jnp.ones(())), (X, T))

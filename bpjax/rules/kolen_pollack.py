@@ -16,10 +16,11 @@ from bpjax.types import Array, Params
 
 
 class Reciprocal(NamedTuple):
-    """State of `kolen_pollack`: both ways as the last step's decay has left them."""
+    """State of `kolen_pollack`: both ways as the last step met them, and what is kept of that until the next."""
 
-    feedback: Params  # λ B
-    forward: Params  # λ W
+    feedback: Params  # B
+    forward: Params  # W
+    kept: Array  # () λ; 1 before the first step, where nothing has been forgotten yet
 
 
 def kolen_pollack(
@@ -44,8 +45,8 @@ def kolen_pollack(
 
     Without it the gap closes all the same, but then Wₜ − λ Wₜ₋₁ holds (1 − λ) W: B reads the weights themselves.
 
-    State: λ B and λ W of the last step, zeros where no error travels back; at the start B, `scale` times a draw of
-    `weights`, and a copy of W.
+    State: B and W of the last step, zeros where no error travels back, and λ; at the start B, `scale` times a draw of
+    `weights`, a copy of W, and 1.
 
     Raises:
         ValueError: `network` is not a Layer or `loss` not a Loss, `decay` is not between 0 and 1, `scale` is not a
@@ -59,18 +60,24 @@ def kolen_pollack(
 
     def init(key, params):
         forward = jax.tree.map(lambda c, w: jnp.array(w) if c else jnp.zeros_like(w), carrying(network, params), params)
-        return Reciprocal(random_feedback("kolen_pollack", key, network, params, draw, scale), forward)
+        feedback = random_feedback("kolen_pollack", key, network, params, draw, scale)
+        return Reciprocal(feedback, forward, as_number(1.0))
 
     def grads(params, state, batch):
         check_feedback(state.feedback, params)
         check_feedback(state.forward, params)
         carries = carrying(network, params)
-        feedback = jax.tree.map(lambda c, b, w, last: b + (w - last) if c else b, carries, state[0], params, state[1])
-        value, dparams = gradient_through(network, loss, params, feedback, batch)
-        after = jax.tree.map(lambda c, w, last: w if c else last, carries, params, state.forward)
-        return value, dparams, Reciprocal(decayed(carries, feedback), decayed(carries, after))
 
-    def decayed(carries, tree):
-        return jax.tree.map(lambda c, a: jnp.asarray(decay, a.dtype) * a if c else a, carries, tree)
+        def brought_up_to_date(carries, b, w, last):
+            kept = state.kept.astype(b.dtype)
+            return kept * b + (w - kept * last) if carries else b
+
+        feedback = jax.tree.map(brought_up_to_date, carries, state.feedback, params, state.forward)
+        value, dparams = gradient_through(network, loss, params, feedback, batch)
+        forward = jax.tree.map(lambda c, w, last: jnp.array(w) if c else last, carries, params, state.forward)
+        return value, dparams, Reciprocal(feedback, forward, as_number(decay))
+
+    def as_number(share):
+        return jnp.asarray(share, jnp.result_type(float))
 
     return Rule("Kolen-Pollack", init, grads, network, loss)
