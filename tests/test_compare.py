@@ -14,6 +14,7 @@ from bpjax.diagnostics.agreement import BUDGET, agree, budget
 from bpjax.diagnostics.alone import check_layer
 from bpjax.diagnostics.diagnosis import MISTAKES
 from bpjax.diagnostics.mutants import LOSS_MUTANTS, MUTANTS, scaled
+from bpjax.diagnostics.report import table
 
 FULL = bool(os.environ.get("BPJAX_FULL"))
 WIDTH, PATTERNS = 6, 8
@@ -149,6 +150,17 @@ def test_a_right_gradient_is_right():
     assert [row.layer for row in report.layers] == [4, 3, 2, 1, 0]  # backward order
     assert [row.leaf for row in report.leaves] == ["[4].b", "[4].w", "[2].b", "[2].w", "[0].b", "[0].w"]
     assert all(0 < row.agreement.error < 1e-6 for row in report.leaves)
+
+
+def test_words_stand_to_the_left_and_numbers_to_the_right():
+    rows = [("a", "no", "1.5 ms", "nan"), ("bbb", "infinite", "-2", "inf")]
+    assert table(("rule", "weights above", "n", "x"), rows) == [
+        "rule  weights above       n    x",
+        "────  ─────────────  ──────  ───",
+        "a     no             1.5 ms  nan",
+        "bbb   infinite           -2  inf",
+        "",
+    ]
 
 
 def test_a_wrong_one_raises_with_the_table():

@@ -1,6 +1,7 @@
 """What `compare` found, as plain data and as a table."""
 
 import math
+import re
 from dataclasses import asdict, dataclass
 
 from bpjax.diagnostics.agreement import Agreement
@@ -159,7 +160,7 @@ def table(header, rows) -> list[str]:
     """Lines of a plain-text table: words to the left, numbers to the right."""
     rows = [header, *rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    numeric = [all(row[c][:1] in "-0123456789in" for row in rows[1:]) for c in range(len(header))]
+    numeric = [all(re.match(r"-?(\d|inf\b|nan\b)|$", row[c]) for row in rows[1:]) for c in range(len(header))]
 
     def line(row):
         cells = (
