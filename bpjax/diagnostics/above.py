@@ -27,8 +27,8 @@ class Above:
 
     def __init__(self, rule: Rule, params: Params, state: RuleState, batch, key: Key):
         self.rule, self.params, self.state, self.batch, self.key = rule, params, state, batch, key
-        self.direction = jax.jit(lambda params, state, batch: rule.grads(params, state, batch)[1])
-        self.whole = self.direction(params, state, batch)
+        self.grads = jax.jit(rule.grads)
+        self.whole = self.grads(params, state, batch)[1]
 
     def tried(self, index: int) -> tuple[float | None, bool | None]:
         """(relative change with the output held, whether no bit changes without) for the layer of units `index`.
@@ -40,7 +40,7 @@ class Above:
             return None, None
         key = jax.random.fold_in(self.key, index)
         other = gather(self.params, [unit.params for unit in (*layers[: index + 1], *drawn(key, layers[index + 1 :]))])
-        changed = self.direction(other, self.state, self.batch)
+        changed = self.grads(other, self.state, self.batch)[1]
         local = same_bits(by_unit(layers, changed)[index], by_unit(layers, self.whole)[index])
         return (0.0 if local else self.between(index)), local
 
@@ -65,7 +65,7 @@ class Above:
                 return self.rule.network.forward(whole(flat), few[0])[0].ravel()  # type: ignore[union-attr]
 
             def direction(flat):
-                return by_unit(layers, self.direction(whole(flat), state, few))[index]
+                return by_unit(layers, self.grads(whole(flat), state, few)[1])[index]
 
             keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(self.key, index), 1), DRAWS)
             starts = [ravel_pytree([unit.params for unit in drawn(key, upper)])[0] for key in keys]

@@ -151,14 +151,14 @@ def receipt(rule: Rule, params: Params, batch, *, key: Key, steps: int = 0, show
     if not layers:
         raise ValueError(f"`receipt` expected a network with weights, got params {jax.tree.map(jnp.shape, params)}.")
     key_state, key_draws = jax.random.split(key)
-    state = rule.init(key_state, params)
+    state, grads = rule.init(key_state, params), jax.jit(rule.grads)
     for _ in range(steps):
-        state = rule.grads(params, state, batch)[2]
-    found = rule.grads(params, state, batch)[1]
+        state = grads(params, state, batch)[2]
+    found = grads(params, state, batch)[1]
     truth = autodiff(network, loss).grads(params, (), batch)[1]
     where, handed = hand_over(state, params)
-    by_backprop = backprop(network, loss).grads(params, (), batch)[1]
-    with_them = rule.grads(params, handed, batch)[1] if where else None
+    by_backprop = backprop(network, loss).grads(params, (), batch)[1]  # not compiled: one rounding for each operation,
+    with_them = rule.grads(params, handed, batch)[1] if where else None  # the same in both
     above = Above(rule, params, state, batch, key_draws)
     aligned = alignment_on_host(network, params, found, truth)
     rows = [
@@ -204,7 +204,7 @@ def hand_over(state: RuleState, params: Params) -> tuple[tuple[str, ...], RuleSt
 def _parallel_at_equal_sizes(rule: Rule, params: Params, state: RuleState, batch) -> bool:
     """Whether every layer's direction is parallel to backprop's once all weights of an array are ± their mean size."""
     equal = jax.tree.map(lambda w: jnp.mean(jnp.abs(w)) * jnp.sign(w) if w.ndim >= 2 else w, params)
-    found = rule.grads(equal, state, batch)[1]
+    found = jax.jit(rule.grads)(equal, state, batch)[1]
     truth = backprop(rule.network, rule.loss).grads(equal, (), batch)[1]  # type: ignore[arg-type]
     angles = alignment_on_host(rule.network, params, found, truth).angle  # type: ignore[arg-type]
     return bool(np.all(angles <= math.degrees(budget(jnp.result_type(jax.tree.leaves(params)[0]).name))))
