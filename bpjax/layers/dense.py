@@ -9,8 +9,7 @@ import jax.numpy as jnp
 from bpjax.checks import check_count, check_features, check_same_dtype, other_params
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer, check_in_shape
-from bpjax.layers.product import matmul
-from bpjax.precision import widen
+from bpjax.layers.product import bias_gradient, input_gradient, matmul, weight_gradient
 from bpjax.types import Array
 
 
@@ -60,8 +59,8 @@ def _dense(features: int, use_bias: bool, weights: Initializer, biases: Initiali
         return (y + params.b[None, :] if use_bias else y), x
 
     def backward(params, x, dy):
-        db = widen(dy).sum(axis=0).astype(dy.dtype) if use_bias else None
-        return Affine(w=matmul(x.T, dy), b=db), matmul(dy, params.w.T)
+        db = bias_gradient(dy) if use_bias else None
+        return Affine(w=weight_gradient(x, dy), b=db), input_gradient(dy, params.w)
 
     def check_params(params):
         w, b = getattr(params, "w", None), getattr(params, "b", None)

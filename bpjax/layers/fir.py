@@ -7,7 +7,7 @@ from bpjax.checks import as_floating, check_count, check_same_dtype, other_param
 from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer, check_in_shape
-from bpjax.layers.product import bias_gradient, matmul, rows
+from bpjax.layers.product import bias_gradient, matmul, weight_gradient
 from bpjax.types import Array
 
 
@@ -50,7 +50,7 @@ def fir(
         return y.reshape(batch, steps, features), x
 
     def backward(params, x, dy):
-        dw = matmul(delayed(x, taps).T, rows(dy)).reshape(taps, x.shape[2], features)
+        dw = weight_gradient(delayed(x, taps), dy).reshape(taps, x.shape[2], features)
         transposed = jnp.swapaxes(params.w, 1, 2).reshape(taps * features, -1)
         return Affine(dw, bias_gradient(dy)), matmul(to_come(dy, taps), transposed).reshape(x.shape)
 

@@ -3,6 +3,7 @@
 Rows are all axes but the last, patterns and times or places: y = x W + b, and its derivatives dW, db and dx.
 """
 
+import jax
 import jax.numpy as jnp
 
 from bpjax.precision import HALF, widen
@@ -12,15 +13,23 @@ TINY = 1024
 """Up to so many multiply-adds a product is written out. A call into a matrix library costs 1-3 µs, more than
 the work; multiply-and-add fuses with its neighbours (10-5-10 trains 7 times faster, measured on two cores)."""
 
+NARROW = 16
+"""Up to so many columns dy is put first, xᵀ dy = (dyᵀ x)ᵀ: that is 1.2 to 17 times faster on a CPU (2.6 times for
+128 patterns, 500 inputs and 10 units), and at 32 columns no faster."""
+
 
 def matmul(a: Array, b: Array) -> Array:
     """A B for A (n, m) and B (m, k), shape (n, k), accumulated in float32 where A and B are half precision."""
     (n, m), k = a.shape, b.shape[1]
     wide = jnp.float32 if a.dtype in HALF else a.dtype
-    work = n * m * k
-    if isinstance(work, int) and work <= TINY:  # of a symbolic N (`jax.export`) nobody can say
+    if is_tiny(n * m * k):
         return jnp.sum(a.astype(wide)[:, :, None] * b.astype(wide)[None, :, :], axis=1).astype(a.dtype)
     return jnp.matmul(a, b, preferred_element_type=wide).astype(a.dtype)
+
+
+def is_tiny(work) -> bool:
+    """Whether a product of so many multiply-adds is written out; of a symbolic N (`jax.export`) nobody can say."""
+    return isinstance(work, int) and work <= TINY
 
 
 def rows(a: Array) -> Array:
@@ -36,7 +45,11 @@ def affine(x: Array, w: Array, b: Array | None = None) -> Array:
 
 def weight_gradient(x: Array, dy: Array) -> Array:
     """DW = Σ xᵀ dy over all rows, one product, (D, H)."""
-    return matmul(rows(x).T, rows(dy))
+    x, dy = rows(x), rows(dy)
+    (n, d), h = x.shape, dy.shape[1]
+    if h <= NARROW and h < d and not is_tiny(n * d * h):
+        return jax.lax.optimization_barrier(matmul(dy.T, x)).T  # without the barrier XLA turns it round again
+    return matmul(x.T, dy)
 
 
 def bias_gradient(dy: Array) -> Array:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from bpjax.checks import check_count, check_features, check_same_dtype, other_params
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer, check_in_shape
-from bpjax.layers.product import bias_gradient, matmul
+from bpjax.layers.product import bias_gradient, matmul, weight_gradient
 from bpjax.precision import widen
 from bpjax.types import Array
 
@@ -68,7 +68,7 @@ def _weight_norm(features: int, use_bias: bool, weights: Initializer, biases: In
 
     def backward(params, x, dy):
         direction, inverse = split(params.v)
-        dw = matmul(widen(x).T, widen(dy))
+        dw = weight_gradient(widen(x), widen(dy))
         dg = (dw * direction).sum(axis=0)
         dv = (widen(params.g) * inverse)[None, :] * (dw - dg[None, :] * direction)
         db = bias_gradient(dy) if use_bias else None

@@ -1,0 +1,49 @@
+"""Products of matrices in the form that suits their sizes: the same numbers in each, and the form that was meant."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bpjax.layers.product import NARROW, weight_gradient
+
+SIZES = [
+    (7, 5, 3),  # written out
+    (64, 40, NARROW),  # narrow: dy first
+    (64, 40, 1),
+    (64, 40, NARROW + 1),  # x first
+    (64, 9, 10),  # narrow, and x is narrower
+]
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float64, 1e-13), (jnp.bfloat16, 2**-8)])
+def test_the_weight_gradient_is_the_sum_over_all_rows(sizes, dtype, tolerance):
+    n, d, h = sizes
+    draw = np.random.default_rng(0)
+    x, dy = (jnp.asarray(draw.normal(size=(2, n // 2, k)), dtype) for k in (d, h))
+    wide = [np.asarray(a, float).reshape(-1, a.shape[-1]) for a in (x, dy)]
+    expected = sum(np.outer(row, error) for row, error in zip(*wide, strict=True))
+    for found in (weight_gradient(x, dy), jax.vmap(weight_gradient)(x[None], dy[None])[0]):
+        assert found.dtype == dtype
+        np.testing.assert_allclose(np.asarray(found, float), expected, rtol=tolerance, atol=tolerance)
+
+
+def test_a_narrow_one_has_derivatives():
+    """It is linear in dy: its derivative along v is itself at v, and that of ½‖dW‖² is x dW."""
+    draw = np.random.default_rng(1)
+    x, dy, v = (jnp.asarray(draw.normal(size=(50, k))) for k in (30, 4, 4))
+    _, along = jax.jvp(lambda dy: weight_gradient(x, dy), (dy,), (v,))
+    np.testing.assert_allclose(along, x.T @ v, rtol=1e-12)
+    slope = jax.grad(lambda dy: 0.5 * jnp.sum(weight_gradient(x, dy) ** 2))(dy)
+    np.testing.assert_allclose(slope, x @ (x.T @ dy), rtol=1e-12)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="about what XLA makes of it for a CPU")
+def test_the_compiler_keeps_dy_first():
+    x, dy = jnp.ones((128, 500)), jnp.ones((128, 10))
+    text = jax.jit(weight_gradient).lower(x, dy).compile().as_text()
+    (product,) = re.findall(r"= f\d+(\[[\d,]+\])\S* (?:dot|custom-call)\(", text)
+    assert product == "[10,500]"
