@@ -15,6 +15,7 @@ SIZES = [
     (64, 40, 1),
     (64, 40, NARROW + 1),  # x first
     (64, 9, 10),  # narrow, and x is narrower
+    (NARROW - 2, 200, 5),  # narrow, and few rows
 ]
 
 
