@@ -157,8 +157,9 @@ def receipt(rule: Rule, params: Params, batch, *, key: Key, steps: int = 0, show
     found = grads(params, state, batch)[1]
     truth = autodiff(network, loss).grads(params, (), batch)[1]
     where, handed = hand_over(state, params)
-    by_backprop = backprop(network, loss).grads(params, (), batch)[1]  # not compiled: one rounding for each operation,
-    with_them = rule.grads(params, handed, batch)[1] if where else None  # the same in both
+    # Not compiled: one rounding for each operation, the same in both.
+    by_backprop = backprop(network, loss).grads(params, (), batch)[1]
+    with_them = rule.grads(params, handed, batch)[1] if where else None
     above = Above(rule, params, state, batch, key_draws)
     aligned = alignment_on_host(network, params, found, truth)
     rows = [

@@ -68,11 +68,11 @@ def kolen_pollack(
         check_feedback(state.forward, params)
         carries = carrying(network, params)
 
-        def brought_up_to_date(carries, b, w, last):
+        def up_to_date(goes_back, b, w, last):
             kept = state.kept.astype(b.dtype)
-            return kept * b + (w - kept * last) if carries else b
+            return kept * b + (w - kept * last) if goes_back else b
 
-        feedback = jax.tree.map(brought_up_to_date, carries, state.feedback, params, state.forward)
+        feedback = jax.tree.map(up_to_date, carries, state.feedback, params, state.forward)
         value, dparams = gradient_through(network, loss, params, feedback, batch)
         forward = jax.tree.map(lambda c, w, last: jnp.array(w) if c else last, carries, params, state.forward)
         return value, dparams, Reciprocal(feedback, forward, as_number(decay))
