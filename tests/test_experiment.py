@@ -41,6 +41,9 @@ steep = load_experiment("learning_rate_steep")
 problems = load_experiment("learning_rate_problems")
 
 
+IN_ONE_PROCESS = pytest.mark.xdist_group("a small run")  # which makes it once
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """The folder and the printed words of a small run, as a user makes it: float32, JAX's own rules of promotion."""
@@ -122,6 +125,7 @@ def test_a_network_near_its_minimum_follows_to_first_order(keys):
     assert gaps[0] < 0.02 and gaps[1] == pytest.approx(gaps[0] / 10, rel=0.2)
 
 
+@IN_ONE_PROCESS
 def test_from_flags_to_figures(small):
     folder, out = small
     assert "XOR, 2-2-1  gradient receipt: right" in out and "Edge of stability" in out and "Figures:" in out
@@ -147,6 +151,7 @@ def test_from_flags_to_figures(small):
     assert len(jumps) == 2 * 4 * 13
 
 
+@IN_ONE_PROCESS
 def test_the_limits_are_those_of_the_weights_the_sweep_begins_with(small, float32):
     result = opened(small[0] / "sweeps_0.zarr")
     xor = next(p for p in problems.problems(experiment.Config()) if p.name == "xor")
@@ -166,6 +171,7 @@ def test_the_limits_are_those_of_the_weights_the_sweep_begins_with(small, float3
         assert float(result.curve[0, seed, 0]) == pytest.approx(float(error(flat)), rel=1e-5)
 
 
+@IN_ONE_PROCESS
 def test_jumps_of_the_linear_unit_are_the_closed_form(small):
     result = opened(small[0] / "jumps_0.zarr")
     x = np.asarray(bp.digits("train").present()[0])
@@ -175,6 +181,7 @@ def test_jumps_of_the_linear_unit_are_the_closed_form(small):
         np.testing.assert_allclose(path, (1 - 2 * over) ** np.arange(13), rtol=1e-8, atol=1e-11)
 
 
+@IN_ONE_PROCESS
 def test_sharpness_at_the_edge_is_that_of_training_step_by_step(small, float32):
     result = opened(small[0] / "edges_0.zarr")
     rule, batch = steep.edge_rules(4)["squared error"]

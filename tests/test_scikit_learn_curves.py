@@ -14,6 +14,9 @@ EXPERIMENT = Path(__file__).parent.parent / "experiments" / "scikit_learn_curves
 FORMS = ("no inertia", "inertia 0.9", "Nesterov 0.9")
 
 
+pytestmark = pytest.mark.xdist_group("the curves")  # in one process, which makes them once
+
+
 @pytest.fixture(scope="module")
 def experiment():
     return load_experiment("scikit_learn_curves")
