@@ -174,11 +174,15 @@ def test_a_transformer_does_not_see_the_future(positions, keys):
     assert (changed[:, 3:] != y[:, 3:]).any()
 
 
-def test_a_transformer_compares(float32, keys):
-    network = transformer(5, 8, 2, 2, 4)
-    params, _ = network.init(next(keys), (4,))
+COMPARED = transformer(5, 8, 2, 2, 4)
+
+
+@pytest.mark.xdist_group("a transformer compares")  # in one process, which compiles the oracle once
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_transformer_compares(dtype, float32, keys):
+    params = bp.cast(COMPARED.init(next(keys), (4,))[0], dtype)
     x, labels = (jax.random.randint(next(keys), (3, 4), 0, 5) for _ in range(2))
-    report = bp.compare(*compiled_rules(network, bp.softmax_cross_entropy), params, (x, labels), timed=False)
+    report = bp.compare(*compiled_rules(COMPARED, bp.softmax_cross_entropy), params, (x, labels), timed=False)
     assert report.ok, report
 
 
