@@ -154,13 +154,12 @@ def receipt(rule: Rule, params: Params, batch, *, key: Key, steps: int = 0, show
     state, grads = rule.init(key_state, params), jax.jit(rule.grads)
     for _ in range(steps):
         state = grads(params, state, batch)[2]
-    found = grads(params, state, batch)[1]
-    truth = autodiff(network, loss).grads(params, (), batch)[1]
+    above = Above(rule, params, state, batch, key_draws)
+    found, truth = above.whole, autodiff(network, loss).grads(params, (), batch)[1]
     where, handed = hand_over(state, params)
     # Not compiled: one rounding for each operation, the same in both.
     by_backprop = backprop(network, loss).grads(params, (), batch)[1]
     with_them = rule.grads(params, handed, batch)[1] if where else None
-    above = Above(rule, params, state, batch, key_draws)
     aligned = alignment_on_host(network, params, found, truth)
     rows = [
         LayerReceipt(name_of(unit), float(angle), float(ratio), *above.tried(index))

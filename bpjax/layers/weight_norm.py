@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from bpjax.checks import check_count, check_features, check_same_dtype, other_params
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer, check_in_shape
-from bpjax.layers.product import bias_gradient, matmul, weight_gradient
+from bpjax.layers.product import bias_gradient, input_gradient, matmul, weight_gradient
 from bpjax.precision import widen
 from bpjax.types import Array
 
@@ -73,7 +73,7 @@ def _weight_norm(features: int, use_bias: bool, weights: Initializer, biases: In
         dv = (widen(params.g) * inverse)[None, :] * (dw - dg[None, :] * direction)
         db = bias_gradient(dy) if use_bias else None
         dparams = WeightNormed(dv.astype(params.v.dtype), dg.astype(params.g.dtype), db)
-        return dparams, matmul(dy, normed(params).T)
+        return dparams, input_gradient(dy, normed(params))
 
     def normed(params):
         return (split(params.v)[0] * widen(params.g)[None, :]).astype(params.v.dtype)
