@@ -2,7 +2,7 @@
 
 # ruff: noqa: F401, I001  (the public names, in the order data flows)
 from bpjax.types import Array, Batch, Key, Params, Shape
-from bpjax.precision import cast
+from bpjax.util.precision import cast
 
 __version__ = "0.1.0"
 
@@ -156,7 +156,7 @@ from bpjax.sweeps.axes import draws, log_draws
 from bpjax.sweeps.lanes import lanes
 from bpjax.sweeps.sweep import sweep
 from bpjax.sweeps.replay import Replay, replay
-from bpjax.small_loops import cache_compilations, compile_small_loops
+from bpjax.util.compilation import cache_compilations, compile_small_loops
 
 # look inside
 from bpjax.diagnostics.signals import Signals, signals

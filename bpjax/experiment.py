@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import jax
 
-from bpjax.small_loops import backend_has_started, cache_compilations, compile_small_loops
+from bpjax.util.compilation import backend_has_started, cache_compilations, compile_small_loops
 
 PRECISIONS = ("default", "high", "highest", "float32", "tensorfloat32", "bfloat16")
 
@@ -24,7 +24,7 @@ def command(name: str, config_type: type, description: str | None, answer: Calla
     except ModuleNotFoundError as missing:
         sys.exit(f"{missing.name} is not installed. Install what experiments need: pip install 'bpjax[experiments]'.")
 
-    if not backend_has_started():  # in a process of our own: see `bpjax.small_loops`
+    if not backend_has_started():  # in a process of our own: see `bpjax.util.compilation`
         compile_small_loops()
         cache_compilations()
     config = tyro.cli(config_type, description=description, args=arguments)

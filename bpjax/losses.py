@@ -21,9 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.checks import as_floating, check_number, is_concrete
-from bpjax.precision import widen
 from bpjax.types import Array
+from bpjax.util.checks import as_floating, check_number, is_concrete
+from bpjax.util.precision import widen
 
 
 class Loss(NamedTuple):

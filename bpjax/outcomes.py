@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bpjax.extras import needed
+from bpjax.util.extras import needed
 
 
 def wilson(successes: int, runs: int, confidence: float = 0.95) -> tuple[float, float]:

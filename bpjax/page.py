@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bpjax.extras import needed
-from bpjax.files import write_file
 from bpjax.outcomes import epochs_or_never, quantiles_with_failures
 from bpjax.plots import cell_edges, is_geometric
+from bpjax.util.extras import needed
+from bpjax.util.files import write_file
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.training import Run, Training
-from bpjax.trees import select
 from bpjax.types import Key
+from bpjax.util.trees import select
 
 
 def restart_unsolved(training: Training, start: Callable, run: Run, key: Key, epochs: int) -> tuple[Run, jax.Array]:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_count, check_number
 from bpjax.types import Array
+from bpjax.util.checks import check_count, check_number
 
 
 class Epoch(NamedTuple):

@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from bpjax.checks import check_count
 from bpjax.losses import rows_of
 from bpjax.optimizers.hyperparameters import hyperparameter
 from bpjax.optimizers.undo import take_step, undone
 from bpjax.rules.rule import Rule, check_batch
 from bpjax.stops import Epoch, Stop, check_validation, start_watches, watching_divergence
-from bpjax.trees import norm, select, take
 from bpjax.types import Array, Batch, Key, Params
+from bpjax.util.checks import check_count
+from bpjax.util.trees import norm, select, take
 
 
 class TrainState(NamedTuple):

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import optax
 
-from bpjax.checks import check_count
 from bpjax.rules.rule import Rule, check_batch
 from bpjax.stops import Stop, check_validation
 from bpjax.training import Run, make_training
 from bpjax.types import Array, Batch, Key, Params
+from bpjax.util.checks import check_count
 
 
 class Trial(NamedTuple):

@@ -59,10 +59,10 @@ from learning_rate_rows import (
 )
 from learning_rate_steep import edge, oscillation, saturation
 
-from bpjax.checks import check_count, check_number
 from bpjax.experiment import check_precision, command, progress
-from bpjax.settings import jax_settings, under
 from bpjax.store import check_replaceable, write_record, written_aside
+from bpjax.util.checks import check_count, check_number
+from bpjax.util.jax_settings import jax_settings, under
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from jax.flatten_util import ravel_pytree
 
 import bpjax as bp
 from bpjax.training import TrainState, make_train_step
-from bpjax.trees import select
+from bpjax.util.trees import select
 
 LINEAR, NETWORK = "linear unit on the digits", "XOR network near its minimum"
 RATES_OVER_LIMIT = (0.25, 0.75, 0.95, 1.025)

@@ -13,8 +13,8 @@ from learning_rules_problems import Entry, Problem, trial_of
 
 import bpjax as bp
 from bpjax.outcomes import student
-from bpjax.settings import jax_settings, under
 from bpjax.sweeps.sweep import cores
+from bpjax.util.jax_settings import jax_settings, under
 
 POINTS = 12
 """Steps of a training at which the angle is taken."""

@@ -37,9 +37,9 @@ except ModuleNotFoundError as missing:
 import jax
 
 from bpjax import plots
-from bpjax.checks import check_count, check_number
 from bpjax.experiment import check_precision, command, progress
 from bpjax.store import check_replaceable, write_record, written_aside
+from bpjax.util.checks import check_count, check_number
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from momentum_forms import FORMS, any_form
 
 import bpjax as bp
 from bpjax import theory
-from bpjax.trees import select
 from bpjax.types import Array
+from bpjax.util.trees import select
 
 REASONS = ("running", "boundary found", "undecided", "no boundary between the ends")
 

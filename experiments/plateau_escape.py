@@ -63,11 +63,11 @@ except ModuleNotFoundError as missing:
 import jax
 
 import bpjax as bp
-from bpjax.checks import check_between, check_count, check_number
 from bpjax.experiment import check_precision, command, progress
-from bpjax.files import slug
 from bpjax.page import sweep_page
 from bpjax.store import check_replaceable, write_record, written_aside
+from bpjax.util.checks import check_between, check_count, check_number
+from bpjax.util.files import slug
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import optax
 
 import bpjax as bp
 from bpjax.diagnostics.cost import in_turn
-from bpjax.small_loops import compile_small_loops
+from bpjax.util.compilation import compile_small_loops
 
 RATE = 0.1
 TRAININGS = {

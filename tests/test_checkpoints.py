@@ -12,7 +12,7 @@ import pytest
 
 import bpjax as bp
 from bpjax.doors.checkpoints import load, save
-from bpjax.files import write_file
+from bpjax.util.files import write_file
 
 pytest.importorskip("safetensors")
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 import bpjax as bp
-from bpjax.one_by_one import one_by_one
+from bpjax.util.sequential_under_vmap import one_by_one
 
 NETWORK = bp.mlp((3, 4, 2), bp.tanh, weights="orthogonal")
 BATCH = jnp.ones((5, 3)), jnp.zeros((5, 2))

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from bpjax.small_loops import backend_has_started, cache_compilations, compile_small_loops, own_folder, with_option
+from bpjax.util.compilation import backend_has_started, cache_compilations, compile_small_loops, own_folder, with_option
 
 OPTION = "xla_cpu_small_while_loop_byte_threshold"
 FLAG = "--xla_backend_extra_options"
@@ -57,15 +57,15 @@ def loop_after(code: str, **environment: str) -> str:
 
 
 def test_a_loop_over_kilobytes_becomes_one_function_below_the_threshold():
-    assert loop_after("import bpjax.small_loops as s; print(s.compile_small_loops())") == "65536\nTrue"
-    assert loop_after("import bpjax.small_loops as s; print(s.compile_small_loops(2000))") == "2000\nFalse"
+    assert loop_after("import bpjax.util.compilation as s; print(s.compile_small_loops())") == "65536\nTrue"
+    assert loop_after("import bpjax.util.compilation as s; print(s.compile_small_loops(2000))") == "2000\nFalse"
 
 
 def test_the_users_own_flags_stay():
-    ask = "import bpjax.small_loops as s; print(s.compile_small_loops())"
+    ask = "import bpjax.util.compilation as s; print(s.compile_small_loops())"
     assert loop_after(ask, XLA_FLAGS=f"{FLAG}={OPTION}=1500") == "1500\nFalse"
     assert loop_after(ask, XLA_FLAGS=f"{FLAG}=xla_cpu_another=1 --xla_cpu_enable_fast_math=false") == "65536\nTrue"
-    two = "import os, bpjax.small_loops as s; s.compile_small_loops(); print(s.compile_small_loops(7))"
+    two = "import os, bpjax.util.compilation as s; s.compile_small_loops(); print(s.compile_small_loops(7))"
     assert loop_after(two) == "65536\nTrue"
 
 
@@ -83,7 +83,7 @@ def test_after_the_first_array_it_is_too_late_and_says_so(monkeypatch):
 def test_asking_whether_the_back_end_has_started_does_not_start_it():
     code = """
         import jax
-        from bpjax.small_loops import backend_has_started
+        from bpjax.util.compilation import backend_has_started
         {first}
         print(backend_has_started(), backend_has_started(), jax.config.jax_num_cpu_devices)
         jax.devices()
@@ -105,7 +105,7 @@ def test_bad_input_is_told(monkeypatch):
 
 CACHED = """
     import jax, jax.numpy as jnp
-    from bpjax.small_loops import cache_compilations
+    from bpjax.util.compilation import cache_compilations
     {first}
     print(cache_compilations({arguments}))
     hits = []

@@ -7,15 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from bpjax.checks import check_count
 from bpjax.diagnostics.above import flat
 from bpjax.diagnostics.crossed import units_within
 from bpjax.layers.layer import Layer
-from bpjax.precision import widen
 from bpjax.rules.backprop import backprop
 from bpjax.rules.rule import Rule
 from bpjax.rules.units import Unit, by_unit
 from bpjax.types import Array, Params, RuleState
+from bpjax.util.checks import check_count
+from bpjax.util.precision import widen
 
 
 class Alignment(NamedTuple):

@@ -34,7 +34,7 @@ from bpjax.losses import (
     softmax_cross_entropy,
     squared_error,
 )
-from bpjax.precision import cast
+from bpjax.util.precision import cast
 
 ACTIVATIONS: dict[str, Layer] = {
     "identity": activations.identity,

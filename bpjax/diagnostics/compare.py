@@ -6,7 +6,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_finite
 from bpjax.diagnostics.agreement import agree, budget
 from bpjax.diagnostics.alignment import alignment_on_host, name_of
 from bpjax.diagnostics.alone import check_structure
@@ -18,6 +17,7 @@ from bpjax.diagnostics.inside import Inside, look_inside
 from bpjax.diagnostics.report import LayerAlignment, LayerRow, Report, Row
 from bpjax.layers.layer import Part, parts
 from bpjax.rules.rule import Rule, check_batch
+from bpjax.util.checks import check_finite
 
 
 def compare(

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from bpjax.checks import check_count
-from bpjax.one_by_one import one_by_one
 from bpjax.rules.rule import Rule
 from bpjax.types import Array, Key, Params
+from bpjax.util.checks import check_count
+from bpjax.util.sequential_under_vmap import one_by_one
 
 
 class Curvature(NamedTuple):

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.checks import check_count
 from bpjax.diagnostics.above import CHANGED, DRAWS, drawn, flat
 from bpjax.diagnostics.agreement import relative_error
 from bpjax.diagnostics.crossed import crossed, other_slopes, part_by_part, units_within, within
@@ -21,6 +20,7 @@ from bpjax.rules.catalogue import RULES, RuleCase
 from bpjax.rules.rule import Rule, check_batch, check_made_of
 from bpjax.rules.units import by_unit, gather, units
 from bpjax.types import Array, Key, Params, RuleState, Shape
+from bpjax.util.checks import check_count
 
 QUESTIONS = ("weights above", "exact slopes", "later layers", "target", "early target", "teacher now")
 

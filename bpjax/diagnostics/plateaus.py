@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from bpjax.checks import check_bound, check_choice, check_count, check_number
+from bpjax.util.checks import check_bound, check_choice, check_count, check_number
 
 
 class Plateaus(NamedTuple):

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.checks import check_count
 from bpjax.diagnostics.above import CHANGED, Above, largest_error, same_bits
 from bpjax.diagnostics.agreement import budget
 from bpjax.diagnostics.alignment import alignment_on_host, name_of
@@ -16,6 +15,7 @@ from bpjax.diagnostics.report import plain, table
 from bpjax.rules.backprop import autodiff, backprop
 from bpjax.rules.rule import Rule, check_batch
 from bpjax.types import Key, Params, RuleState
+from bpjax.util.checks import check_count
 
 
 class LayerReceipt(NamedTuple):

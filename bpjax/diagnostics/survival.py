@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bpjax.checks import check_between, check_number
-from bpjax.extras import needed
+from bpjax.util.checks import check_between, check_number
+from bpjax.util.extras import needed
 
 
 class SurvivalCurve(NamedTuple):

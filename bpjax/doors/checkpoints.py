@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.checks import is_concrete
-from bpjax.extras import needed
-from bpjax.files import write_file
-from bpjax.trees import described
 from bpjax.types import Params
+from bpjax.util.checks import is_concrete
+from bpjax.util.extras import needed
+from bpjax.util.files import write_file
+from bpjax.util.trees import described
 
 DTYPES = (
     *("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),

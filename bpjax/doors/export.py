@@ -5,14 +5,14 @@ from pathlib import Path
 
 import jax
 
-from bpjax.checks import check_count
 from bpjax.doors.as_function import as_function
 from bpjax.doors.checkpoints import named
 from bpjax.doors.from_function import batch_of, dtype_of
-from bpjax.extras import needed
-from bpjax.files import write_file
 from bpjax.layers.layer import Layer, check_layer
 from bpjax.types import Params
+from bpjax.util.checks import check_count
+from bpjax.util.extras import needed
+from bpjax.util.files import write_file
 
 
 def export_network(

@@ -26,10 +26,10 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import erfc
 
-from bpjax.checks import as_floating, check_number
 from bpjax.layers.layer import Layer
-from bpjax.precision import widen
 from bpjax.types import Array
+from bpjax.util.checks import as_floating, check_number
+from bpjax.util.precision import widen
 
 
 def elementwise(

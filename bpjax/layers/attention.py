@@ -2,7 +2,6 @@
 
 import functools
 
-from bpjax.checks import check_count
 from bpjax.layers.attention_heads import (
     Attention,
     Form,
@@ -18,6 +17,7 @@ from bpjax.layers.initializers import Initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer, Takes, check_in_shape
 from bpjax.layers.positions import check_sequence
 from bpjax.types import Array
+from bpjax.util.checks import check_count
 
 
 def attention(

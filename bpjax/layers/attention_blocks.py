@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.precision import widen
 from bpjax.types import Array
+from bpjax.util.precision import widen
 
 HIDDEN = -1e30
 """The score of a key that a query does not see: finite, so that no ∞ − ∞ arises, and exp of it is 0."""

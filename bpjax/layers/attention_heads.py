@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.checks import check_count, check_same_dtype, other_params
 from bpjax.layers.attention_blocks import attend, attend_backward
 from bpjax.layers.initializers import Initializer, initializer
 from bpjax.layers.positions import check_even, rotate
 from bpjax.layers.product import affine, bias_gradient, input_gradient, weight_gradient
 from bpjax.types import Array, Shape
+from bpjax.util.checks import check_count, check_same_dtype, other_params
 
 
 class Attention(NamedTuple):

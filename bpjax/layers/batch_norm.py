@@ -27,7 +27,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_between, check_number
 from bpjax.layers.layer import Layer, Takes, bind, takers
 from bpjax.layers.normalization import (
     check_normalized,
@@ -39,8 +38,9 @@ from bpjax.layers.normalization import (
     stretch,
     stretch_backward,
 )
-from bpjax.precision import widen
 from bpjax.types import Array, Params, Residuals
+from bpjax.util.checks import check_between, check_number
+from bpjax.util.precision import widen
 
 
 class BatchStatistics(NamedTuple):

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.checks import as_floating
 from bpjax.layers.layer import Layer, check_layer
-from bpjax.precision import widen
+from bpjax.util.checks import as_floating
+from bpjax.util.precision import widen
 
 
 def chain(*layers: Layer) -> Layer:

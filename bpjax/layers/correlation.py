@@ -21,8 +21,8 @@ from jax import lax
 from bpjax.layers import product
 from bpjax.layers.product import affine, rows
 from bpjax.layers.windows import Placed, add, seen, sent_back
-from bpjax.precision import HALF, widen
 from bpjax.types import Array
+from bpjax.util.precision import HALF, widen
 
 AXES = {1: "W", 2: "HW", 3: "ZHW"}
 

@@ -6,9 +6,9 @@ Forward they change nothing. What they send back is no longer the gradient, on p
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_number
 from bpjax.layers.layer import Layer, check_layer
 from bpjax.types import Array
+from bpjax.util.checks import check_number
 
 
 def flat_spot(activation: Layer, offset: float | Array = 0.1) -> Layer:

@@ -3,12 +3,12 @@
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import as_floating, check_number, is_concrete
 from bpjax.layers.activations import identity
 from bpjax.layers.layer import Layer, Takes, check_layer, handed, map_layers, takers
-from bpjax.precision import widen
-from bpjax.trees import described
 from bpjax.types import Array
+from bpjax.util.checks import as_floating, check_number, is_concrete
+from bpjax.util.precision import widen
+from bpjax.util.trees import described
 
 
 def dropout(rate: float | Array) -> Layer:

@@ -2,8 +2,8 @@
 
 import jax
 
-from bpjax.checks import as_floating
 from bpjax.layers.layer import Layer, check_layer
+from bpjax.util.checks import as_floating
 
 
 def each(layer: Layer) -> Layer:

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.checks import check_count, check_number
 from bpjax.types import Array, Key
+from bpjax.util.checks import check_count, check_number
 
 
 class Edges(NamedTuple):

@@ -6,11 +6,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.checks import check_count, is_concrete, other_params
 from bpjax.layers.initializers import Initializer, initializer, unit_normal
 from bpjax.layers.layer import Layer, check_in_shape, no_gradient
-from bpjax.precision import widen
 from bpjax.types import Array
+from bpjax.util.checks import check_count, is_concrete, other_params
+from bpjax.util.precision import widen
 
 
 class Embedding(NamedTuple):

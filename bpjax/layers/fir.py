@@ -3,12 +3,12 @@
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import as_floating, check_count, check_same_dtype, other_params
 from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer, check_in_shape
 from bpjax.layers.product import bias_gradient, matmul, weight_gradient
 from bpjax.types import Array
+from bpjax.util.checks import as_floating, check_count, check_same_dtype, other_params
 
 
 def fir(

@@ -23,8 +23,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_count, check_number
-from bpjax.one_by_one import one_by_one
+from bpjax.util.checks import check_count, check_number
+from bpjax.util.sequential_under_vmap import one_by_one
 
 Initializer = Callable[..., jax.Array]
 """(key, shape, dtype) -> array."""

@@ -19,10 +19,10 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from bpjax.checks import as_floating, check_count, check_number, check_same_dtype, other_params
 from bpjax.layers.layer import Layer, check_in_shape
-from bpjax.precision import widen
 from bpjax.types import Array, Shape
+from bpjax.util.checks import as_floating, check_count, check_number, check_same_dtype, other_params
+from bpjax.util.precision import widen
 
 
 class Gains(NamedTuple):

@@ -27,8 +27,8 @@ from bpjax.layers.windows import (
     sent_back,
     windows,
 )
-from bpjax.precision import widen
 from bpjax.types import Array, Shape
+from bpjax.util.precision import widen
 
 
 def max_pool(window: int | Shape, stride: int | Shape | None = None, padding: Padding = "VALID") -> Layer:

@@ -6,11 +6,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.checks import as_floating, check_count, check_same_dtype, other_params
 from bpjax.layers.initializers import Initializer, initializer, unit_normal
 from bpjax.layers.layer import Layer, check_in_shape
-from bpjax.precision import widen
 from bpjax.types import Array
+from bpjax.util.checks import as_floating, check_count, check_same_dtype, other_params
+from bpjax.util.precision import widen
 
 WAVELENGTH = 10_000
 """Of the slowest sine, in units of 2π positions: Vaswani et al.'s choice, and Su et al.'s."""

@@ -6,8 +6,8 @@ Rows are all axes but the last, patterns and times or places: y = x W + b, and i
 import jax
 import jax.numpy as jnp
 
-from bpjax.precision import HALF, widen
 from bpjax.types import Array
+from bpjax.util.precision import HALF, widen
 
 TINY = 1024
 """Up to so many multiply-adds a product is written out. A call into a matrix library costs 1-3 µs, more than

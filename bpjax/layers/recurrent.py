@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import as_floating, check_count
 from bpjax.layers.combinators import parallel
 from bpjax.layers.layer import Layer, check_in_shape, is_shape
-from bpjax.precision import widen
-from bpjax.trees import described
 from bpjax.types import Array
+from bpjax.util.checks import as_floating, check_count
+from bpjax.util.precision import widen
+from bpjax.util.trees import described
 
 
 def _each_itself(params, x):

@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_count, other_params
 from bpjax.layers.combinators import check_unchanged
 from bpjax.layers.layer import Layer, Takes, bind, check_layer, no_gradient, takers
 from bpjax.types import Params
+from bpjax.util.checks import check_count, other_params
 
 
 def repeat(layer: Layer, n: int) -> Layer:

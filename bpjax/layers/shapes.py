@@ -4,9 +4,9 @@ import math
 
 import jax.numpy as jnp
 
-from bpjax.checks import as_floating, check_count
 from bpjax.layers.layer import Layer
 from bpjax.types import Shape
+from bpjax.util.checks import as_floating, check_count
 
 
 def reshape(shape: Shape) -> Layer:

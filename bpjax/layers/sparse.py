@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.checks import check_features, check_same_dtype, other_params
 from bpjax.layers.edges import Edges, check_edges, rows_by, sum_along
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer, check_in_shape
-from bpjax.precision import widen
 from bpjax.types import Array
+from bpjax.util.checks import check_features, check_same_dtype, other_params
+from bpjax.util.precision import widen
 
 SMALL = 1024
 """Up to so many edges the patterns are summed at once; beyond, on a CPU, one after another, each in the cache."""

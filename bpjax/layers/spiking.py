@@ -8,7 +8,6 @@ import math
 
 import jax.numpy as jnp
 
-from bpjax.checks import check_count, check_number, check_same_dtype
 from bpjax.layers.activations import elementwise
 from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal
@@ -16,6 +15,7 @@ from bpjax.layers.layer import Layer, check_in_shape, check_layer
 from bpjax.layers.product import affine, input_gradient, weight_gradient
 from bpjax.layers.recurrent import Cell
 from bpjax.types import Array
+from bpjax.util.checks import check_count, check_number, check_same_dtype
 
 
 def spike(steepness: float | Array = 100.0) -> Layer:

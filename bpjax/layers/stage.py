@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from bpjax.layers.layer import Layer, check_in_shape, check_layer
 from bpjax.layers.recurrent import Cell
-from bpjax.trees import described
+from bpjax.util.trees import described
 
 
 def stage(layer: Layer, features: int) -> Cell:

@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_count
 from bpjax.layers.combinators import add_gradients, chain, check_length
 from bpjax.layers.layer import Layer, check_layer
+from bpjax.util.checks import check_count
 
 
 def tie(network: Layer, *groups: tuple[int, ...]) -> Layer:

@@ -2,9 +2,9 @@
 
 import jax.numpy as jnp
 
-from bpjax.checks import as_floating
 from bpjax.layers.layer import Layer
-from bpjax.precision import widen
+from bpjax.util.checks import as_floating
+from bpjax.util.precision import widen
 
 
 def _unit_length() -> Layer:

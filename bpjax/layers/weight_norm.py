@@ -6,12 +6,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_count, check_features, check_same_dtype, other_params
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer, check_in_shape
 from bpjax.layers.product import bias_gradient, input_gradient, matmul, weight_gradient
-from bpjax.precision import widen
 from bpjax.types import Array
+from bpjax.util.checks import check_count, check_features, check_same_dtype, other_params
+from bpjax.util.precision import widen
 
 
 class WeightNormed(NamedTuple):

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from bpjax.checks import as_floating
 from bpjax.layers.layer import check_in_shape
 from bpjax.types import Array, Shape
+from bpjax.util.checks import as_floating
 
 Pairs = tuple[tuple[int, int], ...]
 """((low, high), ...): how many places are added before and behind each spatial axis."""

@@ -1,6 +1,5 @@
 """A small convolutional network after LeCun's."""
 
-from bpjax.checks import check_count
 from bpjax.layers.activations import tanh
 from bpjax.layers.combinators import chain
 from bpjax.layers.convolution import conv
@@ -10,6 +9,7 @@ from bpjax.layers.layer import Layer
 from bpjax.layers.pooling import max_pool
 from bpjax.layers.shapes import flatten, reshape
 from bpjax.types import Shape
+from bpjax.util.checks import check_count
 
 
 def lenet(

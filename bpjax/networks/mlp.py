@@ -1,11 +1,11 @@
 """The multilayer perceptron."""
 
-from bpjax.checks import check_count
 from bpjax.layers.activations import tanh
 from bpjax.layers.combinators import chain
 from bpjax.layers.dense import dense
 from bpjax.layers.initializers import Initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer, check_in_shape
+from bpjax.util.checks import check_count
 
 
 def mlp(

@@ -1,6 +1,5 @@
 """A small residual network for images."""
 
-from bpjax.checks import check_count
 from bpjax.layers.activations import relu
 from bpjax.layers.combinators import chain, parallel, residual
 from bpjax.layers.convolution import conv
@@ -11,6 +10,7 @@ from bpjax.layers.normalization import group_norm
 from bpjax.layers.pooling import global_average_pool
 from bpjax.layers.shapes import reshape
 from bpjax.types import Shape
+from bpjax.util.checks import check_count
 
 
 def resnet(

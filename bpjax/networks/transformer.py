@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-from bpjax.checks import check_choice, check_count
 from bpjax.layers.activations import gelu
 from bpjax.layers.attention import attention
 from bpjax.layers.combinators import chain, residual
@@ -13,6 +12,7 @@ from bpjax.layers.layer import Layer, check_in_shape
 from bpjax.layers.normalization import layer_norm
 from bpjax.layers.positions import learned_positions, sinusoidal_positions
 from bpjax.layers.repeat import repeat
+from bpjax.util.checks import check_choice, check_count
 
 
 def transformer(

@@ -1,11 +1,11 @@
 """The network that told two spirals apart."""
 
-from bpjax.checks import check_count
 from bpjax.layers.activations import sigmoid
 from bpjax.layers.combinators import chain, shortcut
 from bpjax.layers.dense import dense
 from bpjax.layers.initializers import Initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer
+from bpjax.util.checks import check_count
 
 
 def two_spirals_net(

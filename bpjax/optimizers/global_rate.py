@@ -10,11 +10,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import optax
 
-from bpjax.checks import check_between, check_number
 from bpjax.optimizers.hyperparameters import scalar
 from bpjax.optimizers.transformation import each_weight, transformation
 from bpjax.optimizers.undo import Departure, first_departure, judge
 from bpjax.types import Array
+from bpjax.util.checks import check_between, check_number
 
 
 class GlobalRateState(NamedTuple):

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bpjax.checks import check_number
 from bpjax.types import Array
+from bpjax.util.checks import check_number
 
 
 def scalar(number) -> Array:

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import optax
 
-from bpjax.checks import check_between, check_bound, check_number
 from bpjax.optimizers.transformation import each_weight, filled, no_signs, transformation, zeros
 from bpjax.optimizers.undo import Departure, first_departure, judge
 from bpjax.types import Array, Params
+from bpjax.util.checks import check_between, check_bound, check_number
 
 
 class DeltaBarDeltaState(NamedTuple):

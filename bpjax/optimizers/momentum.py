@@ -21,9 +21,9 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax.numpy as jnp
 import optax
 
-from bpjax.checks import check_choice, check_number, is_concrete
 from bpjax.optimizers.transformation import each_weight, transformation, zeros
 from bpjax.types import Array, Params
+from bpjax.util.checks import check_choice, check_number, is_concrete
 
 Form = Literal["heavy_ball", "convex", "velocity", "nesterov"]
 Rate = float | Array | Callable[[Any], float | Array]

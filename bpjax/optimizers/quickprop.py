@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bpjax.checks import check_number
 from bpjax.optimizers.transformation import each_weight, transformation, zeros
 from bpjax.types import Array, Params
+from bpjax.util.checks import check_number
 
 
 class QuickpropState(NamedTuple):

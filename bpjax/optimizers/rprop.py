@@ -22,9 +22,9 @@ from typing import Literal, NamedTuple, get_args
 import jax.numpy as jnp
 import optax
 
-from bpjax.checks import check_between, check_bound, check_choice, check_number
 from bpjax.optimizers.transformation import each_weight, filled, no_signs, transformation
 from bpjax.types import Array, Params
+from bpjax.util.checks import check_between, check_bound, check_choice, check_number
 
 Variant = Literal["rprop-", "rprop+", "irprop-", "irprop+"]
 

@@ -21,8 +21,8 @@ import optax
 
 from bpjax.optimizers.hyperparameters import scalar
 from bpjax.optimizers.undo import Departure
-from bpjax.precision import widen
 from bpjax.types import Params
+from bpjax.util.precision import widen
 
 
 def transformation(

@@ -22,8 +22,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bpjax.trees import norm, select
 from bpjax.types import Array, Params
+from bpjax.util.trees import norm, select
 
 
 class Departure(NamedTuple):

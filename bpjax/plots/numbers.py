@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 
-from bpjax.files import write_file
+from bpjax.util.files import write_file
 
 
 def write_csv(path, columns) -> None:

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 
 from bpjax.layers.initializers import Initializer
 from bpjax.layers.layer import Layer, parts
-from bpjax.trees import described
 from bpjax.types import Array, Key, Params
+from bpjax.util.trees import described
 
 ENDS = ("dense", "conv", "embedding")
 """Layers that change their own params without a look at them: where such a layer is the first that learns, no error

@@ -5,10 +5,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_count
 from bpjax.layers.layer import parts
 from bpjax.rules.rule import Rule
 from bpjax.types import Array, RuleState
+from bpjax.util.checks import check_count
 
 
 class Ring(NamedTuple):

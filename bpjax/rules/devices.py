@@ -5,12 +5,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_number
 from bpjax.layers.dropout import without_dropout
-from bpjax.precision import widen
 from bpjax.rules.rule import Rule
-from bpjax.trees import noise_like
 from bpjax.types import Array, Key, RuleState
+from bpjax.util.checks import check_number
+from bpjax.util.precision import widen
+from bpjax.util.trees import noise_like
 
 
 def weight_decay(rule: Rule, rate: float | Array) -> Rule:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_number
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.layer import Layer, check_layer
 from bpjax.layers.product import matmul
@@ -20,6 +19,7 @@ from bpjax.losses import Loss, rows_of, share
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.rules.units import Passed, gather, propagate, send_back, units
 from bpjax.types import Array, Params, Shape
+from bpjax.util.checks import check_number
 
 
 def direct_feedback(

@@ -5,13 +5,13 @@ from typing import Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_choice, check_count, check_number
 from bpjax.layers.layer import Layer, check_layer
 from bpjax.losses import Loss
 from bpjax.rules.predictive import descend
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.rules.units import Unit, check_units, gather, units
 from bpjax.types import Array
+from bpjax.util.checks import check_choice, check_count, check_number
 
 Nudging = Literal["one_sided", "symmetric"]
 

@@ -17,13 +17,13 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_number
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal, lecun_uniform
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
 from bpjax.rules.carriers import carriers, check_feedback, check_weights, random_feedback
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.types import Array, Key, Params
+from bpjax.util.checks import check_number
 
 
 def feedback_alignment(

@@ -7,7 +7,6 @@ mono_forward       goodness of each class Gₗ = hₗ Mₗᵀ, cross entropy    
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_count, check_number
 from bpjax.layers.activations import identity
 from bpjax.layers.combinators import chain
 from bpjax.layers.dense import Affine
@@ -15,13 +14,14 @@ from bpjax.layers.initializers import Initializer, lecun_normal
 from bpjax.layers.layer import Layer
 from bpjax.layers.unit_length import unit_length
 from bpjax.losses import Loss, batch_mean, labels_of, share, softmax_cross_entropy
-from bpjax.precision import widen
 from bpjax.rules.direct import unit_shapes
 from bpjax.rules.local import taught_by_heads
 from bpjax.rules.models import predicted
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.rules.units import Unit, gather, propagate, send_back, units
 from bpjax.types import Array, Params, Shape
+from bpjax.util.checks import check_count, check_number
+from bpjax.util.precision import widen
 
 
 def forward_forward(network: Layer, loss: Loss, threshold: float | Array = 2.0, in_shape: Shape | None = None) -> Rule:

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_number
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
@@ -13,6 +12,7 @@ from bpjax.rules.carriers import carrying, check_feedback, random_feedback
 from bpjax.rules.feedback import gradient_through
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.types import Array, Params
+from bpjax.util.checks import check_number
 
 
 class Reciprocal(NamedTuple):

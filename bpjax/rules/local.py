@@ -11,7 +11,6 @@ import math
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_number
 from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.layer import Layer
@@ -22,6 +21,7 @@ from bpjax.rules.models import descended, predicted
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.rules.units import gather, propagate, send_back, units
 from bpjax.types import Array, Shape
+from bpjax.util.checks import check_number
 
 
 def local_losses(

@@ -12,15 +12,15 @@ perturbation d is the number of units, so that it learns faster by their ratio (
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_number
 from bpjax.layers.initializers import Initializer
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss, share
-from bpjax.precision import widen
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.rules.units import check_units, gather, units
-from bpjax.trees import noise_like
 from bpjax.types import Array, Params
+from bpjax.util.checks import check_number
+from bpjax.util.precision import widen
+from bpjax.util.trees import noise_like
 
 
 def weight_perturbation(

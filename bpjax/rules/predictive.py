@@ -5,12 +5,12 @@ from typing import Literal, get_args
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_choice, check_count, check_number
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.rules.units import check_units, gather, propagate, send_back, units
 from bpjax.types import Array
+from bpjax.util.checks import check_choice, check_count, check_number
 
 Kind = Literal["strict", "fixed_prediction", "zero_divergence"]
 

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_finite
 from bpjax.layers.layer import Layer, check_layer
 from bpjax.losses import Loss, check_labels
 from bpjax.types import Params
+from bpjax.util.checks import check_finite
 
 
 class Rule(NamedTuple):

@@ -16,12 +16,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_number
 from bpjax.layers.devices import check_activation
 from bpjax.layers.layer import Layer, map_layers
 from bpjax.losses import Loss
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.types import Array, Key, RuleState
+from bpjax.util.checks import check_number
 
 
 def with_slopes(network: Layer, change: Callable[[Layer], Layer]) -> Layer:

@@ -5,12 +5,12 @@ import math
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import as_floating, check_number
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.rules.units import check_units, gather, propagate, units
 from bpjax.types import Array
+from bpjax.util.checks import as_floating, check_number
 
 
 def stdp_change(

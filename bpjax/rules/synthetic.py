@@ -2,7 +2,6 @@
 
 import jax.numpy as jnp
 
-from bpjax.checks import check_number
 from bpjax.layers.dense import Affine
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss, rows_of
@@ -11,6 +10,7 @@ from bpjax.rules.models import descended, predicted
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.rules.units import check_units, gather, propagate, send_back, units
 from bpjax.types import Array, Shape
+from bpjax.util.checks import check_number
 
 
 def synthetic_gradients(

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_number
 from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.layer import Layer
@@ -16,6 +15,7 @@ from bpjax.rules.models import descended
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.rules.units import Unit, check_units, gather, propagate, send_back, units
 from bpjax.types import Array, Key, Params
+from bpjax.util.checks import check_number
 
 
 class Inverses(NamedTuple):

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_count, check_number
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
@@ -14,6 +13,7 @@ from bpjax.rules.feedback import gradient_through
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.rules.units import Unit, by_unit, gather, propagate, units
 from bpjax.types import Array, Key, Params
+from bpjax.util.checks import check_count, check_number
 
 
 class Mirror(NamedTuple):

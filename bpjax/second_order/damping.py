@@ -4,8 +4,8 @@ import functools
 
 import jax.numpy as jnp
 
-from bpjax.extras import needed
 from bpjax.types import Array
+from bpjax.util.extras import needed
 
 
 @functools.cache

@@ -30,7 +30,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from bpjax.checks import check_choice, check_count, check_number
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
 from bpjax.rules.backprop import backprop
@@ -49,6 +48,7 @@ from bpjax.second_order.outcome import (
     sentence,
 )
 from bpjax.types import Array, Batch, Params
+from bpjax.util.checks import check_choice, check_count, check_number
 
 PATIENCE = 10  # steps without a fall of the error to speak of: towards a plateau that lies at infinite weights
 

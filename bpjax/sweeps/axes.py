@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.checks import check_count, check_number
 from bpjax.types import Key
+from bpjax.util.checks import check_count, check_number
 
 SEED = "seed"
 """The axis of repeated runs: its numbers are folded into the key, everything else stays the same."""

@@ -11,8 +11,8 @@ after another takes 0.4 times as long as lanes and 0.6 times as long as `vmap`, 
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_choice
 from bpjax.sweeps.pool import Layout
+from bpjax.util.checks import check_choice
 
 TINY, SHORT = 3_000, 8_192
 """Numbers that change, and numbers in the largest array, up to which runs side by side are faster."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bpjax.extras import needed
+from bpjax.util.extras import needed
 
 
 class Progress(NamedTuple):

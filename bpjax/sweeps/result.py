@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from bpjax.extras import needed
 from bpjax.store import environment, plain
 from bpjax.sweeps.axes import Plan
+from bpjax.util.extras import needed
 
 FAILURES = ("running", "diverged", "epoch limit")
 """Reasons that are no success."""

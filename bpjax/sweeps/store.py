@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bpjax.extras import needed
 from bpjax.store import MARK, environment, plain
 from bpjax.sweeps.axes import Plan
+from bpjax.util.extras import needed
 
 log = logging.getLogger("bpjax.sweeps")
 

@@ -15,8 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.checks import check_count
-from bpjax.settings import jax_settings, under
 from bpjax.sweeps.axes import Plan, arguments, plan
 from bpjax.sweeps.lanes import largest_array
 from bpjax.sweeps.layouts import choose_layout
@@ -27,6 +25,8 @@ from bpjax.sweeps.result import Results, dataset
 from bpjax.sweeps.store import SweepStore
 from bpjax.trial import Trial
 from bpjax.types import Key
+from bpjax.util.checks import check_count
+from bpjax.util.jax_settings import jax_settings, under
 
 SECONDS = 0.2
 """Length of a compiled call, about: how often progress is told, and how soon an interrupt is heard."""

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.checks import check_count, check_number
 from bpjax.tasks.task import Task
+from bpjax.util.checks import check_count, check_number
 
 Levels = tuple[float, float]
 

@@ -6,9 +6,9 @@ from typing import Literal, get_args
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.checks import check_choice
-from bpjax.extras import needed
 from bpjax.tasks.task import Task
+from bpjax.util.checks import check_choice
+from bpjax.util.extras import needed
 
 Split = Literal["train", "validation", "test"]
 SPLITS = {"train": slice(0, 1197), "validation": slice(1197, 1437), "test": slice(1437, 1797)}

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
-from bpjax.checks import check_count
 from bpjax.tasks.boolean import Levels, in_levels
 from bpjax.tasks.task import Task
+from bpjax.util.checks import check_count
 
 
 def encoder(

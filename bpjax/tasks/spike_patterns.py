@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from bpjax.checks import check_count, check_number
 from bpjax.tasks.task import Task
+from bpjax.util.checks import check_count, check_number
 
 
 def spike_patterns(

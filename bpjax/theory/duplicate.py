@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.checks import check_number
 from bpjax.layers.dense import Affine
 from bpjax.types import Params
+from bpjax.util.checks import check_number
 
 
 def duplicate_unit(params: Params, unit: int, share: float) -> Params:

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bpjax.checks import check_choice
 from bpjax.theory.numbers import as_numbers
+from bpjax.util.checks import check_choice
 
 FORMS = ("gradient descent", "heavy_ball", "convex", "velocity", "nesterov")
 

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bpjax.checks import check_count
-from bpjax.extras import needed
 from bpjax.theory.numbers import as_numbers
+from bpjax.util.checks import check_count
+from bpjax.util.extras import needed
 
 
 class Overlaps(NamedTuple):

@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
-from bpjax.checks import check_count, check_number
+from bpjax.util.checks import check_count, check_number
 
 FLAG = "xla_backend_extra_options"
 OPTION = "xla_cpu_small_while_loop_byte_threshold"

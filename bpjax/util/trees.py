@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bpjax.precision import widen
 from bpjax.types import Array, Key
+from bpjax.util.precision import widen
 
 
 def norm(tree) -> Array:
