@@ -145,13 +145,13 @@ from bpjax.second_order.least_squares import least_squares
 from bpjax.second_order.outcome import LeastSquares
 
 # 6. again, until the error is small
-from bpjax.stops import Stop, diverged, error_below, gradient_below, no_improvement, outputs_within
-from bpjax.training import Fit, Run, Training, TrainState, fit, make_train_step, make_training, run_to_end
-from bpjax.restarts import restart_unsolved
-from bpjax.classification import accuracy, predict
+from bpjax.training.stops import Stop, diverged, error_below, gradient_below, no_improvement, outputs_within
+from bpjax.training.fit import Fit, Run, Training, TrainState, fit, make_train_step, make_training, run_to_end
+from bpjax.training.restarts import restart_unsolved
+from bpjax.training.evaluate import accuracy, predict
 
 # 7. a million times at once
-from bpjax.trial import Trial, trial
+from bpjax.training.trial import Trial, trial
 from bpjax.sweeps.axes import draws, log_draws
 from bpjax.sweeps.lanes import lanes
 from bpjax.sweeps.sweep import sweep

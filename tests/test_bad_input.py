@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import bpjax as bp
-import bpjax.training
+import bpjax.training.fit
 
 KEY = jax.random.key(0)
 NETWORK = bp.mlp((3, 4, 2))
@@ -128,7 +128,7 @@ def test_it_is_said_before_anything_is_compiled(case, monkeypatch):
     def too_late(*args):
         raise AssertionError("the training was compiled before its input was checked")
 
-    monkeypatch.setattr(bpjax.training, "_compiled", too_late)
+    monkeypatch.setattr(bpjax.training.fit, "_compiled", too_late)
     with pytest.raises(ValueError):
         CASES[case][0]()
     with pytest.raises(AssertionError, match="compiled before"):

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.sweeps.lanes import lanes
-from bpjax.trial import Trial
+from bpjax.training.trial import Trial
 from bpjax.types import Array, Key
 
 IDLE = -1

@@ -14,7 +14,7 @@ from bpjax.store import MARK
 from bpjax.sweeps.axes import SAMPLE, Plan, arguments
 from bpjax.sweeps.pool import Layout, functions
 from bpjax.sweeps.store import read_blocks
-from bpjax.trial import Trial
+from bpjax.training.trial import Trial
 
 KNOWN: dict[str, Callable] = {}
 """The trials of the stores that this process has swept into."""

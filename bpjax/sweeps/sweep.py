@@ -23,7 +23,7 @@ from bpjax.sweeps.progress import Progress, shown
 from bpjax.sweeps.replay import KNOWN
 from bpjax.sweeps.result import Results, dataset
 from bpjax.sweeps.store import SweepStore
-from bpjax.trial import Trial
+from bpjax.training.trial import Trial
 from bpjax.types import Key
 from bpjax.util.checks import check_count
 from bpjax.util.jax_settings import jax_settings, under

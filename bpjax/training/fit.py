@@ -14,7 +14,7 @@ from bpjax.losses import rows_of
 from bpjax.optimizers.hyperparameters import hyperparameter
 from bpjax.optimizers.undo import take_step, undone
 from bpjax.rules.rule import Rule, check_batch
-from bpjax.stops import Epoch, Stop, check_validation, start_watches, watching_divergence
+from bpjax.training.stops import Epoch, Stop, check_validation, start_watches, watching_divergence
 from bpjax.types import Array, Batch, Key, Params
 from bpjax.util.checks import check_count
 from bpjax.util.trees import norm, select, take

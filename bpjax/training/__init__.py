@@ -1,0 +1,1 @@
+"""Fit, stops, trial, restarts, evaluate."""
