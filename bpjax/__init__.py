@@ -172,6 +172,6 @@ from bpjax.diagnostics.curvature import (
     share_along,
     steepest_direction,
 )
-from bpjax.diagnostics.plateaus import escape_times, find_plateaus
-from bpjax.diagnostics.survival import kaplan_meier, log_rank, restricted_mean, survival_quantile
+from bpjax.results.plateaus import escape_times, find_plateaus
+from bpjax.results.survival import kaplan_meier, log_rank, restricted_mean, survival_quantile
 from bpjax import theory

@@ -16,7 +16,7 @@ def command(name: str, config_type: type, description: str | None, answer: Calla
 
     Flags are the fields of the frozen dataclass `config_type`, whose `check()` raises a `ValueError` where a number
     makes no sense; its `matmul_precision` holds while `answer(config, console)` runs. A wrong number ends with
-    status 2, an interrupt with 130: `answer` must write results aside, see `bpjax.store`.
+    status 2, an interrupt with 130: `answer` must write results aside, see `bpjax.results.record`.
     """
     try:
         import tyro

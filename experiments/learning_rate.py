@@ -60,7 +60,7 @@ from learning_rate_rows import (
 from learning_rate_steep import edge, oscillation, saturation
 
 from bpjax.experiment import check_precision, command, progress
-from bpjax.store import check_replaceable, write_record, written_aside
+from bpjax.results.record import check_replaceable, write_record, written_aside
 from bpjax.util.checks import check_count, check_number
 from bpjax.util.jax_settings import jax_settings, under
 

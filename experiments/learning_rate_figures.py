@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from bpjax import plots
-from bpjax.page import sweep_page
+from bpjax.results.page import sweep_page
 
 COLOURS = {SLOW: "#DDDDDD", STUCK: plots.ORANGE, DIVERGED: plots.RED}
 RULE_STYLES = {FIXED: (plots.BLUE, "o"), BOLD: (plots.ORANGE, "s"), DELTA: (plots.GREEN, "D")}

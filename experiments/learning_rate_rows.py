@@ -10,7 +10,7 @@ from rich.table import Table
 from scipy.stats import spearmanr
 
 from bpjax.experiment import bare_table
-from bpjax.outcomes import epochs_or_never, quantiles_with_failures, wilson
+from bpjax.results.statistics import epochs_or_never, quantiles_with_failures, wilson
 
 SOLVED, SLOW, STUCK, DIVERGED = range(4)
 KINDS = ("solved", "too slow", "stuck", "diverged")

@@ -45,8 +45,8 @@ import jax
 import bpjax as bp
 from bpjax import plots
 from bpjax.experiment import check_precision, command, progress
+from bpjax.results.record import check_replaceable, write_record, written_aside
 from bpjax.rules.catalogue import RuleCase
-from bpjax.store import check_replaceable, write_record, written_aside
 from bpjax.util.checks import check_count
 from bpjax.util.files import slug
 

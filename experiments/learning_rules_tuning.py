@@ -12,7 +12,7 @@ import xarray as xr
 from learning_rules_problems import Entry, Problem, trial_of
 
 import bpjax as bp
-from bpjax.outcomes import student
+from bpjax.results.statistics import student
 from bpjax.sweeps.sweep import cores
 from bpjax.util.jax_settings import jax_settings, under
 

@@ -44,8 +44,8 @@ import numpy as np
 import bpjax as bp
 from bpjax import plots
 from bpjax.experiment import bare_table, check_precision, command, progress
-from bpjax.outcomes import epochs_or_never
-from bpjax.store import check_replaceable, write_record, written_aside
+from bpjax.results.record import check_replaceable, write_record, written_aside
+from bpjax.results.statistics import epochs_or_never
 from bpjax.util.checks import check_count
 
 

@@ -38,7 +38,7 @@ import jax
 
 from bpjax import plots
 from bpjax.experiment import check_precision, command, progress
-from bpjax.store import check_replaceable, write_record, written_aside
+from bpjax.results.record import check_replaceable, write_record, written_aside
 from bpjax.util.checks import check_count, check_number
 
 

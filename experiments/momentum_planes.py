@@ -15,8 +15,8 @@ from momentum_gorges import gorge, gorge_network
 
 import bpjax as bp
 from bpjax import plots, theory
-from bpjax.outcomes import epochs_or_never, quantiles_with_failures
-from bpjax.page import sweep_page
+from bpjax.results.page import sweep_page
+from bpjax.results.statistics import epochs_or_never, quantiles_with_failures
 
 PLANES = FORMS[:3]
 """velocity takes the steps of heavy_ball while the rate is constant, which momentum_ends.py checks."""

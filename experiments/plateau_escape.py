@@ -64,8 +64,8 @@ import jax
 
 import bpjax as bp
 from bpjax.experiment import check_precision, command, progress
-from bpjax.page import sweep_page
-from bpjax.store import check_replaceable, write_record, written_aside
+from bpjax.results.page import sweep_page
+from bpjax.results.record import check_replaceable, write_record, written_aside
 from bpjax.util.checks import check_between, check_count, check_number
 from bpjax.util.files import slug
 

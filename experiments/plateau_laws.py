@@ -14,7 +14,7 @@ from plateau_starts import MODES, linear_task
 
 import bpjax as bp
 from bpjax import theory
-from bpjax.outcomes import student
+from bpjax.results.statistics import student
 
 FORMS = {"plain descent": "gradient descent", "heavy ball": "heavy_ball", "convex": "convex", "Nesterov": "nesterov"}
 """The forms by the names in the tables, and as `bpjax.theory` calls them."""

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 import bpjax as bp
-from bpjax.outcomes import epochs_or_never, quantiles_with_failures, student
+from bpjax.results.statistics import epochs_or_never, quantiles_with_failures, student
 
 FAHLMAN = "Fahlman 1988"
 RIEDMILLER = "Riedmiller & Braun 1993"

@@ -43,7 +43,7 @@ import bpjax as bp
 from bpjax.diagnostics.cost import in_turn, temporary_bytes
 from bpjax.diagnostics.report import table
 from bpjax.optimizers.catalogue import OPTIMIZERS
-from bpjax.store import environment
+from bpjax.results.record import environment
 
 
 def batch_for(sizes, patterns, loss):

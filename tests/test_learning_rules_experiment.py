@@ -13,7 +13,7 @@ import xarray as xr
 from loading import load_experiment
 
 import bpjax as bp
-from bpjax.outcomes import student
+from bpjax.results.statistics import student
 
 problems = load_experiment("learning_rules_problems")
 tuning = load_experiment("learning_rules_tuning")

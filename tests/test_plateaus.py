@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bpjax.diagnostics.plateaus import escape_times, find_plateaus
+from bpjax.results.plateaus import escape_times, find_plateaus
 
 
 def curve(*pieces, start=1.0):

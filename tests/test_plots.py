@@ -127,6 +127,6 @@ def test_numbers_are_written_whole(tmp_path):
 
 
 def test_bpjax_needs_no_plotting():
-    code = "import sys, bpjax, bpjax.plots; print({'matplotlib', 'plotly', 'xarray'} & set(sys.modules))"
+    code = "import sys, bpjax, bpjax.results.plots; print({'matplotlib', 'plotly', 'xarray'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

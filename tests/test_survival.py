@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from bpjax.diagnostics.survival import kaplan_meier, log_rank, restricted_mean, survival_quantile
+from bpjax.results.survival import kaplan_meier, log_rank, restricted_mean, survival_quantile
 
 # Six runs: events at 1, 3, 3, 6; one run stopped at 2, one at 8.
 #     t    at risk  events   S                        Greenwood Σ d/(n(n−d))
@@ -146,7 +146,7 @@ def test_bad_input_is_refused_with_the_reason(call, words):
 @pytest.mark.parametrize(
     ("module", "call"),
     [
-        ("scipy.stats", "from bpjax.diagnostics.survival import kaplan_meier as f; f([1.0], np.array([True]))"),
+        ("scipy.stats", "from bpjax.results.survival import kaplan_meier as f; f([1.0], np.array([True]))"),
         ("scipy.integrate", "from bpjax.theory import symmetric_plateau as f; f(2)"),
     ],
 )

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.store import MARK
+from bpjax.results.record import MARK
 from bpjax.sweeps.axes import SAMPLE, Plan, arguments
 from bpjax.sweeps.pool import Layout, functions
 from bpjax.sweeps.store import read_blocks

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from bpjax.store import environment, plain
+from bpjax.results.record import environment, plain
 from bpjax.sweeps.axes import Plan
 from bpjax.util.extras import needed
 

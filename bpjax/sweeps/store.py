@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bpjax.store import MARK, environment, plain
+from bpjax.results.record import MARK, environment, plain
 from bpjax.sweeps.axes import Plan
 from bpjax.util.extras import needed
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bpjax.outcomes import epochs_or_never, quantiles_with_failures
-from bpjax.plots import cell_edges, is_geometric
+from bpjax.results.plots import cell_edges, is_geometric
+from bpjax.results.statistics import epochs_or_never, quantiles_with_failures
 from bpjax.util.extras import needed
 from bpjax.util.files import write_file
 

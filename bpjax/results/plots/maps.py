@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bpjax.plots.colours import GREY, label_once
+from bpjax.results.plots.colours import GREY, label_once
 
 
 def outcome_map(axis, x, y, values, label, limits=None, scale="linear"):

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from bpjax.outcomes import quantiles_with_failures
-from bpjax.plots.colours import BLUE, GREY, label_once
+from bpjax.results.plots.colours import BLUE, GREY, label_once
+from bpjax.results.statistics import quantiles_with_failures
 
 
 def error_curves(axis, error, colour, label, limits=(1e-3, 1e2)):

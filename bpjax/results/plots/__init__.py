@@ -3,11 +3,11 @@
 Colours tell apart for colour-blind eyes too (Okabe & Ito 2008); no global style is changed.
 """
 
-from bpjax.plots.colours import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, label_once, legend_below
-from bpjax.plots.maps import cell_edges, is_geometric, outcome_map, theory_line
-from bpjax.plots.numbers import write_csv
-from bpjax.plots.rates import classical_limit, epochs_to_goal, proportion, region
-from bpjax.plots.runs import (
+from bpjax.results.plots.colours import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, label_once, legend_below
+from bpjax.results.plots.maps import cell_edges, is_geometric, outcome_map, theory_line
+from bpjax.results.plots.numbers import write_csv
+from bpjax.results.plots.rates import classical_limit, epochs_to_goal, proportion, region
+from bpjax.results.plots.runs import (
     alternating,
     carry_forward,
     distribution,

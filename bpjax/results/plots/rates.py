@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from bpjax.outcomes import quantiles_with_failures
-from bpjax.plots.colours import GREY
+from bpjax.results.plots.colours import GREY
+from bpjax.results.statistics import quantiles_with_failures
 
 
 def proportion(axis, rates, share, low, high, colour, label, marker="o"):
