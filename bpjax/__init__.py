@@ -159,13 +159,13 @@ from bpjax.sweeps.replay import Replay, replay
 from bpjax.util.compilation import cache_compilations, compile_small_loops
 
 # look inside
-from bpjax.diagnostics.signals import Signals, signals
+from bpjax.analysis.signals import Signals, signals
 from bpjax.diagnostics.compare import compare
 from bpjax.diagnostics.report import Report
-from bpjax.diagnostics.alignment import Alignment, alignment, recording
+from bpjax.analysis.alignment import Alignment, alignment, recording
 from bpjax.diagnostics.receipt import Receipt, receipt
 from bpjax.diagnostics.ledger import LedgerRow, ledger, ledger_of_rules, ledger_table
-from bpjax.diagnostics.curvature import (
+from bpjax.analysis.curvature import (
     extreme_curvatures,
     hessian_vector_product,
     largest_curvature,

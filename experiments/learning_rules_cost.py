@@ -7,7 +7,7 @@ import numpy as np
 from learning_rules_problems import Entry, Problem
 from learning_rules_tuning import on_all_cores
 
-from bpjax.diagnostics.cost import in_turn, training_steps
+from bpjax.analysis.cost import in_turn, training_steps
 
 
 def step_costs(problem: Problem, entries: list[Entry], rounds: int, seconds: float = 0.01) -> dict[str, float]:

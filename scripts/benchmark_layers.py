@@ -18,7 +18,7 @@ import numpy as np
 from benchmark_training import ratio
 
 import bpjax as bp
-from bpjax.diagnostics.cost import in_turn, temporary_bytes
+from bpjax.analysis.cost import in_turn, temporary_bytes
 from bpjax.rules.rule import Rule
 
 cross_entropy = bp.batch_mean(bp.softmax_cross_entropy)

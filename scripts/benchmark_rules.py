@@ -5,7 +5,7 @@ import numpy as np
 from benchmark_training import ratio
 
 import bpjax as bp
-from bpjax.diagnostics.cost import in_turn, training_steps
+from bpjax.analysis.cost import in_turn, training_steps
 from bpjax.rules.catalogue import WEIGHTS
 
 NETWORKS = {

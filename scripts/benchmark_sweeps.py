@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import bpjax as bp
-from bpjax.diagnostics.cost import in_turn
+from bpjax.analysis.cost import in_turn
 
 EPOCHS, TOLERANCE = 2000, 0.4
 INERTIAS = [0.0, 0.5, 0.8, 0.9, 0.95]

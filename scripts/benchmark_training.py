@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 import bpjax as bp
-from bpjax.diagnostics.cost import in_turn
+from bpjax.analysis.cost import in_turn
 from bpjax.util.compilation import compile_small_loops
 
 RATE = 0.1

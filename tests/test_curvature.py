@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import bpjax as bp
-from bpjax.diagnostics.curvature import extreme_curvatures, share_along, steepest_direction
+from bpjax.analysis.curvature import extreme_curvatures, share_along, steepest_direction
 
 
 def dense_hessian(rule, params, batch):

@@ -8,7 +8,7 @@ from oracles import relative_error
 from passes import run, vjp
 
 import bpjax as bp
-from bpjax.diagnostics.cost import temporary_bytes
+from bpjax.analysis.cost import temporary_bytes
 from bpjax.layers.combinators import parallel, residual
 from bpjax.layers.dropout import dropout, keyed, without_dropout
 from bpjax.layers.layer import Layer, no_gradient

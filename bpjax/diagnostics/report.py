@@ -4,8 +4,8 @@ import math
 import re
 from dataclasses import asdict, dataclass
 
+from bpjax.analysis.cost import Cost
 from bpjax.diagnostics.agreement import Agreement
-from bpjax.diagnostics.cost import Cost
 from bpjax.diagnostics.diagnosis import MISTAKES
 
 

@@ -1,0 +1,1 @@
+"""Signals, alignment, curvature, cost."""
