@@ -163,8 +163,8 @@ from bpjax.analysis.signals import Signals, signals
 from bpjax.diagnostics.compare import compare
 from bpjax.diagnostics.report import Report
 from bpjax.analysis.alignment import Alignment, alignment, recording
-from bpjax.diagnostics.receipt import Receipt, receipt
-from bpjax.diagnostics.ledger import LedgerRow, ledger, ledger_of_rules, ledger_table
+from bpjax.audit.receipt import Receipt, receipt
+from bpjax.audit.ledger import LedgerRow, ledger, ledger_of_rules, ledger_table
 from bpjax.analysis.curvature import (
     extreme_curvatures,
     hessian_vector_product,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import bpjax as bp
-from bpjax.diagnostics.crossed import crossed, other_slopes
-from bpjax.diagnostics.ledger import (
+from bpjax.audit.decoupled import crossed, other_slopes
+from bpjax.audit.ledger import (
     QUESTIONS,
     ledger,
     ledger_of_case,

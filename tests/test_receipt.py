@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import bpjax as bp
-from bpjax.diagnostics.above import brought_back, drawn
-from bpjax.diagnostics.receipt import hand_over, receipt
+from bpjax.audit.receipt import hand_over, receipt
+from bpjax.audit.resampling import brought_back, drawn
 from bpjax.rules.direct import direct_feedback, direct_random_target_projection
 from bpjax.rules.feedback import batch_manhattan, feedback_alignment, gradient_through, sign_symmetry
 from bpjax.rules.kolen_pollack import kolen_pollack

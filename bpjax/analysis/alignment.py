@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from bpjax.diagnostics.above import flat
-from bpjax.diagnostics.crossed import units_within
+from bpjax.audit.decoupled import units_within
+from bpjax.audit.resampling import flat
 from bpjax.layers.layer import Layer
 from bpjax.rules.backprop import backprop
 from bpjax.rules.rule import Rule

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.analysis.alignment import alignment_on_host, name_of
-from bpjax.diagnostics.above import CHANGED, Above, largest_error, same_bits
+from bpjax.audit.decoupled import units_within
+from bpjax.audit.resampling import CHANGED, Above, largest_error, same_bits
 from bpjax.diagnostics.agreement import budget
-from bpjax.diagnostics.crossed import units_within
 from bpjax.diagnostics.report import plain, table
 from bpjax.rules.backprop import autodiff, backprop
 from bpjax.rules.rule import Rule, check_batch

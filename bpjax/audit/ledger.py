@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.diagnostics.above import CHANGED, DRAWS, drawn, flat
+from bpjax.audit.decoupled import crossed, other_slopes, part_by_part, units_within, within
+from bpjax.audit.resampling import CHANGED, DRAWS, drawn, flat
 from bpjax.diagnostics.agreement import relative_error
-from bpjax.diagnostics.crossed import crossed, other_slopes, part_by_part, units_within, within
 from bpjax.diagnostics.float64 import float64_on_host, to_host, widen_to_float64
 from bpjax.diagnostics.report import plain, table
 from bpjax.layers.combinators import chain

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from bpjax.audit.decoupled import units_within
 from bpjax.diagnostics.agreement import relative_error
-from bpjax.diagnostics.crossed import units_within
 from bpjax.diagnostics.float64 import float64_on_host, to_host, widen_to_float64
 from bpjax.rules.rule import Rule
 from bpjax.rules.units import Unit, by_unit, gather

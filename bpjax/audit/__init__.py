@@ -1,0 +1,1 @@
+"""Is this rule what it says it is."""
