@@ -160,8 +160,8 @@ from bpjax.util.compilation import cache_compilations, compile_small_loops
 
 # look inside
 from bpjax.analysis.signals import Signals, signals
-from bpjax.diagnostics.compare import compare
-from bpjax.diagnostics.report import Report
+from bpjax.gradcheck.compare import compare
+from bpjax.gradcheck.report import Report
 from bpjax.analysis.alignment import Alignment, alignment, recording
 from bpjax.audit.receipt import Receipt, receipt
 from bpjax.audit.ledger import LedgerRow, ledger, ledger_of_rules, ledger_table

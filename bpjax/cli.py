@@ -5,9 +5,9 @@ import json
 import sys
 
 import bpjax
-from bpjax.diagnostics.catalogue import DTYPES, Checked, check_catalogue
-from bpjax.diagnostics.report import plain, table
-from bpjax.diagnostics.user_file import compare_file
+from bpjax.gradcheck.registry import DTYPES, Checked, check_catalogue
+from bpjax.gradcheck.report import plain, table
+from bpjax.gradcheck.user_file import compare_file
 
 EPILOG = """exit status: 0 all right, 1 something is wrong, 2 bad usage
 

@@ -20,9 +20,9 @@ except ModuleNotFoundError:
     sys.exit("rich is not installed. Install what experiments need: pip install 'bpjax[experiments]'.")
 
 import bpjax as bp
-from bpjax.diagnostics.agreement import BUDGET
-from bpjax.diagnostics.mutants import LOSS_MUTANTS, MUTANTS
-from bpjax.diagnostics.report import table
+from bpjax.gradcheck.agreement import BUDGET
+from bpjax.gradcheck.mutants import LOSS_MUTANTS, MUTANTS
+from bpjax.gradcheck.report import table
 
 WIDTH, PATTERNS, DEPTHS = 6, 8, range(2, 13)
 ACTIVATIONS = (bp.sigmoid, bp.tanh, bp.silu, bp.relu, bp.gelu, bp.softplus, bp.elu(), bp.leaky_relu())

@@ -10,7 +10,7 @@ import pytest
 from oracles import central_difference, relative_error, sigmoid
 
 import bpjax as bp
-from bpjax.diagnostics.catalogue import ACTIVATIONS, LOSSES
+from bpjax.gradcheck.registry import ACTIVATIONS, LOSSES
 
 GRID = list(itertools.product(ACTIVATIONS, LOSSES))
 

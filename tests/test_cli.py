@@ -5,8 +5,8 @@ import json
 import pytest
 
 from bpjax import cli
-from bpjax.diagnostics import catalogue
-from bpjax.diagnostics.agreement import agree
+from bpjax.gradcheck import catalogue
+from bpjax.gradcheck.agreement import agree
 
 RIGHT = """
 import jax, jax.numpy as jnp

@@ -10,11 +10,11 @@ import pytest
 from jax.test_util import check_grads
 
 import bpjax as bp
-from bpjax.diagnostics.agreement import BUDGET, agree, budget
-from bpjax.diagnostics.alone import check_layer
-from bpjax.diagnostics.diagnosis import MISTAKES
-from bpjax.diagnostics.mutants import LOSS_MUTANTS, MUTANTS, scaled
-from bpjax.diagnostics.report import table
+from bpjax.gradcheck.agreement import BUDGET, agree, budget
+from bpjax.gradcheck.mistakes import MISTAKES
+from bpjax.gradcheck.mutants import LOSS_MUTANTS, MUTANTS, scaled
+from bpjax.gradcheck.per_layer import check_layer
+from bpjax.gradcheck.report import table
 
 FULL = bool(os.environ.get("BPJAX_FULL"))
 WIDTH, PATTERNS = 6, 8

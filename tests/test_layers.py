@@ -13,8 +13,8 @@ from oracles import central_difference, inner, relative_error
 from passes import QUICKLY, forward_only, moved, noise_like, run, vjp
 
 import bpjax as bp
-from bpjax.diagnostics.cases.case import LayerCase
-from bpjax.diagnostics.catalogue import ACTIVATIONS, LAYERS, check_layer_case
+from bpjax.gradcheck.cases.case import LayerCase
+from bpjax.gradcheck.registry import ACTIVATIONS, LAYERS, check_layer_case
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

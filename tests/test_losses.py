@@ -9,7 +9,7 @@ import pytest
 from oracles import central_difference, relative_error
 
 import bpjax as bp
-from bpjax.diagnostics.catalogue import LOSSES
+from bpjax.gradcheck.registry import LOSSES
 
 TABLE = pytest.mark.parametrize("case", LOSSES.values(), ids=LOSSES)
 

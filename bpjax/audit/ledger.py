@@ -10,9 +10,9 @@ import numpy as np
 
 from bpjax.audit.decoupled import crossed, other_slopes, part_by_part, units_within, within
 from bpjax.audit.resampling import CHANGED, DRAWS, drawn, flat
-from bpjax.diagnostics.agreement import relative_error
-from bpjax.diagnostics.float64 import float64_on_host, to_host, widen_to_float64
-from bpjax.diagnostics.report import plain, table
+from bpjax.gradcheck.agreement import relative_error
+from bpjax.gradcheck.float64 import float64_on_host, to_host, widen_to_float64
+from bpjax.gradcheck.report import plain, table
 from bpjax.layers.combinators import chain
 from bpjax.layers.layer import Layer, parts
 from bpjax.losses import Loss

@@ -10,8 +10,8 @@ import numpy as np
 from bpjax.analysis.alignment import alignment_on_host, name_of
 from bpjax.audit.decoupled import units_within
 from bpjax.audit.resampling import CHANGED, Above, largest_error, same_bits
-from bpjax.diagnostics.agreement import budget
-from bpjax.diagnostics.report import plain, table
+from bpjax.gradcheck.agreement import budget
+from bpjax.gradcheck.report import plain, table
 from bpjax.rules.backprop import autodiff, backprop
 from bpjax.rules.rule import Rule, check_batch
 from bpjax.types import Key, Params, RuleState

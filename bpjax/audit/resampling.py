@@ -9,8 +9,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from bpjax.audit.decoupled import units_within
-from bpjax.diagnostics.agreement import relative_error
-from bpjax.diagnostics.float64 import float64_on_host, to_host, widen_to_float64
+from bpjax.gradcheck.agreement import relative_error
+from bpjax.gradcheck.float64 import float64_on_host, to_host, widen_to_float64
 from bpjax.rules.rule import Rule
 from bpjax.rules.units import Unit, by_unit, gather
 from bpjax.types import Array, Key, Params, RuleState

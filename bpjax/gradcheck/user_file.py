@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.diagnostics.compare import compare
-from bpjax.diagnostics.report import Report
+from bpjax.gradcheck.compare import compare
+from bpjax.gradcheck.report import Report
 
 
 def compare_file(path: str | Path) -> Report:

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.diagnostics.agreement import relative_error
-from bpjax.diagnostics.alone import LayerAlone
-from bpjax.diagnostics.float64 import float64_on_host, to_host, widen_to_float64
+from bpjax.gradcheck.agreement import relative_error
+from bpjax.gradcheck.float64 import float64_on_host, to_host, widen_to_float64
+from bpjax.gradcheck.per_layer import LayerAlone
 from bpjax.layers.layer import Layer, Part
 
 MISTAKES = {

@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import jax
 
-from bpjax.diagnostics.agreement import Agreement, worst_of
-from bpjax.diagnostics.alone import check_layer, check_loss
-from bpjax.diagnostics.cases import (
+from bpjax.gradcheck.agreement import Agreement, worst_of
+from bpjax.gradcheck.cases import (
     attention,
     combinators,
     convolution,
@@ -19,7 +18,8 @@ from bpjax.diagnostics.cases import (
     recurrent,
     sparse,
 )
-from bpjax.diagnostics.cases.case import LayerCase
+from bpjax.gradcheck.cases.case import LayerCase
+from bpjax.gradcheck.per_layer import check_layer, check_loss
 from bpjax.layers import activations
 from bpjax.layers.combinators import chain
 from bpjax.layers.dense import dense

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from bpjax.diagnostics.cases.case import LayerCase, normal
+from bpjax.gradcheck.cases.case import LayerCase, normal
 from bpjax.layers.attention import attention, cross_attention
 from bpjax.layers.embedding import embedding
 from bpjax.layers.masked import masked

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.diagnostics.agreement import Agreement, agree, budget, relative_error, worst_of
-from bpjax.diagnostics.float64 import float64_on_host, nudge, to_host, widen_to_float64
+from bpjax.gradcheck.agreement import Agreement, agree, budget, relative_error, worst_of
+from bpjax.gradcheck.float64 import float64_on_host, nudge, to_host, widen_to_float64
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
 

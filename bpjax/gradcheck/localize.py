@@ -3,9 +3,9 @@
 import jax
 import numpy as np
 
-from bpjax.diagnostics.diagnosis import layer_mistake, scale_mistake, wiring_mistake
-from bpjax.diagnostics.inside import Inside
-from bpjax.diagnostics.report import Row, Wrong
+from bpjax.gradcheck.mistakes import layer_mistake, scale_mistake, wiring_mistake
+from bpjax.gradcheck.report import Row, Wrong
+from bpjax.gradcheck.trace import Inside
 
 Found = dict[str, tuple[np.ndarray, np.ndarray]]
 """Leaf path -> (gradient under test, truth)."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bpjax.diagnostics.cases.case import LayerCase
+from bpjax.gradcheck.cases.case import LayerCase
 from bpjax.layers.batch_norm import BatchStatistics, batch_norm, with_statistics
 from bpjax.layers.normalization import group_norm, layer_norm, rms_norm
 from bpjax.layers.weight_norm import weight_norm

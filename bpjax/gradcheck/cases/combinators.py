@@ -2,7 +2,7 @@
 
 import jax
 
-from bpjax.diagnostics.cases.case import LayerCase, normal
+from bpjax.gradcheck.cases.case import LayerCase, normal
 from bpjax.layers.activations import sigmoid, tanh
 from bpjax.layers.combinators import chain, parallel, residual, shortcut
 from bpjax.layers.dense import dense

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bpjax.diagnostics.cases.case import LayerCase
+from bpjax.gradcheck.cases.case import LayerCase
 from bpjax.layers.edges import banded_edges, edges_from_mask
 from bpjax.layers.sparse import sparse
 

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 from bpjax.analysis.alignment import alignment_on_host, name_of
 from bpjax.analysis.cost import measure
 from bpjax.audit.decoupled import units_within
-from bpjax.diagnostics.agreement import agree, budget
-from bpjax.diagnostics.alone import check_structure
-from bpjax.diagnostics.blame import blame, prefix
-from bpjax.diagnostics.float64 import float64_on_host, nudge, to_host, widen_to_float64
-from bpjax.diagnostics.inside import Inside, look_inside
-from bpjax.diagnostics.report import LayerAlignment, LayerRow, Report, Row
+from bpjax.gradcheck.agreement import agree, budget
+from bpjax.gradcheck.float64 import float64_on_host, nudge, to_host, widen_to_float64
+from bpjax.gradcheck.localize import blame, prefix
+from bpjax.gradcheck.per_layer import check_structure
+from bpjax.gradcheck.report import LayerAlignment, LayerRow, Report, Row
+from bpjax.gradcheck.trace import Inside, look_inside
 from bpjax.layers.layer import Part, parts
 from bpjax.rules.rule import Rule, check_batch
 from bpjax.util.checks import check_finite

@@ -1,6 +1,6 @@
 """Convolutions and pooling, and what they are checked at."""
 
-from bpjax.diagnostics.cases.case import LayerCase
+from bpjax.gradcheck.cases.case import LayerCase
 from bpjax.layers.convolution import conv, conv_transpose
 from bpjax.layers.pooling import average_pool, max_pool
 from bpjax.networks.lenet import lenet

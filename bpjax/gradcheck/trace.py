@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.diagnostics.agreement import Agreement, agree
-from bpjax.diagnostics.alone import LayerAlone, LossAlone, check_layer, check_loss
-from bpjax.diagnostics.float64 import cast_on_host, float64_on_host, nudge, to_host, widen_to_float64
+from bpjax.gradcheck.agreement import Agreement, agree
+from bpjax.gradcheck.float64 import cast_on_host, float64_on_host, nudge, to_host, widen_to_float64
+from bpjax.gradcheck.per_layer import LayerAlone, LossAlone, check_layer, check_loss
 from bpjax.layers.layer import Part
 from bpjax.losses import Loss
 

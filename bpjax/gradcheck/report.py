@@ -5,8 +5,8 @@ import re
 from dataclasses import asdict, dataclass
 
 from bpjax.analysis.cost import Cost
-from bpjax.diagnostics.agreement import Agreement
-from bpjax.diagnostics.diagnosis import MISTAKES
+from bpjax.gradcheck.agreement import Agreement
+from bpjax.gradcheck.mistakes import MISTAKES
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Reference networks, and what they are checked at."""
 
-from bpjax.diagnostics.cases.case import LayerCase
+from bpjax.gradcheck.cases.case import LayerCase
 from bpjax.layers.activations import sigmoid
 from bpjax.networks.mlp import mlp
 from bpjax.networks.two_spirals import two_spirals_net

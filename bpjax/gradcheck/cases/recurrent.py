@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from bpjax.diagnostics.cases.case import LayerCase
+from bpjax.gradcheck.cases.case import LayerCase
 from bpjax.layers.activations import relu, tanh
 from bpjax.layers.cells import LstmState, elman, gru, jordan, lstm
 from bpjax.layers.combinators import chain
