@@ -87,11 +87,11 @@ from bpjax.networks.char_rnn import char_rnn
 from bpjax.networks.transformer import transformer, transformer_block
 
 # doors to everyone else's models
-from bpjax.doors.as_function import as_function
-from bpjax.doors.from_function import from_function
-from bpjax.doors.adapters import from_equinox, from_linen, from_nnx, from_stax, to_equinox, to_nnx
-from bpjax.doors.checkpoints import Checkpoint, load, save
-from bpjax.doors.export import export_network
+from bpjax.interop.as_function import as_function
+from bpjax.interop.from_function import from_function
+from bpjax.interop.adapters import from_equinox, from_linen, from_nnx, from_stax, to_equinox, to_nnx
+from bpjax.interop.checkpoints import Checkpoint, load, save
+from bpjax.interop.export import export_network
 
 # 3. compare with the target
 from bpjax.losses import (

@@ -11,8 +11,8 @@ from jax.example_libraries import stax
 from oracles import relative_error
 
 import bpjax as bp
-from bpjax.doors.adapters import from_equinox, from_linen, from_nnx, from_stax, to_equinox, to_nnx
-from bpjax.doors.from_function import from_function
+from bpjax.interop.adapters import from_equinox, from_linen, from_nnx, from_stax, to_equinox, to_nnx
+from bpjax.interop.from_function import from_function
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -7,7 +7,7 @@ import pytest
 from oracles import relative_error
 
 import bpjax as bp
-from bpjax.doors.as_function import as_function
+from bpjax.interop.as_function import as_function
 from bpjax.layers.embedding import embedding
 from bpjax.layers.layer import Layer, no_gradient
 

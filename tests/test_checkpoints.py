@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import bpjax as bp
-from bpjax.doors.checkpoints import load, save
+from bpjax.interop.checkpoints import load, save
 from bpjax.util.files import write_file
 
 pytest.importorskip("safetensors")

@@ -11,8 +11,8 @@ from jax import export
 from oracles import relative_error
 
 import bpjax as bp
-from bpjax.doors.checkpoints import named
-from bpjax.doors.export import export_network
+from bpjax.interop.checkpoints import named
+from bpjax.interop.export import export_network
 from bpjax.layers.embedding import embedding
 
 pytest.importorskip("flatbuffers")  # by which jax.export writes

@@ -8,7 +8,7 @@ import pytest
 from oracles import relative_error
 
 import bpjax as bp
-from bpjax.doors.from_function import from_function, output_shape
+from bpjax.interop.from_function import from_function, output_shape
 from bpjax.layers.layer import no_gradient
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

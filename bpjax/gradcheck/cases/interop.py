@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 from jax.example_libraries import stax
 
-from bpjax.doors.adapters import from_stax
-from bpjax.doors.from_function import from_function
 from bpjax.gradcheck.cases.case import LayerCase
+from bpjax.interop.adapters import from_stax
+from bpjax.interop.from_function import from_function
 from bpjax.layers.combinators import chain
 from bpjax.layers.dense import dense
 

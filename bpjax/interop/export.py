@@ -5,9 +5,9 @@ from pathlib import Path
 
 import jax
 
-from bpjax.doors.as_function import as_function
-from bpjax.doors.checkpoints import named
-from bpjax.doors.from_function import batch_of, dtype_of
+from bpjax.interop.as_function import as_function
+from bpjax.interop.checkpoints import named
+from bpjax.interop.from_function import batch_of, dtype_of
 from bpjax.layers.layer import Layer, check_layer
 from bpjax.types import Params
 from bpjax.util.checks import check_count

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from bpjax.doors.from_function import dtype_of, from_function, output_shape
+from bpjax.interop.from_function import dtype_of, from_function, output_shape
 from bpjax.layers.layer import Layer
 from bpjax.types import Params
 
