@@ -35,19 +35,19 @@ from bpjax.layers.activations import (
 from bpjax.layers.dense import Affine, dense
 from bpjax.layers.sparse import SparseAffine, sparse
 from bpjax.layers.edges import Edges, banded_edges, edges_from_mask, random_edges
-from bpjax.layers.convolution import conv, conv_transpose
-from bpjax.layers.pooling import average_pool, global_average_pool, global_max_pool, max_pool
-from bpjax.layers.recurrent import Cell, bidirectional, unroll
-from bpjax.layers.cells import elman, gru, jordan, lstm
-from bpjax.layers.stage import dynamics, stage
-from bpjax.layers.spiking import heaviside, leaky_integrate_and_fire, leaky_integrator, spike, superspike
-from bpjax.layers.fir import fir
+from bpjax.layers.convolution.conv import conv, conv_transpose
+from bpjax.layers.convolution.pooling import average_pool, global_average_pool, global_max_pool, max_pool
+from bpjax.layers.recurrent.recurrent import Cell, bidirectional, unroll
+from bpjax.layers.recurrent.cells import elman, gru, jordan, lstm
+from bpjax.layers.recurrent.stage import dynamics, stage
+from bpjax.layers.recurrent.spiking import heaviside, leaky_integrate_and_fire, leaky_integrator, spike, superspike
+from bpjax.layers.recurrent.fir import fir
 from bpjax.layers.embedding import Embedding, embedding
-from bpjax.layers.positions import learned_positions, sinusoidal_positions
-from bpjax.layers.attention import attention, cross_attention, plain_attention
-from bpjax.layers.masked import masked
-from bpjax.layers.normalization import Gains, group_norm, layer_norm, rms_norm
-from bpjax.layers.batch_norm import (
+from bpjax.layers.attention.positions import learned_positions, sinusoidal_positions
+from bpjax.layers.attention.attention import attention, cross_attention, plain_attention
+from bpjax.layers.attention.masked import masked
+from bpjax.layers.normalization.layer import Gains, group_norm, layer_norm, rms_norm
+from bpjax.layers.normalization.batch import (
     BatchStatistics,
     batch_norm,
     batch_statistics,
@@ -55,16 +55,16 @@ from bpjax.layers.batch_norm import (
     running_statistics,
     with_statistics,
 )
-from bpjax.layers.weight_norm import WeightNormed, weight_norm
-from bpjax.layers.unit_length import unit_length
-from bpjax.layers.combinators import chain, freeze, parallel, residual, shortcut
-from bpjax.layers.each import each
-from bpjax.layers.repeat import repeat, unstack
-from bpjax.layers.remat import remat
-from bpjax.layers.tie import tie
+from bpjax.layers.normalization.weight import WeightNormed, weight_norm
+from bpjax.layers.normalization.unit_length import unit_length
+from bpjax.layers.combinators.chain import chain, freeze, parallel, residual, shortcut
+from bpjax.layers.combinators.over_positions import each
+from bpjax.layers.combinators.repeat import repeat, unstack
+from bpjax.layers.combinators.remat import remat
+from bpjax.layers.combinators.tie import tie
 from bpjax.layers.dropout import dropout, keyed, without_dropout
 from bpjax.layers.shapes import flatten, last_position, reshape
-from bpjax.layers.devices import flat_spot, scaled_error, without_derivative
+from bpjax.layers.backward_transforms import flat_spot, scaled_error, without_derivative
 from bpjax.layers.initializers import (
     initializer,
     delta_orthogonal,

@@ -8,12 +8,12 @@ from oracles import relative_error
 from passes import QUICKLY, compiled, compiled_rules, moved, noise_like, run, vjp
 
 import bpjax as bp
-from bpjax.layers.attention import attention, cross_attention, plain_attention
-from bpjax.layers.combinators import chain, residual
+from bpjax.layers.attention.attention import attention, cross_attention, plain_attention
+from bpjax.layers.attention.masked import masked
+from bpjax.layers.combinators.chain import chain, residual
+from bpjax.layers.combinators.repeat import repeat
 from bpjax.layers.dense import dense
 from bpjax.layers.layer import bind
-from bpjax.layers.masked import masked
-from bpjax.layers.repeat import repeat
 from bpjax.networks.transformer import transformer, transformer_block
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

@@ -8,10 +8,10 @@ from oracles import relative_error
 from passes import compiled, run, vjp
 
 import bpjax as bp
-from bpjax.layers.combinators import chain, freeze, parallel, residual, shortcut
+from bpjax.layers.combinators.chain import chain, freeze, parallel, residual, shortcut
+from bpjax.layers.combinators.tie import tie
 from bpjax.layers.layer import Layer, map_layers, no_gradient
 from bpjax.layers.shapes import flatten, last_position, reshape
-from bpjax.layers.tie import tie
 from bpjax.networks.two_spirals import two_spirals_net
 from bpjax.tasks.two_spirals import two_spirals
 

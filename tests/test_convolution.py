@@ -11,7 +11,7 @@ from oracles import relative_error
 from passes import compiled, compiled_rules, run, vjp
 
 import bpjax as bp
-from bpjax.layers.convolution import conv, conv_transpose
+from bpjax.layers.convolution.conv import conv, conv_transpose
 from bpjax.networks.lenet import lenet
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

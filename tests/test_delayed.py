@@ -8,7 +8,7 @@ import pytest
 from oracles import relative_error
 
 import bpjax as bp
-from bpjax.layers.convolution import conv
+from bpjax.layers.convolution.conv import conv
 from bpjax.layers.shapes import flatten
 from bpjax.rules.delayed import delayed
 from bpjax.rules.synthetic import synthetic_gradients

@@ -8,8 +8,8 @@ import pytest
 from oracles import relative_error
 
 import bpjax as bp
-from bpjax.layers.convolution import conv
-from bpjax.layers.normalization import layer_norm
+from bpjax.layers.convolution.conv import conv
+from bpjax.layers.normalization.layer import layer_norm
 from bpjax.layers.shapes import flatten
 from bpjax.rules.direct import direct_feedback, direct_random_target_projection
 from bpjax.rules.feedback import feedback_alignment

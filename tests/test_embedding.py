@@ -7,8 +7,8 @@ import pytest
 from oracles import relative_error
 from passes import run, vjp
 
+from bpjax.layers.attention.positions import learned_positions, rotate, sinusoidal_positions
 from bpjax.layers.embedding import Embedding, embedding
-from bpjax.layers.positions import learned_positions, rotate, sinusoidal_positions
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

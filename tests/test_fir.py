@@ -8,7 +8,7 @@ from oracles import relative_error
 from passes import noise_like, run, vjp
 
 import bpjax as bp
-from bpjax.layers.fir import fir
+from bpjax.layers.recurrent.fir import fir
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -19,7 +19,7 @@ from bpjax.audit.ledger import (
     relative_change,
     with_two_hidden,
 )
-from bpjax.layers.devices import without_derivative
+from bpjax.layers.backward_transforms import without_derivative
 from bpjax.rules.catalogue import RULES
 from bpjax.rules.delayed import delayed
 from bpjax.rules.direct import direct_random_target_projection

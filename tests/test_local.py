@@ -8,9 +8,9 @@ import pytest
 from oracles import relative_error
 
 import bpjax as bp
-from bpjax.layers.convolution import conv
+from bpjax.layers.convolution.conv import conv
+from bpjax.layers.normalization.unit_length import unit_length
 from bpjax.layers.shapes import flatten
-from bpjax.layers.unit_length import unit_length
 from bpjax.rules.forward_forward import (
     ff_goodness,
     ff_predict,

@@ -9,7 +9,11 @@ from oracles import relative_error
 from passes import QUICKLY, compiled_rules, moved, noise_like, run, vjp
 
 import bpjax as bp
-from bpjax.layers.batch_norm import (
+from bpjax.layers.combinators.chain import chain, parallel, residual
+from bpjax.layers.combinators.remat import remat
+from bpjax.layers.combinators.repeat import repeat
+from bpjax.layers.dense import dense
+from bpjax.layers.normalization.batch import (
     BatchStatistics,
     batch_norm,
     batch_statistics,
@@ -17,12 +21,8 @@ from bpjax.layers.batch_norm import (
     running_statistics,
     with_statistics,
 )
-from bpjax.layers.combinators import chain, parallel, residual
-from bpjax.layers.dense import dense
-from bpjax.layers.normalization import Gains, group_norm, layer_norm, rms_norm
-from bpjax.layers.remat import remat
-from bpjax.layers.repeat import repeat
-from bpjax.layers.weight_norm import WeightNormed, weight_norm
+from bpjax.layers.normalization.layer import Gains, group_norm, layer_norm, rms_norm
+from bpjax.layers.normalization.weight import WeightNormed, weight_norm
 from bpjax.networks.resnet import resnet
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

@@ -10,7 +10,7 @@ import pytest
 from oracles import relative_error
 
 import bpjax as bp
-from bpjax.layers.normalization import layer_norm
+from bpjax.layers.normalization.layer import layer_norm
 from bpjax.rules.perturbation import forward_gradient, node_perturbation, weight_perturbation
 from bpjax.types import Params
 

@@ -7,11 +7,11 @@ import pytest
 from oracles import relative_error
 
 import bpjax as bp
-from bpjax.layers.cells import elman
-from bpjax.layers.convolution import conv
+from bpjax.layers.convolution.conv import conv
 from bpjax.layers.layer import Layer
-from bpjax.layers.normalization import layer_norm
-from bpjax.layers.recurrent import unroll
+from bpjax.layers.normalization.layer import layer_norm
+from bpjax.layers.recurrent.cells import elman
+from bpjax.layers.recurrent.recurrent import unroll
 from bpjax.layers.shapes import flatten
 from bpjax.rules.predictive import predictive_coding
 

@@ -8,10 +8,10 @@ from oracles import relative_error, sigmoid
 from passes import QUICKLY, compiled_rules, moved, noise_like, run, vjp
 
 import bpjax as bp
-from bpjax.layers.cells import Gru, Jordan, LstmState, Recurrent, elman, gru, jordan, lstm
 from bpjax.layers.layer import map_layers
-from bpjax.layers.recurrent import Cell, bidirectional, unroll
-from bpjax.layers.stage import dynamics, stage
+from bpjax.layers.recurrent.cells import Gru, Jordan, LstmState, Recurrent, elman, gru, jordan, lstm
+from bpjax.layers.recurrent.recurrent import Cell, bidirectional, unroll
+from bpjax.layers.recurrent.stage import dynamics, stage
 from bpjax.networks.char_rnn import char_rnn
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

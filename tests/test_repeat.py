@@ -9,11 +9,11 @@ from passes import run, vjp
 
 import bpjax as bp
 from bpjax.analysis.cost import temporary_bytes
-from bpjax.layers.combinators import parallel, residual
+from bpjax.layers.combinators.chain import parallel, residual
+from bpjax.layers.combinators.remat import remat
+from bpjax.layers.combinators.repeat import repeat, unstack
 from bpjax.layers.dropout import dropout, keyed, without_dropout
 from bpjax.layers.layer import Layer, no_gradient
-from bpjax.layers.remat import remat
-from bpjax.layers.repeat import repeat, unstack
 
 
 def shaken(params, key):

@@ -10,11 +10,11 @@ import pytest
 from oracles import relative_error
 
 import bpjax as bp
+from bpjax.layers.convolution.pooling import global_max_pool
 from bpjax.layers.dense import Affine
 from bpjax.layers.layer import map_layers
-from bpjax.layers.pooling import global_max_pool
-from bpjax.layers.recurrent import unroll
-from bpjax.layers.spiking import heaviside, leaky_integrate_and_fire, leaky_integrator, spike
+from bpjax.layers.recurrent.recurrent import unroll
+from bpjax.layers.recurrent.spiking import heaviside, leaky_integrate_and_fire, leaky_integrator, spike
 from bpjax.rules.stdp import stdp, stdp_change
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

@@ -8,7 +8,7 @@ import pytest
 from oracles import relative_error
 
 import bpjax as bp
-from bpjax.layers.convolution import conv
+from bpjax.layers.convolution.conv import conv
 from bpjax.layers.shapes import flatten
 from bpjax.rules.targets import Inverses, difference_target_propagation, distances
 from bpjax.types import Params

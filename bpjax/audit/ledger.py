@@ -13,7 +13,7 @@ from bpjax.audit.resampling import CHANGED, DRAWS, drawn, flat
 from bpjax.gradcheck.agreement import relative_error
 from bpjax.gradcheck.float64 import float64_on_host, to_host, widen_to_float64
 from bpjax.gradcheck.report import plain, table
-from bpjax.layers.combinators import chain
+from bpjax.layers.combinators.chain import chain
 from bpjax.layers.layer import Layer, parts
 from bpjax.losses import Loss
 from bpjax.rules.catalogue import RULES, RuleCase

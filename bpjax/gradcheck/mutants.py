@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bpjax.layers.combinators import chain
+from bpjax.layers.combinators.chain import chain
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
 

@@ -21,7 +21,7 @@ from bpjax.gradcheck.cases import (
 from bpjax.gradcheck.cases.case import LayerCase
 from bpjax.gradcheck.per_layer import check_layer, check_loss
 from bpjax.layers import activations
-from bpjax.layers.combinators import chain
+from bpjax.layers.combinators.chain import chain
 from bpjax.layers.dense import dense
 from bpjax.layers.layer import Layer
 from bpjax.losses import (

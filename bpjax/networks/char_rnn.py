@@ -1,12 +1,12 @@
 """Prediction of the next character."""
 
-from bpjax.layers.cells import lstm
-from bpjax.layers.combinators import chain
+from bpjax.layers.combinators.chain import chain
+from bpjax.layers.combinators.over_positions import each
 from bpjax.layers.dense import dense
-from bpjax.layers.each import each
 from bpjax.layers.embedding import embedding
 from bpjax.layers.layer import Layer
-from bpjax.layers.recurrent import Cell, unroll
+from bpjax.layers.recurrent.cells import lstm
+from bpjax.layers.recurrent.recurrent import Cell, unroll
 
 
 def char_rnn(

@@ -1,12 +1,12 @@
 """A small convolutional network after LeCun's."""
 
 from bpjax.layers.activations import tanh
-from bpjax.layers.combinators import chain
-from bpjax.layers.convolution import conv
+from bpjax.layers.combinators.chain import chain
+from bpjax.layers.convolution.conv import conv
+from bpjax.layers.convolution.pooling import max_pool
 from bpjax.layers.dense import dense
 from bpjax.layers.initializers import Initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer
-from bpjax.layers.pooling import max_pool
 from bpjax.layers.shapes import flatten, reshape
 from bpjax.types import Shape
 from bpjax.util.checks import check_count

@@ -1,7 +1,7 @@
 """The multilayer perceptron."""
 
 from bpjax.layers.activations import tanh
-from bpjax.layers.combinators import chain
+from bpjax.layers.combinators.chain import chain
 from bpjax.layers.dense import dense
 from bpjax.layers.initializers import Initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer, check_in_shape

@@ -1,13 +1,13 @@
 """A small residual network for images."""
 
 from bpjax.layers.activations import relu
-from bpjax.layers.combinators import chain, parallel, residual
-from bpjax.layers.convolution import conv
+from bpjax.layers.combinators.chain import chain, parallel, residual
+from bpjax.layers.convolution.conv import conv
+from bpjax.layers.convolution.pooling import global_average_pool
 from bpjax.layers.dense import dense
 from bpjax.layers.initializers import Initializer, he_normal, initializer
 from bpjax.layers.layer import Layer, check_layer
-from bpjax.layers.normalization import group_norm
-from bpjax.layers.pooling import global_average_pool
+from bpjax.layers.normalization.layer import group_norm
 from bpjax.layers.shapes import reshape
 from bpjax.types import Shape
 from bpjax.util.checks import check_count

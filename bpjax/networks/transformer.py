@@ -3,15 +3,15 @@
 from typing import Literal
 
 from bpjax.layers.activations import gelu
-from bpjax.layers.attention import attention
-from bpjax.layers.combinators import chain, residual
+from bpjax.layers.attention.attention import attention
+from bpjax.layers.attention.positions import learned_positions, sinusoidal_positions
+from bpjax.layers.combinators.chain import chain, residual
+from bpjax.layers.combinators.over_positions import each
+from bpjax.layers.combinators.repeat import repeat
 from bpjax.layers.dense import dense
-from bpjax.layers.each import each
 from bpjax.layers.embedding import embedding
 from bpjax.layers.layer import Layer, check_in_shape
-from bpjax.layers.normalization import layer_norm
-from bpjax.layers.positions import learned_positions, sinusoidal_positions
-from bpjax.layers.repeat import repeat
+from bpjax.layers.normalization.layer import layer_norm
 from bpjax.util.checks import check_choice, check_count
 
 

@@ -1,7 +1,7 @@
 """The network that told two spirals apart."""
 
 from bpjax.layers.activations import sigmoid
-from bpjax.layers.combinators import chain, shortcut
+from bpjax.layers.combinators.chain import chain, shortcut
 from bpjax.layers.dense import dense
 from bpjax.layers.initializers import Initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer

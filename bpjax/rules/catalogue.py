@@ -5,13 +5,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from bpjax.layers.activations import tanh
-from bpjax.layers.combinators import chain
+from bpjax.layers.combinators.chain import chain
 from bpjax.layers.dense import dense
 from bpjax.layers.embedding import unit_normal
 from bpjax.layers.layer import Layer
-from bpjax.layers.recurrent import unroll
-from bpjax.layers.spiking import leaky_integrate_and_fire
-from bpjax.layers.unit_length import unit_length
+from bpjax.layers.normalization.unit_length import unit_length
+from bpjax.layers.recurrent.recurrent import unroll
+from bpjax.layers.recurrent.spiking import leaky_integrate_and_fire
 from bpjax.losses import Loss, softmax_cross_entropy, squared_error
 from bpjax.rules.backprop import autodiff, backprop
 from bpjax.rules.delayed import delayed

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.layers.activations import identity
-from bpjax.layers.combinators import chain
+from bpjax.layers.combinators.chain import chain
 from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, lecun_normal
 from bpjax.layers.layer import Layer
-from bpjax.layers.unit_length import unit_length
+from bpjax.layers.normalization.unit_length import unit_length
 from bpjax.losses import Loss, batch_mean, labels_of, share, softmax_cross_entropy
 from bpjax.rules.direct import unit_shapes
 from bpjax.rules.local import taught_by_heads

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bpjax.layers.devices import check_activation
+from bpjax.layers.backward_transforms import check_activation
 from bpjax.layers.layer import Layer, map_layers
 from bpjax.losses import Loss
 from bpjax.rules.rule import Rule, check_made_of

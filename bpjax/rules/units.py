@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.layers.activations import identity
-from bpjax.layers.combinators import chain
+from bpjax.layers.combinators.chain import chain
 from bpjax.layers.layer import Layer, Part, parts
 from bpjax.types import Array, Params
 

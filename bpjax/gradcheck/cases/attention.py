@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.gradcheck.cases.case import LayerCase, normal
-from bpjax.layers.attention import attention, cross_attention
+from bpjax.layers.attention.attention import attention, cross_attention
+from bpjax.layers.attention.masked import masked
+from bpjax.layers.attention.positions import learned_positions, sinusoidal_positions
 from bpjax.layers.embedding import embedding
-from bpjax.layers.masked import masked
-from bpjax.layers.positions import learned_positions, sinusoidal_positions
 from bpjax.networks.transformer import transformer
 
 

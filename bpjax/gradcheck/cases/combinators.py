@@ -4,14 +4,14 @@ import jax
 
 from bpjax.gradcheck.cases.case import LayerCase, normal
 from bpjax.layers.activations import sigmoid, tanh
-from bpjax.layers.combinators import chain, parallel, residual, shortcut
+from bpjax.layers.combinators.chain import chain, parallel, residual, shortcut
+from bpjax.layers.combinators.over_positions import each
+from bpjax.layers.combinators.remat import remat
+from bpjax.layers.combinators.repeat import repeat
+from bpjax.layers.combinators.tie import tie
 from bpjax.layers.dense import dense
 from bpjax.layers.dropout import dropout, keyed
-from bpjax.layers.each import each
-from bpjax.layers.remat import remat
-from bpjax.layers.repeat import repeat
 from bpjax.layers.shapes import flatten, reshape
-from bpjax.layers.tie import tie
 
 
 def _with_key(key, patterns, in_shape):

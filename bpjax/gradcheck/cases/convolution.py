@@ -1,8 +1,8 @@
 """Convolutions and pooling, and what they are checked at."""
 
 from bpjax.gradcheck.cases.case import LayerCase
-from bpjax.layers.convolution import conv, conv_transpose
-from bpjax.layers.pooling import average_pool, max_pool
+from bpjax.layers.convolution.conv import conv, conv_transpose
+from bpjax.layers.convolution.pooling import average_pool, max_pool
 from bpjax.networks.lenet import lenet
 
 CASES: dict[str, LayerCase] = {

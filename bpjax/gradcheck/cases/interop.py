@@ -7,7 +7,7 @@ from jax.example_libraries import stax
 from bpjax.gradcheck.cases.case import LayerCase
 from bpjax.interop.adapters import from_stax
 from bpjax.interop.from_function import from_function
-from bpjax.layers.combinators import chain
+from bpjax.layers.combinators.chain import chain
 from bpjax.layers.dense import dense
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 
 from bpjax.gradcheck.cases.case import LayerCase
-from bpjax.layers.batch_norm import BatchStatistics, batch_norm, with_statistics
-from bpjax.layers.normalization import group_norm, layer_norm, rms_norm
-from bpjax.layers.weight_norm import weight_norm
+from bpjax.layers.normalization.batch import BatchStatistics, batch_norm, with_statistics
+from bpjax.layers.normalization.layer import group_norm, layer_norm, rms_norm
+from bpjax.layers.normalization.weight import weight_norm
 from bpjax.networks.resnet import resnet
 
 STATISTICS = (BatchStatistics(np.array([0.5, -0.25, 1.0]), np.array([0.5, 2.0, 1.0])),)  # type: ignore[arg-type]

@@ -5,12 +5,12 @@ import jax.numpy as jnp
 
 from bpjax.gradcheck.cases.case import LayerCase
 from bpjax.layers.activations import relu, tanh
-from bpjax.layers.cells import LstmState, elman, gru, jordan, lstm
-from bpjax.layers.combinators import chain
+from bpjax.layers.combinators.chain import chain
 from bpjax.layers.dense import dense
-from bpjax.layers.fir import fir
-from bpjax.layers.recurrent import bidirectional, unroll
-from bpjax.layers.stage import stage
+from bpjax.layers.recurrent.cells import LstmState, elman, gru, jordan, lstm
+from bpjax.layers.recurrent.fir import fir
+from bpjax.layers.recurrent.recurrent import bidirectional, unroll
+from bpjax.layers.recurrent.stage import stage
 from bpjax.networks.char_rnn import char_rnn
 
 

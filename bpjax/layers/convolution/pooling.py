@@ -14,8 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from bpjax.layers.layer import Layer
-from bpjax.layers.windows import (
+from bpjax.layers.convolution.windows import (
     Padding,
     Placed,
     Windows,
@@ -27,6 +26,7 @@ from bpjax.layers.windows import (
     sent_back,
     windows,
 )
+from bpjax.layers.layer import Layer
 from bpjax.types import Array, Shape
 from bpjax.util.precision import widen
 

@@ -2,7 +2,7 @@
 
 import functools
 
-from bpjax.layers.attention_heads import (
+from bpjax.layers.attention.heads import (
     Attention,
     Form,
     affine_backward,
@@ -13,9 +13,9 @@ from bpjax.layers.attention_heads import (
     make_params,
     out_of_heads,
 )
+from bpjax.layers.attention.positions import check_sequence
 from bpjax.layers.initializers import Initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer, Takes, check_in_shape
-from bpjax.layers.positions import check_sequence
 from bpjax.types import Array
 from bpjax.util.checks import check_count
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.layers.layer import Layer, check_in_shape, check_layer
-from bpjax.layers.recurrent import Cell
+from bpjax.layers.recurrent.recurrent import Cell
 from bpjax.util.trees import described
 
 

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from bpjax.layers.combinators import check_unchanged
+from bpjax.layers.combinators.chain import check_unchanged
 from bpjax.layers.layer import Layer, Takes, bind, check_layer, no_gradient, takers
 from bpjax.types import Params
 from bpjax.util.checks import check_count, other_params

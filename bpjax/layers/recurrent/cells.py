@@ -17,7 +17,7 @@ from bpjax.layers.activations import tanh
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.layer import Layer, check_in_shape, check_layer
 from bpjax.layers.product import affine, bias_gradient, input_gradient, matmul, weight_gradient
-from bpjax.layers.recurrent import Cell
+from bpjax.layers.recurrent.recurrent import Cell
 from bpjax.types import Array
 from bpjax.util.checks import check_count, check_number, check_same_dtype, other_params
 from bpjax.util.precision import widen

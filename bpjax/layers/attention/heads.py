@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.layers.attention_blocks import attend, attend_backward
+from bpjax.layers.attention.blocks import attend, attend_backward
+from bpjax.layers.attention.positions import check_even, rotate
 from bpjax.layers.initializers import Initializer, initializer
-from bpjax.layers.positions import check_even, rotate
 from bpjax.layers.product import affine, bias_gradient, input_gradient, weight_gradient
 from bpjax.types import Array, Shape
 from bpjax.util.checks import check_count, check_same_dtype, other_params

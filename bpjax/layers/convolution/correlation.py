@@ -19,8 +19,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from bpjax.layers import product
+from bpjax.layers.convolution.windows import Placed, add, seen, sent_back
 from bpjax.layers.product import affine, rows
-from bpjax.layers.windows import Placed, add, seen, sent_back
 from bpjax.types import Array
 from bpjax.util.precision import HALF, widen
 

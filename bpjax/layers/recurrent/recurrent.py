@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bpjax.layers.combinators import parallel
+from bpjax.layers.combinators.chain import parallel
 from bpjax.layers.layer import Layer, check_in_shape, is_shape
 from bpjax.types import Array
 from bpjax.util.checks import as_floating, check_count

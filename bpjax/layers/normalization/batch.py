@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.layers.layer import Layer, Takes, bind, takers
-from bpjax.layers.normalization import (
+from bpjax.layers.normalization.layer import (
     check_normalized,
     check_positions,
     initial_gains,

@@ -13,7 +13,7 @@ from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.layer import Layer, check_in_shape, check_layer
 from bpjax.layers.product import affine, input_gradient, weight_gradient
-from bpjax.layers.recurrent import Cell
+from bpjax.layers.recurrent.recurrent import Cell
 from bpjax.types import Array
 from bpjax.util.checks import check_count, check_number, check_same_dtype
 

@@ -5,12 +5,12 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from bpjax.layers.correlation import convolve, input_gradient, weight_gradient
+from bpjax.layers.convolution.correlation import convolve, input_gradient, weight_gradient
+from bpjax.layers.convolution.windows import Padding, Placed, Windows, check_image, check_image_shape, place, windows
 from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer
 from bpjax.layers.product import bias_gradient
-from bpjax.layers.windows import Padding, Placed, Windows, check_image, check_image_shape, place, windows
 from bpjax.types import Array, Shape
 from bpjax.util.checks import check_count, check_same_dtype, other_params
 

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from bpjax.layers.combinators import add_gradients, chain, check_length
+from bpjax.layers.combinators.chain import add_gradients, chain, check_length
 from bpjax.layers.layer import Layer, check_layer
 from bpjax.util.checks import check_count
 
