@@ -8,7 +8,7 @@ __version__ = "0.1.0"
 
 # 1. present a pattern
 from bpjax.tasks.task import Task
-from bpjax.tasks.catalogue import TASKS, task
+from bpjax.tasks.registry import TASKS, task
 from bpjax.tasks.boolean import binary_addition, multiplexer, negation, parity, symmetry, truth_table, xor
 from bpjax.tasks.encoders import encoder
 from bpjax.tasks.digits import digits
@@ -109,7 +109,7 @@ from bpjax.losses import (
 # 4. propagate the error back
 from bpjax.rules.rule import Rule
 from bpjax.rules.backprop import autodiff, backprop
-from bpjax.rules.devices import fresh_keys, weight_decay, weight_noise
+from bpjax.rules.transforms import fresh_keys, weight_decay, weight_noise
 from bpjax.rules.feedback import batch_manhattan, feedback_alignment, sign_symmetry
 from bpjax.rules.kolen_pollack import kolen_pollack
 from bpjax.rules.weight_mirror import weight_mirror
@@ -130,7 +130,7 @@ from bpjax.rules.equilibrium import equilibrium_propagation, hopfield
 from bpjax.rules.delayed import delayed
 from bpjax.rules.synthetic import synthetic_gradients
 from bpjax.rules.stdp import stdp, stdp_change
-from bpjax.rules.catalogue import RULES
+from bpjax.rules.registry import RULES
 
 # 5. change the weights
 from bpjax.optimizers.momentum import convert_momentum, momentum
@@ -142,7 +142,7 @@ from bpjax.optimizers.hyperparameters import hyperparameter, set_hyperparameters
 from bpjax.optimizers.undo import take_step
 
 from bpjax.second_order.least_squares import least_squares
-from bpjax.second_order.outcome import LeastSquares
+from bpjax.second_order.result import LeastSquares
 
 # 6. again, until the error is small
 from bpjax.training.stops import Stop, diverged, error_below, gradient_below, no_improvement, outputs_within

@@ -5,7 +5,7 @@ a teacher at every synapse, synchronized steps, a phase for feedback, spikes. Ru
 tried here on the same networks, starts, data and order of data: a linear 30-20-10 network on-line, XOR, and
 handwritten digits by 64-100-100-10. Tuning is equal: every rule has the same learning rates and as many starts; the
 best rate, by validation data (on XOR the fastest), is reported, and at how many rates the rule learns at all. All other
-numbers are those of `bpjax/rules/catalogue.py`, which were not tuned. Angles are those between a rule's direction of
+numbers are those of `bpjax/rules/registry.py`, which were not tuned. Angles are those between a rule's direction of
 change and the gradient of the same batch, layer by layer.
 
 Then what papers report of these rules is repeated, as far as it needs no data that must be loaded: claims on MNIST are
@@ -46,7 +46,7 @@ import bpjax as bp
 from bpjax import plots
 from bpjax.experiment import check_precision, command, progress
 from bpjax.results.record import check_replaceable, write_record, written_aside
-from bpjax.rules.catalogue import RuleCase
+from bpjax.rules.registry import RuleCase
 from bpjax.util.checks import check_count
 from bpjax.util.files import slug
 

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 import bpjax as bp
-from bpjax.rules.catalogue import RuleCase
+from bpjax.rules.registry import RuleCase
 
 LINEAR_EXAMPLES = 50
 """Of the linear task in an epoch."""

@@ -42,7 +42,7 @@ from benchmark_training import online_table, ratio, training_table
 import bpjax as bp
 from bpjax.analysis.cost import in_turn, temporary_bytes
 from bpjax.gradcheck.report import table
-from bpjax.optimizers.catalogue import OPTIMIZERS
+from bpjax.optimizers.registry import OPTIMIZERS
 from bpjax.results.record import environment
 
 

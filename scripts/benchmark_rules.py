@@ -6,7 +6,7 @@ from benchmark_training import ratio
 
 import bpjax as bp
 from bpjax.analysis.cost import in_turn, training_steps
-from bpjax.rules.catalogue import WEIGHTS
+from bpjax.rules.registry import WEIGHTS
 
 NETWORKS = {
     "64-100-100-10, 57": ((64, 100, 100, 10), 57),

@@ -9,7 +9,7 @@ from oracles import relative_error
 import bpjax as bp
 from bpjax.layers.dropout import dropout, keyed, without_dropout
 from bpjax.layers.layer import no_gradient, takers
-from bpjax.rules.devices import fresh_keys
+from bpjax.rules.transforms import fresh_keys
 
 
 def run(layer, params, x, dy):

@@ -11,8 +11,8 @@ import bpjax as bp
 from bpjax.layers.convolution.conv import conv
 from bpjax.layers.normalization.layer import layer_norm
 from bpjax.layers.shapes import flatten
-from bpjax.rules.carriers import carriers
 from bpjax.rules.feedback import batch_manhattan, feedback_alignment, sign_symmetry
+from bpjax.rules.feedback_params import carriers
 from bpjax.rules.kolen_pollack import Reciprocal, kolen_pollack
 from bpjax.rules.slopes import borrowed_slope, noisy_slopes, with_slopes
 from bpjax.rules.weight_mirror import weight_mirror

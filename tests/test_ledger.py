@@ -20,10 +20,10 @@ from bpjax.audit.ledger import (
     with_two_hidden,
 )
 from bpjax.layers.backward_transforms import without_derivative
-from bpjax.rules.catalogue import RULES
 from bpjax.rules.delayed import delayed
 from bpjax.rules.direct import direct_random_target_projection
 from bpjax.rules.feedback import feedback_alignment, gradient_through
+from bpjax.rules.registry import RULES
 from bpjax.rules.slopes import with_slopes
 from bpjax.rules.units import units
 

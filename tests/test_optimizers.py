@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import bpjax as bp
-from bpjax.optimizers.catalogue import OPTIMIZERS
+from bpjax.optimizers.registry import OPTIMIZERS
 from bpjax.optimizers.undo import departures_of
 
 TABLE = pytest.mark.parametrize("entry", OPTIMIZERS.values(), ids=OPTIMIZERS)

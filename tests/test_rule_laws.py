@@ -11,7 +11,7 @@ from oracles import relative_error
 from passes import QUICKLY
 
 import bpjax as bp
-from bpjax.rules.catalogue import RULES
+from bpjax.rules.registry import RULES
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

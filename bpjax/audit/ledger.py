@@ -16,7 +16,7 @@ from bpjax.gradcheck.report import plain, table
 from bpjax.layers.combinators.chain import chain
 from bpjax.layers.layer import Layer, parts
 from bpjax.losses import Loss
-from bpjax.rules.catalogue import RULES, RuleCase
+from bpjax.rules.registry import RULES, RuleCase
 from bpjax.rules.rule import Rule, check_batch, check_made_of
 from bpjax.rules.units import by_unit, gather, units
 from bpjax.types import Array, Key, Params, RuleState, Shape

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal, lecun_uniform
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
-from bpjax.rules.carriers import carriers, check_feedback, check_weights, random_feedback
+from bpjax.rules.feedback_params import carriers, check_feedback, check_weights, random_feedback
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.types import Array, Key, Params
 from bpjax.util.checks import check_number

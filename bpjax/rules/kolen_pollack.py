@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
-from bpjax.rules.carriers import carrying, check_feedback, random_feedback
 from bpjax.rules.feedback import gradient_through
+from bpjax.rules.feedback_params import carrying, check_feedback, random_feedback
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.types import Array, Params
 from bpjax.util.checks import check_number

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
-from bpjax.rules.carriers import carrying, random_feedback
 from bpjax.rules.feedback import gradient_through
+from bpjax.rules.feedback_params import carrying, random_feedback
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.rules.units import Unit, by_unit, gather, propagate, units
 from bpjax.types import Array, Key, Params

@@ -35,7 +35,7 @@ from bpjax.losses import Loss
 from bpjax.rules.backprop import backprop
 from bpjax.rules.rule import check_batch, check_made_of
 from bpjax.second_order.damping import nielsen, packages
-from bpjax.second_order.outcome import (
+from bpjax.second_order.result import (
     GOAL,
     JUMPED,
     LIMIT,
