@@ -12,7 +12,7 @@ NETWORKS = {
     "64-100-100-10, 57": ((64, 100, 100, 10), 57),
     "784-500-10, 128": ((784, 500, 10), 128),
 }
-"""Sizes, and patterns of a batch: the digits of `experiments/learning_rules.py`, and Akrout et al.'s MNIST network."""
+"""Sizes, and patterns of a batch: the digits of `experiments/learning_rules`, and Akrout et al.'s MNIST network."""
 STEPS = 20
 """To a sample, in one compiled scan: what a step of a training costs."""
 

@@ -12,7 +12,7 @@ from bpjax.gradcheck.cases import (
     attention,
     combinators,
     convolution,
-    doors,
+    interop,
     networks,
     normalization,
     recurrent,
@@ -63,7 +63,7 @@ LAYERS: dict[str, LayerCase] = {
     **normalization.CASES,
     **recurrent.CASES,
     **attention.CASES,
-    **doors.CASES,
+    **interop.CASES,
     **networks.CASES,
 }
 """Layers with what they are checked at. Both forms of the matrix product, written out and not, occur."""

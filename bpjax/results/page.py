@@ -71,7 +71,7 @@ def sweep_page(
         "data": json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
         "plotly": get_plotlyjs(),
     }
-    template = files("bpjax").joinpath("page.html").read_text(encoding="utf-8")
+    template = files("bpjax.results").joinpath("page.html").read_text(encoding="utf-8")
     write_file(path, re.sub(r"\{\{(\w+)\}\}", lambda match: fields[match[1]], template).encode())
     return Path(path)
 

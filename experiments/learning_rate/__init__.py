@@ -1,0 +1,1 @@
+"""Run with `python -m experiments.learning_rate`; see `experiments/learning_rate/experiment.py`."""

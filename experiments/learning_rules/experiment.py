@@ -1,0 +1,296 @@
+"""Are there other ways to assign credit than backpropagation, and what do they cost?
+
+The encyclopedia ends with reasons why brains probably do not do backpropagation: symmetric weights, exact derivatives,
+a teacher at every synapse, synchronized steps, a phase for feedback, spikes. Rules that do without one or the other are
+tried here on the same networks, starts, data and order of data: a linear 30-20-10 network on-line, XOR, and
+handwritten digits by 64-100-100-10. Tuning is equal: every rule has the same learning rates and as many starts; the
+best rate, by validation data (on XOR the fastest), is reported, and at how many rates the rule learns at all. All other
+numbers are those of `bpjax/rules/registry.py`, which were not tuned. Angles are those between a rule's direction of
+change and the gradient of the same batch, layer by layer.
+
+Then what papers report of these rules is repeated, as far as it needs no data that must be loaded: claims on MNIST are
+carried over to digits as orderings and angles.
+
+    python -m experiments.learning_rules                   tables, figures, a stored result in results/learning_rules
+    python -m experiments.learning_rules --only coding     backprop, and the rules whose name holds "coding"
+    python -m experiments.learning_rules --help            every number that can be changed
+"""
+
+import functools
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+try:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    import xarray as xr
+    from rich.console import Console
+
+    from experiments.learning_rules.cost import step_costs
+    from experiments.learning_rules.figures import draw_comparison, draw_published
+    from experiments.learning_rules.problems import Entry, Problem, digits, entry_of, linear, xor
+    from experiments.learning_rules.published import BACKPROP, Claim, claims, repeated
+    from experiments.learning_rules.tables import claims_table, left_out, problem_table
+    from experiments.learning_rules.tuning import Job, Summary, on_all_cores, summary_of, tune_all
+except ModuleNotFoundError as missing:
+    sys.exit(f"{missing.name} is not installed. Install what experiments need: pip install 'bpjax[experiments]'.")
+
+import jax
+
+import bpjax as bp
+from bpjax.results import plots
+from bpjax.results.record import check_replaceable, write_record, written_aside
+from bpjax.rules.registry import RuleCase
+from bpjax.util.checks import check_count
+from bpjax.util.files import slug
+from experiments.common.command import check_precision, command, progress
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every number of the experiment that is neither a paper's nor a rule's."""
+
+    linear_starts: int = 10
+    """Starts of each rule at each learning rate on the linear task."""
+    xor_starts: int = 20
+    """On XOR."""
+    xor_epochs: int = 1000
+    """Epochs after which a run on XOR has failed."""
+    digits_starts: int = 4
+    """On digits."""
+    digits_epochs: int = 8
+    """Epochs on digits."""
+    published: bool = True
+    """Whether published statements are repeated."""
+    published_starts: int = 3
+    """Starts of each repetition, where the paper does not say."""
+    feedback_epochs: int = 60
+    """Epochs on digits of the rules whose feedback weights learn."""
+    spiking_epochs: int = 1000
+    """Epochs of the spiking network."""
+    cost_rounds: int = 3
+    """Pairs of epochs, a rule's and backprop's, by which its time is measured."""
+    only: str = ""
+    """Only backprop and the rules whose name holds this text."""
+    seed: int = 0
+    """Root of all random numbers."""
+    matmul_precision: str = "highest"
+    """Precision of matrix products, as `jax.default_matmul_precision` takes it."""
+    out: Path = Path("results/learning_rules")
+    """Folder for the result; replaced when the run is complete."""
+
+    def check(self) -> None:
+        """Raise a `ValueError` where a number makes no sense."""
+        for name in ("linear_starts", "xor_starts", "digits_starts", "published_starts"):
+            check_count("Config", name, getattr(self, name), least=2)
+        for name in ("xor_epochs", "digits_epochs", "feedback_epochs", "spiking_epochs", "cost_rounds"):
+            check_count("Config", name, getattr(self, name), least=2 if name == "digits_epochs" else 1)
+        check_count("Config", "seed", self.seed, least=0)
+        check_precision(self.matmul_precision)
+        check_replaceable(self.out)
+        if not any(self.only.lower() in name for name in names_of_rules()):
+            raise ValueError(
+                f"`Config` expected `only` to be part of a rule's name, got {self.only!r}. Try 'feedback'."
+            )
+
+    @functools.cached_property
+    def problems(self) -> list[Problem]:
+        """The problems, the longest first; their data are drawn once."""
+        return [
+            digits(self.digits_starts, self.digits_epochs),
+            linear(self.linear_starts, seed=self.seed),
+            xor(self.xor_starts, self.xor_epochs),
+        ]
+
+    @property
+    def rules(self) -> dict[str, RuleCase]:
+        """The rules asked for, backprop always among them."""
+        chosen = [name for name in names_of_rules() if name == BACKPROP or self.only.lower() in name.lower()]
+        return {name: bp.RULES[name] for name in chosen}
+
+
+def names_of_rules() -> list[str]:
+    """All of the catalogue, but for `autodiff`: it is backprop, computed in another way."""
+    return [name for name in bp.RULES if name != "autodiff"]
+
+
+class Result(NamedTuple):
+    """What is stored."""
+
+    compared: dict[str, dict[str, xr.Dataset]]  # by problem and rule
+    left_out: dict[str, dict[str, str]]  # by problem and rule: why
+    published: dict[str, dict[str, xr.Dataset]]  # by statement and rule
+    costs: dict[str, float]  # by rule: time of a step on digits over backprop's
+
+
+class Numbers(NamedTuple):
+    """The result in numbers."""
+
+    summaries: list[Summary]
+    claims: list[Claim]
+
+
+# --- Run -------------------------------------------------------------------------------------------------------------
+
+
+def receipt_of(name: str, case: RuleCase, seed: int) -> bp.Receipt:
+    """Is the rule that runs the one that is named? On the catalogue's small network; a `ValueError` where it is not."""
+    key_params, key_x, key_labels, key_rule = jax.random.split(jax.random.key(seed), 4)
+    params, out_shape = case.network.init(key_params, case.in_shape)
+    x = jax.random.normal(key_x, (6, *case.in_shape))
+    labels = jax.random.randint(key_labels, (6, *out_shape[:-1]), 0, out_shape[-1])
+    rule = case.make(case.network, case.loss)
+    target = jax.nn.one_hot(labels, out_shape[-1])
+    found = bp.receipt(rule, params, (x, target), key=key_rule, steps=3, show=False)
+    if case.exact and not found.exact:
+        raise ValueError(f"{name} is not the gradient: relative error {found.error:.1e}. Nothing was trained.")
+    return found
+
+
+def receipts_of(rules: dict[str, RuleCase], seed: int, on_receipt: Callable) -> dict[str, bp.Receipt]:
+    """Of every rule, several at a time."""
+
+    def work(name, _):
+        found = receipt_of(name, rules[name], seed)
+        on_receipt(name)
+        return found
+
+    jax.config.update("jax_disable_most_optimizations", True)  # hundreds of tiny programs, each of which runs once
+    try:
+        return dict(zip(rules, on_all_cores(work, rules), strict=True))
+    finally:
+        jax.config.update("jax_disable_most_optimizations", False)
+
+
+def entries_of(
+    rules: dict[str, RuleCase], problems: list[Problem]
+) -> tuple[dict[str, dict[str, Entry]], dict[str, dict[str, str]]]:
+    """Who takes part, and who does not and why; by problem and rule."""
+    entries: dict[str, dict[str, Entry]] = {problem.name: {} for problem in problems}
+    reasons: dict[str, dict[str, str]] = {problem.name: {} for problem in problems}
+    for problem in problems:
+        for name, case in rules.items():
+            made = entry_of(name, case, problem)
+            if isinstance(made, str):
+                reasons[problem.name][name] = made
+            else:
+                entries[problem.name][name] = made
+    return entries, reasons
+
+
+def run(config: Config, console: Console) -> Result:
+    """Receipts, the comparison, the published statements, and what a step costs, with their progress."""
+    began, rules, problems = time.perf_counter(), config.rules, config.problems
+    entries, reasons = entries_of(rules, problems)
+    tried = {name: case for name, case in rules.items() if any(name in own for own in entries.values())}
+    with progress(console, len(tried)) as advance:
+        told = iter(range(1, len(tried) + 1))
+        receipts = receipts_of(tried, config.seed, lambda name: advance(next(told), name, "receipts"))
+    repeats = []
+    if config.published:
+        repeats = repeated(config.published_starts, config.feedback_epochs, config.spiking_epochs)
+    jobs = repeats + [
+        Job(problem.name, problem, entry, receipt=receipts[name])
+        for problem in problems
+        for name, entry in entries[problem.name].items()
+    ]
+    with progress(console, len(jobs)) as advance:
+        found = tune_all(jobs, config.seed, lambda n, job: advance(n, job.entry.name, "sweeps"))
+    parts: dict[str, dict[str, xr.Dataset]] = {}
+    for job, result in zip(jobs, found, strict=True):
+        parts.setdefault(job.part, {})[job.entry.name] = result
+    with console.status("what a step of each rule costs"):
+        costs = step_costs(problems[0], list(entries[problems[0].name].values()), config.cost_rounds)
+    trainings = sum(result.diverged.size for result in found)
+    seconds = time.perf_counter() - began
+    console.print(f"{trainings:,} trainings in {len(jobs)} sweeps, {seconds:.0f} s, compilation included")
+    compared = {problem.name: parts.pop(problem.name) for problem in problems}
+    return Result(compared, reasons, parts, costs)
+
+
+def numbers_of(config: Config, result: Result) -> Numbers:
+    """Summaries of the comparison, and the published statements."""
+    summaries = [
+        summary_of(problem, name, config.rules[name].answers, found)
+        for problem in config.problems
+        for name, found in result.compared[problem.name].items()
+    ]
+    held = claims(result.published, summaries, result.compared["digits"]) if result.published else []
+    return Numbers(summaries, held)
+
+
+# --- Store and show --------------------------------------------------------------------------------------------------
+
+
+def written(folder: Path, runs: dict[str, dict[str, xr.Dataset]]) -> dict[str, dict[str, xr.Dataset]]:
+    """The sweeps written and read back."""
+    stored: dict[str, dict[str, xr.Dataset]] = {}
+    for part, by_rule in runs.items():
+        for name, sweep in by_rule.items():
+            path = folder / slug(part) / f"{slug(name)}.zarr"
+            sweep.to_zarr(path, mode="w", consolidated=False)
+            stored.setdefault(part, {})[name] = xr.open_zarr(path, consolidated=False).load()
+    return stored
+
+
+def write_rows(path: Path, rows: list[dict]) -> None:
+    """Rows as CSV, empty where a row lacks what another has."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    plots.write_csv(path, {name: [row.get(name) for row in rows] for name in names})
+
+
+def store(config: Config, result: Result) -> tuple[Result, Numbers]:
+    """Write results, numbers, figures and record, all or nothing; returns what is stored, read back."""
+    with written_aside(config.out) as folder:
+        result = result._replace(
+            compared=written(folder, result.compared), published=written(folder / "published", result.published)
+        )
+        numbers = numbers_of(config, result)
+        write_rows(folder / "learning_rules.csv", [s.row for s in numbers.summaries])
+        drawn = {"learning_rules": functools.partial(draw_comparison, result.compared["digits"], numbers.summaries)}
+        if result.published:
+            write_rows(folder / "published.csv", [claim._asdict() for claim in numbers.claims])
+            drawn["learning_rules_published"] = functools.partial(draw_published, result.published)
+        for name, draw in drawn.items():
+            figure = draw()
+            figure.savefig(folder / f"{name}.png", dpi=90)
+            figure.savefig(folder / f"{name}.svg")
+            plt.close(figure)
+        told = {name: sweep.attrs["receipt"] for by_rule in result.compared.values() for name, sweep in by_rule.items()}
+        write_record(folder, config, receipts=told, left_out=result.left_out, costs=result.costs)
+    return result, numbers
+
+
+def show(config: Config, console: Console) -> None:
+    """Run, store, and print the tables that answer the question."""
+    result = run(config, console)
+    with console.status("storing the result and drawing the figures"):
+        result, numbers = store(config, result)
+    for problem in config.problems:
+        console.print()
+        costs = result.costs if problem.name == "digits" else {}
+        console.print(problem_table(problem, [s for s in numbers.summaries if s.problem == problem.name], costs))
+        for line in left_out(result.left_out[problem.name]):
+            console.print(line)
+    if numbers.claims:
+        console.print()
+        console.print(claims_table(numbers.claims))
+    console.print(
+        f"\nFigures: {config.out}/learning_rules*.png (and .svg), their numbers beside them as CSV, the sweeps as "
+        "Zarr, receipts in the record."
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the flags, run and show; returns the exit status."""
+    return command("learning_rules", Config, __doc__, show, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""Equal tuning: every rule at the same learning rates from the same starts, and what its best rate gives."""
+
+import itertools
+import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import xarray as xr
+
+import bpjax as bp
+from bpjax.results.statistics import student
+from bpjax.sweeps.sweep import cores
+from bpjax.util.jax_settings import jax_settings, under
+from experiments.learning_rules.problems import Entry, Problem, trial_of
+
+POINTS = 12
+"""Steps of a training at which the angle is taken."""
+SHARE = 0.9
+"""Of the starts, that must learn the problem at a learning rate for that rate to count."""
+
+
+class Job(NamedTuple):
+    """A rule to be swept on a problem."""
+
+    part: str  # what for: the name of the problem in the comparison, or of a published statement
+    problem: Problem
+    entry: Entry
+    recorded: bool = True  # whether its angle to the gradient is
+    receipt: bp.Receipt | None = None
+
+
+class Summary(NamedTuple):
+    """A rule on a problem, at the learning rate which validation prefers; angles in degrees."""
+
+    problem: str
+    rule: str
+    answers: str  # which of the article's objections
+    rate: float
+    mean: float  # of the measure on the test data: accuracy, minus the normalised error, minus the largest error
+    low: float  # 95 % interval of that mean
+    high: float
+    learnt: int  # starts that learnt the problem at that rate
+    starts: int
+    steps: float  # median until learnt, those that failed counted as never
+    good_rates: int  # learning rates at which at least 90 % of the starts learnt it
+    rates: int
+    angles: tuple[tuple[float, ...], ...]  # at the start, the middle and the end: (layers of units), mean over starts
+
+    @property
+    def row(self) -> dict:
+        """As one line of numbers and words."""
+        named = self._asdict()
+        for time, layers in zip(("start", "middle", "end"), named.pop("angles"), strict=True):
+            named |= {f"angle_{time}_{layer + 1}": angle for layer, angle in enumerate(layers)}
+        return named
+
+
+def recorded_at(problem: Problem) -> tuple[int, ...]:
+    """Steps at which the angle is taken: evenly on the logarithmic axis, with 0, the middle and the last."""
+    last = problem.steps * problem.epochs - 1
+    spread = np.geomspace(1, last, POINTS - 2).round().astype(int)
+    return tuple(sorted({0, last // 2, *spread.tolist()}))
+
+
+def tune(job: Job, seed: int, on_run: Callable) -> xr.Dataset:
+    """The sweep of one rule, over (learning_rate, start)."""
+    problem, at = job.problem, recorded_at(job.problem) if job.recorded else ()
+    result = bp.sweep(
+        trial_of(problem, job.entry, at, seed),
+        {"learning_rate": problem.rates, "start": range(problem.starts)},
+        key=jax.random.key(seed),
+        curves=range(1, problem.epochs + 1),
+        layout="single",
+        receipt=job.receipt,
+        progress=on_run,
+    )
+    return result.rename(angle_0="step", angle_1="layer").assign_coords(step=list(at)) if at else result
+
+
+def tune_all(jobs: list[Job], seed: int, on_job: Callable) -> list[xr.Dataset]:
+    """All sweeps; `on_job(jobs done, the last one)` is told."""
+    done = itertools.count(1)
+
+    def work(job, stop):
+        def listen(_):
+            if stop.is_set():
+                raise CancelledError
+
+        found = tune(job, seed, listen)
+        on_job(next(done), job)
+        return found
+
+    return on_all_cores(work, jobs)
+
+
+def on_all_cores(work: Callable, items) -> list:
+    """`work(item, stop)` of every item, as many at a time as there are cores: compiling uses one.
+
+    After an error or an interrupt nothing more begins, and `stop`, a `threading.Event`, asks those under way to end.
+    """
+    settings, stop = jax_settings(), threading.Event()
+
+    def alike(item):
+        with under(settings):
+            return work(item, stop)
+
+    with ThreadPoolExecutor(cores()) as threads:
+        try:
+            return list(threads.map(alike, items))
+        except BaseException:
+            stop.set()
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def steps_until_learnt(problem: Problem, result: xr.Dataset) -> xr.DataArray:
+    """Changes of the weights until the problem was learnt, ∞ where it was not; over (learning_rate, start)."""
+    if problem.stop is not None:
+        return (result.epochs * problem.steps).where(result.solved, np.inf)
+    below = result.curve <= problem.level
+    first = result.epoch.isel(epoch=below.argmax("epoch"))
+    return (first * problem.steps).where(below.any("epoch") & ~result.diverged, np.inf).drop_vars("epoch")
+
+
+def best_rate(problem: Problem, result: xr.Dataset) -> int:
+    """Which learning rate is best: the most accurate on validation data, or, where runs stop early, the fastest."""
+    if problem.stop is not None:
+        merit = -result.epochs.where(result.solved, problem.epochs).mean("start")
+    else:
+        merit = result.validation.where(~result.diverged, -np.inf).mean("start")
+    return int(np.argmax(np.nan_to_num(merit.values, nan=-np.inf)))
+
+
+def summary_of(problem: Problem, name: str, answers: str, result: xr.Dataset) -> Summary:
+    """The result of a rule's sweep in numbers."""
+    steps, best = steps_until_learnt(problem, result), best_rate(problem, result)
+    mean, low, high = student(result.test.isel(learning_rate=best).values)
+    at_best = result.isel(learning_rate=best)
+    places = angle_places(at_best)
+    with np.errstate(all="ignore"):
+        angles = at_best.angle.mean("start").values
+    return Summary(
+        problem.name, name, answers, problem.rates[best], mean, low, high,
+        learnt=int(np.isfinite(steps.isel(learning_rate=best)).sum()),
+        starts=problem.starts,
+        steps=float(np.median(steps.isel(learning_rate=best))),
+        good_rates=int((xr.apply_ufunc(np.isfinite, steps).mean("start") >= SHARE).sum()),
+        rates=len(problem.rates),
+        angles=tuple(tuple(angles[place].tolist()) for place in places),
+    )  # fmt: skip
+
+
+def angle_places(run: xr.Dataset) -> tuple[int, int, int]:
+    """Where in the record start, middle and end are: of what the longest run, which may have stopped early, made."""
+    reached = np.flatnonzero(np.isfinite(run.angle).any(("start", "layer")).values)
+    if not len(reached):
+        return 0, 0, 0
+    steps = run.step.values[reached]
+    middle = int(np.abs(steps - steps[-1] / 2).argmin())
+    return int(reached[0]), int(reached[middle]), int(reached[-1])

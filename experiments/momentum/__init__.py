@@ -1,0 +1,1 @@
+"""Run with `python -m experiments.momentum`; see `experiments/momentum/experiment.py`."""

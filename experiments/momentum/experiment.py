@@ -1,0 +1,290 @@
+"""What does the inertia term do?
+
+The encyclopedia: a change of a weight takes over a share α of the last one, w ← w + α Δw − (1 − α) η ∂E/∂w, so that the
+ball rolls on over plateaus and does not swing in steep valleys; α = 0 is plain gradient descent, and at α = 1 it rolls
+straight on. Others write α Δw − η ∂E/∂w, or measure the gradient ahead. Here the plane learning rate × inertia is
+mapped for the three conventions, in a gorge, on XOR and on an encoder, and every closed form is put to the test: the
+limit of stability in gorges and at minima of real networks, the rate of convergence at the best setting, the effective
+rate η/(1 − α), and the two ends. The parts: momentum_planes.py, _boundary.py (bisection) for _gorges.py and
+_networks.py, _ends.py, _report.py.
+
+    python -m experiments.momentum              tables, figures, pages and a stored result in results/momentum
+    python -m experiments.momentum --help       every number that can be changed
+"""
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+try:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    import xarray as xr
+    from rich.console import Console
+
+    import experiments.momentum.ends as ends
+    import experiments.momentum.gorges as gorges
+    import experiments.momentum.networks as networks
+    import experiments.momentum.planes as planes
+    from experiments.momentum.report import draw_theory, plane_sentences, plane_table, theory_table
+except ModuleNotFoundError as missing:
+    sys.exit(f"{missing.name} is not installed. Install what experiments need: pip install 'bpjax[experiments]'.")
+
+import jax
+
+from bpjax.results import plots
+from bpjax.results.record import check_replaceable, write_record, written_aside
+from bpjax.util.checks import check_count, check_number
+from experiments.common.command import check_precision, command, progress
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every number of the experiment."""
+
+    rates: int = 21
+    """Learning rates of each plane, evenly spaced on the logarithmic axis between the ends given below."""
+    inertias: int = 20
+    """Inertias of each plane, evenly spaced from 0."""
+    highest_inertia: float = 0.95
+    """Largest inertia of the planes, below 1."""
+    gorge: float = 100.0
+    """Condition number of the gorge with a plane; its curvatures go from 1 down to 1/this."""
+    gorge_rates: tuple[float, float] = (0.05, 100.0)
+    """Ends of the learning rates in the gorge."""
+    gorge_goal: float = 1e-6
+    """The gorge is solved when the error is below so many times that of the start."""
+    gorge_epochs: int = 2000
+    """Epochs at most in the gorge."""
+    xor_rates: tuple[float, float] = (0.1, 300.0)
+    """Ends of the learning rates on XOR."""
+    xor_seeds: int = 50
+    """Initial weights to each cell on XOR."""
+    xor_epochs: int = 2000
+    """Epochs at most on XOR."""
+    encoder_inputs: int = 10
+    """Inputs and outputs of the encoder."""
+    encoder_hidden: int = 5
+    """Its hidden units."""
+    encoder_rates: tuple[float, float] = (0.02, 30.0)
+    """Ends of the learning rates on the encoder."""
+    encoder_seeds: int = 10
+    """Initial weights to each cell on the encoder."""
+    encoder_epochs: int = 500
+    """Epochs at most on the encoder."""
+    conditions: tuple[float, ...] = (10.0, 100.0, 1000.0, 10000.0)
+    """Condition numbers of the gorges held against the closed forms."""
+    boundary_inertias: tuple[float, ...] = (0.0, 0.3, 0.5, 0.7, 0.9, 0.95)
+    """Inertias at which the limit of stability is measured in the gorges."""
+    network_inertias: tuple[float, ...] = (0.0, 0.5, 0.9)
+    """Inertias at which it is measured at minima of networks."""
+    digits: int = 4
+    """The limit is bisected to a relative 10^-this."""
+    bisection_steps: int = 100_000
+    """Steps at most at one rate; a rate that neither leaves nor comes back in so many is the limit."""
+    network_steps: int = 50_000
+    """The same at minima of networks."""
+    most_steps: int = 20_000
+    """Steps at most of a measured rate of convergence."""
+    minima: int = 3
+    """Different minima of each network."""
+    rest_seeds: int = 12
+    """Networks trained to find them."""
+    rest: float = 1e-9
+    """A network is at rest when its gradient's norm is below this."""
+    rest_rate: float = 0.3
+    """Learning rate (heavy ball) of that training."""
+    rest_inertia: float = 0.9
+    """Inertia of that training."""
+    rest_epochs: int = 20_000
+    """Epochs at most of that training."""
+    decay: float = 0.003
+    """Weight decay that gives the networks strict minima."""
+    push: float = 1e-6
+    """How far weights are moved from a minimum along the steepest direction."""
+    hidden: int = 32
+    """Width of the hidden layer on the digits."""
+    effective_rates: tuple[float, ...] = (0.3, 0.03, 0.003, 0.0003)
+    """Effective learning rates on the digits."""
+    lag_inertias: tuple[float, ...] = (0.5, 0.9)
+    """Inertias on the digits."""
+    lag_epochs: int = 100
+    """Epochs on the digits."""
+    end_rate: float = 2.0
+    """Learning rate on XOR at α = 0 and α = 1."""
+    end_steps: int = 1000
+    """Steps there; those compared bit for bit, one operation at a time, are a tenth as many."""
+    frictionless_steps: int = 10_000
+    """Steps of the heavy ball at α = 1 in the gorge."""
+    seed: int = 0
+    """Root of all random numbers."""
+    matmul_precision: str = "highest"
+    """Precision of matrix products, as `jax.default_matmul_precision` takes it."""
+    out: Path = Path("results/momentum")
+    """Folder for the result; replaced when the run is complete."""
+
+    def check(self) -> None:
+        """Raise a `ValueError` where a number makes no sense."""
+        for name in ("rates", "inertias"):
+            check_count("Config", name, getattr(self, name), least=2)
+        for name in COUNTS:
+            check_count("Config", name, getattr(self, name))
+        check_count("Config", "encoder_inputs", self.encoder_inputs, least=2)
+        check_count("Config", "seed", self.seed, least=0)
+        check_count("Config", "lag_epochs", self.lag_epochs, least=20)
+        check_number("Config", "highest_inertia", self.highest_inertia, above=0.0, most=MOST)
+        for name in ("gorge_goal", "rest", "rest_rate", "decay", "push", "end_rate"):
+            check_number("Config", name, getattr(self, name), above=0.0)
+        check_number("Config", "rest_inertia", self.rest_inertia, least=0.0, most=MOST)
+        for name in ("gorge_rates", "xor_rates", "encoder_rates"):
+            low, high = getattr(self, name)
+            check_number("Config", f"{name}[0]", low, above=0.0)
+            check_number("Config", f"{name}[1]", high, above=low)
+        for name in ("conditions", "effective_rates", "boundary_inertias", "network_inertias", "lag_inertias"):
+            self.check_several(name)
+        check_number("Config", "gorge", self.gorge, above=1.0)
+        check_precision(self.matmul_precision)
+        check_replaceable(self.out)
+
+    def check_several(self, name: str) -> None:
+        """Raise a `ValueError` unless `name` holds different numbers within their bounds, at least one."""
+        numbers = getattr(self, name)
+        if not numbers or len(set(numbers)) < len(numbers):
+            raise ValueError(f"`Config` expected different numbers in `{name}`, at least one, got {numbers}.")
+        for number in numbers:
+            if name.endswith("inertias"):
+                bound: dict[str, Any] = {"above": 0.0} if name == "lag_inertias" else {"least": 0.0}
+                check_number("Config", name, number, most=MOST, **bound)
+            else:
+                check_number("Config", name, number, above=1.0 if name == "conditions" else 0.0)
+
+
+MOST = 0.99
+"""Inertia at most: every closed form is for α < 1, and transients grow as (1 + α)/(1 − α)."""
+COUNTS = (
+    "gorge_epochs", "xor_seeds", "xor_epochs", "encoder_hidden", "encoder_seeds", "encoder_epochs", "digits",
+    "bisection_steps", "network_steps", "most_steps", "minima", "rest_seeds", "rest_epochs", "hidden",
+    "end_steps", "frictionless_steps",
+)  # fmt: skip
+
+
+def run_planes(config: Config, key, console: Console) -> dict[str, xr.Dataset]:
+    """A plane of every form for every problem, its gradient held against `jax.grad` first."""
+    results = {}
+    for index, problem in enumerate(planes.problems(config)):
+        own = jax.random.fold_in(key, index)
+        with console.status(f"{problem.title}: holding the gradient against jax.grad"):
+            report = planes.receipt(problem, own)
+        console.print(f"[bold]{problem.title}[/bold]  gradient receipt: {report.verdict}")
+        runs = len(planes.PLANES) * len(problem.rates) * len(problem.inertias) * problem.seeds
+        began = time.perf_counter()
+        with progress(console, runs) as advance:
+
+            def tell(state, advance=advance):
+                word = "training" if state.done else "compiling"
+                advance(state.done, word, f"runs, {state.rate / 1e6:.1f} M epochs/s")
+
+            results[problem.name] = planes.measure(problem, own, report, tell)
+        seconds, total = time.perf_counter() - began, int(results[problem.name].epochs.sum())
+        console.print(f"  {runs:,} trainings, {total:,} epochs in {seconds:.1f} s, compilation included")
+    return results
+
+
+def run_theory(config: Config, key, console: Console) -> dict[str, Any]:
+    """The measurements that are held against closed forms."""
+    with console.status("bisecting the limit of stability in gorges"):
+        boundaries = gorges.gorge_boundaries(config, key)
+    with jax.enable_x64(True):
+        for index, name in enumerate(networks.tasks(config)):
+            own = jax.random.fold_in(key, index)
+            with console.status(f"{name}: training until the gradient is gone, then bisecting"):
+                minima = networks.find_minima(name, config, own)
+                boundaries += networks.network_boundaries(config, minima, own)
+            console.print(
+                f"{name}: {minima.rested} of {minima.tried} networks came to rest, {len(minima.curvature)} different "
+                f"minima, gradient ≤ {minima.gradient.max():.0e}, λ_max "
+                + ", ".join(f"{value:.4g}" for value in minima.curvature)
+            )
+    with console.status("measuring rates of convergence in gorges"):
+        forms = ("gradient descent", "heavy_ball", "convex", "nesterov")
+        speeds = [speed for form in forms for speed in gorges.gorge_speeds(config, form)]
+        single = gorges.gorge_speeds(config, "heavy_ball", x64=False)
+    with console.status("digits: the effective rate"), jax.enable_x64(True):  # the slowest rate moves by little
+        curves = ends.digits_curves(config, key)
+    with console.status("α = 0 and α = 1"):
+        facts = ends.end_facts(config, key)
+    return {"boundaries": boundaries, "speeds": speeds, "float32": single, "lags": ends.lags(curves),
+            "facts": [*ends.equal_curves(curves), *facts], "curves": curves}  # fmt: skip
+
+
+def store(config: Config, results: dict[str, xr.Dataset], found: dict[str, Any]):
+    """Write results, numbers, figures, pages and record, all or nothing; returns what is stored, read back."""
+    tables = {name: rows for name, rows in found.items() if name != "curves"}
+    with written_aside(config.out) as folder:
+        for name, result in {**results, "digits": found["curves"]}.items():
+            result.to_zarr(folder / f"{name}.zarr", mode="w", consolidated=False)
+        text = {name: [row._asdict() for row in rows] for name, rows in tables.items()}
+        (folder / "theory.json").write_text(json.dumps(text, indent=1, default=float) + "\n")
+
+        stored = {name: xr.open_zarr(folder / f"{name}.zarr", consolidated=False).load() for name in results}
+        curves = xr.open_zarr(folder / "digits.zarr", consolidated=False).load()
+        text = json.loads((folder / "theory.json").read_text())
+        tables = {name: [type(rows[0])(**row) for row in text[name]] for name, rows in tables.items()}
+        problems = planes.problems(config)
+        figures = {
+            "momentum": planes.draw(stored, problems),
+            "momentum_solved": planes.draw(stored, problems, shares=True),
+            "momentum_theory": draw_theory(tables, curves),
+        }
+        for name, figure in figures.items():
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # once is enough
+            figure.savefig(folder / f"{name}.png", dpi=80)
+            figure.savefig(folder / f"{name}.svg")
+            plt.close(figure)
+        plots.write_csv(folder / "momentum.csv", planes.numbers(stored))
+        for name, rows in tables.items():
+            columns = {field: [getattr(row, field) for row in rows] for field in rows[0]._fields}
+            plots.write_csv(folder / f"momentum_{name}.csv", columns)
+        planes.write_pages(folder, stored)
+        write_record(folder, config, receipts={name: result.attrs["receipt"] for name, result in stored.items()})
+    return stored, tables
+
+
+def show(config: Config, console: Console) -> None:
+    """Run, store, and print the tables that answer the question."""
+    key = jax.random.key(config.seed)
+    began = time.perf_counter()
+    results = run_planes(config, jax.random.fold_in(key, 0), console)
+    found = run_theory(config, jax.random.fold_in(key, 1), console)
+    with console.status("storing the result and drawing the figures"):
+        stored, tables = store(config, results, found)
+    rows = [row for name, result in stored.items() for row in planes.rows_of(name, result)]
+    limits = {name: result.attrs["epoch_limit"] for name, result in stored.items()}
+    console.print()
+    console.print(plane_table(rows, {name: result.attrs["title"] for name, result in stored.items()}, limits))
+    console.print()
+    console.print(theory_table(tables))
+    console.print()
+    for sentence in plane_sentences(rows):
+        console.print(sentence)
+    pages = f"{config.out}/{rows[0].problem}_{rows[0].form}.html"
+    console.print(
+        f"\nFigures: {config.out / 'momentum.png'}, momentum_solved.png and momentum_theory.png (and .svg), their "
+        f"numbers as CSV, planes as Zarr and as pages to look around in ({pages} and others). "
+        f"{time.perf_counter() - began:.0f} s."
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the flags, run and show; returns the exit status."""
+    return command("momentum", Config, __doc__, show, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,308 @@
+"""The plane learning rate × inertia in each convention: who gets to the goal, and how soon (part of momentum.py)."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import optax
+import xarray as xr
+
+import bpjax as bp
+from bpjax import theory
+from bpjax.results import plots
+from bpjax.results.page import sweep_page
+from bpjax.results.statistics import epochs_or_never, quantiles_with_failures
+from experiments.momentum.forms import FORMS, NAMES, any_form
+from experiments.momentum.gorges import gorge, gorge_network
+
+PLANES = FORMS[:3]
+"""velocity takes the steps of heavy_ball while the rate is constant, which momentum_ends.py checks."""
+
+
+class Problem(NamedTuple):
+    """Something to learn, with the rates and the seeds of its plane."""
+
+    name: str
+    title: str
+    network: bp.Layer
+    batch: tuple
+    stop: bp.Stop
+    epochs: int
+    rates: np.ndarray
+    inertias: np.ndarray
+    seeds: int
+    best: dict[str, theory.RateAndInertia] = {}
+    """(η, α) of the fastest convergence by form, where theory knows it."""
+
+    @property
+    def rule(self) -> bp.Rule:
+        """The gradient by hand of ½ Σ (t − o)²."""
+        return bp.backprop(self.network, bp.squared_error)
+
+    def start(self, key):
+        """Fresh weights."""
+        return self.network.init(key, self.batch[0].shape[1:])[0]
+
+
+def problems(config) -> tuple[Problem, ...]:
+    """A gorge, where every line is exact, XOR, and an encoder."""
+    inertias = np.linspace(0.0, config.highest_inertia, config.inertias)
+
+    def rates(ends):
+        return np.geomspace(ends[0], ends[1], config.rates)
+
+    def sigmoid_net(*sizes):
+        return bp.mlp(sizes, bp.sigmoid, bp.sigmoid, weights=bp.uniform(1.0), biases=bp.uniform(1.0))
+
+    kappa, n, m = config.gorge, config.encoder_inputs, config.encoder_hidden
+    batch = gorge(kappa)
+    first = 0.5 * float((batch[0] ** 2).sum())
+    valley = Problem(
+        "gorge", f"gorge, κ = {kappa:g}", gorge_network, batch, bp.error_below(config.gorge_goal * first),
+        config.gorge_epochs, rates(config.gorge_rates), inertias, 1,
+        {form: theory.best_rate_and_inertia(form, 1 / kappa, 1.0) for form in PLANES},
+    )  # fmt: skip
+    xor = Problem(
+        "xor", "XOR, 2-2-1", sigmoid_net(2, 2, 1), bp.xor().present(None), bp.outputs_within(0.4),
+        config.xor_epochs, rates(config.xor_rates), inertias, config.xor_seeds,
+    )  # fmt: skip
+    encoder = Problem(
+        "encoder", f"encoder {n}-{m}-{n}", sigmoid_net(n, m, n), bp.encoder(n, m).present(None), bp.outputs_within(0.4),
+        config.encoder_epochs, rates(config.encoder_rates), inertias, config.encoder_seeds,
+    )  # fmt: skip
+    return valley, xor, encoder
+
+
+def receipt(problem: Problem, key) -> bp.Report:
+    """This network, this loss: the hand-written gradient against `jax.grad`. Stops the experiment where wrong."""
+    oracle = bp.autodiff(problem.network, bp.squared_error)
+    report = bp.compare(problem.rule, oracle, problem.start(key), problem.batch, timed=False, show=False)
+    report.raise_if_wrong()
+    return report
+
+
+def measure(problem: Problem, key, receipt=None, progress: Callable | bool = False) -> xr.Dataset:
+    """The plane of a problem in every form, with the largest curvature at the start and at the goal."""
+
+    def trial(key, form, learning_rate, inertia):
+        optimizer = any_form(form, learning_rate, inertia)
+        return bp.trial(
+            problem.rule, optimizer, problem.start(key), problem.batch,
+            key=key, epochs=problem.epochs, stops=(problem.stop,),
+        )  # fmt: skip
+
+    axes = {
+        "form": range(len(PLANES)), "learning_rate": problem.rates, "inertia": problem.inertias,
+        "seed": range(problem.seeds),
+    }  # fmt: skip
+    curves = np.unique(np.geomspace(1, problem.epochs, 30).round().astype(int))
+    result = bp.sweep(trial, axes, key=key, curves=curves, receipt=receipt, progress=progress)
+    plain = fastest(result.sel(form=0).isel(inertia=[0]))
+    start, goal = curvatures(problem, key, plain.rate if plain else float(problem.rates[0]))
+    return result.assign(
+        curvature=(("seed",), start, {"long_name": "largest Hessian eigenvalue at the start"}),
+        curvature_at_goal=(("seed",), goal, {"long_name": "the same where plain descent ended; NaN if unsolved"}),
+    ).assign_attrs(title=problem.title, epoch_limit=problem.epochs)
+
+
+def curvatures(problem: Problem, key, rate: float) -> tuple[np.ndarray, np.ndarray]:
+    """λ_max (seeds,) where training starts, and where plain gradient descent at `rate` reaches the goal."""
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(problem.seeds))
+    params = jax.vmap(problem.start)(keys)
+    chunk = min(100, problem.epochs)
+    training = bp.make_training(problem.rule, optax.sgd(rate), (problem.stop,), chunk=chunk)
+    run = jax.jit(jax.vmap(lambda k, p: training.init(k, p, problem.epochs)))(keys, params)
+    advance = jax.jit(jax.vmap(lambda run: training.advance(run, problem.batch)))
+    run, _ = bp.run_to_end(advance, run)
+    largest = jax.jit(jax.vmap(lambda p, k: bp.largest_curvature(problem.rule, p, problem.batch, k)))
+    solved = np.asarray(run.reason) == training.reasons.index(problem.stop.reason)
+    return np.asarray(largest(params, keys)), np.where(solved, np.asarray(largest(run.state.params, keys)), np.nan)
+
+
+class Cell(NamedTuple):
+    """A point of a plane: the fastest in some region of it."""
+
+    rate: float
+    inertia: float
+    epochs: float  # median over all seeds, those that failed counted as never
+    share: float  # of seeds that reached the goal
+
+
+def medians(plane: xr.Dataset) -> np.ndarray:
+    """Median epochs to the goal (inertia, learning_rate), ∞ where half or more failed."""
+    plane = plane.transpose("inertia", "learning_rate", "seed", ...)
+    return quantiles_with_failures(epochs_or_never(plane.solved, plane.epochs), 0.5)
+
+
+def fastest(plane: xr.Dataset) -> Cell | None:
+    """The cell with the fewest median epochs; None where no cell has a median."""
+    epochs = medians(plane)
+    row, column = np.unravel_index(np.argmin(epochs), epochs.shape)
+    if not math.isfinite(epochs[row, column]):
+        return None
+    at = plane.isel(inertia=row, learning_rate=column)
+    return Cell(float(at.learning_rate), float(at.inertia), float(epochs[row, column]), float(at.solved.mean()))
+
+
+class Row(NamedTuple):
+    """What inertia does to one problem in one form."""
+
+    problem: str
+    form: str
+    plain: Cell | None  # the fastest without inertia
+    best: Cell | None  # the fastest of the plane
+    most: float  # the largest inertia at which some rate has a median; NaN if none
+    inertia: float  # the one on the axis that is nearest to 0.9
+    same: float  # median epochs there at the effective rate of `plain`, between the rates of the axis
+    beyond: float  # share of solved runs above the limit of stability with λ_max at the goal
+    share: float  # of all runs of the plane that were solved
+
+    @property
+    def gain(self) -> float:
+        """How many times fewer epochs the best cell needs than the best one without inertia."""
+        return self.plain.epochs / self.best.epochs if self.plain and self.best else math.nan
+
+
+def rows_of(name: str, result: xr.Dataset) -> list[Row]:
+    """The planes of a problem in numbers, a row for each form."""
+    rows = []
+    for place, form in enumerate(PLANES):
+        plane = result.sel(form=place)
+        solved = plane.solved.transpose("inertia", "learning_rate", "seed").values
+        limits = limit_line(result, form, "curvature_at_goal")
+        above = plane.learning_rate.values[None, :] > limits[:, None]
+        plain = fastest(plane.isel(inertia=[0]))
+        there = plane.inertia.values[np.isfinite(medians(plane)).any(axis=1)]
+        most = float(there.max()) if there.size else math.nan
+        beyond = float((solved & above[:, :, None]).sum() / max(1, solved.sum()))
+        same = at_effective_rate(plane, form, plain.rate if plain else math.nan)
+        rows.append(Row(name, form, plain, fastest(plane), most, *same, beyond, float(solved.mean())))
+    return rows
+
+
+def at_effective_rate(plane: xr.Dataset, form: str, effective: float) -> tuple[float, float]:
+    """The inertia nearest to 0.9, and the median epochs at it where the effective rate is `effective`."""
+    row = int(np.argmin(np.abs(plane.inertia.values - 0.9)))
+    alpha = float(plane.inertia[row])
+    rate = effective / float(theory.effective_rate(form, 1.0, alpha))
+    rates = np.log(plane.learning_rate.values)
+    return alpha, float(np.interp(np.log(rate), rates, medians(plane)[row], left=np.nan, right=np.nan))
+
+
+def limit_line(result: xr.Dataset, form: str, curvature: str) -> np.ndarray:
+    """The limit of stability (inertia,) with the median λ_max of the seeds; NaN where it was never measured."""
+    known = result[curvature].values
+    known = known[np.isfinite(known)]
+    median = np.median(known) if known.size else np.nan
+    return theory.stability_limit(form, result.inertia.values) / median
+
+
+def lines(result: xr.Dataset, form: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """What theory draws over a plane: name -> (rates, inertias)."""
+    inertia = result.inertia.values
+    plain = fastest(result.sel(form=0).isel(inertia=[0]))
+    drawn = {
+        "limit of stability, λ_max at the goal": (limit_line(result, form, "curvature_at_goal"), inertia),
+        "limit of stability, λ_max at the start": (limit_line(result, form, "curvature"), inertia),
+    }
+    if np.allclose(result.curvature.values, result.curvature_at_goal.values):  # on a quadratic they are one
+        drawn = {"limit of stability": drawn.popitem()[1]}
+    for factor in (0.1, 1.0, 10.0):
+        if plain is None:
+            break
+        name = "effective rate of the best plain descent" if factor == 1.0 else f"{factor:g} × that"
+        drawn[name] = (factor * plain.rate / theory.effective_rate(form, 1.0, inertia), inertia)
+    return drawn
+
+
+STYLES = ("-", "--", "-.", ":", ":")
+
+
+def draw(results: dict[str, xr.Dataset], chosen: tuple[Problem, ...], shares: bool = False):
+    """A row of maps for each form, a column for each problem: median epochs to the goal, or the share solved."""
+    figure, axes = plt.subplots(
+        len(PLANES), len(results), figsize=(4.6 * len(results), 10.2), layout="constrained", squeeze=False, sharey=True
+    )
+    for column, (problem, result) in enumerate(zip(chosen, results.values(), strict=True)):
+        finite = [m[np.isfinite(m)] for m in (medians(result.sel(form=place)) for place in range(len(PLANES)))]
+        finite = np.concatenate([*finite, [1.0]] if not np.concatenate(finite).size else finite)
+        for place, (axis, form) in enumerate(zip(axes[:, column], PLANES, strict=True)):
+            plane = result.sel(form=place)
+            x, y = plane.learning_rate.values, plane.inertia.values
+            if shares:
+                share = 100 * plane.solved.mean("seed").transpose("inertia", "learning_rate").values
+                plots.outcome_map(axis, x, y, share, f"solved (% of runs, {plane.sizes['seed']} a cell)", (0, 100))
+            else:
+                limits = finite.min(), max(finite.max(), 1.01 * finite.min())
+                plots.outcome_map(axis, x, y, medians(plane), "epochs to the goal, median", limits, "log")
+            for cell in axis.patches:  # those without a median: a layout need not look at each
+                cell.set_in_layout(False)
+            draw_lines(axis, result, form)
+            if (best := fastest(plane)) and not shares:
+                axis.plot(
+                    best.rate, best.inertia, "o", color="white", markeredgecolor="black", label="fastest measured"
+                )
+            if form in problem.best and not shares:
+                axis.plot(*problem.best[form], "*", color=plots.RED, markersize=13, markeredgecolor="white",
+                          label="fastest in theory")  # fmt: skip
+            axis.set_title(f"{result.attrs['title']}: {NAMES[form]}", fontsize=10)
+        axes[-1, column].set_xlabel("learning rate η")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("inertia α")
+    entries = {}
+    for axis in axes.flat:
+        entries.update({label: handle for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)})
+    figure.legend(entries.values(), entries, loc="outside lower center", ncols=3, fontsize=8.5, frameon=False)
+    return figure
+
+
+def draw_lines(axis, result: xr.Dataset, form: str) -> None:
+    """The theory lines of `lines`."""
+    for name, (x, y) in lines(result, form).items():
+        stable = name.startswith("limit")
+        colour = plots.RED if stable else "black"
+        style = "--" if name.endswith("start") else "-" if stable or "×" not in name else ":"
+        label = name if "×" not in name else "a tenth and ten times that"
+        label = "limit of stability, λ_max at the goal" if name == "limit of stability" else label
+        plots.theory_line(axis, x, y, plots.label_once(axis, label), style, colour)
+
+
+def numbers(results: dict[str, xr.Dataset]) -> dict[str, np.ndarray]:
+    """The numbers of the maps as columns, a row for each cell."""
+    columns: dict[str, list] = {
+        n: [] for n in ("problem", "form", "rate", "inertia", "runs", "solved", "diverged", "epochs")
+    }
+    for name, form, plane in planes_of(results):
+        plane = plane.transpose("inertia", "learning_rate", "seed", ...)
+        inertia, rate = np.meshgrid(plane.inertia, plane.learning_rate, indexing="ij")
+        cells = inertia.size
+        for column, values in zip(
+            columns.values(),
+            ([name] * cells, [form] * cells, rate.ravel(), inertia.ravel(), [plane.sizes["seed"]] * cells,
+             *(plane[count].sum("seed").values.ravel() for count in ("solved", "diverged")), medians(plane).ravel()),
+            strict=True,
+        ):  # fmt: skip
+            column.extend(values)
+    return {name: np.array(column) for name, column in columns.items()}
+
+
+def planes_of(results: dict[str, xr.Dataset]) -> Iterator[tuple[str, str, xr.Dataset]]:
+    """Every plane with its problem and form."""
+    for name, result in results.items():
+        for place, form in enumerate(PLANES):
+            yield name, form, result.sel(form=place)
+
+
+def write_pages(folder, results: dict[str, xr.Dataset]) -> list:
+    """A page to look around in for each plane; returns the paths."""
+    return [
+        sweep_page(
+            plane, folder / f"{name}_{form}.html", x="learning_rate", y="inertia",
+            title=f"{plane.attrs['title']}: {NAMES[form]}", lines=lines(results[name], form),
+        )
+        for name, form, plane in planes_of(results)
+    ]  # fmt: skip

@@ -1,0 +1,205 @@
+"""Tables, sentences and the figure of momentum.py: measurements beside the closed forms."""
+
+import itertools
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from rich.table import Table
+
+from bpjax import theory
+from bpjax.results import plots
+from experiments.common.command import bare_table
+from experiments.momentum.ends import LAGGING, Lag
+from experiments.momentum.forms import FORMS, NAMES
+from experiments.momentum.planes import Cell, Row
+
+COLOURS = {
+    "gradient descent": "black", "heavy_ball": plots.BLUE, "convex": plots.ORANGE, "nesterov": plots.GREEN,
+    "velocity": plots.PURPLE,
+}  # fmt: skip
+LIMITS = {
+    "heavy_ball": "2(1+α)", "convex": "2(1+α)/(1−α)", "nesterov": "2(1+α)/(1+2α)", "velocity": "2(1+α)",
+}  # fmt: skip
+RATES = {
+    "gradient descent": "(κ−1)/(κ+1)", "heavy_ball": "(√κ−1)/(√κ+1)", "convex": "(√κ−1)/(√κ+1)",
+    "nesterov": "1−2/√(3κ+1)",
+}  # fmt: skip
+
+
+def cell_words(cell: Cell | None, limit: int) -> tuple[str, str, str]:
+    """Setting, epochs and share of a cell."""
+    if cell is None:
+        return "none", f"> {limit}", ""
+    return f"{cell.rate:.3g}, {cell.inertia:.2f}", f"{cell.epochs:.0f}", f"{100 * cell.share:.0f} %"
+
+
+def plane_table(rows: list[Row], titles: dict[str, str], limits: dict[str, int]) -> Table:
+    """What inertia is good for: the fastest cell of each plane beside the fastest without inertia."""
+    shown = bare_table("Epochs to the goal: median of all seeds, those that fail counted as never")
+    same = f"at η̂, α={rows[0].inertia:.2g}"
+    for column in ("", "α=0: η", "epochs", same, "best η, α", "epochs", "gain", "solved", "beyond"):
+        shown.add_column(column, justify="left" if not column else "right", no_wrap=True)
+    for index, row in enumerate(rows):
+        if index == 0 or rows[index - 1].problem != row.problem:
+            shown.add_section()
+            shown.add_row(f"[bold]{titles[row.problem]}[/bold]")
+        plain, best = cell_words(row.plain, limits[row.problem]), cell_words(row.best, limits[row.problem])
+        shown.add_row(
+            f" {row.form}", plain[0].split(",")[0], plain[1],
+            f"{row.same:.0f}" if math.isfinite(row.same) else "never", best[0], best[1],
+            f"{row.gain:.2g} ×" if math.isfinite(row.gain) else "", best[2], f"{100 * row.beyond:.0f} %",
+        )  # fmt: skip
+    shown.caption = (
+        "at η̂: with inertia at the effective rate of the fastest plain descent\n"
+        "beyond: share of solved runs whose η is above the limit of stability with λ_max at the goal"
+    )
+    return shown
+
+
+def theory_table(tables: dict[str, list]) -> Table:
+    """Every closed form beside what was measured."""
+    shown = bare_table("Theory against measurement")
+    for column in ("", "theory", "measured", ""):
+        shown.add_column(column)
+    for claim, expected, found, holds in theory_lines(tables):
+        verdict = "" if holds is None else "agrees" if holds else "differs"
+        shown.add_row(claim, expected, found, verdict, style={"differs": "red", "agrees": "green"}.get(verdict))
+    return shown
+
+
+def theory_lines(tables: dict[str, list]) -> list[tuple[str, str, str, bool | None]]:
+    """(claim, theory, measured, whether they agree) of each line of the table; None where no exactness is claimed."""
+    lines = []
+    for place in dict.fromkeys(b.place for b in tables["boundaries"]):
+        for form in FORMS:
+            own = [b for b in tables["boundaries"] if b.place == place and b.form == form]
+            if own:
+                worst = max((b.difference for b in own), key=abs)
+                missed = sum(b.reason.startswith("no boundary") for b in own)
+                found = f"off by ≤ {abs(worst):.0e} ({len(own)} limits)" + (f", {missed} not found" if missed else "")
+                lines.append((f"limit of η λ_max, {form}, {place}", LIMITS[form], found, abs(worst) < 1e-3))
+    for precision in ("speeds", "float32"):
+        for form in dict.fromkeys(speed.form for speed in tables[precision]):
+            own = [speed for speed in tables[precision] if speed.form == form]
+            off = max(abs((1 - speed.measured) / (1 - speed.predicted) - 1) for speed in own)
+            powers = sorted({f"t^{abs(round(speed.power, 2)):g}" for speed in own})
+            found = f"1−σ off by ≤ {off:.0e}, {' to '.join(powers[:: max(1, len(powers) - 1)])}"
+            kappas = f"κ = {own[0].condition:g} … {own[-1].condition:g}"
+            claim = f"convergence, {form}, {kappas}" + (", in float32" if precision == "float32" else "")
+            lines.append((claim, RATES[form], found, None if precision == "float32" else off < 1e-3))
+    for form in LAGGING:
+        for alpha in dict.fromkeys(lag.inertia for lag in tables["lags"]):
+            late: list[Lag] = [lag for lag in tables["lags"] if lag.form == form and lag.inertia == alpha]
+            found = ", ".join(f"{lag.measured:.2f}" for lag in late)
+            rates = ", ".join(f"{lag.effective_rate:g}" for lag in late)
+            formula = "α²/(1−α)" if form == "nesterov" else "α/(1−α)"
+            claim = f"epochs behind plain descent, {form}, α = {alpha:g}"
+            slowest = min(late, key=lambda lag: lag.effective_rate)
+            close = abs(slowest.measured / slowest.predicted - 1) < 0.05  # exact where the gradient hardly changes
+            lines.append((claim, f"{formula} = {late[0].predicted:.2f} as η̂ → 0", f"{found} (η̂ = {rates})", close))
+    return [*lines, *((fact.claim, fact.expected, fact.found, fact.holds) for fact in tables["facts"])]
+
+
+def plane_sentences(rows: list[Row]) -> list[str]:
+    """The answer in a sentence or two for each problem."""
+    sentences = []
+    for problem in dict.fromkeys(row.problem for row in rows):
+        own = [row for row in rows if row.problem == problem]
+        plain = own[0].plain
+        if plain is None:
+            sentences.append(f"{problem}: no rate without inertia solved half of its runs: allow more epochs.")
+            continue
+        gains = ", ".join(f"{NAMES[row.form]} {row.gain:.2g} ×" for row in own)
+        most = ", ".join(f"{row.most:.2g}" for row in own)
+        sentences.append(
+            f"{problem}: plain descent needs {plain.epochs:.0f} epochs at its best rate {plain.rate:.3g}; inertia at "
+            f"its best is faster by {gains}. Half of the runs get there at some rate up to α = {most}."
+        )
+    return sentences
+
+
+# --- The figure ------------------------------------------------------------------------------------------------------
+
+
+def draw_theory(tables: dict[str, list], curves: xr.Dataset):
+    """Limits of stability, rates of convergence, the lag, and the curves it was read from."""
+    figure, axes = plt.subplots(2, 2, figsize=(11.5, 10), layout="constrained")
+    draw_limits(axes[0, 0], tables["boundaries"])
+    draw_speeds(axes[0, 1], tables["speeds"])
+    draw_lags(axes[1, 0], tables["lags"])
+    draw_curves(axes[1, 1], curves)
+    for axis in axes.flat:
+        plots.legend_below(axis)
+        axis.grid(alpha=0.25)
+    return figure
+
+
+def draw_limits(axis, boundaries: list) -> None:
+    """η λ_max at which runs begin to leave, by inertia."""
+    alpha = np.linspace(0, max(b.inertia for b in boundaries), 200)
+    for form in FORMS[:3]:
+        axis.plot(
+            alpha, theory.stability_limit(form, alpha), color=COLOURS[form], label=f"{NAMES[form]}: {LIMITS[form]}"
+        )
+        for place, marker, size in (("gorge", "o", 7), ("xor", "x", 7), ("encoder", "+", 9)):
+            own = [b for b in boundaries if b.form == form and b.place == place]
+            style = {"markerfacecolor": "none"} if place == "gorge" else {}
+            axis.plot([b.inertia for b in own], [b.measured * b.curvature for b in own], marker, color=COLOURS[form],
+                      markersize=size, label=plots.label_once(axis, f"measured, {place}"), **style)  # fmt: skip
+    axis.set(yscale="log", xlabel="inertia α", ylabel=r"limit of stability, $\eta\,\lambda_{\max}$",
+             title="Where runs begin to leave a minimum")  # fmt: skip
+
+    ticks = (1.5, 2, 3, 4, 6, 10, 20, 40, 80)
+    axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
+
+
+def draw_speeds(axis, speeds: list) -> None:
+    """1 − σ at the best setting, by condition number."""
+    ends = [s.condition for s in speeds]
+    kappa = np.geomspace(min(ends), max(ends), 100)
+    for form in ("gradient descent", "heavy_ball", "convex", "nesterov"):
+        own = [s for s in speeds if s.form == form]
+        if form != "convex":
+            label = f"{NAMES[form]}: 1 − {RATES[form]}" if form != "nesterov" else "Nesterov: 2/√(3κ+1)"
+            axis.plot(kappa, 1 - theory.best_convergence_rate(form, kappa), color=COLOURS[form], label=label)
+        marker = {"convex": "x", "heavy_ball": "o"}.get(form, "s")
+        axis.plot([s.condition for s in own], [1 - s.measured for s in own], marker, color=COLOURS[form], markersize=7,
+                  markerfacecolor="none", label=f"{NAMES[form]}, measured")  # fmt: skip
+    axis.set(xscale="log", yscale="log", xlabel="condition number κ", ylabel="1 − σ, lost per step",
+             title="Rate of convergence at the best (η, α)")  # fmt: skip
+
+
+def draw_lags(axis, lags: list) -> None:
+    """Epochs behind plain descent of the same effective rate, as a share of what theory says."""
+    alphas = list(dict.fromkeys(lag.inertia for lag in lags))
+    axis.axhline(1.0, color="black", linewidth=1.2, label="theory: α/(1−α), Nesterov α²/(1−α)")
+    for alpha, marker in zip(alphas, itertools.cycle("osD^v")):
+        for form in LAGGING:
+            own = sorted((lag.effective_rate, lag.measured / lag.predicted) for lag in lags
+                         if lag.form == form and lag.inertia == alpha)  # fmt: skip
+            style = {"convex": (0, (4, 4))}.get(form, "-")
+            axis.plot(*zip(*own, strict=True), marker=marker, linestyle=style, color=COLOURS[form], markersize=6,
+                      markerfacecolor="none", label=f"{NAMES[form]}, α = {alpha:g}")  # fmt: skip
+    axis.set(xscale="log", ylim=(0, None), xlabel="effective rate", ylabel="epochs behind plain descent ÷ theory",
+             title="How far behind plain descent of its effective rate (digits)")  # fmt: skip
+
+
+def draw_curves(axis, curves: xr.Dataset) -> None:
+    """Error on the digits of plain descent, of heavy ball, and of plain descent moved by the lag."""
+    rate, alpha = float(curves.effective_rate[0]), float(curves.inertia[-1])
+    at = curves.curve.sel(effective_rate=rate)
+    epoch = curves.epoch.values
+    plain = at.isel(form=0, inertia=0).values
+    axis.plot(epoch, plain, color="black", label=f"plain descent, η = {rate:g}")
+    for place, form in enumerate(LAGGING):
+        own = rate if form == "convex" else rate * (1 - alpha)
+        style = {"convex": (0, (4, 4))}.get(form, "-")
+        axis.plot(epoch, at.isel(form=place, inertia=-1), color=COLOURS[form], linestyle=style,
+                  label=f"{NAMES[form]}, η = {own:.3g}, α = {alpha:g}")  # fmt: skip
+    lag = alpha / (1 - alpha)
+    axis.plot(epoch + lag, plain, color=plots.GREY, linestyle=":", label=f"plain descent, {lag:.3g} epochs later")
+    axis.set(xlim=(0, epoch[-1]), xlabel="epoch", ylabel="error (nats a pattern)",
+             title="One effective rate, four ways (digits)")  # fmt: skip

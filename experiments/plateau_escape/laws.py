@@ -1,0 +1,274 @@
+"""Inertia where everything is known: a flat stretch, a saddle, a deep linear network, the symmetric plateau.
+
+What `bp.momentum` does in each form, step by step, against the closed forms of `bpjax.theory`.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+import bpjax as bp
+from bpjax import theory
+from bpjax.results.statistics import student
+from experiments.plateau_escape.committee import begin_committee
+from experiments.plateau_escape.starts import MODES, linear_task
+
+FORMS = {"plain descent": "gradient descent", "heavy ball": "heavy_ball", "convex": "convex", "Nesterov": "nesterov"}
+"""The forms by the names in the tables, and as `bpjax.theory` calls them."""
+RATE, SLOPE, LENGTH = 0.1, 1.0, 20.0
+"""A flat stretch: learning rate, ∂E/∂w, and how far it goes."""
+CURVATURE, START, END = -0.05, 1e-6, 1.0
+"""A saddle: ∂²E/∂w², where the way down begins, and where it has been left."""
+VELOCITY = 2.0
+"""What a ball that does not begin at rest arrives with, weight per step."""
+MODE_RATE, MODE_START = 1e-3, 1e-3
+"""The deep linear network: learning rate, and what is known of each mode at the start."""
+PUBLISHED_HEIGHTS = {2: 0.0116, 3: 0.0203, 4: 0.0284}
+"""Symmetric plateau of K = M units, η → 0: Saad & Solla 1995."""
+
+
+class Law(NamedTuple):
+    """A number that theory promises, and what was measured."""
+
+    landscape: str
+    form: str
+    inertia: float
+    what: str
+    theory: float
+    measured: float
+    tolerance: float  # absolute
+
+    @property
+    def holds(self) -> bool:
+        """Whether the two differ by no more than the tolerance."""
+        return bool(abs(self.theory - self.measured) <= self.tolerance)
+
+
+def descent_of(form: str, rate, inertia) -> Any:
+    """`bp.momentum` in a form as theory calls it; plain descent looks at no inertia."""
+    if form == "gradient descent":
+        return bp.momentum(rate, 0.0)
+    return bp.momentum(rate, inertia, form=form)  # type: ignore[arg-type]
+
+
+def first_step(reached: np.ndarray) -> float:
+    """The first step at which it is so; NaN where it never is."""
+    return float(reached.argmax()) if reached.any() else np.nan
+
+
+# --- A ball ----------------------------------------------------------------------------------------------------------
+
+
+def ball_paths(inertias) -> xr.Dataset:
+    """Weights over (form, inertia, step) from `bp.momentum` in float64, until the slowest is there.
+
+    `flat` from rest on a constant slope, `thrown` arriving there with speed, `level` with speed where there is no
+    slope, `saddle` from rest.
+    """
+    alphas = np.array(inertias)
+    steps = max(
+        20 + int(theory.saddle_steps("convex", RATE, alphas, CURVATURE, START, END).max()),
+        20 + int(theory.plateau_steps("convex", RATE, alphas, SLOPE, LENGTH).max()),
+        int(40 / (1 - alphas.max())),  # e⁻⁴⁰ of the speed is left
+    )
+    cases = {  # slope, curvature, start, velocity
+        "flat": (SLOPE, 0.0, 0.0, 0.0),
+        "thrown": (SLOPE, 0.0, 0.0, -VELOCITY),
+        "level": (0.0, 0.0, 0.0, VELOCITY),
+        "saddle": (0.0, CURVATURE, START, 0.0),
+    }
+    paths = {case: [] for case in cases}
+    with jax.enable_x64(True):
+        for form in FORMS.values():
+            walk = _walk(form, steps)
+            for case, numbers in cases.items():
+                paths[case].append(walk(jnp.asarray(alphas), *(jnp.full(len(alphas), number) for number in numbers)))
+    return xr.Dataset(
+        {case: (("form", "inertia", "step"), np.stack(path)) for case, path in paths.items()},
+        {"form": list(FORMS), "inertia": alphas},
+    )
+
+
+def _walk(form: str, steps: int):
+    """(inertia, slope, curvature, start, velocity), each (n,), to w(0) … w(steps) on slope · w + ½ curvature · w²."""
+
+    def one(inertia, slope, curvature, start, velocity):
+        ball = descent_of(form, RATE, inertia)
+
+        def step(carry, _):
+            w, state = carry
+            change, state = ball.update(slope + curvature * w, state)
+            return (w + change, state), w + change
+
+        state = ball.init(start)._replace(velocity=velocity)
+        return jnp.append(start, jax.lax.scan(step, (start, state), None, length=steps)[1])
+
+    return jax.jit(jax.vmap(one))
+
+
+def ball_laws(paths: xr.Dataset) -> list[Law]:
+    """Steps across the flat stretch and away from the saddle, and how far a ball with speed glides on."""
+    laws = []
+    for name, form in FORMS.items():
+        for alpha in paths.inertia.values if form != "gradient descent" else paths.inertia.values[:1]:
+            path = {case: np.abs(paths[case].sel(form=name, inertia=alpha).values) for case in paths.data_vars}
+            alpha = 0.0 if form == "gradient descent" else float(alpha)
+            t = np.arange(paths.sizes["step"])
+            thrown = np.abs(theory.plateau_distance(form, RATE, alpha, SLOPE, t, -VELOCITY))
+            rows = (
+                ("flat stretch", "steps from rest", theory.plateau_steps(form, RATE, alpha, SLOPE, LENGTH),
+                 first_step(path["flat"] >= LENGTH * (1 - 1e-9)), 1.0),
+                ("flat stretch", "steps with speed", first_step(thrown >= LENGTH * (1 - 1e-9)),
+                 first_step(path["thrown"] >= LENGTH * (1 - 1e-9)), 1.0),
+                ("level ground", "glide", theory.plateau_glide(form, alpha, VELOCITY), path["level"][-1], 1e-6),
+                ("saddle", "steps from rest", theory.saddle_steps(form, RATE, alpha, CURVATURE, START, END),
+                 first_step(path["saddle"] >= END * (1 - 1e-9)), 1.0),
+            )  # fmt: skip
+            laws += [Law(w, name, alpha, what, float(th), float(got), tol) for w, what, th, got, tol in rows]
+    return laws
+
+
+# --- Deep linear network ---------------------------------------------------------------------------------------------
+
+
+def mode_paths(inertia: float) -> xr.DataArray:
+    """What an aligned, balanced net has learnt of each mode, over (form, mode, step), float32 as networks are."""
+    batch = linear_task()
+    layer = bp.dense(len(MODES), use_bias=False)
+    rule = bp.backprop(bp.chain(layer, layer), bp.batch_mean(bp.squared_error))
+    weights = bp.Affine(jnp.sqrt(MODE_START) * jnp.eye(len(MODES)), None)
+    slowest = min(MODES)
+    steps = 100 + int(1.2 * theory.deep_linear_time(slowest / 2, slowest, MODE_START, 1 / MODE_RATE))
+    steps += int(20 * theory.plateau_lag("convex", inertia))
+
+    paths = [_modes(rule, weights, batch, form, inertia, steps) for form in FORMS.values()]
+    coords = {"form": list(FORMS), "mode": list(MODES)}
+    return xr.DataArray(np.stack(paths), coords, ("form", "mode", "step"), attrs={"inertia": inertia})
+
+
+def _modes(rule, weights, batch, form: str, inertia: float, steps: int) -> np.ndarray:
+    """The diagonal of W₁W₂ before each step, (modes, steps)."""
+    descent = descent_of(form, MODE_RATE, inertia)
+    step = bp.make_train_step(rule, descent)
+
+    def learnt(state, _):
+        first, second = state.params
+        return step(state, batch)[0], jnp.diagonal(first.w @ second.w)
+
+    start = bp.TrainState((weights, weights), descent.init((weights, weights)), ())
+    return np.asarray(jax.jit(lambda s: jax.lax.scan(learnt, s, None, length=steps))(start)[1]).T
+
+
+def deep_linear_laws(paths: xr.DataArray) -> list[Law]:
+    """Steps until each mode is half learnt, against Saxe's flow at the effective rate η̂, and that flow corrected.
+
+    The flow is what remains for η → 0: 2 % and a step are allowed. It takes for granted that an inertia of 1/(1 − α)
+    steps is short beside the time in which the mode grows by e, 1/η̂s. Where it is not, growth is slower, by the factor
+    of `theory.saddle_growth`, and begins late, as `theory.saddle_distance` has it; so corrected, 5 % and a step.
+    """
+    laws = []
+    for name, form in FORMS.items():
+        alpha = 0.0 if form == "gradient descent" else paths.attrs["inertia"]
+        effective = float(theory.effective_rate(form, MODE_RATE, alpha))
+        for s in paths.mode.values:
+            measured = first_step(paths.sel(form=name, mode=s).values >= s / 2)
+            flow = float(theory.deep_linear_time(s / 2, s, MODE_START, 1 / effective))
+            growth = float(np.log(theory.saddle_growth(form, MODE_RATE, alpha, -s)))
+            late = int(30 / growth)
+            delay = late - np.log(float(theory.saddle_distance(form, MODE_RATE, alpha, -s, late, 1.0))) / growth
+            corrected = flow * effective * s / growth + delay
+            for what, number, share in (("flow", flow, 0.02), ("flow, corrected", corrected, 0.05)):
+                what = f"{what}, s = {s:g}"
+                laws.append(
+                    Law("deep linear net", name, alpha, what, float(number), measured, float(share * number + 1))
+                )
+    return laws
+
+
+# --- Soft committee machine ------------------------------------------------------------------------------------------
+
+
+class Height(NamedTuple):
+    """The symmetric plateau of K = M units: its height by every way there is."""
+
+    units: int
+    published: float  # η → 0, Saad & Solla 1995
+    closed_form: float  # η → 0
+    rate: float  # of what follows
+    fixed_point: float  # of the flow, N → ∞
+    integrated: float  # on the flow's own path, by `find_plateaus`
+    simulated: float  # mean over nets of `inputs` inputs, by `find_plateaus`; NaN where none was found
+    low: float  # 95 % interval of that mean (Student)
+    high: float
+    nets: int
+    inputs: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether the nets' mean is within 3 % of the fixed point: N is finite, and learning creeps on."""
+        return bool(abs(self.simulated / self.fixed_point - 1) < 0.03)
+
+
+def committee_curves(largest: int, nets: int, inputs: int, rate: float, until: int, key) -> xr.Dataset:
+    """Generalisation error over (units, net, alpha) of on-line nets, and of the flow over (units, alpha).
+
+    K = 2 … `largest`, no more than 4.
+    """
+    simulated, flows = [], []
+    chosen = [units for units in PUBLISHED_HEIGHTS if units <= largest]
+    for units in chosen:
+
+        def one(key, units=units):
+            made = begin_committee(key, bp.momentum(rate / inputs, 0.0), units, inputs, until)
+            return jax.lax.scan(lambda run, _: made.epoch(run), made.run, None, length=until)[1].error
+
+        keys = jax.random.split(jax.random.fold_in(key, units), nets)
+        simulated.append(np.asarray(jax.jit(jax.vmap(one))(keys)))
+        J = 0.3 * np.random.default_rng(units).normal(size=(units, inputs)) / np.sqrt(inputs)
+        B = np.eye(units, inputs)
+        path = theory.soft_committee_path(np.arange(1, until + 1), J @ J.T, J @ B.T, B @ B.T, rate, tolerance=1e-6)
+        flows.append(path.error)
+    return xr.Dataset(
+        {"simulated": (("units", "net", "alpha"), simulated), "flow": (("units", "alpha"), flows)},
+        {"units": chosen, "alpha": np.arange(1, until + 1)},
+        {"rate": rate, "inputs": inputs},
+    )
+
+
+def committee_heights(curves: xr.Dataset) -> list[Height]:
+    """Heights of the symmetric plateau for K = 2, 3, 4, measured on error curves as of any other plateau."""
+    heights, rate = [], curves.attrs["rate"]
+    for units in curves.units.values:
+        found = _heights(curves.simulated.sel(units=units).values)
+        mean, low, high = student(found)
+        flow = _heights(curves.flow.sel(units=units).values[None])
+        closed, fixed = theory.plateau_overlaps(int(units)).error, theory.symmetric_plateau(int(units), rate).error
+        integrated = float(flow[0]) if len(flow) else np.nan
+        heights.append(
+            Height(
+                int(units),
+                PUBLISHED_HEIGHTS[int(units)],
+                float(closed),
+                rate,
+                fixed,
+                integrated,
+                mean,
+                low,
+                high,
+                len(found),
+                curves.attrs["inputs"],
+            )  # fmt: skip
+        )
+    return heights
+
+
+def _heights(curves: np.ndarray) -> np.ndarray:
+    """Height of the longest plateau of each curve that has one."""
+    found = bp.find_plateaus(curves, low=2e-3, high=1e-2, window=20, least_length=30)
+    longest: dict[int, tuple] = {}
+    for run, length, height in zip(found.run, found.length, found.height, strict=True):
+        longest[run] = max(longest.get(run, (0, 0.0)), (length, height))
+    return np.array([height for _, height in longest.values()])

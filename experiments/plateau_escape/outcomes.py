@@ -1,0 +1,152 @@
+"""What a race over a plateau says: who left when, as survival curves, and the plateau itself as a measured thing."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+
+import bpjax as bp
+from experiments.plateau_escape.races import RESTART, Device
+from experiments.plateau_escape.starts import Plateau
+
+
+class Times(NamedTuple):
+    """When each of N runs left the plateau; arrays (N,)."""
+
+    durations: np.ndarray  # epochs to the escape, or the limit where there was none
+    observed: np.ndarray  # bool, whether it was left
+
+
+class Summary(NamedTuple):
+    """One device on one plateau."""
+
+    plateau: str
+    device: str
+    runs: int
+    left: int
+    diverged: int
+    median: float  # epochs until half of the runs have left, by Kaplan-Meier; ∞ where fewer do
+    low: float  # 95 % interval
+    high: float
+    speed: float  # median of plain descent ÷ this median; NaN where both are ∞
+    later: float  # median over starts of (epochs − those of plain descent), where both leave; NaN where none do
+    p_value: float  # log-rank against plain descent; NaN for itself, and where nobody leaves
+    verdict: str
+
+    @property
+    def stuck(self) -> float:
+        """Share of runs still there at the limit, diverged ones included."""
+        return 1 - self.left / self.runs
+
+
+class Measured(NamedTuple):
+    """The plateau as plain descent meets it, found on its error curves; times in epochs."""
+
+    plateau: str
+    height: float  # by theory
+    runs: int
+    found: int  # runs with a plateau
+    onset: float  # median
+    measured_height: float  # median
+    length: float  # median by Kaplan-Meier, ∞ where most runs do not leave
+    escape: float  # the same, of the epoch at which learning is fast again
+    level: float  # the same, of the epoch at which the error is below the level of the race
+
+
+def times_of(result: xr.Dataset, plateau: Plateau, rows: tuple[Device, ...]) -> dict[str, Times]:
+    """Times of each device of a race by name, those of the restarts put together from their fresh starts."""
+    times, starts = {}, []
+    for index in result.device.values:
+        at = result.sel(device=index)
+        own = Times(np.where(at.solved, at.epochs, plateau.limit).astype(float), at.solved.values.astype(bool))
+        if rows[index].name == RESTART:
+            starts.append(own)
+        else:
+            times[rows[index].name] = own
+    if starts:
+        times[RESTART] = with_restarts([times[rows[0].name], *starts], plateau.limit)
+    return times
+
+
+def with_restarts(starts: list[Times], limit: int) -> Times:
+    """A run that has not left after ⌈limit / starts⌉ epochs begins anew; what it has spent stays counted."""
+    each = math.ceil(limit / len(starts))
+    durations, observed = np.full(len(starts[0].durations), float(limit)), np.zeros(len(starts[0].durations), bool)
+    for attempt, start in enumerate(starts):
+        spent = attempt * each + start.durations
+        there = start.observed & (start.durations <= each) & ~observed & (spent <= limit)
+        durations, observed = np.where(there, spent, durations), observed | there
+    return Times(durations, observed)
+
+
+def summaries_of(result: xr.Dataset, plateau: Plateau, rows: tuple[Device, ...], level: float) -> list[Summary]:
+    """Every device of a race; differences count below the p-value `level`."""
+    times = times_of(result, plateau, rows)
+    diverged = {rows[i].name: int(result.sel(device=i).diverged.sum()) for i in result.device.values[::-1]}
+    plain = times[rows[0].name]
+    usual = bp.survival_quantile(bp.kaplan_meier(*plain)).value
+    found = []
+    for name, own in times.items():
+        median = bp.survival_quantile(bp.kaplan_meier(*own))
+        both = own.observed & plain.observed
+        later = float(np.median((own.durations - plain.durations)[both])) if both.any() else np.nan
+        compared = name != rows[0].name and (own.observed.any() or plain.observed.any())
+        test = bp.log_rank(*own, *plain) if compared else None
+        speed = np.nan if math.isinf(usual) and math.isinf(median.value) else usual / median.value
+        found.append(
+            Summary(
+                plateau.name,
+                name,
+                len(own.observed),
+                int(own.observed.sum()),
+                diverged[name],
+                *median,
+                speed,
+                later,
+                test.p_value if test else np.nan,
+                verdict(test, level) if test else "",
+            )  # fmt: skip
+        )
+    return found
+
+
+def verdict(test, level: float) -> str:
+    """What the log-rank test says at this level."""
+    if not test.p_value < level:
+        return "no difference"
+    return "slower" if test.first_is_slower else "faster"
+
+
+def measured(result: xr.Dataset, plateau: Plateau, device: int = 0) -> Measured:
+    """Onset, height, length and escape on the curves of a device, with hysteresis.
+
+    A plateau begins where the error falls so slowly that a factor e would take all the epochs there are, and ends where
+    it falls 4 times as fast.
+    """
+    at = result.sel(device=device)
+    stride = int(result.epoch[0])
+    samples = result.sizes["epoch"]
+    curves = at.curve.values.astype(float)
+    usable = np.isfinite(curves[:, 0])
+    found = bp.find_plateaus(
+        curves[usable], low=1 / samples, high=4 / samples, window=max(2, samples // 50),
+        least_length=max(2, samples // 100),
+    )  # fmt: skip
+    longest = bp.escape_times(found)
+    on = ~np.isnan(longest.epochs)
+    chosen = [max(np.flatnonzero(found.run == run), key=lambda i: found.length[i]) for run in np.flatnonzero(on)]
+    onset, length, height = (getattr(found, name)[chosen] for name in ("onset", "length", "height"))
+    level = np.where(at.solved, at.epochs, plateau.limit)
+
+    def median(durations, observed):
+        return bp.survival_quantile(bp.kaplan_meier(durations, observed)).value if len(durations) else np.nan
+
+    left = longest.observed[on]
+    return Measured(
+        plateau.name, plateau.height, len(curves), len(chosen),
+        stride * float(np.median(onset)) if len(onset) else np.nan,
+        float(np.median(height)) if len(height) else np.nan,
+        stride * median(length, left), stride * median(longest.epochs[on], left),
+        median(level.astype(float), at.solved.values.astype(bool)),
+    )  # fmt: skip

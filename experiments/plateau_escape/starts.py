@@ -1,0 +1,173 @@
+"""The plateaus of real networks: for each a start, and the height of its error, which is known beforehand.
+
+A run has left when the error of its weights, measured after each epoch, falls below a level under that height.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import bpjax as bp
+from bpjax import theory
+from experiments.plateau_escape.committee import committee, erf_unit, teacher
+
+
+class Plateau(NamedTuple):
+    """Where runs get stuck, and what counts as having left."""
+
+    name: str
+    unit: bp.Layer | None  # the activation that `flat spot` changes; None where there is none
+    network: Callable  # unit -> Layer
+    start: Callable  # key -> params
+    batch: Any  # patterns and targets; None where patterns are drawn anew for each step
+    rate: float  # η of plain descent
+    height: float  # error on the plateau, by theory
+    limit: int  # epochs
+    loss: bp.Loss = bp.squared_error
+    level: float = 0.8  # share of the height below which the plateau is left
+    unit_of_time: str = "epochs"
+    saddle: Any = None  # params of the critical point that makes the plateau, where there is one in closed form
+
+
+def plateaus(committee_inputs: int, only: str = "") -> list[Plateau]:
+    """The six plateaus, or those whose name holds `only`, with heights worked out beforehand."""
+    makers = {
+        "XOR": _xor,
+        "symmetric start": _symmetric,
+        "saturated units": _saturated,
+        "duplicated unit": _duplicate,
+        "deep linear net": _deep_linear,
+        "soft committee": functools.partial(_committee, committee_inputs),
+    }
+    return [make(name) for name, make in makers.items() if only.lower() in name.lower()]
+
+
+def _net(sizes, radius):
+    def network(unit):
+        return bp.mlp(sizes, unit, unit, weights=bp.uniform(radius), biases=bp.uniform(radius))
+
+    def start(key):
+        return network(bp.sigmoid).init(key, sizes[:1])[0]
+
+    return network, start
+
+
+def _xor(name: str) -> Plateau:
+    """Outputs all ½: E = ½ · 4 · ¼."""
+    network, start = _net((2, 2, 1), 0.5)
+    return Plateau(name, bp.sigmoid, network, start, bp.xor().present(None), 0.5, 0.5, 5000)
+
+
+def _symmetric(name: str) -> Plateau:
+    """4-2-4 encoder, all weights nearly 0, hidden units nearly alike: outputs all ¼, E = ½ · 4 · (9 + 3)/16 = 1.5.
+
+    The saddle: no weights but the output biases, ln ⅓.
+    """
+    network, start = _net((4, 2, 4), 0.02)
+    first, unit, last, *rest = jax.tree.map(jnp.zeros_like, start(jax.random.key(0)))
+    saddle = (first, unit, last._replace(b=last.b - math.log(3)), *rest)
+    batch = bp.encoder(4, 2).present(None)
+    return Plateau(name, bp.sigmoid, network, start, batch, 0.5, 1.5, 3000, saddle=saddle)
+
+
+def _saturated(name: str) -> Plateau:
+    """The encoder with output biases of 8: all outputs 1, of which ¾ should be 0, E = ½ · 4 · 3 = 6; φ′ ≈ 0."""
+    network, small = _net((4, 2, 4), 0.5)
+
+    def start(key):
+        *front, last, unit = small(key)
+        return (*front, last._replace(b=last.b + 8.0), unit)
+
+    return Plateau(name, bp.sigmoid, network, start, bp.encoder(4, 2).present(None), 0.5, 6.0, 5000)
+
+
+@functools.cache
+def smaller_network():
+    """A 1-1-1 net at the minimum of its error on 9 points of two steps: (params, batch, error), float64."""
+    network = bp.mlp((1, 1, 1), bp.tanh)
+    with jax.enable_x64(True):
+        x = jnp.linspace(-4.0, 4.0, 9)[:, None]
+        batch = x, 0.5 * jnp.tanh(2 * (x - 1.5)) + 0.5 * jnp.tanh(2 * (x + 1.5))
+        near = bp.Affine(jnp.array([[0.3]]), jnp.zeros(1)), (), bp.Affine(jnp.array([[1.2]]), jnp.zeros(1))
+        found = bp.least_squares(network, bp.squared_error, near, batch)
+        value, _, _ = bp.backprop(network, bp.squared_error).grads(found.params, (), batch)
+    return found.params, batch, float(value)
+
+
+def _duplicate(name: str, perturbation: float = 1e-3) -> Plateau:
+    """That minimum's unit twice, its outgoing weight halved: a saddle of the 1-2-1 net, and starts close beside it.
+
+    The way down leads to an error of nearly 0. From a first choice of points it led to a valley 1 % lower, below no
+    level worth the name: there are such saddles too. The rate, 0.1, was raised from 0.05 to shorten the run: it makes
+    ηλ 1.53 there, beyond Nesterov's limit of 1.36 at α = 0.9 and within heavy ball's of 3.8.
+    """
+    small, batch, height = smaller_network()
+    with jax.enable_x64(True):
+        saddle = theory.duplicate_unit(small, 0, 0.5)
+    saddle, batch = bp.cast(saddle, "float32"), bp.cast(batch, "float32")
+
+    def start(key):
+        leaves, structure = jax.tree.flatten(saddle)
+        keys = jax.random.split(key, len(leaves))
+        noise = (perturbation * jax.random.normal(k, w.shape, w.dtype) for k, w in zip(keys, leaves, strict=True))
+        return structure.unflatten([w + xi for w, xi in zip(leaves, noise, strict=True)])
+
+    def network(unit):
+        return bp.mlp((1, 2, 1), unit)
+
+    return Plateau(name, bp.tanh, network, start, batch, 0.1, height, 20_000, saddle=saddle)
+
+
+MODES = (3.0, 1.0)
+"""Singular values of what the deep linear network is to learn."""
+
+
+def linear_task():
+    """White inputs xᵀx/N = 1 and targets x S: (x, x S), float32."""
+    x = math.sqrt(len(MODES)) * np.eye(len(MODES), dtype=np.float32)
+    return jnp.asarray(x), jnp.asarray(x * np.array(MODES, np.float32))
+
+
+def _deep_linear(name: str) -> Plateau:
+    """Two weight matrices near 0, a saddle: nothing is learnt yet, E = ½ Σ s²."""
+    width = len(MODES)
+    network = bp.chain(*(bp.dense(width, use_bias=False, weights=bp.uniform(0.01)) for _ in range(2)))
+
+    def start(key):
+        return network.init(key, (width,))[0]
+
+    return Plateau(
+        name, None, lambda unit: network, start, linear_task(), 0.005, 0.5 * sum(s * s for s in MODES),
+        2000, bp.batch_mean(bp.squared_error), saddle=jax.tree.map(jnp.zeros_like, start(jax.random.key(0))),
+    )  # fmt: skip
+
+
+def _committee(inputs: int, name: str) -> Plateau:
+    """Two students alike before two teachers, on-line; time in α, patterns for each input."""
+    rate = 0.1
+
+    def network(unit):
+        return committee(2, inputs, unit)
+
+    def start(key):
+        return network(erf_unit).init(key, (inputs,))[0]
+
+    return Plateau(
+        name, erf_unit, network, start, None, rate, theory.symmetric_plateau(2, rate).error,
+        1000, level=0.5, unit_of_time="patterns / inputs",
+    )  # fmt: skip
+
+
+def example(plateau: Plateau, key):
+    """(network, params, batch) of one start, as plain descent has them; fresh patterns where there is no batch."""
+    params = plateau.start(key)
+    if plateau.batch is not None:
+        return plateau.network(plateau.unit), params, plateau.batch
+    inputs = params[0].w.shape[0]
+    x = jax.random.normal(key, (5, inputs))
+    return plateau.network(plateau.unit), params, (x, teacher(x, 2))

@@ -1,0 +1,1 @@
+"""Run with `python -m experiments.scikit_learn_curves`; see `experiments/scikit_learn_curves/experiment.py`."""

@@ -1,0 +1,297 @@
+"""The page of a sweep: it holds the sweep's numbers, asks nothing of a network, and shows a cell when pointed at."""
+
+import base64
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from bpjax.results import page
+
+xr = pytest.importorskip("xarray")
+pytest.importorskip("plotly")
+
+TITLE = """<script>alert("1 & 2")</script> ½ Σ (t − o)² {{data}}"""
+REASONS = {"flag_values": [0, 1, 2, 3], "flag_meanings": "running diverged every_output_right epoch_limit"}
+
+
+def sweep(rates=4, inertias=3, seeds=5, epochs=6):
+    """Runs of known numbers: solved at small rates, diverged at the largest, some at the limit."""
+    random = np.random.default_rng(0)
+    dims, shape = ("learning_rate", "momentum", "seed"), (rates, inertias, seeds)
+    reason = np.where(random.random(shape) < 0.3, 3, 2).astype(np.int8)
+    reason[-1] = 1
+    error = np.where(reason == 1, np.inf, random.random(shape)).astype(np.float32)
+    error[-1, 0, 0] = np.nan
+    curve = random.random((*shape, epochs)).astype(np.float32)
+    curve[..., -1] = np.nan
+    return xr.Dataset(
+        {
+            "reason": (dims, reason, REASONS),
+            "solved": (dims, reason == 2),
+            "diverged": (dims, reason == 1),
+            "epochs": (dims, random.integers(1, 100, shape).astype(np.int32)),
+            "error": (dims, error, {"units": "½ Σ (t − o)²"}),
+            "curve": ((*dims, "epoch"), curve),
+        },
+        coords={
+            "learning_rate": np.geomspace(0.01, 10, rates),
+            "momentum": ("momentum", np.linspace(0, 0.9, inertias), {"long_name": "inertia α < 1"}),
+            "seed": 100 + np.arange(seeds),
+            "epoch": np.arange(10, 10 * epochs + 10, 10),
+        },
+        attrs={"title": "XOR"},
+    )
+
+
+def read(path):
+    """The data on a page, and the page without the data and without Plotly."""
+    text = path.read_text(encoding="utf-8")
+    scripts = re.findall(r"<script[^>]*>.*?</script>", text, re.DOTALL)
+    data = next(script for script in scripts if script.startswith('<script id="data"'))
+    library = max(scripts, key=len)
+    return json.loads(data[data.index(">") + 1 : -len("</script>")]), text.replace(library, "").replace(data, "")
+
+
+def decode(text, dtype, shape):
+    return np.frombuffer(base64.b64decode(text), dtype).reshape(shape)
+
+
+def test_the_page_holds_the_sweep(tmp_path):
+    result = sweep()
+    line = (np.array([0.1, 1.0]), np.array([0.0, np.nan]))
+    data, _ = read(page.sweep_page(result, tmp_path / "map.html", lines={"a < b": line}))
+    assert data["shape"] == [3, 4, 5] and data["seeds"] == [100, 101, 102, 103, 104]
+    assert (data["x"]["log"], data["y"]["log"]) == (True, False)
+    assert data["y"]["label"] == "inertia α &lt; 1"
+    there = result.transpose("momentum", "learning_rate", "seed", "epoch")
+    for name, dtype in (("reason", "<i4"), ("epochs", "<i4"), ("error", "<f4")):
+        np.testing.assert_array_equal(decode(data[name], dtype, data["shape"]), there[name].values)
+    np.testing.assert_array_equal(decode(data["curves"]["values"], "<f4", (3, 4, 5, 6)), there["curve"].values)
+    assert data["curves"]["epochs"] == result.epoch.values.tolist() and data["notes"] == []
+    assert data["meanings"] == {"1": "diverged", "2": "every output right", "3": "epoch limit"}
+    assert data["lines"] == [{"name": "a &lt; b", "x": [0.1, 1.0], "y": [0.0, None]}]
+
+
+def test_failures_are_counted_in_the_maps(tmp_path):
+    result = sweep(rates=2, inertias=1, seeds=4)
+    result.reason[0, 0] = [2, 2, 3, 1]
+    result["solved"], result["diverged"] = result.reason == 2, result.reason == 1
+    result.epochs[0, 0] = [30, 10, 99, 5]
+    result.error[0, 0] = [0.1, 0.2, 0.4, np.nan]
+    data, _ = read(page.sweep_page(result, tmp_path / "map.html", y="momentum"))
+    shown = {map_["name"]: decode(map_["values"], "<f8", (1, 2)) for map_ in data["maps"]}
+    # two of four got there, after 10 and 30: half the runs are there at 30; the larger rate diverged in every run
+    np.testing.assert_array_equal(shown["solved"], [[50, 0]])
+    np.testing.assert_array_equal(shown["epochs"], [[30, np.inf]])
+    np.testing.assert_array_equal(shown["diverged"], [[25, 100]])
+    np.testing.assert_allclose(shown["error"], [[0.2, np.inf]], rtol=1e-6)
+
+
+def test_axes_are_sorted_and_seeds_can_be_one(tmp_path):
+    result = sweep().isel(momentum=0, drop=True).isel(learning_rate=[2, 0, 3, 1])
+    data, _ = read(page.sweep_page(result.drop_vars("curve"), tmp_path / "map.html"))
+    assert data["shape"] == [5, 4, 1] and data["y"]["label"] == "seed" and data["curves"] is None
+    there = result.drop_dims("epoch").sortby("learning_rate").transpose("seed", "learning_rate")
+    np.testing.assert_array_equal(decode(data["epochs"], "<i4", (5, 4)), there.epochs.values)
+    assert data["x"]["values"] == there.learning_rate.values.tolist()
+    assert data["notes"] == ["This sweep kept no error curves."]
+
+
+def sampled():
+    return sweep().stack(sample=("learning_rate", "momentum")).reset_index("sample").transpose("sample", "seed", ...)
+
+
+def test_scattered_samples_are_dots(tmp_path):
+    data, _ = read(page.sweep_page(sampled(), tmp_path / "map.html"))
+    assert data["sampled"] and data["shape"] == [12, 5] and "edges" not in data["x"]
+    assert data["x"]["ends"][0] < 0.01 and data["x"]["ends"][1] > 10
+    np.testing.assert_array_equal(decode(data["epochs"], "<i4", (12, 5)), sampled().epochs.values)
+
+
+def test_many_runs_keep_fewer_curves_and_say_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "MOST_CURVE_VALUES", 12 * 2 * 6)
+    data, _ = read(page.sweep_page(sweep(), tmp_path / "map.html"))
+    assert data["notes"] == ["Error curves are those of the first 2 of 5 runs in each cell."]
+    curves = decode(data["curves"]["values"], "<f4", (3, 4, 2, 6))
+    np.testing.assert_array_equal(curves, sweep().curve.transpose("momentum", ...).values[:, :, :2])
+    monkeypatch.setattr(page, "MOST_CURVE_VALUES", 12 * 3)
+    data, _ = read(page.sweep_page(sweep(), tmp_path / "map.html"))
+    assert data["notes"][0] == "Error curves are shown at 3 of their 6 epochs." and data["curves"]["runs"] == 1
+    assert data["curves"]["epochs"] == [10, 30, 60]
+
+
+def test_the_page_asks_nothing_of_a_network_and_escapes_its_title(tmp_path):
+    path = page.sweep_page(sweep(), tmp_path / "map.html", title=TITLE, lines={"</script><b>": ([1], [1])})
+    _, text = read(path)
+    assert "http:" not in text and "https:" not in text and "fetch(" not in text and "XMLHttpRequest" not in text
+    assert re.findall(r"(?:src|href)\s*=\s*[\"']?([^\"'\s>]*)", text) == ["data:,"]
+    assert "default-src 'none'" in text
+    assert text.count("&lt;script&gt;alert(&quot;1 &amp; 2&quot;)&lt;/script&gt; ½ Σ (t − o)² {{data}}") == 2
+
+
+@pytest.mark.parametrize(
+    "change, arguments, sentence",
+    [
+        (lambda r: r.drop_vars(["solved", "epochs"]), {}, "the result lacks solved, epochs"),
+        (lambda r: r, {"x": "rate"}, "cannot take 'rate' as `x`: the result varies learning_rate, momentum"),
+        (lambda r: r, {"x": "seed"}, "cannot take 'seed' as `x`"),
+        (lambda r: r, {"x": "momentum", "y": "momentum"}, "two different axes"),
+        (lambda r: r.expand_dims(hidden=[2, 3]), {"y": "momentum"}, r"Select one value: `result.sel\("),
+        (lambda r: r, {"y": "seed"}, r"Select one value: `result.sel\(momentum=0.0\)`"),
+        (lambda r: r.assign_coords(momentum=["a", "b", "c"]), {}, "expected numbers along `momentum`"),
+        (lambda r: r.assign_coords(momentum=[0.0, 0.5, 0.5]), {}, "different, finite values along `momentum`"),
+        (lambda r: r.assign(error=r.error.mean("seed")), {}, "every variable over .* but error is not"),
+        (lambda r: r, {"lines": {"theory": ([1, 2], [1])}}, "expected the line 'theory' as"),
+        (lambda r: r, {"lines": {"theory": 3}}, "expected the line 'theory' as"),
+        (lambda r: r.isel(seed=slice(0)), {}, "no runs"),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_leaves_no_file(change, arguments, sentence, tmp_path):
+    with pytest.raises(ValueError, match=sentence):
+        page.sweep_page(change(sweep()), tmp_path / "map.html", **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_was_there_stays_when_writing_stops(tmp_path, monkeypatch):
+    path = page.sweep_page(sweep(), tmp_path / "map.html")
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(ValueError, match="cannot be written .No space left on device.: choose another place"):
+        page.sweep_page(sweep(), path, title="another")
+    assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["map.html"]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Headless Chromium, which logs every request."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("no browser: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    flags = "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
+    flags += " disable-component-update disable-sync window-size=1280,900"
+    for flag in [*flags.split(), f"user-data-dir={tmp_path_factory.mktemp('profile')}"]:
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield browser
+    browser.quit()
+
+
+def opened(browser, path):
+    """Open a page, wait until it is drawn, and return a function that finds an element's text."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    browser.get(path.as_uri())
+    WebDriverWait(browser, 10).until(lambda b: b.find_elements("css selector", "body[data-ready=yes]"))
+    return lambda name: browser.find_element("id", name).text
+
+
+def point_at(browser, column, row, columns, rows, click=False):
+    """Move the mouse to the middle of a cell of the map, counted from the left and from below."""
+    from selenium.webdriver import ActionChains
+
+    area = browser.find_element("css selector", "#map .nsewdrag")
+    width, height = area.size["width"], area.size["height"]
+    x, y = ((column + 0.5) / columns - 0.5) * width, (0.5 - (row + 0.5) / rows) * height
+    mouse = ActionChains(browser, duration=50).move_to_element_with_offset(area, round(x), round(y))
+    (mouse.click() if click else mouse).perform()
+
+
+def expect(browser, condition):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(browser, 5, poll_frequency=0.05).until(lambda _: condition())
+
+
+def curves_drawn(browser):
+    """The errors of each run in the picture beside the map, which parts one run from the next by a gap."""
+    traces = browser.execute_script("return document.getElementById('curves').data.map(t => t.y)")
+    gaps = [np.array(trace, float) for trace in traces]
+    return [curve[~np.isnan(curve)] for trace in gaps for curve in np.split(trace, 1 + np.flatnonzero(np.isnan(trace)))]
+
+
+def test_pointing_at_a_cell_shows_its_runs(browser, tmp_path):
+    from selenium.webdriver import Keys
+
+    result = sweep()
+    result.error[3] = 7.5  # all diverged
+    text = opened(browser, page.sweep_page(result, tmp_path / "a page.html", lines={"2(1 + α)/λ": ([1, 9], [0, 0.9])}))
+    assert text("about").startswith("60 runs: 12 cells of 5 runs each, 15 diverged")
+
+    point_at(browser, 3, 2, 4, 3)
+    expect(browser, lambda: text("cell") == "learning rate 10, inertia α < 1 0.9")
+    rows = [row.text for row in browser.find_elements("css selector", "#runs tr")]
+    assert rows == [f"{100 + s} diverged {result.epochs.values[3, 2, s]} 7.5" for s in range(5)]
+    assert text("summary") == "5 diverged of 5 runs"
+    drawn = curves_drawn(browser)  # a run that went on beyond the last epoch kept, 50, ends at its final error
+    for seed in range(5):
+        curve, end = result.curve.values[3, 2, seed, :5], [7.5] if result.epochs.values[3, 2, seed] > 50 else []
+        np.testing.assert_array_equal(drawn[seed], [*curve, *end])
+
+    point_at(browser, 1, 0, 4, 3, click=True)
+    expect(browser, lambda: text("cell") == "learning rate 0.1, inertia α < 1 0" and "Pinned" in text("state"))
+    point_at(browser, 3, 2, 4, 3)
+    point_at(browser, 2, 2, 4, 3)
+    assert text("cell") == "learning rate 0.1, inertia α < 1 0"
+
+    map_ = browser.find_element("id", "map")
+    map_.send_keys(Keys.ESCAPE, Keys.ARROW_RIGHT, Keys.ARROW_UP)
+    expect(browser, lambda: text("cell") == "learning rate 1, inertia α < 1 0.45")
+
+    titles = {}
+    for option in browser.find_elements("css selector", "#quantity option"):
+        option.click()
+        titles[option.text] = browser.execute_script(
+            "const t = document.getElementById('map').data[1]; return [t.colorbar.title.text, t.z[0]]"
+        )
+    assert list(titles) == [
+        "runs that solved the task (% of runs)",
+        "median epochs to the goal (epochs)",
+        "runs that diverged (% of runs)",
+        "median final error (½ Σ (t − o)²)",
+    ]
+    assert titles["runs that diverged (% of runs)"][1] == [0, 0, 0, 100]
+    buttons = [b.get_attribute("data-title") for b in browser.find_elements("css selector", "#map .modebar-btn")]
+    assert len(buttons) == 6 and not [name for name in buttons if "hare" in name or "loud" in name]
+    assert "2(1 + α)/λ" in browser.find_element("css selector", "#map .legend").text
+
+
+def test_dots_and_seeds_can_be_pointed_at(browser, tmp_path):
+    from selenium.webdriver import ActionChains
+
+    text = opened(browser, page.sweep_page(sampled(), tmp_path / "dots.html"))
+    dots = browser.find_elements("css selector", "#map .scatterlayer .points path")
+    assert len(dots) == 12 + 1  # and the ring around the chosen one
+    ActionChains(browser, duration=50).move_to_element(dots[0]).perform()
+    expect(browser, lambda: text("cell") == "learning rate 0.01, inertia α < 1 0")
+    result = sweep().isel(momentum=1, drop=True)
+    result.seed.attrs["long_name"] = "initial weights"
+    text = opened(browser, page.sweep_page(result, tmp_path / "seeds.html"))
+    point_at(browser, 0, 4, 4, 5)
+    expect(browser, lambda: text("cell") == "learning rate 0.01, initial weights 104")
+    (row,) = browser.find_elements("css selector", "#runs tr")
+    assert row.text.startswith("104 ")
+
+
+def test_the_browser_asks_for_nothing_but_the_file(browser, tmp_path):
+    browser.get_log("performance"), browser.get_log("browser")
+    path = page.sweep_page(sweep(), tmp_path / "map.html", title=TITLE)
+    opened(browser, path)
+    assert browser.title == TITLE and browser.find_element("tag name", "h1").text == TITLE
+    point_at(browser, 0, 0, 4, 3)
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    requests = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    # What Chrome's own first tab asks for has another documentURL.
+    asked = {r["request"]["url"] for r in requests if r["documentURL"] == path.as_uri()}
+    assert {url for url in asked if not url.startswith(("data:", "blob:"))} == {path.as_uri()}
+    assert browser.get_log("browser") == []  # no error, and nothing for the page's own policy to refuse

@@ -1,0 +1,132 @@
+"""Pictures that the experiments share: what is drawn is what was given."""
+
+import csv
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+
+from bpjax.results import plots
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt  # noqa: E402  (after the backend is chosen)
+
+
+@pytest.fixture
+def axis():
+    figure, axis = plt.subplots()
+    yield axis
+    figure.canvas.draw()  # what cannot be drawn fails here
+    plt.close(figure)
+
+
+def legend(axis):
+    return axis.get_legend_handles_labels()[1]
+
+
+def test_a_map_has_its_values_axes_and_gaps(axis):
+    values = np.array([[1.0, 2.0, 4.0], [np.inf, np.nan, 3.0]])
+    mesh = plots.outcome_map(axis, [0.1, 1.0, 10.0], [0.0, 0.5], values, "median epochs")
+    np.testing.assert_array_equal(mesh.get_array().filled(-1.0), [[1, 2, 4], [-1, -1, 3]])
+    assert mesh.get_clim() == (1.0, 4.0)
+    assert (axis.get_xscale(), axis.get_yscale()) == ("log", "linear")
+    np.testing.assert_allclose(axis.get_xlim(), [10**-1.5, 10**1.5])
+    np.testing.assert_allclose(axis.get_ylim(), [-0.25, 0.75])
+    assert legend(axis) == ["never", "no data"]
+    assert axis.figure.axes[1].get_ylabel() == "median epochs"
+    hatched = [patch.get_xy()[0].tolist() for patch in axis.patches if patch.get_hatch()]
+    np.testing.assert_allclose(hatched, [[10**-0.5, 0.25]])
+
+
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_a_map_without_any_number_is_drawn(scale, axis):
+    plots.outcome_map(axis, [1, 2], [1], np.full((1, 2), np.inf), "epochs", scale=scale)
+    assert legend(axis) == ["never"]
+
+
+@pytest.mark.parametrize(
+    "x, values, sentence",
+    [
+        ([1, 2, 3], np.zeros((3, 2)), r"expected `values` of shape \(len\(y\), len\(x\)\) = \(2, 3\), got \(3, 2\)"),
+        ([1, 3, 2], np.zeros((2, 3)), r"must ascend, got \[1.0, 3.0, 2.0\]"),
+        ([1, np.nan, 2], np.zeros((2, 3)), "must ascend"),
+    ],
+)
+def test_a_wrong_map_gets_one_sentence(x, values, sentence, axis):
+    with pytest.raises(ValueError, match=sentence):
+        plots.outcome_map(axis, x, [1, 2], values, "share")
+
+
+@pytest.mark.parametrize(
+    "values, geometric",
+    [
+        ([0.01, 0.1, 1.0], True),
+        ([0.01, 0.03, 0.1, 0.3], True),
+        ([0.1, 100.0], True),
+        ([1, 2, 3, 4, 5], False),
+        ([0.0, 0.5, 0.9], False),
+        ([0.9, 0.95, 0.99], False),
+        ([3.0], False),
+    ],
+)
+def test_geometric_axes_are_known(values, geometric):
+    assert plots.is_geometric(values) == geometric
+
+
+def test_edges_lie_half_way():
+    np.testing.assert_allclose(plots.cell_edges([0, 1, 3]), [-0.5, 0.5, 2, 4])
+    np.testing.assert_allclose(plots.cell_edges([1, 10, 100]), 10.0 ** np.array([-0.5, 0.5, 1.5, 2.5]))
+    np.testing.assert_allclose(plots.cell_edges([7]), [6.5, 7.5])
+
+
+def test_theory_stays_within_the_picture(axis):
+    axis.set(xlim=(0, 1), ylim=(0, 2))
+    line = plots.theory_line(axis, [0, 5], [0, 9], "2(1 + α)/λ", style="--")
+    assert (axis.get_xlim(), axis.get_ylim()) == ((0, 1), (0, 2))
+    assert legend(axis) == ["2(1 + α)/λ"] and line.get_xdata()[1] == 5
+
+
+def test_survival_starts_at_one_and_ticks_sit_on_the_curve(axis):
+    line = plots.survival_curve(axis, [2, 4], [0.5, 0.25], [0.3, 0.1], [0.7, 0.4], "α = 0.9", censored=[3, 6, 6])
+    np.testing.assert_array_equal(line.get_xdata(), [0, 2, 4])
+    np.testing.assert_array_equal(line.get_ydata(), [1, 0.5, 0.25])
+    ticks = next(line for line in axis.lines if line.get_marker() == "|")
+    np.testing.assert_array_equal(ticks.get_xydata(), [[3, 0.5], [6, 0.25]])
+    assert legend(axis) == ["α = 0.9", "given up"]
+
+
+def test_jumps_across_the_minimum_are_open_dots(axis):
+    line = plots.alternating(axis, [1.0, -0.5, 0.25], plots.BLUE, "η = 1.5/λ", predicted=[1.0, -0.5, 0.25])
+    np.testing.assert_array_equal(line.get_xydata(), [[0, 1], [1, -0.5], [2, 0.25]])
+    across = next(line for line in axis.lines if line.get_markerfacecolor() == "white")
+    np.testing.assert_array_equal(across.get_xydata(), [[1, -0.5]])
+    assert legend(axis) == ["η = 1.5/λ", "theory"]
+
+
+def test_sharpness_stands_beside_its_limit(axis):
+    line = plots.sharpness(axis, [0, 10], [3.0, 8.0], 2 / 0.25, plots.RED, "η = 0.25")
+    np.testing.assert_array_equal(line.get_ydata(), [3, 8])
+    np.testing.assert_array_equal(axis.lines[1].get_ydata(), [8, 8])
+    assert legend(axis) == ["η = 0.25", r"$2/\eta$"]
+
+
+def test_numbers_are_written_whole(tmp_path):
+    path = tmp_path / "deep" / "map.csv"
+    plots.write_csv(path, {"learning_rate": np.array([0.1, 1.0]), "reason": ["solved", 'a "b", c'], "epochs": [3, 4]})
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    assert rows == [["learning_rate", "reason", "epochs"], ["0.1", "solved", "3"], ["1.0", 'a "b", c', "4"]]
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"columns \(n,\) of one length, got {'a': \(2,\), 'b': \(1,\)}"):
+        plots.write_csv(path, {"a": [1, 2], "b": [1]})
+    assert path.read_bytes() == before and [file.name for file in path.parent.iterdir()] == ["map.csv"]
+    with pytest.raises(ValueError, match="cannot be written"):
+        plots.write_csv(path / "below_a_file.csv", {"a": [1]})
+
+
+def test_bpjax_needs_no_plotting():
+    code = "import sys, bpjax, bpjax.results.plots; print({'matplotlib', 'plotly', 'xarray'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

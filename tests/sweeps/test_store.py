@@ -1,0 +1,179 @@
+"""A sweep on disk: killed and gone on with, damaged, mixed up, and one run of it repeated."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import sweeping
+
+import bpjax as bp
+from bpjax.sweeps.store import SweepStore
+
+
+@pytest.fixture(scope="module")
+def whole():
+    with jax.enable_x64(False):
+        return sweeping.swept()
+
+
+@pytest.fixture(autouse=True)
+def as_a_user(float32):
+    with jax.numpy_rank_promotion("allow"):
+        yield
+
+
+def chunks_of(store, name="error"):
+    return sorted(p for p in (store / "runs" / name / "c").rglob("*") if p.is_file())
+
+
+def test_stored_and_opened_again(tmp_path, whole):
+    assert sweeping.swept(tmp_path / "store").identical(whole)
+    told = []
+    assert sweeping.swept(tmp_path / "store", progress=told.append).identical(whole)
+    assert [t.done for t in told] == [720]  # nothing was run again
+
+
+@pytest.mark.parametrize("after", [0.0, 0.5])
+def test_killed_and_started_again_it_ends_with_the_same_bits(tmp_path, whole, after):
+    """Killed at the first block and half a second later: whatever is there is gone on with."""
+    store = tmp_path / "store"
+    code = (
+        "import sys, time, sweeping, bpjax.sweeps.result as r\n"
+        "add = r.Results.add\n"
+        "def slow(self, log):\n    add(self, log); time.sleep(0.05)\n"
+        "r.Results.add = slow\n"
+        "import bpjax.sweeps.sweep as s; s.SECONDS = 1e-3\n"
+        f"sweeping.swept({str(store)!r})"
+    )
+    environment = {
+        **os.environ, "PYTHONPATH": str(Path(sweeping.__file__).parent), "JAX_DEFAULT_MATMUL_PRECISION": "highest"
+    }  # fmt: skip
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment)
+    deadline = time.time() + 120
+    first = store / "runs" / "checksum" / "c" / "0"
+    while not first.exists() and process.poll() is None and time.time() < deadline:
+        time.sleep(0.01)
+    time.sleep(after)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    told = []
+    assert sweeping.swept(store, progress=told.append).identical(whole)
+    assert told[0].done > 0
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+def test_a_damaged_chunk_is_run_again_and_reported(tmp_path, whole, caplog, damage):
+    sweeping.swept(tmp_path / "store")
+    path = chunks_of(tmp_path / "store", "epochs" if damage == "cut" else "error")[1]
+    data = bytearray(path.read_bytes())
+    if damage == "flipped":
+        data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data[: len(data) // 2] if damage == "cut" else data)
+    if damage == "gone":
+        path.unlink()
+    told = []
+    assert sweeping.swept(tmp_path / "store", progress=told.append).identical(whole)
+    assert 0 < told[0].done < 720
+    assert caplog.text.count("are damaged and will be run again") == 1
+
+
+def test_another_sweep_is_not_mixed_in(tmp_path):
+    sweeping.swept(tmp_path / "store", config={"purpose": "one"})
+    with pytest.raises(ValueError, match='differ in config: {"purpose": "one"} there, {"purpose": "two"} here'):
+        sweeping.swept(tmp_path / "store", config={"purpose": "two"})
+    with pytest.raises(ValueError, match="differ in axes"):
+        axes = {**sweeping.AXES, "seed": range(7)}
+        bp.sweep(
+            sweeping.xor, axes, key=jax.random.key(3), store=tmp_path / "store", curves=[1, 50, 600],
+            config={"purpose": "one"},
+        )  # fmt: skip
+
+
+def test_what_is_no_sweep_is_left_alone(tmp_path):
+    (tmp_path / "letter").write_text("dear")
+    with pytest.raises(ValueError, match="holds something that is no sweep"):
+        sweeping.swept(tmp_path)
+    assert (tmp_path / "letter").read_text() == "dear"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="choose another"):
+        sweeping.swept(tmp_path / "file" / "store")
+
+
+def test_a_full_disk_keeps_what_was_finished(tmp_path, whole, monkeypatch):
+    write, written = SweepStore.write, []
+
+    def until_full(self, index, values):
+        if len(written) == 1:
+            monkeypatch.setitem(self.arrays, "error", Full())
+        written.append(index)
+        write(self, index, values)
+
+    class Full:
+        def __setitem__(self, rows, array):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(SweepStore, "write", until_full)
+    with pytest.raises(OSError, match="What was finished before is kept"):
+        sweeping.swept(tmp_path / "store")
+    monkeypatch.undo()
+    told = []
+    assert sweeping.swept(tmp_path / "store", progress=told.append).identical(whole)
+    assert told[0].done > 0
+
+
+def test_a_run_repeated_alone_has_the_same_bits(tmp_path, whole):
+    sweeping.swept(tmp_path / "store")
+    for point in (
+        {"learning_rate": 8.0, "inertia": 0.9, "seed": 5},
+        {"learning_rate": 2.0, "inertia": 0.0, "seed": 119},
+    ):
+        again = bp.replay(tmp_path / "store", **point)
+        stored = whole.sel(point)
+        assert again.same is True
+        assert len(again.history.error) == again.outcome["epochs"] == stored.epochs
+        assert again.history.error[-1].tobytes() == stored.error.values.tobytes()
+        assert again.history.error[0] == stored.curve.sel(epoch=1)
+        assert again.run.state.params[0].w.shape == (2, 2)
+
+
+def test_replay_knows_a_run_that_differs(tmp_path):
+    sweeping.swept(tmp_path / "store")
+
+    def other(key, learning_rate, inertia):
+        return sweeping.xor(key, 1.01 * learning_rate, inertia)
+
+    assert bp.replay(tmp_path / "store", other, learning_rate=2.0, inertia=0.0, seed=1).same is False
+
+
+def test_replay_of_what_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match="the folder of a stored sweep"):
+        bp.replay(tmp_path, seed=1)
+    sweeping.swept(tmp_path / "store")
+    with pytest.raises(ValueError, match="a value for each of learning_rate, inertia, seed"):
+        bp.replay(tmp_path / "store", seed=1)
+    with pytest.raises(ValueError, match="the nearest is 2"):
+        bp.replay(tmp_path / "store", learning_rate=2.2, inertia=0.0, seed=1)
+
+
+def test_the_numbers_are_those_of_numpy(whole):
+    """Gradient descent by hand: the 50th error of one run, in plain NumPy from its initial weights."""
+    key = jax.random.fold_in(jax.random.key(3), 4)
+    params, _ = sweeping.NETWORK.init(key, (2,))
+    x, t = (np.asarray(a, np.float64) for a in bp.xor().present())
+    (w, b), (v, c) = ((np.asarray(p.w, np.float64), np.asarray(p.b, np.float64)) for p in (params[0], params[2]))
+    for _ in range(50):
+        h = 1 / (1 + np.exp(-(x @ w + b)))
+        o = 1 / (1 + np.exp(-(h @ v + c)))
+        error = 0.5 * ((t - o) ** 2).sum()
+        output = (o - t) * o * (1 - o)
+        hidden = (output @ v.T) * h * (1 - h)
+        v, c, w, b = v - 0.5 * h.T @ output, c - 0.5 * output.sum(0), w - 0.5 * x.T @ hidden, b - 0.5 * hidden.sum(0)
+    at = whole.sel(learning_rate=0.5, inertia=0.0, seed=4, epoch=50)
+    assert float(at.curve) == pytest.approx(error, rel=1e-5)

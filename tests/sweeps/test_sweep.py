@@ -1,0 +1,240 @@
+"""A sweep against single trainings, and what it promises: one compilation, no waiting, no mixing, any devices."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import sweeping
+
+import bpjax as bp
+from bpjax.sweeps.layouts import choose_layout
+from bpjax.sweeps.pool import Layout, make_program
+
+XOR = bp.xor().present()
+AXES = {"learning_rate": [0.5, 4.0], "inertia": [0.0, 0.9], "seed": range(5)}
+
+
+def xor(key, learning_rate, inertia):
+    params, _ = sweeping.NETWORK.init(key, (2,))
+    optimizer = bp.momentum(learning_rate, inertia)
+    return bp.trial(sweeping.RULE, optimizer, params, XOR, key=key, epochs=300, stops=bp.outputs_within(0.4))
+
+
+@pytest.mark.parametrize("layout", ["lanes", "vmap", "single"])
+def test_every_run_is_the_training_that_fit_makes(layout):
+    root = jax.random.key(1)
+    result = bp.sweep(xor, AXES, key=root, layout=layout, curves=[1, 7, 100, 300])
+    assert dict(result.sizes) == {"learning_rate": 2, "inertia": 2, "seed": 5, "epoch": 4}
+    for rate in AXES["learning_rate"]:
+        for inertia in AXES["inertia"]:
+            for seed in (0, 3):
+                key = jax.random.fold_in(root, seed)
+                params, _ = sweeping.NETWORK.init(key, (2,))
+                optimizer = bp.momentum(rate, inertia)
+                fit = bp.fit(sweeping.RULE, optimizer, params, XOR, key=key, epochs=300, stops=bp.outputs_within(0.4))
+                at = result.sel(learning_rate=rate, inertia=inertia, seed=seed)
+                meaning = at.reason.attrs["flag_meanings"].split()[int(at.reason)]
+                assert (int(at.epochs), meaning.replace("_", " ")) == (fit.epochs, fit.reason)
+                assert float(at.error) == pytest.approx(fit.history.error[-1], rel=1e-9)
+                shown = [fit.history.error[e - 1] if e <= fit.epochs else np.nan for e in (1, 7, 100, 300)]
+                np.testing.assert_allclose(at.curve, shown, rtol=1e-9)
+                assert bool(at.solved) == (fit.reason == "every output right")
+
+
+def test_keys_of_another_kind():
+    def own(key, learning_rate):
+        return xor(key, learning_rate, 0.0)
+
+    one, other = (bp.sweep(own, {"learning_rate": [1.0, 2.0]}, key=jax.random.key(0, impl=i)) for i in ("rbg", None))
+    assert (one.error != other.error).all()
+
+
+def test_layouts_agree():
+    lanes, vmap = (bp.sweep(xor, AXES, key=jax.random.key(2), layout=layout) for layout in ("lanes", "vmap"))
+    np.testing.assert_array_equal(lanes.epochs, vmap.epochs)
+    np.testing.assert_allclose(lanes.error, vmap.error, rtol=1e-9)
+
+
+def test_one_compilation_for_the_whole_sweep(caplog):
+    def own(key, learning_rate):
+        return xor(key, learning_rate, 0.5)
+
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        bp.sweep(own, {"learning_rate": np.geomspace(0.1, 10, 40), "seed": range(40)}, key=jax.random.key(0))
+    assert caplog.text.count("module conversion jit(go)") == 1
+    caplog.clear()
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        bp.sweep(own, {"learning_rate": np.geomspace(1, 5, 40), "seed": range(40)}, key=jax.random.key(7))
+    assert "module conversion" not in caplog.text and "Finished XLA compilation" not in caplog.text
+
+
+class Countdown(NamedTuple):
+    """A process that takes as many epochs as it is told: the simplest run of all."""
+
+    epoch: jax.Array
+    reason: jax.Array
+    left: jax.Array
+
+
+class Told(NamedTuple):
+    error: jax.Array
+
+
+def countdown(key, length):
+    """Ends after `length` epochs; its error is the number of epochs left."""
+
+    def epoch(run):
+        left = run.left - 1
+        after = Countdown(run.epoch + 1, jnp.where(left <= 0, 1, 0).astype(jnp.int32), left)
+        running = run.reason == 0
+        after = jax.tree.map(lambda new, old: jnp.where(running, new, old), after, run)
+        return after, Told(after.left.astype(jnp.result_type(float)))
+
+    zero = jnp.zeros((), jnp.int32)
+    start = Countdown(zero, zero, jnp.asarray(length, jnp.int32))
+    return bp.Trial(start, epoch, ("running", "done"), lambda run: {"epochs": run.epoch})
+
+
+@pytest.mark.parametrize("name", ["lanes", "vmap"])
+def test_a_run_that_is_over_makes_room(name):
+    """Time follows the sum of the epochs: 64 runs, one of them 64 times as long as the others, in 8 places."""
+    lengths = np.where(np.arange(64) == 5, 256, 4)
+    layout = Layout(name, width=8, chunk=4, feed=64)
+    key, hyperparameters = jax.random.key(0), (("length", np.dtype(np.int32)),)
+    prepare, begin, go = make_program(countdown, layout, (), key.dtype, hyperparameters, jax.devices()[0])
+    numbers = np.arange(64, dtype=np.int32)
+    waiting = prepare(key, np.zeros(64, np.uint32), {"length": lengths.astype(np.int32)}, numbers)
+    pool, chunks, ended = begin(waiting, jnp.int32(64)), 0, []
+    while int(pool.next) < 64 or (np.asarray(pool.held.number) >= 0).any():
+        pool = go(pool, np.int32(1), np.bool_(True))
+        ended += np.asarray(pool.log["number"])[: int(pool.ended)].tolist()
+        chunks += 1
+    assert sorted(ended) == list(range(64)) and ended[-1] == 5
+    assert chunks == 64  # of 4 epochs: what the long run needs; in lock-step it would be 8 x 64
+
+
+def test_own_processes_and_curves():
+    result = bp.sweep(countdown, {"length": [3, 40, 70]}, key=jax.random.key(0), curves=[1, 33, 70])
+    assert result.epochs.values.tolist() == [3, 40, 70] and result.solved.all()
+    np.testing.assert_array_equal(result.curve, [[2, np.nan, np.nan], [39, 7, np.nan], [69, 37, 0]])
+
+
+def test_a_diverged_run_is_quarantined():
+    """A linear net at rates far too high: recorded with its epoch, and the others as if it had not been there."""
+    network = bp.chain(bp.dense(1))
+    rule, batch = bp.backprop(network, bp.squared_error), (jnp.ones((4, 3)), jnp.ones((4, 1)))
+
+    def linear(key, learning_rate):
+        params, _ = network.init(key, (3,))
+        return bp.trial(rule, bp.momentum(learning_rate, 0.0), params, batch, key=key, epochs=60)
+
+    mixed = bp.sweep(linear, {"learning_rate": [0.01, 30.0, 0.02, 1e30], "seed": range(3)}, key=jax.random.key(0))
+    alone = bp.sweep(linear, {"learning_rate": [0.01, 0.02], "seed": range(3)}, key=jax.random.key(0))
+    assert mixed.diverged.values.tolist() == [[False] * 3, [True] * 3, [False] * 3, [True] * 3]
+    assert (mixed.epochs.sel(learning_rate=[30.0, 1e30]) < 10).all()
+    for name in ("error", "epochs", "reason"):
+        np.testing.assert_array_equal(mixed[name].sel(learning_rate=[0.01, 0.02]), alone[name])
+
+
+def test_drawn_axes_share_a_dimension():
+    axes = {"learning_rate": bp.log_draws(0.1, 10, 50), "inertia": bp.draws(0, 0.5, 50), "seed": range(2)}
+    result = bp.sweep(xor, axes, key=jax.random.key(4))
+    assert dict(result.sizes) == {"sample": 50, "seed": 2}
+    rates, inertias = result.learning_rate.values, result.inertia.values
+    assert rates.min() > 0.1 and rates.max() < 10 and 0.25 < (rates < 1).mean() < 0.75
+    assert inertias.max() < 0.5 and abs(np.corrcoef(np.log(rates), inertias)[0, 1]) < 0.5
+
+
+def test_outcomes_of_the_callers_own():
+    def own(key, learning_rate):
+        params, _ = sweeping.NETWORK.init(key, (2,))
+        optimizer = bp.momentum(learning_rate, 0.0)
+        kept = lambda run: {"bias": run.state.params[0].b}
+        return bp.trial(sweeping.RULE, optimizer, params, XOR, key=key, epochs=3, outcome=kept)
+
+    result = bp.sweep(own, {"learning_rate": [0.1, 0.2]}, key=jax.random.key(0))
+    assert result.bias.shape == (2, 2)
+
+
+def test_the_record_says_how_it_came_about():
+    result = bp.sweep(xor, AXES, key=jax.random.key(1), config={"purpose": "test"}, receipt="right")
+    record = json.loads(result.attrs["record"])
+    assert record["config"] == {"purpose": "test"} and result.attrs["receipt"] == "right"
+    assert record["versions"]["jax"] == jax.__version__ and record["precision"]["x64"] is True
+    assert record["device"]["platform"] == jax.default_backend()
+
+
+def test_progress_is_told():
+    told = []
+    result = bp.sweep(xor, AXES, key=jax.random.key(1), progress=told.append)
+    assert told[0].done == 0 and told[-1].done == told[-1].runs == 20
+    assert told[-1].epochs == int(result.epochs.sum()) and told[-1].rate > 0
+
+
+def test_layout_by_size():
+    small = jax.ShapeDtypeStruct((9,), float), jax.ShapeDtypeStruct((), int)
+    large = jax.ShapeDtypeStruct((200, 200), float)
+    assert choose_layout("auto", small, 8, 10_000)[:2] == ("lanes", 512)
+    assert choose_layout("auto", small, 4096, 10_000)[:2] == ("lanes", 8)
+    assert choose_layout("auto", large, 40_000, 10)[:2] == ("single", 1)
+    assert choose_layout("vmap", small, 8, 3).width == 4
+    assert choose_layout("lanes", large, 40_000, 10**6).feed * 40_000 <= 2**25
+
+
+def test_the_result_does_not_depend_on_the_number_of_devices():
+    def digest_with(devices):
+        flags = f"--xla_force_host_platform_device_count={devices}"
+        environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(Path(sweeping.__file__).parent)}
+        command = [sys.executable, str(Path(sweeping.__file__)), "-"]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+        assert done.returncode == 0, done.stderr
+        count, digest = done.stdout.split()
+        assert int(count) == devices
+        return digest
+
+    assert digest_with(1) == digest_with(2)
+
+
+BAD = {
+    "unknown": (xor, {**AXES, "momentum": [1]}, "unknown momentum"),
+    "missing": (xor, {"learning_rate": [1.0]}, "none for inertia"),
+    "no axes": (xor, {}, "at least one axis"),
+    "empty": (xor, {**AXES, "inertia": []}, "a list of numbers, at least one"),
+    "text": (xor, {**AXES, "inertia": ["convex"]}, "makes a sweep of its own"),
+    "not finite": (xor, {**AXES, "inertia": [np.nan]}, "finite numbers"),
+    "twice": (xor, {**AXES, "inertia": [0.5, 0.5]}, "different values"),
+    "seed": (xor, {**AXES, "seed": [-1]}, "whole numbers ≥ 0"),
+    "lengths": (xor, {"learning_rate": bp.draws(1, 2, 3), "inertia": bp.draws(0, 1, 4)}, "one length"),
+    "no trial": (lambda key, rate: rate, {"rate": [1.0]}, r"return `bp.trial\(...\)`"),
+    "shapes": (
+        lambda key, hidden: xor(key, jnp.ones(hidden).sum(), 0.0), {"hidden": [2, 3]}, "one shape for all runs",
+    ),
+    "branches": (
+        lambda key, rate: xor(key, 1.0 if rate > 1 else 2.0, 0.0), {"rate": [1.0, 2.0]}, "one shape for all runs",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("trial", "axes", "said"), BAD.values(), ids=BAD)
+def test_bad_input(trial, axes, said):
+    with pytest.raises(ValueError, match=said):
+        bp.sweep(trial, axes, key=jax.random.key(0))
+
+
+def test_bad_numbers():
+    with pytest.raises(ValueError, match="one of auto, lanes, vmap, single"):
+        bp.sweep(xor, AXES, key=jax.random.key(0), layout="rows")
+    with pytest.raises(ValueError, match="`curves`"):
+        bp.sweep(xor, AXES, key=jax.random.key(0), curves=[0])
+    for key in (0, jax.random.PRNGKey(0), jax.random.split(jax.random.key(0), 2)):
+        with pytest.raises(ValueError, match="a single key such as"):
+            bp.sweep(xor, AXES, key=key)
+    with pytest.raises(ValueError, match="`low`"):
+        bp.log_draws(0.0, 1.0, 3)
