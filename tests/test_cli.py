@@ -96,17 +96,17 @@ def test_help_explains_the_file(capsys):
 
 def test_the_catalogue_is_right(capsys, monkeypatch):
     some = list(registry.LAYERS.items())[::12]  # tests/test_layers.py checks every one
-    monkeypatch.setattr(catalogue, "LAYERS", dict(some))
+    monkeypatch.setattr(registry, "LAYERS", dict(some))
     assert cli.main(["compare"]) == 0
     out = capsys.readouterr().out
-    entries = len(registry.LAYERS) + len(catalogue.ACTIVATIONS) + len(catalogue.LOSSES)
+    entries = len(registry.LAYERS) + len(registry.ACTIVATIONS) + len(registry.LOSSES)
     assert f"{4 * entries} checks right, 0 wrong" in out
-    assert all(name in out for name in (*registry.LAYERS, *catalogue.ACTIVATIONS, *catalogue.LOSSES))
+    assert all(name in out for name in (*registry.LAYERS, *registry.ACTIVATIONS, *registry.LOSSES))
 
 
 def test_a_wrong_built_in_is_reported(monkeypatch, capsys):
     wrong = agree([1.0], [2.0], dtype="float32", allowed=1e-5)
-    rows = [registry.Checked("layer", "broken", dtype, wrong) for dtype in catalogue.DTYPES]
+    rows = [registry.Checked("layer", "broken", dtype, wrong) for dtype in registry.DTYPES]
     monkeypatch.setattr(cli, "check_catalogue", lambda: rows)
     assert cli.main(["compare"]) == 1
     assert "WRONG in float64, float32, bfloat16, float16" in capsys.readouterr().out

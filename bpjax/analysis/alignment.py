@@ -7,15 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from bpjax.audit.decoupled import units_within
-from bpjax.audit.resampling import flat
 from bpjax.layers.layer import Layer
 from bpjax.rules.backprop import backprop
 from bpjax.rules.rule import Rule
-from bpjax.rules.units import Unit, by_unit
+from bpjax.rules.units import Unit, by_unit, units_within
 from bpjax.types import Array, Params, RuleState
 from bpjax.util.checks import check_count
 from bpjax.util.precision import widen
+from bpjax.util.trees import flat
 
 
 class Alignment(NamedTuple):

@@ -7,7 +7,7 @@ from jax.flatten_util import ravel_pytree
 
 from bpjax.layers.layer import Layer, map_layers
 from bpjax.rules.slopes import is_activation, noisy_slope
-from bpjax.rules.units import Unit, units
+from bpjax.rules.units import within
 from bpjax.types import Key, Params
 
 
@@ -77,18 +77,6 @@ def other_slopes(network: Layer, key: Key, deviation: float = 0.5) -> Layer | No
 
     network = map_layers(changed, network)
     return network if found else None
-
-
-def within(network: Layer) -> Layer:
-    """The chain inside combinations of one layer, such as `hopfield`, that have its params; else the network itself."""
-    if network.name != "chain" and len(network.layers) == 1 and network.layers[0].name == "chain":
-        return network.layers[0]
-    return network
-
-
-def units_within(network: Layer, params: Params) -> list[Unit]:
-    """The layers of units of the network, or of the chain within it."""
-    return units(within(network), params)
 
 
 def part_by_part(network: Layer, params: Params, change: Callable[[Layer, Params], Layer]) -> Layer:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.audit.decoupled import crossed, other_slopes, part_by_part, units_within, within
+from bpjax.audit.decoupled import crossed, other_slopes, part_by_part, within
 from bpjax.audit.resampling import CHANGED, DRAWS, drawn, flat
 from bpjax.gradcheck.agreement import relative_error
 from bpjax.gradcheck.float64 import float64_on_host, to_host, widen_to_float64
@@ -18,7 +18,7 @@ from bpjax.layers.layer import Layer, parts
 from bpjax.losses import Loss
 from bpjax.rules.registry import RULES, RuleCase
 from bpjax.rules.rule import Rule, check_batch, check_made_of
-from bpjax.rules.units import by_unit, gather, units
+from bpjax.rules.units import by_unit, gather, units, units_within
 from bpjax.types import Array, Key, Params, RuleState, Shape
 from bpjax.util.checks import check_count
 

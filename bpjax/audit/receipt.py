@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.analysis.alignment import alignment_on_host, name_of
-from bpjax.audit.decoupled import units_within
 from bpjax.audit.resampling import CHANGED, Above, largest_error, same_bits
 from bpjax.gradcheck.agreement import budget
 from bpjax.gradcheck.report import plain, table
 from bpjax.rules.backprop import autodiff, backprop
 from bpjax.rules.rule import Rule, check_batch
+from bpjax.rules.units import units_within
 from bpjax.types import Key, Params, RuleState
 from bpjax.util.checks import check_count
 

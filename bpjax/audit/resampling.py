@@ -8,11 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from bpjax.audit.decoupled import units_within
 from bpjax.gradcheck.agreement import relative_error
 from bpjax.gradcheck.float64 import float64_on_host, to_host, widen_to_float64
 from bpjax.rules.rule import Rule
-from bpjax.rules.units import Unit, by_unit, gather
+from bpjax.rules.units import Unit, by_unit, gather, units_within
 from bpjax.types import Array, Key, Params, RuleState
 
 CHANGED = 1e-8
@@ -108,11 +107,6 @@ def largest_error(a, b) -> float:
     """The largest relative error by norm of a leaf."""
     a, b = to_host((a, b))
     return max(relative_error(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
-
-
-def flat(tree) -> np.ndarray:
-    """All entries in a row, in float64."""
-    return np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(tree)])
 
 
 def same_bits(a, b) -> bool:

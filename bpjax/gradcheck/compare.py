@@ -8,7 +8,6 @@ import jax.numpy as jnp
 
 from bpjax.analysis.alignment import alignment_on_host, name_of
 from bpjax.analysis.cost import measure
-from bpjax.audit.decoupled import units_within
 from bpjax.gradcheck.agreement import agree, budget
 from bpjax.gradcheck.float64 import float64_on_host, nudge, to_host, widen_to_float64
 from bpjax.gradcheck.localize import blame, prefix
@@ -17,6 +16,7 @@ from bpjax.gradcheck.report import LayerAlignment, LayerRow, Report, Row
 from bpjax.gradcheck.trace import Inside, look_inside
 from bpjax.layers.layer import Part, parts
 from bpjax.rules.rule import Rule, check_batch
+from bpjax.rules.units import units_within
 from bpjax.util.checks import check_finite
 
 

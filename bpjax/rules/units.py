@@ -42,6 +42,18 @@ def units(network: Layer, params: Params) -> list[Unit]:
     return [_unit(chained[first : l + 1], chained[l + 1 : end]) for first, l, end in groups]
 
 
+def within(network: Layer) -> Layer:
+    """The chain inside combinations of one layer, such as `hopfield`, that have its params; else the network itself."""
+    if network.name != "chain" and len(network.layers) == 1 and network.layers[0].name == "chain":
+        return network.layers[0]
+    return network
+
+
+def units_within(network: Layer, params: Params) -> list[Unit]:
+    """The layers of units of the network, or of the chain within it."""
+    return units(within(network), params)
+
+
 def check_units(who: str, network: Layer, params: Params) -> None:
     """Raise a `ValueError` unless the network has layers of units and `params` are its own."""
     try:

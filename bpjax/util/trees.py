@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from bpjax.types import Array, Key
@@ -35,3 +36,8 @@ def noise_like(key: Key, tree, draw: Callable):
     leaves, structure = jax.tree.flatten(tree)
     keys = jax.random.split(key, len(leaves))
     return structure.unflatten([draw(k, w.shape, w.dtype) for k, w in zip(keys, leaves, strict=True)])
+
+
+def flat(tree) -> np.ndarray:
+    """All entries in a row, in float64."""
+    return np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(tree)])
