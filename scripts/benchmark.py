@@ -187,7 +187,7 @@ TABLES: dict[str, tuple[str, Callable[[bool], list[dict]]]] = {
         lambda quick: online_table(*(5, 0.02) if quick else (10, 0.1)),
     ),
     "sweeps": (
-        f"Sweeps over rate, inertia and seed until every |t − o| < {TOLERANCE}, {EPOCHS:,} epochs at most",
+        f"Sweeps over rate, momentum and seed until every |t − o| < {TOLERANCE}, {EPOCHS:,} epochs at most",
         sweep_table,
     ),
     "start": ("What a sweep costs beside its epochs", start_table),

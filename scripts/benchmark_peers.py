@@ -32,7 +32,7 @@ def plain_network(sizes):
 
 
 def vmapped_sweep(x, t, epochs: int, tolerance: float) -> Callable:
-    """(params, rates, inertias) with a leading run axis -> epochs each run needed: `vmap` of a `scan` with `jax.grad`.
+    """(params, rates, momenta) with a leading run axis -> epochs each run needed: `vmap` of a `scan` with `jax.grad`.
 
     Heavy ball, Δw = −η ∂E/∂w + α Δw. All runs make all epochs, as a compiled scan does; noted is the first epoch that
     found every |t − o| < tolerance, the epochs' number where none did.
@@ -43,12 +43,12 @@ def vmapped_sweep(x, t, epochs: int, tolerance: float) -> Callable:
             x = jax.nn.sigmoid(x @ layer.w + layer.b)
         return 0.5 * jnp.sum((t - x) ** 2), jnp.max(jnp.abs(t - x))
 
-    def train(params, rate, inertia):
+    def train(params, rate, momentum):
         def epoch(carry, number):
             params, velocity, needed = carry
             (_, worst), grads = jax.value_and_grad(error, has_aux=True)(params, x, t)
             needed = jnp.where((worst < tolerance) & (needed == epochs), number, needed)
-            velocity = jax.tree.map(lambda v, g: inertia * v - rate * g, velocity, grads)
+            velocity = jax.tree.map(lambda v, g: momentum * v - rate * g, velocity, grads)
             return (jax.tree.map(jnp.add, params, velocity), velocity, needed), None
 
         start = params, jax.tree.map(jnp.zeros_like, params), jnp.int32(epochs)
@@ -166,7 +166,7 @@ def fann_data(x, t) -> ctypes.c_void_p:
     return pointer
 
 
-def fann_network(sizes, rate: float, inertia: float, algorithm: int) -> ctypes.c_void_p:
+def fann_network(sizes, rate: float, momentum: float, algorithm: int) -> ctypes.c_void_p:
     """A net of logistic units with plain backpropagation; FANN's own initial weights, −0.1 to 0.1, if not set again."""
     fann = libfann()
     network = ctypes.c_void_p(fann.fann_create_standard_array(len(sizes), (ctypes.c_uint * len(sizes))(*sizes)))
@@ -175,7 +175,7 @@ def fann_network(sizes, rate: float, inertia: float, algorithm: int) -> ctypes.c
     fann.fann_set_train_error_function(network, FANN_LINEAR_ERROR)
     fann.fann_set_training_algorithm(network, algorithm)
     fann.fann_set_learning_rate(network, ctypes.c_float(rate))
-    fann.fann_set_learning_momentum(network, ctypes.c_float(inertia))
+    fann.fann_set_learning_momentum(network, ctypes.c_float(momentum))
     return network
 
 
@@ -186,17 +186,17 @@ def fann_epochs(sizes, x, t, rate, algorithm: int = FANN_INCREMENTAL, epochs: in
     return lambda: fann.fann_train_on_data(network, data, epochs, 0, ctypes.c_float(0.0))
 
 
-def fann_sweep(sizes, x, t, rates, inertias, epochs: int, tolerance: float, workers: int) -> tuple[Callable, int]:
-    """A function that trains a net at each rate and inertia on-line, on so many cores, and the epochs it needs.
+def fann_sweep(sizes, x, t, rates, momenta, epochs: int, tolerance: float, workers: int) -> tuple[Callable, int]:
+    """A function that trains a net at each rate and momentum on-line, on so many cores, and the epochs it needs.
 
-    FANN's own dynamics: its batch training knows no inertia, so one update per pattern, Δw = η δ o + α Δw. A training
+    FANN's own dynamics: its batch training knows no momentum, so one update per pattern, Δw = η δ o + α Δw. A training
     is one call in C, which stops as soon as an epoch found every |t − o| < tolerance.
     """
     fann, used = libfann(), []
     report = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 2, *[ctypes.c_uint] * 2, ctypes.c_float, ctypes.c_uint)
     networks, data = [], [fann_data(x, t) for _ in range(workers)]
-    for rate, inertia in zip(rates, inertias, strict=True):
-        network = fann_network(sizes, rate, inertia, FANN_INCREMENTAL)
+    for rate, momentum in zip(rates, momenta, strict=True):
+        network = fann_network(sizes, rate, momentum, FANN_INCREMENTAL)
         fann.fann_set_train_stop_function(network, FANN_STOP_BIT)
         fann.fann_set_bit_fail_limit(network, ctypes.c_float(tolerance))
         networks.append(network)

@@ -26,7 +26,7 @@ import bpjax as bp
 from bpjax.analysis.cost import in_turn
 
 EPOCHS, TOLERANCE = 2000, 0.4
-INERTIAS = [0.0, 0.5, 0.8, 0.9, 0.95]
+MOMENTA = [0.0, 0.5, 0.8, 0.9, 0.95]
 KEY = 20261124
 
 
@@ -51,17 +51,17 @@ def trial_of(work: Workload) -> Callable:
     network = bp.mlp(work.sizes, bp.sigmoid, bp.sigmoid)
     rule, data = bp.backprop(network, bp.squared_error), work.task().present(None)
 
-    def trial(key, learning_rate, inertia):
+    def trial(key, learning_rate, momentum):
         params, _ = network.init(key, work.sizes[:1])
-        optimizer = bp.momentum(learning_rate, inertia, form="heavy_ball")
+        optimizer = bp.momentum(learning_rate, momentum, form="heavy_ball")
         return bp.trial(rule, optimizer, params, data, key=key, epochs=EPOCHS, stops=bp.outputs_within(TOLERANCE))
 
     return trial
 
 
 def axes_of(work: Workload, runs: int) -> dict:
-    """Rate × inertia × seed, about so many runs."""
-    return {"learning_rate": work.rates, "inertia": INERTIAS, "seed": range(max(1, runs // 100))}
+    """Rate × momentum × seed, about so many runs."""
+    return {"learning_rate": work.rates, "momentum": MOMENTA, "seed": range(max(1, runs // 100))}
 
 
 def swept(work: Workload, axes: dict) -> Callable:
@@ -74,11 +74,11 @@ def vmapped(work: Workload, axes: dict) -> Callable:
     """The same nets by `vmap` of a `scan`, from the same initial weights: the epochs each needed."""
     network = bp.mlp(work.sizes, bp.sigmoid, bp.sigmoid)
     x, t = work.task().present(None)
-    rates, inertias, seeds = (a.ravel() for a in np.meshgrid(*axes.values(), indexing="ij"))
+    rates, momenta, seeds = (a.ravel() for a in np.meshgrid(*axes.values(), indexing="ij"))
     keys = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(KEY), seed))(jnp.asarray(seeds))
     params = jax.vmap(lambda key: [layer for layer in network.init(key, work.sizes[:1])[0] if layer])(keys)
     train = peers.vmapped_sweep(x, t, EPOCHS, TOLERANCE)
-    return lambda: train(params, jnp.asarray(rates, jnp.float32), jnp.asarray(inertias, jnp.float32))
+    return lambda: train(params, jnp.asarray(rates, jnp.float32), jnp.asarray(momenta, jnp.float32))
 
 
 def sweep_table(quick: bool) -> list[dict]:
@@ -91,9 +91,9 @@ def sweep_table(quick: bool) -> list[dict]:
         used = {"bp.sweep": int(ours.sum()), "vmap of a scan, jax.grad": int(theirs.sum())}
         print(f"{name}: bp.sweep and vmap need the same epochs in {(ours.ravel() == theirs).mean():.1%} of the runs")
         try:
-            rates, inertias, _ = (a.ravel() for a in np.meshgrid(*axes.values(), indexing="ij"))
+            rates, momenta, _ = (a.ravel() for a in np.meshgrid(*axes.values(), indexing="ij"))
             x, t = map(np.asarray, work.task().present(None))
-            fann = peers.fann_sweep(work.sizes, x, t, rates, inertias, EPOCHS, TOLERANCE, os.cpu_count() or 1)
+            fann = peers.fann_sweep(work.sizes, x, t, rates, momenta, EPOCHS, TOLERANCE, os.cpu_count() or 1)
             calls["FANN, on-line, all cores"], used["FANN, on-line, all cores"] = fann
         except ModuleNotFoundError as missing:
             print(f"FANN: {missing.name} is not installed, no row")
@@ -136,7 +136,7 @@ def start_table(quick: bool) -> list[dict]:
         key = jax.random.fold_in(jax.random.key(KEY), 0)  # what the sweep hands to seed 0
         params, optimizer = network.init(key, work.sizes[:1])[0], bp.momentum(0.1, 0.0)
         stops = bp.outputs_within(TOLERANCE)
-        one = swept(work, {"learning_rate": [0.1], "inertia": [0.0], "seed": [0]})
+        one = swept(work, {"learning_rate": [0.1], "momentum": [0.0], "seed": [0]})
         fit = lambda p=params, r=rule, d=data: bp.fit(r, optimizer, p, d, key=key, epochs=EPOCHS, stops=stops)  # noqa: E731, B023
         ours, theirs = one().epochs.item(), fit().epochs
         samples = in_turn({"sweep": one, "fit": fit}, 5 if quick else 15, 0.05)

@@ -45,46 +45,46 @@ def each_weight(rule):
 # --- Momentum -------------------------------------------------------------------------------------------------------
 
 
-def heavy_ball(w, learning_rate, inertia):
+def heavy_ball(w, learning_rate, momentum):
     """v ← αv − ηg, w ← w + v. Rumelhart, Hinton & Williams 1986; Polyak 1964."""
     v = 0 * w
     for k in itertools.count():
         _, g = yield w, at(learning_rate, k)
-        v = at(inertia, k) * v - at(learning_rate, k) * g
+        v = at(momentum, k) * v - at(learning_rate, k) * g
         w = w + v
 
 
-def convex(w, learning_rate, inertia):
+def convex(w, learning_rate, momentum):
     """v ← αv − (1−α)ηg, w ← w + v. MATLAB's traingdm, the article's form."""
     v = 0 * w
     for k in itertools.count():
         _, g = yield w, at(learning_rate, k)
-        v = at(inertia, k) * v - (1 - at(inertia, k)) * at(learning_rate, k) * g
+        v = at(momentum, k) * v - (1 - at(momentum, k)) * at(learning_rate, k) * g
         w = w + v
 
 
-def velocity(w, learning_rate, inertia):
+def velocity(w, learning_rate, momentum):
     """v ← αv + g, w ← w − ηv. The rate outside: a new rate holds for the old velocity too."""
     v = 0 * w
     for k in itertools.count():
         _, g = yield w, at(learning_rate, k)
-        v = at(inertia, k) * v + g
+        v = at(momentum, k) * v + g
         w = w - at(learning_rate, k) * v
 
 
-def nesterov(w, learning_rate, inertia):
+def nesterov(w, learning_rate, momentum):
     """v ← αv − η∇E(w + αv), w ← w + v. Sutskever et al. 2013; the points shown are the look-ahead points w + αv."""
     v = 0 * w
     for k in itertools.count():
-        _, g = yield w + inertia * v, at(learning_rate, k)
-        v = inertia * v - at(learning_rate, k) * g
+        _, g = yield w + momentum * v, at(learning_rate, k)
+        v = momentum * v - at(learning_rate, k) * g
         w = w + v
 
 
 # --- One rate for all weights, judged by the error ------------------------------------------------------------------
 
 
-def bold_driver(w, learning_rate, inertia=0.0, growth=1.05, shrink=0.7, tolerance=1.04):
+def bold_driver(w, learning_rate, momentum=0.0, growth=1.05, shrink=0.7, tolerance=1.04):
     """Δw ← −ηg + αΔw. E falls: η ← φη. E > tolerance·E_last: step back, η ← βη, α ← 0 until a step is accepted.
 
     Vogl, Mangis, Rigler, Zink & Alkon 1988.
@@ -101,7 +101,7 @@ def bold_driver(w, learning_rate, inertia=0.0, growth=1.05, shrink=0.7, toleranc
             if E < E_last:
                 rate = rate * growth
             w, E_last, g_last = w + step, E, g
-            step = -rate * g + inertia * step
+            step = -rate * g + momentum * step
 
 
 def traingda(w, learning_rate=0.01, growth=1.05, shrink=0.7, tolerance=1.04):
@@ -119,9 +119,9 @@ def traingda(w, learning_rate=0.01, growth=1.05, shrink=0.7, tolerance=1.04):
             X, perf, g = X2, perf2, g2
 
 
-def traingdx(w, learning_rate=0.01, inertia=0.9, growth=1.05, shrink=0.7, tolerance=1.04):
+def traingdx(w, learning_rate=0.01, momentum=0.9, growth=1.05, shrink=0.7, tolerance=1.04):
     """dX ← mc·dX − (1−mc)·lr·g; a step that is discarded leaves lr ← 0.7·lr and dX ← −lr·g behind. MATLAB's source."""
-    X, lr, mc = w, learning_rate, inertia
+    X, lr, mc = w, learning_rate, momentum
     perf, g = yield X, lr
     dX = -lr * g
     while True:
@@ -173,7 +173,7 @@ def delta_bar_delta(w, learning_rate, increase=0.035, decrease=0.333, averaging=
 
 
 @each_weight
-def supersab(w, learning_rate, inertia=0.0, growth=1.05, shrink=0.5, largest=np.inf):
+def supersab(w, learning_rate, momentum=0.0, growth=1.05, shrink=0.5, largest=np.inf):
     """Sign kept: η ← η⁺η. Sign flips: η ← ½η, and the last step is undone. Δw = −ηg + αΔw. Tollenaere 1990."""
     rate, change, g_last = learning_rate, 0.0, 0.0
     while True:
@@ -185,7 +185,7 @@ def supersab(w, learning_rate, inertia=0.0, growth=1.05, shrink=0.5, largest=np.
         else:
             if g * g_last > 0:
                 rate = min(rate * growth, largest)
-            change = -rate * g + inertia * change
+            change = -rate * g + momentum * change
             w, g_last = w + change, g
 
 
@@ -193,7 +193,7 @@ def supersab(w, learning_rate, inertia=0.0, growth=1.05, shrink=0.5, largest=np.
 
 
 @each_weight
-def quickprop(w, learning_rate, growth=1.75, inertia=0.0, decay=0.0, mode_switch=0.0, fan_in=1):
+def quickprop(w, learning_rate, growth=1.75, momentum=0.0, decay=0.0, mode_switch=0.0, fan_in=1):
     """S = −g + decay·w, ε' = ε / fan-in, sf = μ/(1+μ), D the last step. Fahlman 1988.
 
     D > 0:  D ← [S>0]·ε'S + (S > sf·S_last ? μD : D·S/(S_last − S))
@@ -215,7 +215,7 @@ def quickprop(w, learning_rate, growth=1.75, inertia=0.0, decay=0.0, mode_switch
             parabola = growth * step if S < shrink_factor * S_last else step * S / (S_last - S)
             step = (epsilon * S if S < 0 else 0.0) + parabola
         else:
-            step = epsilon * S + inertia * step
+            step = epsilon * S + momentum * step
         w, S_last = w + step, S
 
 
@@ -364,7 +364,7 @@ VERDICTS = script(  # for the rules that judge a step by the error, one error of
     (0.90, 0.5, -1.0),  # fallen
     (2.00, 5.0, 7.0),  # rejected: this gradient is never followed
     (1.50, -7.0, 3.0),  # rejected again
-    (0.85, 0.5, 1.0),  # fallen: inertia is back
+    (0.85, 0.5, 1.0),  # fallen: momentum is back
     (0.85, 0.0, 1.0),  # the same: accepted, the rate stays
     (0.80, -1.0, 0.0),  # fallen
     (0.84, 9.0, 9.0),  # risen by 5 %: rejected
@@ -391,7 +391,7 @@ def falling(step):
 
 
 def rising(step):
-    """A schedule of the inertia."""
+    """A schedule of the momentum."""
     return 0.9 - 0.4 / (1.0 + step)
 
 
@@ -423,35 +423,35 @@ def _cases():
     """One case after another, in the order of the tables."""
     for form, reference in FORMS.items():
         for problem, rate in ((PARABOLA, 0.3), (VALLEY, 0.15), (SIGNS, 0.1)):
-            yield Case("momentum", form, problem, reference, {"learning_rate": rate, "inertia": 0.8}, {"form": form})
-        settings = {"learning_rate": falling, "inertia": 0.8}
+            yield Case("momentum", form, problem, reference, {"learning_rate": rate, "momentum": 0.8}, {"form": form})
+        settings = {"learning_rate": falling, "momentum": 0.8}
         yield Case("momentum", f"{form} falling rate", PARABOLA, reference, settings, {"form": form})
     for form in ("heavy_ball", "convex", "velocity"):
-        settings = {"learning_rate": 0.2, "inertia": rising}
-        yield Case("momentum", f"{form} rising inertia", PARABOLA, FORMS[form], settings, {"form": form})
+        settings = {"learning_rate": 0.2, "momentum": rising}
+        yield Case("momentum", f"{form} rising momentum", PARABOLA, FORMS[form], settings, {"form": form})
 
     for name, reference in (("bold_driver", bold_driver), ("traingda", traingda), ("traingdx", traingdx)):
-        inert = {"inertia": 0.5} if name == "bold_driver" else {}
+        inert = {"momentum": 0.5} if name == "bold_driver" else {}
         yield Case(name, "fast", PARABOLA, reference, {"learning_rate": 1.3, **inert})
         yield Case(name, "fast", VALLEY, reference, {"learning_rate": 0.45, **inert})
         yield Case(name, "scripted", VERDICTS, reference, {"learning_rate": 0.1, **inert})
         own = {"learning_rate": 0.3, "growth": 1.3, "shrink": 0.4, "tolerance": 1.1}
         yield Case(name, "own constants", VERDICTS, reference, own | inert)
-    yield Case("bold_driver", "no inertia", PARABOLA, bold_driver, {"learning_rate": 1.3})
+    yield Case("bold_driver", "no momentum", PARABOLA, bold_driver, {"learning_rate": 1.3})
     yield Case("traingda", "defaults", VALLEY, traingda, {})
     yield Case("traingdx", "defaults", VALLEY, traingdx, {})
-    yield Case("traingdx", "inertia 0.3", VALLEY, traingdx, {"learning_rate": 0.45, "inertia": 0.3})
+    yield Case("traingdx", "momentum 0.3", VALLEY, traingdx, {"learning_rate": 0.45, "momentum": 0.3})
 
     for name, reference, problem, own in (
         ("silva_almeida", silva_almeida, RETRIES, {"growth": 1.5, "shrink": 0.6, "backoff": 0.3}),
         ("delta_bar_delta", delta_bar_delta, SIGNS, {"increase": 0.1, "decrease": 0.5, "averaging": 0.4}),
-        ("supersab", supersab, SIGNS, {"inertia": 0.5, "growth": 1.3, "shrink": 0.4, "largest": 0.15}),
+        ("supersab", supersab, SIGNS, {"momentum": 0.5, "growth": 1.3, "shrink": 0.4, "largest": 0.15}),
     ):
         yield Case(name, "defaults", PARABOLA, reference, {"learning_rate": 0.9})
         yield Case(name, "defaults", VALLEY, reference, {"learning_rate": 0.3})
         yield Case(name, "defaults", problem, reference, {"learning_rate": 0.1})
         yield Case(name, "own constants", problem, reference, {"learning_rate": 0.1, **own})
-    yield Case("supersab", "inertia 0.5", VALLEY, supersab, {"learning_rate": 0.3, "inertia": 0.5})
+    yield Case("supersab", "momentum 0.5", VALLEY, supersab, {"learning_rate": 0.3, "momentum": 0.5})
 
     yield Case("quickprop", "defaults", PARABOLA, quickprop, {"learning_rate": 0.05})
     yield Case("quickprop", "defaults", VALLEY, quickprop, {"learning_rate": 0.1})
@@ -459,11 +459,11 @@ def _cases():
     yield Case(
         "quickprop", "growth 2.25, decay", SLOPES, quickprop, {"learning_rate": 0.5, "growth": 2.25, "decay": -0.1}
     )
-    settings = {"learning_rate": 0.8, "inertia": 0.9, "decay": -0.01}
+    settings = {"learning_rate": 0.8, "momentum": 0.9, "decay": -0.01}
     fan_in = {"fan_in": (4, 4, 4, 4)}  # three inputs and the bias link, for the bias too
-    yield Case("quickprop", "split, decay, inertia", UNIT, quickprop, settings, {"split": True}, fan_in)
-    settings = settings | {"mode_switch": 0.04}  # only now does the inertia act
-    yield Case("quickprop", "split, decay, inertia, mode switch", UNIT, quickprop, settings, {"split": True}, fan_in)
+    yield Case("quickprop", "split, decay, momentum", UNIT, quickprop, settings, {"split": True}, fan_in)
+    settings = settings | {"mode_switch": 0.04}  # only now does the momentum act
+    yield Case("quickprop", "split, decay, momentum, mode switch", UNIT, quickprop, settings, {"split": True}, fan_in)
 
     for variant, reference in RPROPS.items():
         for problem, settings in (

@@ -10,12 +10,12 @@ import bpjax as bp
 
 NETWORK = bp.mlp((2, 2, 1), bp.sigmoid, bp.sigmoid, bp.uniform(1.0), bp.uniform(1.0))
 RULE = bp.backprop(NETWORK, bp.squared_error)
-AXES = {"learning_rate": [0.5, 2.0, 8.0], "inertia": [0.0, 0.9], "seed": range(120)}
+AXES = {"learning_rate": [0.5, 2.0, 8.0], "momentum": [0.0, 0.9], "seed": range(120)}
 
 
-def xor(key, learning_rate, inertia):
+def xor(key, learning_rate, momentum):
     params, _ = NETWORK.init(key, (2,))
-    optimizer = bp.momentum(learning_rate, inertia)
+    optimizer = bp.momentum(learning_rate, momentum)
     return bp.trial(
         RULE, optimizer, params, bp.xor().present(), key=key, epochs=600, stops=bp.outputs_within(0.4)
     )  # fmt: skip

@@ -21,7 +21,7 @@ class GlobalRateState(NamedTuple):
     """State of `bold_driver`, `traingda` and `traingdx`."""
 
     learning_rate: Array  # () η, adapted
-    inertia: Array  # () α
+    momentum: Array  # () α
     growth: Array  # ()
     shrink: Array  # ()
     tolerance: Array  # ()
@@ -30,7 +30,7 @@ class GlobalRateState(NamedTuple):
 
 def bold_driver(
     learning_rate: float | Array,
-    inertia: float | Array = 0.0,
+    momentum: float | Array = 0.0,
     growth: float | Array = 1.05,
     shrink: float | Array = 0.7,
     tolerance: float | Array = 1.04,
@@ -41,11 +41,11 @@ def bold_driver(
         E ≤ tolerance · E_last    η stays               Δw = −η g + α Δw_last
         else                      η ← shrink · η        w back to w_last, and from there Δw = −η g_last
 
-    E_last is the error at the last point accepted. The inertia rests for the step after an undone one, as Vogl has it.
+    E_last is the error at the last point accepted. The momentum rests for the step after an undone one, as Vogl has it.
 
     Args:
         learning_rate: η at the start, > 0.
-        inertia: α from 0 to 1.
+        momentum: α from 0 to 1.
         growth: > 1.
         shrink: between 0 and 1.
         tolerance: ≥ 1; Vogl lets the error rise by 1 to 5 %.
@@ -53,7 +53,7 @@ def bold_driver(
     Raises:
         ValueError: a number outside its range; in `update`, when `params` or `value=` is missing.
     """
-    return _global_rate("bold_driver", "heavy_ball", learning_rate, inertia, growth, shrink, tolerance)
+    return _global_rate("bold_driver", "heavy_ball", learning_rate, momentum, growth, shrink, tolerance)
 
 
 def traingda(
@@ -62,7 +62,7 @@ def traingda(
     shrink: float | Array = 0.7,
     tolerance: float | Array = 1.04,
 ) -> optax.GradientTransformation:
-    """MATLAB's `traingda`: gradient descent with an adaptive rate; `bold_driver` without inertia.
+    """MATLAB's `traingda`: gradient descent with an adaptive rate; `bold_driver` without momentum.
 
     Its lr, lr_inc, lr_dec and max_perf_inc, with its defaults. MATLAB goes on with E / E_last ≤ max_perf_inc.
 
@@ -74,12 +74,12 @@ def traingda(
 
 def traingdx(
     learning_rate: float | Array = 0.01,
-    inertia: float | Array = 0.9,
+    momentum: float | Array = 0.9,
     growth: float | Array = 1.05,
     shrink: float | Array = 0.7,
     tolerance: float | Array = 1.04,
 ) -> optax.GradientTransformation:
-    """MATLAB's `traingdx`: an adaptive rate and inertia in the convex form.
+    """MATLAB's `traingdx`: an adaptive rate and momentum in the convex form.
 
         E ≤ tolerance · E_last    Δw = α Δw_last − (1 − α) η g     η grown before, if E < E_last
         else                      η ← shrink · η,  w back to w_last, and from there Δw = −η g_last
@@ -89,12 +89,12 @@ def traingdx(
     Raises:
         ValueError: a number outside its range; in `update`, when `params` or `value=` is missing.
     """
-    return _global_rate("traingdx", "convex", learning_rate, inertia, growth, shrink, tolerance)
+    return _global_rate("traingdx", "convex", learning_rate, momentum, growth, shrink, tolerance)
 
 
-def _global_rate(who, form, learning_rate, inertia, growth, shrink, tolerance):
+def _global_rate(who, form, learning_rate, momentum, growth, shrink, tolerance):
     check_number(who, "learning_rate", learning_rate, above=0.0)
-    check_number(who, "inertia", inertia, least=0.0, most=1.0)
+    check_number(who, "momentum", momentum, least=0.0, most=1.0)
     check_number(who, "growth", growth, above=1.0)
     check_between(who, "shrink", shrink, 0.0, 1.0)
     check_number(who, "tolerance", tolerance, least=1.0)
@@ -102,7 +102,7 @@ def _global_rate(who, form, learning_rate, inertia, growth, shrink, tolerance):
     def init(params, **numbers):
         return GlobalRateState(scalar(learning_rate), departure=first_departure(params), **numbers)
 
-    numbers = {"inertia": inertia, "growth": growth, "shrink": shrink, "tolerance": tolerance}
+    numbers = {"momentum": momentum, "growth": growth, "shrink": shrink, "tolerance": tolerance}
     return transformation(who, init, _step(form), numbers, needs=("params", "value"))
 
 
@@ -115,13 +115,13 @@ def _step(form):
         better = ~at.undone & ~first & (value < last.value)
         factor = jnp.where(at.undone, state.shrink, jnp.where(better, state.growth, 1))
         rate = state.learning_rate * factor
-        inertia = jnp.where(first | at.undone, 0, state.inertia)
-        share = 1 - inertia if form == "convex" else jnp.ones_like(inertia)
+        momentum = jnp.where(first | at.undone, 0, state.momentum)
+        share = 1 - momentum if form == "convex" else jnp.ones_like(momentum)
 
-        def change_of(rate, inertia, g, here, last):
-            return (inertia * (here - last).astype(g.dtype) - rate * g,)
+        def change_of(rate, momentum, g, here, last):
+            return (momentum * (here - last).astype(g.dtype) - rate * g,)
 
-        (change,) = each_weight(change_of, 1, (share * rate, inertia), at.gradient, at.params, last.params)
+        (change,) = each_weight(change_of, 1, (share * rate, momentum), at.gradient, at.params, last.params)
         return change, state._replace(learning_rate=rate, departure=at)
 
     return step

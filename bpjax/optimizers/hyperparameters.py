@@ -1,4 +1,4 @@
-"""Learning rates, inertia and the like: traced leaves of an optimizer's state, to be read and to be set.
+"""Learning rates, momentum and the like: traced leaves of an optimizer's state, to be read and to be set.
 
 Nothing is compiled anew when one changes, and a sweep over one is a `jax.vmap` over states.
 """

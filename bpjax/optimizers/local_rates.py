@@ -76,7 +76,7 @@ class SuperSABState(NamedTuple):
     """State of `supersab`."""
 
     learning_rate: Params  # η of each weight
-    inertia: Array  # () α
+    momentum: Array  # () α
     growth: Array  # ()
     shrink: Array  # ()
     largest: Array  # () bound of η
@@ -86,7 +86,7 @@ class SuperSABState(NamedTuple):
 
 def supersab(
     learning_rate: float | Array,
-    inertia: float | Array = 0.0,
+    momentum: float | Array = 0.0,
     growth: float | Array = 1.05,
     shrink: float | Array = 0.5,
     largest: float | Array = math.inf,
@@ -98,7 +98,7 @@ def supersab(
 
     Args:
         learning_rate: η at the start, > 0.
-        inertia: α from 0 to 1.
+        momentum: α from 0 to 1.
         growth: Tollenaere's η⁺ > 1.
         shrink: between 0 and 1, Tollenaere's 1 / η⁻.
         largest: bound of the rates, ≥ the learning rate; infinite where none is wanted.
@@ -107,7 +107,7 @@ def supersab(
         ValueError: a number outside its range.
     """
     check_number("supersab", "learning_rate", learning_rate, above=0.0)
-    check_number("supersab", "inertia", inertia, least=0.0, most=1.0)
+    check_number("supersab", "momentum", momentum, least=0.0, most=1.0)
     check_number("supersab", "growth", growth, above=1.0)
     check_between("supersab", "shrink", shrink, 0.0, 1.0)
     check_bound("supersab", "largest", largest, "learning_rate", learning_rate)
@@ -115,23 +115,23 @@ def supersab(
     def init(params, **numbers):
         return SuperSABState(filled(params, learning_rate), sign=no_signs(params), change=zeros(params), **numbers)
 
-    numbers = {"inertia": inertia, "growth": growth, "shrink": shrink, "largest": largest}
+    numbers = {"momentum": momentum, "growth": growth, "shrink": shrink, "largest": largest}
     return transformation("supersab", init, _supersab_step, numbers)
 
 
 def _supersab_step(state, g, params, value):
-    numbers = (state.inertia, state.growth, state.shrink, state.largest)
+    numbers = (state.momentum, state.growth, state.shrink, state.largest)
     trees = (g, state.learning_rate, state.sign, state.change)
     change, rate, sign, remembered = each_weight(_supersab, 4, numbers, *trees)
     return change, state._replace(learning_rate=rate, sign=sign, change=remembered)
 
 
-def _supersab(inertia, growth, shrink, largest, g, rate, last_sign, last_change):
+def _supersab(momentum, growth, shrink, largest, g, rate, last_sign, last_change):
     s = g * last_sign.astype(g.dtype)
     passed = s < 0
     grown = jnp.where(s > 0, jnp.minimum(rate * growth, largest), rate)
     rate = jnp.where(passed, rate * shrink, grown)
-    onward = inertia * last_change - rate * g
+    onward = momentum * last_change - rate * g
     change = jnp.where(passed, -last_change, onward)
     return change, rate, jnp.where(passed, 0, jnp.sign(g)).astype(jnp.int8), jnp.where(passed, 0, change)
 

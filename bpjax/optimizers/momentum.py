@@ -1,6 +1,6 @@
-"""The inertia term: each change of a weight carries over some of the last one.
+"""The momentum term: each change of a weight carries over some of the last one.
 
-Four conventions are in use, under one name and with the same symbols. g = ∂E/∂w, η the learning rate, α the inertia:
+Four conventions are in use, under one name and with the same symbols. g = ∂E/∂w, η the learning rate, α the momentum:
 
     form          rule                                        who uses it
     heavy_ball    v ← α v − η g            Δw = v             Polyak 1964; PDP, Nature 1986; Fahlman; SNNS; scikit-learn
@@ -34,17 +34,17 @@ class MomentumState(NamedTuple):
     """State of `momentum`."""
 
     learning_rate: Array  # () η
-    inertia: Array  # () α
+    momentum: Array  # () α
     velocity: Params  # v
     steps: Array  # () int32, steps taken
 
 
-def momentum(learning_rate: Rate, inertia: Rate = 0.9, form: Form = "heavy_ball") -> optax.GradientTransformation:
-    """Gradient descent with inertia, in the convention `form` names; see the table at the head of this file.
+def momentum(learning_rate: Rate, momentum: Rate, form: Form = "heavy_ball") -> optax.GradientTransformation:
+    """Gradient descent with momentum, in the convention `form` names; see the table at the head of this file.
 
     Args:
         learning_rate: η > 0; may be traced, or a schedule.
-        inertia: α from 0, plain gradient descent, to 1; may be traced, or a schedule.
+        momentum: α from 0, plain gradient descent, to 1; may be traced, or a schedule.
         form: "heavy_ball", "convex", "velocity" or "nesterov".
 
     Raises:
@@ -53,13 +53,13 @@ def momentum(learning_rate: Rate, inertia: Rate = 0.9, form: Form = "heavy_ball"
     check_choice("momentum", "form", form, get_args(Form))
     if not callable(learning_rate):
         check_number("momentum", "learning_rate", learning_rate, above=0.0)
-    if not callable(inertia):
-        check_number("momentum", "inertia", inertia, least=0.0, most=1.0)
+    if not callable(momentum):
+        check_number("momentum", "momentum", momentum, least=0.0, most=1.0)
 
-    def init(params, learning_rate, inertia):
-        return MomentumState(learning_rate, inertia, zeros(params), jnp.zeros((), jnp.int32))
+    def init(params, learning_rate, momentum):
+        return MomentumState(learning_rate, momentum, zeros(params), jnp.zeros((), jnp.int32))
 
-    return transformation("momentum", init, _step(form), {"learning_rate": learning_rate, "inertia": inertia})
+    return transformation("momentum", init, _step(form), {"learning_rate": learning_rate, "momentum": momentum})
 
 
 @functools.cache
@@ -67,34 +67,34 @@ def _step(form: Form) -> Callable:
     change_of = {"heavy_ball": _heavy_ball, "convex": _convex, "velocity": _velocity, "nesterov": _nesterov}[form]
 
     def step(state, g, params, value):
-        numbers = (state.learning_rate, state.inertia)
+        numbers = (state.learning_rate, state.momentum)
         change, velocity = each_weight(change_of, 2, numbers, g, state.velocity)
         return change, state._replace(velocity=velocity, steps=state.steps + 1)
 
     return step
 
 
-def _heavy_ball(rate, inertia, g, v):
-    v = inertia * v - rate * g
+def _heavy_ball(rate, momentum, g, v):
+    v = momentum * v - rate * g
     return v, v
 
 
-def _convex(rate, inertia, g, v):
-    v = inertia * v - (1 - inertia) * rate * g
+def _convex(rate, momentum, g, v):
+    v = momentum * v - (1 - momentum) * rate * g
     return v, v
 
 
-def _velocity(rate, inertia, g, v):
-    v = inertia * v + g
+def _velocity(rate, momentum, g, v):
+    v = momentum * v + g
     return -rate * v, v
 
 
-def _nesterov(rate, inertia, g, v):
-    v = inertia * v - rate * g
-    return inertia * v - rate * g, v
+def _nesterov(rate, momentum, g, v):
+    v = momentum * v - rate * g
+    return momentum * v - rate * g, v
 
 
-def convert_momentum(learning_rate: Rate, inertia: Rate, source: Form, target: Form) -> tuple[Rate, Rate]:
+def convert_momentum(learning_rate: Rate, momentum: Rate, source: Form, target: Form) -> tuple[Rate, Rate]:
     """(η, α) in the form `target` that takes the very steps of (η, α) in the form `source`.
 
         convex → heavy_ball     (1 − α) η        velocity ↔ heavy_ball     η, while it is constant
@@ -109,12 +109,12 @@ def convert_momentum(learning_rate: Rate, inertia: Rate, source: Form, target: F
     check_choice("convert_momentum", "source", source, get_args(Form))
     check_choice("convert_momentum", "target", target, get_args(Form))
     if source == target:
-        return learning_rate, inertia
+        return learning_rate, momentum
     if "nesterov" in (source, target):
         other = target if source == "nesterov" else source
         raise ValueError(
             f"`convert_momentum` expected two forms that can take the same steps, got nesterov and {other}: "
-            "nesterov's gradient is weighed twice, which no rate and inertia of another form repeats."
+            "nesterov's gradient is weighed twice, which no rate and momentum of another form repeats."
         )
     if "velocity" in (source, target) and callable(learning_rate):
         raise ValueError(
@@ -122,12 +122,12 @@ def convert_momentum(learning_rate: Rate, inertia: Rate, source: Form, target: F
             "velocity scales all past gradients by the present rate, the other forms each by the rate of its time."
         )
     if "convex" not in (source, target):
-        return learning_rate, inertia
-    if not callable(inertia):
-        check_number("convert_momentum", "inertia", inertia, least=0.0, most=1.0)
-        if is_concrete(inertia) and float(inertia) == 1.0:
+        return learning_rate, momentum
+    if not callable(momentum):
+        check_number("convert_momentum", "momentum", momentum, least=0.0, most=1.0)
+        if is_concrete(momentum) and float(momentum) == 1.0:
             raise ValueError(
-                f"`convert_momentum` expected `inertia` < 1 between {source} and {target}, got 1: "
+                f"`convert_momentum` expected `momentum` < 1 between {source} and {target}, got 1: "
                 "the convex form then never looks at the gradient, the others always do."
             )
     to_convex = target == "convex"
@@ -135,14 +135,14 @@ def convert_momentum(learning_rate: Rate, inertia: Rate, source: Form, target: F
     def converted(rate: Any, alpha: Any) -> Any:
         return rate / (1 - alpha) if to_convex else (1 - alpha) * rate
 
-    if callable(learning_rate) or callable(inertia):
+    if callable(learning_rate) or callable(momentum):
         if "velocity" in (source, target):
             raise ValueError(
-                f"`convert_momentum` expected a constant `inertia` between {source} and {target}, got a schedule: "
+                f"`convert_momentum` expected a constant `momentum` between {source} and {target}, got a schedule: "
                 "the converted rate would vary, which velocity applies to the past as well."
             )
-        return lambda count: converted(_at(learning_rate, count), _at(inertia, count)), inertia
-    return converted(learning_rate, inertia), inertia
+        return lambda count: converted(_at(learning_rate, count), _at(momentum, count)), momentum
+    return converted(learning_rate, momentum), momentum
 
 
 def _at(rate: Rate, count):

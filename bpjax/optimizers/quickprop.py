@@ -17,7 +17,7 @@ class QuickpropState(NamedTuple):
 
     learning_rate: Array  # () ε
     growth: Array  # () μ
-    inertia: Array  # ()
+    momentum: Array  # ()
     decay: Array  # ()
     mode_switch: Array  # ()
     fan_in: Params  # () for each array of weights: what ε is divided by
@@ -28,7 +28,7 @@ class QuickpropState(NamedTuple):
 def quickprop(
     learning_rate: float | Array,
     growth: float | Array = 1.75,
-    inertia: float | Array = 0.0,
+    momentum: float | Array = 0.0,
     decay: float | Array = 0.0,
     split: bool = False,
     mode_switch: float | Array = 0.0,
@@ -39,9 +39,9 @@ def quickprop(
 
         D > 0    Δw = [S > 0] ε S + (μ D  if S > q S_last,  else  D S / (S_last − S))
         D < 0    Δw = [S < 0] ε S + (μ D  if S < q S_last,  else  D S / (S_last − S))
-        D = 0    Δw = ε S + inertia · D
+        D = 0    Δw = ε S + momentum · D
 
-    |D| ≤ `mode_switch` counts as D = 0, so that inertia acts only where `mode_switch` is above 0, as in the program.
+    |D| ≤ `mode_switch` counts as D = 0, so that momentum acts only where `mode_switch` is above 0, as in the program.
     Where S_last = S = 0 the program divides 0 by 0; here that weight rests. Where S_last = S ≠ 0 it divides by 0; here
     the step is μ D. The flat-spot offset, the hyper-error and the error tolerance that belong to Fahlman's program are
     `flat_spot`, `hyper_error` and `error_tolerance`.
@@ -49,7 +49,7 @@ def quickprop(
     Args:
         learning_rate: ε > 0, the share of the plain gradient step.
         growth: μ > 0, the largest step in units of the last one.
-        inertia: from 0 to 1.
+        momentum: from 0 to 1.
         decay: ≤ 0, Fahlman's −1e-4: added to the slope per weight, it keeps weights small.
         split: divide ε by each unit's fan-in, its bias included ("split epsilon"); see `fan_in`.
         mode_switch: ≥ 0.
@@ -59,7 +59,7 @@ def quickprop(
     """
     check_number("quickprop", "learning_rate", learning_rate, above=0.0)
     check_number("quickprop", "growth", growth, above=0.0)
-    check_number("quickprop", "inertia", inertia, least=0.0, most=1.0)
+    check_number("quickprop", "momentum", momentum, least=0.0, most=1.0)
     check_number("quickprop", "decay", decay, most=0.0)
     check_number("quickprop", "mode_switch", mode_switch, least=0.0)
 
@@ -71,7 +71,7 @@ def quickprop(
     numbers = {
         "learning_rate": learning_rate,
         "growth": growth,
-        "inertia": inertia,
+        "momentum": momentum,
         "decay": decay,
         "mode_switch": mode_switch,
     }
@@ -79,12 +79,12 @@ def quickprop(
 
 
 def _step(state, g, params, value):
-    numbers = (state.learning_rate, state.growth, state.inertia, state.decay, state.mode_switch)
+    numbers = (state.learning_rate, state.growth, state.momentum, state.decay, state.mode_switch)
     change, slope = each_weight(_quickprop, 2, numbers, g, params, state.change, state.slope, state.fan_in)
     return change, state._replace(change=change, slope=slope)
 
 
-def _quickprop(epsilon, mu, inertia, decay, mode_switch, g, w, d, last_slope, fan_in):
+def _quickprop(epsilon, mu, momentum, decay, mode_switch, g, w, d, last_slope, fan_in):
     slope = decay * w.astype(g.dtype) - g
     descent = epsilon / fan_in * slope
     bound = mu / (1 + mu) * last_slope
@@ -93,7 +93,7 @@ def _quickprop(epsilon, mu, inertia, decay, mode_switch, g, w, d, last_slope, fa
     parabola = d * slope / jnp.where(bend == 0, (1 / mu) * slope + tiny, bend)  # 0 / 0 is 0, and D S / 0 is μ D
     upward = jnp.where(slope > 0, descent, 0) + jnp.where(slope > bound, mu * d, parabola)
     downward = jnp.where(slope < 0, descent, 0) + jnp.where(slope < bound, mu * d, parabola)
-    change = jnp.where(d > mode_switch, upward, jnp.where(d < -mode_switch, downward, descent + inertia * d))
+    change = jnp.where(d > mode_switch, upward, jnp.where(d < -mode_switch, downward, descent + momentum * d))
     return change, slope
 
 

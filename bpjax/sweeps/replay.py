@@ -30,7 +30,7 @@ class Replay(NamedTuple):
 
 
 def replay(store: str | Path, trial: Callable[..., Trial] | None = None, **point) -> Replay:
-    """Repeat one run of a stored sweep: `bp.replay("results/xor", learning_rate=0.5, inertia=0.9, seed=7)`.
+    """Repeat one run of a stored sweep: `bp.replay("results/xor", learning_rate=0.5, momentum=0.9, seed=7)`.
 
     It is trained in the layout of the sweep, in every lane the same run, so that it takes the same steps: bit for bit
     on the same device and versions, which `Replay.same` confirms by the stored result.

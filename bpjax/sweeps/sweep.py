@@ -47,11 +47,11 @@ def sweep(
 ):
     """Train at every point of a grid and for every seed; an `xarray.Dataset` of what became of the runs.
 
-        def xor(key, learning_rate, inertia):
+        def xor(key, learning_rate, momentum):
             params, _ = network.init(key, (2,))
-            return bp.trial(rule, bp.momentum(learning_rate, inertia), params, batch, key=key, epochs=2000)
+            return bp.trial(rule, bp.momentum(learning_rate, momentum), params, batch, key=key, epochs=2000)
 
-        result = bp.sweep(xor, {"learning_rate": [0.1, 1, 10], "inertia": [0, 0.9], "seed": range(200)}, key=key)
+        result = bp.sweep(xor, {"learning_rate": [0.1, 1, 10], "momentum": [0, 0.9], "seed": range(200)}, key=key)
         result.solved.mean("seed")
 
     The trial is traced once, with numbers that are not known then: a whole sweep is one compiled program (one for each

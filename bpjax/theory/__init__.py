@@ -3,9 +3,9 @@
 # ruff: noqa: F401, I001  (from the simplest landscape to the largest network)
 from bpjax.theory.momentum import (
     FORMS,
-    RateAndInertia,
+    RateAndMomentum,
     best_convergence_rate,
-    best_rate_and_inertia,
+    best_rate_and_momentum,
     effective_rate,
     mode_roots,
     spectral_radius,

@@ -1,6 +1,6 @@
 """Momentum where there is no bowl: across a flat stretch of constant slope, and down from a saddle.
 
-η the learning rate, α the inertia, G the slope ∂E/∂w, λ the curvature ∂²E/∂w²; the forms are those of
+η the learning rate, α the momentum, G the slope ∂E/∂w, λ the curvature ∂²E/∂w²; the forms are those of
 `bpjax.momentum` and "gradient descent". The counts are exact: the first step at which the goal is reached, by the
 closed form of the recursion rather than by its asymptote. All functions broadcast, compute in float64 and raise a
 `ValueError` for numbers out of bounds or an unknown form.
@@ -8,7 +8,7 @@ closed form of the recursion rather than by its asymptote. All functions broadca
 
 import numpy as np
 
-from bpjax.theory.momentum import effective_rate, inertia_of
+from bpjax.theory.momentum import effective_rate, momentum_of
 from bpjax.theory.numbers import as_counts, as_numbers, first_whole_number
 
 TIE = 1e-12
@@ -18,18 +18,18 @@ TIE = 1e-12
 # --- A flat stretch --------------------------------------------------------------------------------------------------
 
 
-def plateau_lag(form: str, inertia) -> np.ndarray:
+def plateau_lag(form: str, momentum) -> np.ndarray:
     """How many steps, started from rest, a form trails the gradient descent of its own effective rate for good.
 
     heavy_ball, velocity, convex    α/(1 − α)
     nesterov                        α²/(1 − α)
     gradient descent                0
     """
-    alpha = inertia_of("plateau_lag", form, inertia)
+    alpha = momentum_of("plateau_lag", form, momentum)
     return (alpha**2 if form == "nesterov" else alpha) / (1 - alpha)
 
 
-def plateau_glide(form: str, inertia, velocity) -> np.ndarray:
+def plateau_glide(form: str, momentum, velocity) -> np.ndarray:
     """How far the weight still goes on exactly flat ground, G = 0, where it arrives with velocity v₀.
 
     heavy_ball, velocity, convex    v₀ α/(1 − α)
@@ -39,10 +39,10 @@ def plateau_glide(form: str, inertia, velocity) -> np.ndarray:
     v₀ is in units of weight per step: the v of the forms, but −η v for the form "velocity". In the nesterov form
     the weights are the look-ahead points, which are ahead by α v₀ already.
     """
-    return as_numbers("plateau_glide", "velocity", velocity) * plateau_lag(form, inertia)
+    return as_numbers("plateau_glide", "velocity", velocity) * plateau_lag(form, momentum)
 
 
-def plateau_distance(form: str, rate, inertia, slope, steps, velocity=0.0) -> np.ndarray:
+def plateau_distance(form: str, rate, momentum, slope, steps, velocity=0.0) -> np.ndarray:
     """w(t) − w(0) after t = `steps` steps on a constant slope G, arriving with velocity v₀ as in `plateau_glide`.
 
         −η̂ G [t − l (1 − αᵗ)] + v₀ l (1 − αᵗ)
@@ -50,36 +50,36 @@ def plateau_distance(form: str, rate, inertia, slope, steps, velocity=0.0) -> np
     with the effective rate η̂, η/(1 − α) or η for convex, and the lag l of `plateau_lag`.
     """
     who = "plateau_distance"
-    effective, lag = effective_rate(form, rate, inertia), plateau_lag(form, inertia)
-    alpha = inertia_of(who, form, inertia)
+    effective, lag = effective_rate(form, rate, momentum), plateau_lag(form, momentum)
+    alpha = momentum_of(who, form, momentum)
     t = as_counts(who, "steps", steps)
     gone = lag * (1 - alpha**t)
     return -effective * as_numbers(who, "slope", slope) * (t - gone) + as_numbers(who, "velocity", velocity) * gone
 
 
-def plateau_steps(form: str, rate, inertia, slope, length) -> np.ndarray:
+def plateau_steps(form: str, rate, momentum, slope, length) -> np.ndarray:
     """Steps from rest until a stretch of `length` > 0 with slope G ≠ 0 is crossed: whole numbers.
 
-    The first t with |`plateau_distance`| ≥ length. Without inertia ⌈length / η|G|⌉; with it at most the lag more than
+    The first t with |`plateau_distance`| ≥ length. Without momentum ⌈length / η|G|⌉; with it at most the lag more than
     the effective rate promises.
     """
     who = "plateau_steps"
     length = as_numbers(who, "length", length, above=0.0)
-    speed = effective_rate(form, rate, inertia) * np.abs(as_numbers(who, "slope", slope))
+    speed = effective_rate(form, rate, momentum) * np.abs(as_numbers(who, "slope", slope))
     if (speed == 0).any():
         raise ValueError(f"`{who}` expected a `slope` other than 0, got {slope!r}: from rest nothing moves there.")
     soonest = length / speed
 
     def crossed(t):
-        return np.abs(plateau_distance(form, rate, inertia, slope, t)) >= length * (1 - TIE)
+        return np.abs(plateau_distance(form, rate, momentum, slope, t)) >= length * (1 - TIE)
 
-    return first_whole_number(crossed, np.floor(soonest * (1 - TIE)), np.ceil(soonest + plateau_lag(form, inertia)))
+    return first_whole_number(crossed, np.floor(soonest * (1 - TIE)), np.ceil(soonest + plateau_lag(form, momentum)))
 
 
 # --- A saddle --------------------------------------------------------------------------------------------------------
 
 
-def saddle_growth(form: str, rate, inertia, curvature) -> np.ndarray:
+def saddle_growth(form: str, rate, momentum, curvature) -> np.ndarray:
     """The factor 1 + s by which the distance from a saddle grows per step, along a downward curvature λ < 0.
 
     heavy_ball, velocity    s² + (1 − α − a) s − a = 0,              a = −ηλ
@@ -89,10 +89,10 @@ def saddle_growth(form: str, rate, inertia, curvature) -> np.ndarray:
 
     To first order in ηλ, s is −λ times the effective rate.
     """
-    return 1 + _saddle_exponents("saddle_growth", form, rate, inertia, curvature)[0]
+    return 1 + _saddle_exponents("saddle_growth", form, rate, momentum, curvature)[0]
 
 
-def saddle_distance(form: str, rate, inertia, curvature, steps, start) -> np.ndarray:
+def saddle_distance(form: str, rate, momentum, curvature, steps, start) -> np.ndarray:
     """The distance w(t) from a saddle, t = `steps` after a start from rest at w(0) = `start`.
 
         w(0) [(q − s₂)(1 + s₁)ᵗ + (s₁ − q)(1 + s₂)ᵗ] / (s₁ − s₂)
@@ -100,15 +100,15 @@ def saddle_distance(form: str, rate, inertia, curvature, steps, start) -> np.nda
     s₁ > 0 > s₂ ≥ −1 the solutions in `saddle_growth`, q the first step: a, or (1 + α)a for nesterov.
     """
     who = "saddle_distance"
-    s1, s2, q = _saddle_exponents(who, form, rate, inertia, curvature)
+    s1, s2, q = _saddle_exponents(who, form, rate, momentum, curvature)
     t, w = as_counts(who, "steps", steps), as_numbers(who, "start", start)
     return w * ((q - s2) * (1 + s1) ** t + (s1 - q) * (1 + s2) ** t) / (s1 - s2)
 
 
-def saddle_steps(form: str, rate, inertia, curvature, start, end) -> np.ndarray:
+def saddle_steps(form: str, rate, momentum, curvature, start, end) -> np.ndarray:
     """Steps from rest at a distance `start` from a saddle until the distance is `end`: whole numbers.
 
-    The first t with `saddle_distance` ≥ end, 0 < start < end. Without inertia ⌈ln(end/start) / ln(1 − ηλ)⌉.
+    The first t with `saddle_distance` ≥ end, 0 < start < end. Without momentum ⌈ln(end/start) / ln(1 − ηλ)⌉.
 
     Raises:
         ValueError: also where curvature ≥ 0, for there is no way down.
@@ -118,18 +118,18 @@ def saddle_steps(form: str, rate, inertia, curvature, start, end) -> np.ndarray:
     end = as_numbers(who, "end", end, above=0.0)
     if (end <= start).any():
         raise ValueError(f"`{who}` expected `start` < `end`, got {start.max():g} and {end.min():g}.")
-    s1, s2, q = _saddle_exponents(who, form, rate, inertia, curvature)
+    s1, s2, q = _saddle_exponents(who, form, rate, momentum, curvature)
     latest = np.log(end / start * (s1 - s2) / (q - s2)) / np.log1p(s1)  # the growing part alone is there by then
 
     def reached(t):
-        return saddle_distance(form, rate, inertia, curvature, t, start) >= end * (1 - TIE)
+        return saddle_distance(form, rate, momentum, curvature, t, start) >= end * (1 - TIE)
 
     return first_whole_number(reached, 0, np.ceil(latest))
 
 
-def _saddle_exponents(who, form, rate, inertia, curvature):
+def _saddle_exponents(who, form, rate, momentum, curvature):
     """(s₁, s₂, q): the two roots σ − 1, and the first step from rest as a share of the distance."""
-    alpha = inertia_of(who, form, inertia)
+    alpha = momentum_of(who, form, momentum)
     mu = -as_numbers(who, "curvature", curvature, below=0.0)
     a = as_numbers(who, "rate", rate, above=0.0) * mu * (1 - alpha if form == "convex" else 1.0)
     total = (1 + alpha) * (1 + a) - 2 if form == "nesterov" else a + alpha - 1  # s₁ + s₂; s₁ s₂ = −a

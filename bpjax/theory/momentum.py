@@ -1,6 +1,6 @@
-"""Momentum on a quadratic, form by form: where it is stable, how fast it is, and which rate and inertia are best.
+"""Momentum on a quadratic, form by form: where it is stable, how fast it is, and which rate and momentum are best.
 
-The forms are those of `bpjax.momentum` and "gradient descent", which looks at no inertia. On ½λw² each of them is
+The forms are those of `bpjax.momentum` and "gradient descent", which looks at no momentum. On ½λw² each of them is
 a recursion of second order, w(t+1) = b w(t) − c w(t−1), whose characteristic polynomial is σ² − bσ + c:
 
     form                    b                       c
@@ -9,7 +9,7 @@ a recursion of second order, w(t+1) = b w(t) − c w(t−1), whose characteristi
     convex                  1 + α − (1−α)ηλ         α
     nesterov                (1+α)(1 − ηλ)           α(1 − ηλ)
 
-η the learning rate, α the inertia, λ the curvature. Polyak 1964; Nesterov's form after Lessard, Recht & Packard 2016.
+η the learning rate, α the momentum, λ the curvature. Polyak 1964; Nesterov's form after Lessard, Recht & Packard 2016.
 All functions broadcast, compute in float64 and raise a `ValueError` for numbers out of bounds or an unknown form.
 """
 
@@ -23,21 +23,21 @@ from bpjax.util.checks import check_choice
 FORMS = ("gradient descent", "heavy_ball", "convex", "velocity", "nesterov")
 
 
-class RateAndInertia(NamedTuple):
+class RateAndMomentum(NamedTuple):
     """A setting of momentum."""
 
     rate: np.ndarray  # η
-    inertia: np.ndarray  # α, 0 for gradient descent
+    momentum: np.ndarray  # α, 0 for gradient descent
 
 
-def inertia_of(who: str, form: str, inertia) -> np.ndarray:
+def momentum_of(who: str, form: str, momentum) -> np.ndarray:
     """α with 0 ≤ α < 1, zeros for gradient descent, or a `ValueError`."""
     check_choice(who, "form", form, FORMS)
-    inertia = as_numbers(who, "inertia", inertia, least=0.0, below=1.0)
-    return np.zeros_like(inertia) if form == "gradient descent" else inertia
+    momentum = as_numbers(who, "momentum", momentum, least=0.0, below=1.0)
+    return np.zeros_like(momentum) if form == "gradient descent" else momentum
 
 
-def stability_limit(form: str, inertia=0.0) -> np.ndarray:
+def stability_limit(form: str, momentum=0.0) -> np.ndarray:
     """The largest product ηλ of learning rate and curvature: below it a quadratic converges, above it diverges.
 
     gradient descent        2
@@ -45,20 +45,20 @@ def stability_limit(form: str, inertia=0.0) -> np.ndarray:
     convex                  2(1 + α)/(1 − α)
     nesterov                2(1 + α)/(1 + 2α)
 
-    Shapes: inertia (...), 0 ≤ α < 1, to (...). For many curvatures the largest one counts.
+    Shapes: momentum (...), 0 ≤ α < 1, to (...). For many curvatures the largest one counts.
     """
-    alpha = inertia_of("stability_limit", form, inertia)
+    alpha = momentum_of("stability_limit", form, momentum)
     divisor = {"convex": 1 - alpha, "nesterov": 1 + 2 * alpha}.get(form, np.ones_like(alpha))
     return 2 * (1 + alpha) / divisor
 
 
-def mode_roots(form: str, rate, inertia, curvature) -> np.ndarray:
+def mode_roots(form: str, rate, momentum, curvature) -> np.ndarray:
     """The two roots of σ² − bσ + c: an error along this curvature is A σ₁ᵗ + B σ₂ᵗ after t steps.
 
-    Shapes: rate, inertia and curvature broadcast to (...); the roots are complex, (..., 2), the larger real part
+    Shapes: rate, momentum and curvature broadcast to (...); the roots are complex, (..., 2), the larger real part
     first. Where the two coincide the error is (A + Bt) σᵗ. A curvature below 0 is a saddle's way down.
     """
-    alpha = inertia_of("mode_roots", form, inertia)
+    alpha = momentum_of("mode_roots", form, momentum)
     x = as_numbers("mode_roots", "rate", rate, above=0.0) * as_numbers("mode_roots", "curvature", curvature)
     if form == "nesterov":
         b, c = (1 + alpha) * (1 - x), alpha * (1 - x)
@@ -76,16 +76,16 @@ def mode_roots(form: str, rate, inertia, curvature) -> np.ndarray:
     return np.where((b < 0)[..., None] & (discriminant >= 0)[..., None], pair[..., ::-1], pair)
 
 
-def spectral_radius(form: str, rate, inertia, curvatures) -> np.ndarray:
+def spectral_radius(form: str, rate, momentum, curvatures) -> np.ndarray:
     """The largest |σ| over the modes: the factor per step by which the error shrinks (< 1) or grows in the long run.
 
-    Shapes: rate and inertia (...), curvatures (M,), to (...). Over all curvatures from m to L the two ends decide.
+    Shapes: rate and momentum (...), curvatures (M,), to (...). Over all curvatures from m to L the two ends decide.
     """
-    rate, inertia = (np.asarray(number, dtype=np.float64)[..., None] for number in (rate, inertia))
-    return np.abs(mode_roots(form, rate, inertia, np.atleast_1d(curvatures))).max(axis=(-2, -1))
+    rate, momentum = (np.asarray(number, dtype=np.float64)[..., None] for number in (rate, momentum))
+    return np.abs(mode_roots(form, rate, momentum, np.atleast_1d(curvatures))).max(axis=(-2, -1))
 
 
-def best_rate_and_inertia(form: str, smallest, largest) -> RateAndInertia:
+def best_rate_and_momentum(form: str, smallest, largest) -> RateAndMomentum:
     """The (η, α) of least spectral radius over all curvatures from m = `smallest` to L = `largest`, κ = L/m.
 
     gradient descent        η = 2/(L + m)
@@ -98,7 +98,7 @@ def best_rate_and_inertia(form: str, smallest, largest) -> RateAndInertia:
     Raises:
         ValueError: not 0 < smallest ≤ largest.
     """
-    who = "best_rate_and_inertia"
+    who = "best_rate_and_momentum"
     check_choice(who, "form", form, FORMS)
     m = as_numbers(who, "smallest", smallest, above=0.0)
     L = as_numbers(who, "largest", largest, above=0.0)
@@ -107,12 +107,12 @@ def best_rate_and_inertia(form: str, smallest, largest) -> RateAndInertia:
     m, L = np.broadcast_arrays(m, L)
     root = np.sqrt(L / m)
     if form == "gradient descent":
-        return RateAndInertia(2 / (L + m), np.zeros_like(root))
+        return RateAndMomentum(2 / (L + m), np.zeros_like(root))
     if form == "nesterov":
         root = np.sqrt(3 * L / m + 1)
-        return RateAndInertia(4 / (3 * L + m), (root - 2) / (root + 2))
+        return RateAndMomentum(4 / (3 * L + m), (root - 2) / (root + 2))
     rate = 1 / np.sqrt(L * m) if form == "convex" else 4 / (np.sqrt(L) + np.sqrt(m)) ** 2
-    return RateAndInertia(rate, ((root - 1) / (root + 1)) ** 2)
+    return RateAndMomentum(rate, ((root - 1) / (root + 1)) ** 2)
 
 
 def best_convergence_rate(form: str, condition) -> np.ndarray:
@@ -130,12 +130,12 @@ def best_convergence_rate(form: str, condition) -> np.ndarray:
     return (kappa - 1) / (kappa + 1)
 
 
-def effective_rate(form: str, rate, inertia) -> np.ndarray:
+def effective_rate(form: str, rate, momentum) -> np.ndarray:
     """The rate of the plain gradient descent that is as fast in the long run, where the gradient hardly changes.
 
     heavy_ball, velocity, nesterov    η/(1 − α)
     convex, gradient descent          η
     """
-    alpha = inertia_of("effective_rate", form, inertia)
+    alpha = momentum_of("effective_rate", form, momentum)
     eta = as_numbers("effective_rate", "rate", rate, above=0.0)
     return eta / (1 - np.zeros_like(alpha) if form == "convex" else 1 - alpha)

@@ -102,7 +102,7 @@ class History(NamedTuple):
     validation_error: Array | np.ndarray  # NaN without validation data
     refused: Array | np.ndarray  # steps not taken (the gradient was not finite), or taken back by their rule
     learning_rate: Array | np.ndarray | None  # of the epoch's last step, a mean where every weight has its own
-    inertia: Array | np.ndarray | None  # None, as the rate, where the optimizer's state does not hold it
+    momentum: Array | np.ndarray | None  # None, as the rate, where the optimizer's state does not hold it
 
 
 class Training(NamedTuple):
@@ -181,7 +181,7 @@ def make_training(
             facts.validation_error,
             metrics.refused.astype(facts.error.dtype),
             hyperparameter(new.optimizer, "learning_rate"),
-            hyperparameter(new.optimizer, "inertia"),
+            hyperparameter(new.optimizer, "momentum"),
         )
         running = run.reason == 0
         return select(running, after, run), jax.tree.map(lambda a: jnp.where(running, a, jnp.nan), history)

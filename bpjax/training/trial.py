@@ -42,9 +42,9 @@ def trial(
 ) -> Trial:
     """The training that `bp.fit` would make of these arguments, to be handed to `bp.sweep`.
 
-        def xor(key, learning_rate, inertia):
+        def xor(key, learning_rate, momentum):
             params, _ = network.init(key, (2,))
-            return bp.trial(rule, bp.momentum(learning_rate, inertia), params, batch, key=key, epochs=2000)
+            return bp.trial(rule, bp.momentum(learning_rate, momentum), params, batch, key=key, epochs=2000)
 
     Args:
         rule: as in `fit`, and so are the others that are not named here.

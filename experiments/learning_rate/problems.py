@@ -15,7 +15,7 @@ FIXED, BOLD, DELTA = "fixed rate", "bold driver", "delta-bar-delta"
 RULES: dict[str, Callable] = {FIXED: optax.sgd, BOLD: bp.bold_driver, DELTA: bp.delta_bar_delta}
 """From the rate at the start to an optimizer; the variable ones with the numbers their papers give.
 
-`bp.traingda` is not among them: it is the bold driver without inertia, step by step.
+`bp.traingda` is not among them: it is the bold driver without momentum, step by step.
 """
 PROBLEMS = ("digits", "xor", "encoder", "parity")
 CURVE_POINTS = 60

@@ -1,6 +1,6 @@
 """How fast do the rules for changing weights learn, and do the published learning speeds hold?
 
-The article names them: the learning rate, the inertia term, variable learning rates, Quickprop, and others for
+The article names them: the learning rate, the momentum term, variable learning rates, Quickprop, and others for
 reliability. Their papers compared them on encoders, XOR, symmetry and parity with 10 to 100 trials each. Here every row
 of those tables is repeated with hundreds (`published_speeds.py` holds them and the protocol), ours beside the paper's:
 mean and standard deviation of the trials that succeeded, the median of all with the failures counted as never,

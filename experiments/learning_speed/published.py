@@ -129,7 +129,7 @@ def _encoder_10_5_10():
         "backprop", "η 1.7, φ′ + 0.1", offset, batch, bp.momentum(1.7, 0.0),
         note="Fahlman: about half of the epochs without the offset, no figure.",
     )  # fmt: skip
-    yield row("backprop, inertia", "η 0.03, α 0.9", plain, batch, bp.momentum(0.03, 0.9))
+    yield row("backprop, momentum", "η 0.03, α 0.9", plain, batch, bp.momentum(0.03, 0.9))
     yield row("bold driver", "η₀ 1.7", plain, batch, bp.bold_driver(1.7))
     yield row("traingdx", "η₀ 0.01, α 0.9", plain, batch, bp.traingdx())
     yield row("Silva-Almeida", "η₀ 1.7", plain, batch, bp.silva_almeida(1.7))
@@ -207,14 +207,14 @@ def _xor():
     note = "Jacobs' initial weights and rates are not known to us; success is Σ (t − o)² < 0.04."
     descent, delta = Published(JACOBS, 538.9, None, 25), Published(JACOBS, 250.4, None, 25)
     yield row("backprop", "η 3.5", optimizer=bp.momentum(3.5, 0.0), published=descent, note=note)
-    yield row("backprop, inertia", "η 0.1, α 0.9", optimizer=bp.momentum(0.1, 0.9), published=descent, note=note)
+    yield row("backprop, momentum", "η 0.1, α 0.9", optimizer=bp.momentum(0.1, 0.9), published=descent, note=note)
     yield row("delta-bar-delta", "η₀ 0.1", optimizer=bp.delta_bar_delta(0.1), published=delta, note=note)
     yield row("delta-bar-delta", "η₀ 0.8", optimizer=bp.delta_bar_delta(0.8), published=delta, note=note)
     init = bp.uniform(0.3)
     hidden, output = (bp.dense(1, weights=init, biases=init) for _ in range(2))
     yield Row(
         "XOR, 2-1-1 with shortcuts",
-        "backprop, inertia",
+        "backprop, momentum",
         "η 0.5, α 0.9, ±0.3",
         bp.chain(bp.shortcut(bp.chain(hidden, bp.sigmoid)), output, bp.sigmoid),
         bp.xor().present(),
@@ -227,7 +227,7 @@ def _xor():
 
 
 def _boolean():
-    row = functools.partial(Row, rule="backprop, inertia", stop=bp.outputs_within(0.5))
+    row = functools.partial(Row, rule="backprop, momentum", stop=bp.outputs_within(0.5))
     yield row(
         "symmetry, 6-2-1",
         numbers="η 0.1, α 0.9, ±0.3",

@@ -42,7 +42,7 @@ class Record(NamedTuple):
 
 
 def bisection(
-    rule: bp.Rule, form, inertia, params, batch, size: Callable, *, given=None, ends: tuple[float, float],
+    rule: bp.Rule, form, momentum, params, batch, size: Callable, *, given=None, ends: tuple[float, float],
     digits: int, returns: float, leaves: float, steps: int,
 ) -> bp.Trial:  # fmt: skip
     """A trial that finds the rate at which runs from `params` begin to leave.
@@ -50,7 +50,7 @@ def bisection(
     Args:
         rule: the gradient.
         form: place in FORMS, may be traced, as
-        inertia: α may.
+        momentum: α may.
         params: where every run begins, at rest.
         batch: patterns and targets.
         size: (params) -> distance from the minimum, or (params, given) with `given`.
@@ -69,7 +69,7 @@ def bisection(
 
     def begin(params, low, high):
         middle = jnp.sqrt(low * high)
-        return bp.TrainState(params, any_form(form, middle, inertia).init(params), ())
+        return bp.TrainState(params, any_form(form, middle, momentum).init(params), ())
 
     def init() -> Search:
         zero = jnp.zeros((), jnp.int32)
@@ -109,7 +109,7 @@ class Boundary(NamedTuple):
     place: str  # "gorge", "xor", "encoder"
     form: str
     condition: float  # λ_max / λ_min of a gorge; of a network, the number of the minimum
-    inertia: float
+    momentum: float
     curvature: float  # λ_max, known or measured
     low: float  # the largest rate that came back
     high: float  # the smallest that left
@@ -128,12 +128,12 @@ class Boundary(NamedTuple):
 
 
 def boundaries(result: xr.Dataset, place: str, axis: str, curvature: np.ndarray) -> list[Boundary]:
-    """The boundaries of a sweep over form × `axis`, with its λ_max each, × inertia."""
+    """The boundaries of a sweep over form × `axis`, with its λ_max each, × momentum."""
     found = []
     for index, form in enumerate(FORMS[i] for i in result.form.values):
         for i, where in enumerate(result[axis].values):
-            for j, alpha in enumerate(result.inertia.values):
-                at = result.isel({"form": index, axis: i, "inertia": j})
+            for j, alpha in enumerate(result.momentum.values):
+                at = result.isel({"form": index, axis: i, "momentum": j})
                 predicted = float(theory.stability_limit(form, float(alpha))) / float(curvature[i])
                 found.append(
                     Boundary(

@@ -25,19 +25,19 @@ def digits_rule(hidden: int) -> bp.Rule:
 
 
 def digits_curves(config, key) -> xr.Dataset:
-    """Error curves of every form at the same effective rates, over inertias of which the first is 0."""
+    """Error curves of every form at the same effective rates, over momenta of which the first is 0."""
     rule, batch = digits_rule(config.hidden), bp.digits("train").present(None)
     convex = FORMS.index("convex")
 
-    def trial(key, form, effective_rate, inertia):
+    def trial(key, form, effective_rate, momentum):
         params, _ = rule.network.init(key, batch[0].shape[1:])  # type: ignore[union-attr]
-        rate = jnp.where(form == convex, effective_rate, effective_rate * (1 - inertia))
-        return bp.trial(rule, any_form(form, rate, inertia), params, batch, key=key, epochs=config.lag_epochs)
+        rate = jnp.where(form == convex, effective_rate, effective_rate * (1 - momentum))
+        return bp.trial(rule, any_form(form, rate, momentum), params, batch, key=key, epochs=config.lag_epochs)
 
     axes = {
         "form": [FORMS.index(form) for form in LAGGING],
         "effective_rate": config.effective_rates,
-        "inertia": (0.0, *config.lag_inertias),
+        "momentum": (0.0, *config.lag_momenta),
     }
     return bp.sweep(trial, axes, key=key, curves=range(1, config.lag_epochs + 1))
 
@@ -47,7 +47,7 @@ class Lag(NamedTuple):
 
     form: str
     effective_rate: float
-    inertia: float
+    momentum: float
     predicted: float  # where the gradient hardly changes: `theory.plateau_lag`
     measured: float  # at the last epoch
     drift: float  # by how much it changed over the second half, in epochs
@@ -59,9 +59,9 @@ def lags(result: xr.Dataset) -> list[Lag]:
     for place, form in enumerate(LAGGING):
         for rate in result.effective_rate.values:
             curves = result.curve.isel(form=place).sel(effective_rate=rate)
-            plain = curves.isel(inertia=0).values
-            for alpha in result.inertia.values[1:]:
-                behind = epochs_behind(plain, curves.sel(inertia=alpha).values)
+            plain = curves.isel(momentum=0).values
+            for alpha in result.momentum.values[1:]:
+                behind = epochs_behind(plain, curves.sel(momentum=alpha).values)
                 lag, drift = behind[-1], behind[-1] - behind[len(behind) // 2]
                 predicted = float(theory.plateau_lag(form, alpha))
                 found.append(Lag(form, float(rate), float(alpha), predicted, float(lag), float(drift)))
@@ -116,8 +116,8 @@ def end_facts(config, key) -> list[Fact]:
     steps, rate = config.end_steps, config.end_rate
 
     @jax.jit
-    def train(form, inertia, velocity):
-        return path_of(rule, any_form(form, rate, inertia), start, batch, steps, velocity)
+    def train(form, momentum, velocity):
+        return path_of(rule, any_form(form, rate, momentum), start, batch, steps, velocity)
 
     rest = jax.tree.map(jnp.zeros_like, start)
     facts = plain_descent(rule, start, batch, rate, max(1, steps // 10))

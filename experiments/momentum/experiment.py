@@ -1,8 +1,8 @@
-"""What does the inertia term do?
+"""What does the momentum term do?
 
 The encyclopedia: a change of a weight takes over a share α of the last one, w ← w + α Δw − (1 − α) η ∂E/∂w, so that the
 ball rolls on over plateaus and does not swing in steep valleys; α = 0 is plain gradient descent, and at α = 1 it rolls
-straight on. Others write α Δw − η ∂E/∂w, or measure the gradient ahead. Here the plane learning rate × inertia is
+straight on. Others write α Δw − η ∂E/∂w, or measure the gradient ahead. Here the plane learning rate × momentum is
 mapped for the three conventions, in a gorge, on XOR and on an encoder, and every closed form is put to the test: the
 limit of stability in gorges and at minima of real networks, the rate of convergence at the best setting, the effective
 rate η/(1 − α), and the two ends. The parts: momentum_planes.py, _boundary.py (bisection) for _gorges.py and
@@ -49,10 +49,10 @@ class Config:
 
     rates: int = 21
     """Learning rates of each plane, evenly spaced on the logarithmic axis between the ends given below."""
-    inertias: int = 20
-    """Inertias of each plane, evenly spaced from 0."""
-    highest_inertia: float = 0.95
-    """Largest inertia of the planes, below 1."""
+    momenta: int = 20
+    """Momenta of each plane, evenly spaced from 0."""
+    highest_momentum: float = 0.95
+    """Largest momentum of the planes, below 1."""
     gorge: float = 100.0
     """Condition number of the gorge with a plane; its curvatures go from 1 down to 1/this."""
     gorge_rates: tuple[float, float] = (0.05, 100.0)
@@ -79,10 +79,10 @@ class Config:
     """Epochs at most on the encoder."""
     conditions: tuple[float, ...] = (10.0, 100.0, 1000.0, 10000.0)
     """Condition numbers of the gorges held against the closed forms."""
-    boundary_inertias: tuple[float, ...] = (0.0, 0.3, 0.5, 0.7, 0.9, 0.95)
-    """Inertias at which the limit of stability is measured in the gorges."""
-    network_inertias: tuple[float, ...] = (0.0, 0.5, 0.9)
-    """Inertias at which it is measured at minima of networks."""
+    boundary_momenta: tuple[float, ...] = (0.0, 0.3, 0.5, 0.7, 0.9, 0.95)
+    """Momenta at which the limit of stability is measured in the gorges."""
+    network_momenta: tuple[float, ...] = (0.0, 0.5, 0.9)
+    """Momenta at which it is measured at minima of networks."""
     digits: int = 4
     """The limit is bisected to a relative 10^-this."""
     bisection_steps: int = 100_000
@@ -99,8 +99,8 @@ class Config:
     """A network is at rest when its gradient's norm is below this."""
     rest_rate: float = 0.3
     """Learning rate (heavy ball) of that training."""
-    rest_inertia: float = 0.9
-    """Inertia of that training."""
+    rest_momentum: float = 0.9
+    """Momentum of that training."""
     rest_epochs: int = 20_000
     """Epochs at most of that training."""
     decay: float = 0.003
@@ -111,8 +111,8 @@ class Config:
     """Width of the hidden layer on the digits."""
     effective_rates: tuple[float, ...] = (0.3, 0.03, 0.003, 0.0003)
     """Effective learning rates on the digits."""
-    lag_inertias: tuple[float, ...] = (0.5, 0.9)
-    """Inertias on the digits."""
+    lag_momenta: tuple[float, ...] = (0.5, 0.9)
+    """Momenta on the digits."""
     lag_epochs: int = 100
     """Epochs on the digits."""
     end_rate: float = 2.0
@@ -130,22 +130,22 @@ class Config:
 
     def check(self) -> None:
         """Raise a `ValueError` where a number makes no sense."""
-        for name in ("rates", "inertias"):
+        for name in ("rates", "momenta"):
             check_count("Config", name, getattr(self, name), least=2)
         for name in COUNTS:
             check_count("Config", name, getattr(self, name))
         check_count("Config", "encoder_inputs", self.encoder_inputs, least=2)
         check_count("Config", "seed", self.seed, least=0)
         check_count("Config", "lag_epochs", self.lag_epochs, least=20)
-        check_number("Config", "highest_inertia", self.highest_inertia, above=0.0, most=MOST)
+        check_number("Config", "highest_momentum", self.highest_momentum, above=0.0, most=MOST)
         for name in ("gorge_goal", "rest", "rest_rate", "decay", "push", "end_rate"):
             check_number("Config", name, getattr(self, name), above=0.0)
-        check_number("Config", "rest_inertia", self.rest_inertia, least=0.0, most=MOST)
+        check_number("Config", "rest_momentum", self.rest_momentum, least=0.0, most=MOST)
         for name in ("gorge_rates", "xor_rates", "encoder_rates"):
             low, high = getattr(self, name)
             check_number("Config", f"{name}[0]", low, above=0.0)
             check_number("Config", f"{name}[1]", high, above=low)
-        for name in ("conditions", "effective_rates", "boundary_inertias", "network_inertias", "lag_inertias"):
+        for name in ("conditions", "effective_rates", "boundary_momenta", "network_momenta", "lag_momenta"):
             self.check_several(name)
         check_number("Config", "gorge", self.gorge, above=1.0)
         check_precision(self.matmul_precision)
@@ -157,15 +157,15 @@ class Config:
         if not numbers or len(set(numbers)) < len(numbers):
             raise ValueError(f"`Config` expected different numbers in `{name}`, at least one, got {numbers}.")
         for number in numbers:
-            if name.endswith("inertias"):
-                bound: dict[str, Any] = {"above": 0.0} if name == "lag_inertias" else {"least": 0.0}
+            if name.endswith("momenta"):
+                bound: dict[str, Any] = {"above": 0.0} if name == "lag_momenta" else {"least": 0.0}
                 check_number("Config", name, number, most=MOST, **bound)
             else:
                 check_number("Config", name, number, above=1.0 if name == "conditions" else 0.0)
 
 
 MOST = 0.99
-"""Inertia at most: every closed form is for α < 1, and transients grow as (1 + α)/(1 − α)."""
+"""Momentum at most: every closed form is for α < 1, and transients grow as (1 + α)/(1 − α)."""
 COUNTS = (
     "gorge_epochs", "xor_seeds", "xor_epochs", "encoder_hidden", "encoder_seeds", "encoder_epochs", "digits",
     "bisection_steps", "network_steps", "most_steps", "minima", "rest_seeds", "rest_epochs", "hidden",
@@ -181,7 +181,7 @@ def run_planes(config: Config, key, console: Console) -> dict[str, xr.Dataset]:
         with console.status(f"{problem.title}: holding the gradient against jax.grad"):
             report = planes.receipt(problem, own)
         console.print(f"[bold]{problem.title}[/bold]  gradient receipt: {report.verdict}")
-        runs = len(planes.PLANES) * len(problem.rates) * len(problem.inertias) * problem.seeds
+        runs = len(planes.PLANES) * len(problem.rates) * len(problem.momenta) * problem.seeds
         began = time.perf_counter()
         with progress(console, runs) as advance:
 

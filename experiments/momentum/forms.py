@@ -1,4 +1,4 @@
-"""The conventions of inertia as one optimizer whose convention is data (part of momentum.py)."""
+"""The conventions of momentum as one optimizer whose convention is data (part of momentum.py)."""
 
 import jax
 import optax
@@ -17,9 +17,9 @@ NAMES = {
 }
 
 
-def any_form(form, learning_rate, inertia) -> optax.GradientTransformation:
+def any_form(form, learning_rate, momentum) -> optax.GradientTransformation:
     """`bp.momentum` in the convention FORMS[form], where `form` may be traced: one compilation serves all of them."""
-    kinds = [bp.momentum(learning_rate, inertia, form=name) for name in FORMS]
+    kinds = [bp.momentum(learning_rate, momentum, form=name) for name in FORMS]
     steps = [lambda g, state, params, kind=kind: kind.update(g, state, params) for kind in kinds]
 
     def update(updates, state, params=None, **unused):

@@ -44,9 +44,9 @@ gorge_rule = bp.backprop(gorge_network, bp.squared_error)
 
 
 def gorge_boundaries(config, key) -> list[Boundary]:
-    """The rate at which runs begin to diverge, by bisection, for every form × condition number × inertia; L = 1."""
+    """The rate at which runs begin to diverge, by bisection, for every form × condition number × momentum; L = 1."""
 
-    def trial(key, form, condition, inertia):
+    def trial(key, form, condition, momentum):
         batch = gorge(condition)
         params, _ = gorge_network.init(key, batch[0].shape[1:])
 
@@ -54,13 +54,13 @@ def gorge_boundaries(config, key) -> list[Boundary]:
             return jnp.sqrt(gorge_rule.grads(params, (), batch)[0])
 
         return bisection(
-            gorge_rule, form, inertia, params, batch, size,
+            gorge_rule, form, momentum, params, batch, size,
             ends=(0.05, 200.0), digits=config.digits, returns=1e-2, leaves=1e3, steps=config.bisection_steps,
         )  # fmt: skip
 
     with jax.enable_x64(True):
         axes = {
-            "form": range(len(FORMS)), "condition": config.conditions, "inertia": config.boundary_inertias,
+            "form": range(len(FORMS)), "condition": config.conditions, "momentum": config.boundary_momenta,
         }  # fmt: skip
         return boundaries(bp.sweep(trial, axes, key=key), "gorge", "condition", np.ones(len(config.conditions)))
 
@@ -69,12 +69,12 @@ def gorge_boundaries(config, key) -> list[Boundary]:
 
 
 class Speed(NamedTuple):
-    """How fast a form converges in a gorge at its best rate and inertia."""
+    """How fast a form converges in a gorge at its best rate and momentum."""
 
     form: str
     condition: float
     rate: float  # η
-    inertia: float  # α
+    momentum: float  # α
     steps: int  # taken, the later half of them fitted
     predicted: float  # σ, the factor per step in the long run
     measured: float
@@ -90,19 +90,19 @@ def gorge_speeds(config, form: str, x64: bool = True) -> list[Speed]:
 
 def gorge_speed(form: str, condition: float, most_steps: int) -> Speed:
     """Train at the best (η, α) that theory knows and fit the later half of the error curve."""
-    best = theory.best_rate_and_inertia(form, 1 / condition, 1.0)
+    best = theory.best_rate_and_momentum(form, 1 / condition, 1.0)
     predicted = float(theory.best_convergence_rate(form, condition))
     steps = int(min(most_steps, math.ceil(120 / -math.log(predicted))))
     batch = gorge(condition)
     start = bp.Affine(1 / jnp.diag(batch[0])[:, None] ** 2)  # w = 1/λ: every direction pulls alike
     own: Form = "heavy_ball" if form == "gradient descent" else form  # type: ignore[assignment]
-    optimizer = bp.momentum(float(best.rate), float(best.inertia), form=own)
+    optimizer = bp.momentum(float(best.rate), float(best.momentum), form=own)
     fit = bp.fit(gorge_rule, optimizer, start, batch, key=jax.random.key(0), epochs=steps, chunk=500)
     size = np.sqrt(fit.history.error.astype(np.float64))
     size = size[size > 10 * math.sqrt(np.finfo(fit.history.error.dtype).tiny)]  # before the error underflows
     measured, power = late_rate(size)
     return Speed(
-        form, condition, float(best.rate), float(best.inertia), len(size), predicted, measured, power,
+        form, condition, float(best.rate), float(best.momentum), len(size), predicted, measured, power,
         float((size[-1] / size[0]) ** (1 / (len(size) - 1))),
     )  # fmt: skip
 

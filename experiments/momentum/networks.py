@@ -1,4 +1,4 @@
-"""Where gradient descent with inertia begins to leave a minimum of a real network (part of momentum.py).
+"""Where gradient descent with momentum begins to leave a minimum of a real network (part of momentum.py).
 
 Targets 0.1 and 0.9 are within a sigmoid's reach and a little weight decay closes the last flat direction, so that there
 are minima at finite weights. Each network is trained until its gradient is all but gone, its largest curvature λ_max
@@ -59,7 +59,7 @@ def find_minima(name: str, config, key) -> Minima:
 
     def trial(key):
         params, _ = network.init(key, batch[0].shape[1:])
-        optimizer = bp.momentum(config.rest_rate, config.rest_inertia, form="heavy_ball")
+        optimizer = bp.momentum(config.rest_rate, config.rest_momentum, form="heavy_ball")
         return bp.trial(
             rule, optimizer, params, batch, key=key, epochs=config.rest_epochs, stops=(rest,),
             outcome=lambda run: {"weights": ravel_pytree(run.state.params)[0]},
@@ -86,10 +86,10 @@ def find_minima(name: str, config, key) -> Minima:
 
 
 def network_boundaries(config, minima: Minima, key) -> list[Boundary]:
-    """The rate at which runs begin to leave each minimum, for every form × minimum × inertia."""
+    """The rate at which runs begin to leave each minimum, for every form × minimum × momentum."""
     weights, directions = jnp.asarray(minima.weights), jnp.asarray(minima.direction)
 
-    def trial(key, form, minimum, inertia):
+    def trial(key, form, minimum, momentum):
         rest, v = weights[minimum], directions[minimum]
         params = minima.params(rest + config.push * v)
 
@@ -98,9 +98,9 @@ def network_boundaries(config, minima: Minima, key) -> list[Boundary]:
             return jnp.abs(((ravel_pytree(params)[0] - rest) * v).sum())
 
         return bisection(
-            minima.rule, form, inertia, params, minima.batch, size, given=(rest, v),
+            minima.rule, form, momentum, params, minima.batch, size, given=(rest, v),
             ends=(1e-3, 1e4), digits=config.digits, returns=1e-1, leaves=1e2, steps=config.network_steps,
         )  # fmt: skip
 
-    axes = {"form": range(3), "minimum": range(len(weights)), "inertia": config.network_inertias}
+    axes = {"form": range(3), "minimum": range(len(weights)), "momentum": config.network_momenta}
     return boundaries(bp.sweep(trial, axes, key=key), minima.name, "minimum", minima.curvature)

@@ -1,4 +1,4 @@
-"""The plane learning rate × inertia in each convention: who gets to the goal, and how soon (part of momentum.py)."""
+"""The plane learning rate × momentum in each convention: who gets to the goal, and how soon (part of momentum.py)."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -33,9 +33,9 @@ class Problem(NamedTuple):
     stop: bp.Stop
     epochs: int
     rates: np.ndarray
-    inertias: np.ndarray
+    momenta: np.ndarray
     seeds: int
-    best: dict[str, theory.RateAndInertia] = {}
+    best: dict[str, theory.RateAndMomentum] = {}
     """(η, α) of the fastest convergence by form, where theory knows it."""
 
     @property
@@ -50,7 +50,7 @@ class Problem(NamedTuple):
 
 def problems(config) -> tuple[Problem, ...]:
     """A gorge, where every line is exact, XOR, and an encoder."""
-    inertias = np.linspace(0.0, config.highest_inertia, config.inertias)
+    momenta = np.linspace(0.0, config.highest_momentum, config.momenta)
 
     def rates(ends):
         return np.geomspace(ends[0], ends[1], config.rates)
@@ -63,16 +63,16 @@ def problems(config) -> tuple[Problem, ...]:
     first = 0.5 * float((batch[0] ** 2).sum())
     valley = Problem(
         "gorge", f"gorge, κ = {kappa:g}", gorge_network, batch, bp.error_below(config.gorge_goal * first),
-        config.gorge_epochs, rates(config.gorge_rates), inertias, 1,
-        {form: theory.best_rate_and_inertia(form, 1 / kappa, 1.0) for form in PLANES},
+        config.gorge_epochs, rates(config.gorge_rates), momenta, 1,
+        {form: theory.best_rate_and_momentum(form, 1 / kappa, 1.0) for form in PLANES},
     )  # fmt: skip
     xor = Problem(
         "xor", "XOR, 2-2-1", sigmoid_net(2, 2, 1), bp.xor().present(None), bp.outputs_within(0.4),
-        config.xor_epochs, rates(config.xor_rates), inertias, config.xor_seeds,
+        config.xor_epochs, rates(config.xor_rates), momenta, config.xor_seeds,
     )  # fmt: skip
     encoder = Problem(
         "encoder", f"encoder {n}-{m}-{n}", sigmoid_net(n, m, n), bp.encoder(n, m).present(None), bp.outputs_within(0.4),
-        config.encoder_epochs, rates(config.encoder_rates), inertias, config.encoder_seeds,
+        config.encoder_epochs, rates(config.encoder_rates), momenta, config.encoder_seeds,
     )  # fmt: skip
     return valley, xor, encoder
 
@@ -88,20 +88,20 @@ def receipt(problem: Problem, key) -> bp.Report:
 def measure(problem: Problem, key, receipt=None, progress: Callable | bool = False) -> xr.Dataset:
     """The plane of a problem in every form, with the largest curvature at the start and at the goal."""
 
-    def trial(key, form, learning_rate, inertia):
-        optimizer = any_form(form, learning_rate, inertia)
+    def trial(key, form, learning_rate, momentum):
+        optimizer = any_form(form, learning_rate, momentum)
         return bp.trial(
             problem.rule, optimizer, problem.start(key), problem.batch,
             key=key, epochs=problem.epochs, stops=(problem.stop,),
         )  # fmt: skip
 
     axes = {
-        "form": range(len(PLANES)), "learning_rate": problem.rates, "inertia": problem.inertias,
+        "form": range(len(PLANES)), "learning_rate": problem.rates, "momentum": problem.momenta,
         "seed": range(problem.seeds),
     }  # fmt: skip
     curves = np.unique(np.geomspace(1, problem.epochs, 30).round().astype(int))
     result = bp.sweep(trial, axes, key=key, curves=curves, receipt=receipt, progress=progress)
-    plain = fastest(result.sel(form=0).isel(inertia=[0]))
+    plain = fastest(result.sel(form=0).isel(momentum=[0]))
     start, goal = curvatures(problem, key, plain.rate if plain else float(problem.rates[0]))
     return result.assign(
         curvature=(("seed",), start, {"long_name": "largest Hessian eigenvalue at the start"}),
@@ -127,14 +127,14 @@ class Cell(NamedTuple):
     """A point of a plane: the fastest in some region of it."""
 
     rate: float
-    inertia: float
+    momentum: float
     epochs: float  # median over all seeds, those that failed counted as never
     share: float  # of seeds that reached the goal
 
 
 def medians(plane: xr.Dataset) -> np.ndarray:
-    """Median epochs to the goal (inertia, learning_rate), ∞ where half or more failed."""
-    plane = plane.transpose("inertia", "learning_rate", "seed", ...)
+    """Median epochs to the goal (momentum, learning_rate), ∞ where half or more failed."""
+    plane = plane.transpose("momentum", "learning_rate", "seed", ...)
     return quantiles_with_failures(epochs_or_never(plane.solved, plane.epochs), 0.5)
 
 
@@ -144,26 +144,26 @@ def fastest(plane: xr.Dataset) -> Cell | None:
     row, column = np.unravel_index(np.argmin(epochs), epochs.shape)
     if not math.isfinite(epochs[row, column]):
         return None
-    at = plane.isel(inertia=row, learning_rate=column)
-    return Cell(float(at.learning_rate), float(at.inertia), float(epochs[row, column]), float(at.solved.mean()))
+    at = plane.isel(momentum=row, learning_rate=column)
+    return Cell(float(at.learning_rate), float(at.momentum), float(epochs[row, column]), float(at.solved.mean()))
 
 
 class Row(NamedTuple):
-    """What inertia does to one problem in one form."""
+    """What momentum does to one problem in one form."""
 
     problem: str
     form: str
-    plain: Cell | None  # the fastest without inertia
+    plain: Cell | None  # the fastest without momentum
     best: Cell | None  # the fastest of the plane
-    most: float  # the largest inertia at which some rate has a median; NaN if none
-    inertia: float  # the one on the axis that is nearest to 0.9
+    most: float  # the largest momentum at which some rate has a median; NaN if none
+    momentum: float  # the one on the axis that is nearest to 0.9
     same: float  # median epochs there at the effective rate of `plain`, between the rates of the axis
     beyond: float  # share of solved runs above the limit of stability with λ_max at the goal
     share: float  # of all runs of the plane that were solved
 
     @property
     def gain(self) -> float:
-        """How many times fewer epochs the best cell needs than the best one without inertia."""
+        """How many times fewer epochs the best cell needs than the best one without momentum."""
         return self.plain.epochs / self.best.epochs if self.plain and self.best else math.nan
 
 
@@ -172,11 +172,11 @@ def rows_of(name: str, result: xr.Dataset) -> list[Row]:
     rows = []
     for place, form in enumerate(PLANES):
         plane = result.sel(form=place)
-        solved = plane.solved.transpose("inertia", "learning_rate", "seed").values
+        solved = plane.solved.transpose("momentum", "learning_rate", "seed").values
         limits = limit_line(result, form, "curvature_at_goal")
         above = plane.learning_rate.values[None, :] > limits[:, None]
-        plain = fastest(plane.isel(inertia=[0]))
-        there = plane.inertia.values[np.isfinite(medians(plane)).any(axis=1)]
+        plain = fastest(plane.isel(momentum=[0]))
+        there = plane.momentum.values[np.isfinite(medians(plane)).any(axis=1)]
         most = float(there.max()) if there.size else math.nan
         beyond = float((solved & above[:, :, None]).sum() / max(1, solved.sum()))
         same = at_effective_rate(plane, form, plain.rate if plain else math.nan)
@@ -185,29 +185,29 @@ def rows_of(name: str, result: xr.Dataset) -> list[Row]:
 
 
 def at_effective_rate(plane: xr.Dataset, form: str, effective: float) -> tuple[float, float]:
-    """The inertia nearest to 0.9, and the median epochs at it where the effective rate is `effective`."""
-    row = int(np.argmin(np.abs(plane.inertia.values - 0.9)))
-    alpha = float(plane.inertia[row])
+    """The momentum nearest to 0.9, and the median epochs at it where the effective rate is `effective`."""
+    row = int(np.argmin(np.abs(plane.momentum.values - 0.9)))
+    alpha = float(plane.momentum[row])
     rate = effective / float(theory.effective_rate(form, 1.0, alpha))
     rates = np.log(plane.learning_rate.values)
     return alpha, float(np.interp(np.log(rate), rates, medians(plane)[row], left=np.nan, right=np.nan))
 
 
 def limit_line(result: xr.Dataset, form: str, curvature: str) -> np.ndarray:
-    """The limit of stability (inertia,) with the median λ_max of the seeds; NaN where it was never measured."""
+    """The limit of stability (momentum,) with the median λ_max of the seeds; NaN where it was never measured."""
     known = result[curvature].values
     known = known[np.isfinite(known)]
     median = np.median(known) if known.size else np.nan
-    return theory.stability_limit(form, result.inertia.values) / median
+    return theory.stability_limit(form, result.momentum.values) / median
 
 
 def lines(result: xr.Dataset, form: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """What theory draws over a plane: name -> (rates, inertias)."""
-    inertia = result.inertia.values
-    plain = fastest(result.sel(form=0).isel(inertia=[0]))
+    """What theory draws over a plane: name -> (rates, momenta)."""
+    momentum = result.momentum.values
+    plain = fastest(result.sel(form=0).isel(momentum=[0]))
     drawn = {
-        "limit of stability, λ_max at the goal": (limit_line(result, form, "curvature_at_goal"), inertia),
-        "limit of stability, λ_max at the start": (limit_line(result, form, "curvature"), inertia),
+        "limit of stability, λ_max at the goal": (limit_line(result, form, "curvature_at_goal"), momentum),
+        "limit of stability, λ_max at the start": (limit_line(result, form, "curvature"), momentum),
     }
     if np.allclose(result.curvature.values, result.curvature_at_goal.values):  # on a quadratic they are one
         drawn = {"limit of stability": drawn.popitem()[1]}
@@ -215,7 +215,7 @@ def lines(result: xr.Dataset, form: str) -> dict[str, tuple[np.ndarray, np.ndarr
         if plain is None:
             break
         name = "effective rate of the best plain descent" if factor == 1.0 else f"{factor:g} × that"
-        drawn[name] = (factor * plain.rate / theory.effective_rate(form, 1.0, inertia), inertia)
+        drawn[name] = (factor * plain.rate / theory.effective_rate(form, 1.0, momentum), momentum)
     return drawn
 
 
@@ -232,9 +232,9 @@ def draw(results: dict[str, xr.Dataset], chosen: tuple[Problem, ...], shares: bo
         finite = np.concatenate([*finite, [1.0]] if not np.concatenate(finite).size else finite)
         for place, (axis, form) in enumerate(zip(axes[:, column], PLANES, strict=True)):
             plane = result.sel(form=place)
-            x, y = plane.learning_rate.values, plane.inertia.values
+            x, y = plane.learning_rate.values, plane.momentum.values
             if shares:
-                share = 100 * plane.solved.mean("seed").transpose("inertia", "learning_rate").values
+                share = 100 * plane.solved.mean("seed").transpose("momentum", "learning_rate").values
                 plots.outcome_map(axis, x, y, share, f"solved (% of runs, {plane.sizes['seed']} a cell)", (0, 100))
             else:
                 limits = finite.min(), max(finite.max(), 1.01 * finite.min())
@@ -244,7 +244,7 @@ def draw(results: dict[str, xr.Dataset], chosen: tuple[Problem, ...], shares: bo
             draw_lines(axis, result, form)
             if (best := fastest(plane)) and not shares:
                 axis.plot(
-                    best.rate, best.inertia, "o", color="white", markeredgecolor="black", label="fastest measured"
+                    best.rate, best.momentum, "o", color="white", markeredgecolor="black", label="fastest measured"
                 )
             if form in problem.best and not shares:
                 axis.plot(*problem.best[form], "*", color=plots.RED, markersize=13, markeredgecolor="white",
@@ -252,7 +252,7 @@ def draw(results: dict[str, xr.Dataset], chosen: tuple[Problem, ...], shares: bo
             axis.set_title(f"{result.attrs['title']}: {NAMES[form]}", fontsize=10)
         axes[-1, column].set_xlabel("learning rate η")
     for axis in axes[:, 0]:
-        axis.set_ylabel("inertia α")
+        axis.set_ylabel("momentum α")
     entries = {}
     for axis in axes.flat:
         entries.update({label: handle for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)})
@@ -274,15 +274,15 @@ def draw_lines(axis, result: xr.Dataset, form: str) -> None:
 def numbers(results: dict[str, xr.Dataset]) -> dict[str, np.ndarray]:
     """The numbers of the maps as columns, a row for each cell."""
     columns: dict[str, list] = {
-        n: [] for n in ("problem", "form", "rate", "inertia", "runs", "solved", "diverged", "epochs")
+        n: [] for n in ("problem", "form", "rate", "momentum", "runs", "solved", "diverged", "epochs")
     }
     for name, form, plane in planes_of(results):
-        plane = plane.transpose("inertia", "learning_rate", "seed", ...)
-        inertia, rate = np.meshgrid(plane.inertia, plane.learning_rate, indexing="ij")
-        cells = inertia.size
+        plane = plane.transpose("momentum", "learning_rate", "seed", ...)
+        momentum, rate = np.meshgrid(plane.momentum, plane.learning_rate, indexing="ij")
+        cells = momentum.size
         for column, values in zip(
             columns.values(),
-            ([name] * cells, [form] * cells, rate.ravel(), inertia.ravel(), [plane.sizes["seed"]] * cells,
+            ([name] * cells, [form] * cells, rate.ravel(), momentum.ravel(), [plane.sizes["seed"]] * cells,
              *(plane[count].sum("seed").values.ravel() for count in ("solved", "diverged")), medians(plane).ravel()),
             strict=True,
         ):  # fmt: skip
@@ -301,7 +301,7 @@ def write_pages(folder, results: dict[str, xr.Dataset]) -> list:
     """A page to look around in for each plane; returns the paths."""
     return [
         sweep_page(
-            plane, folder / f"{name}_{form}.html", x="learning_rate", y="inertia",
+            plane, folder / f"{name}_{form}.html", x="learning_rate", y="momentum",
             title=f"{plane.attrs['title']}: {NAMES[form]}", lines=lines(results[name], form),
         )
         for name, form, plane in planes_of(results)

@@ -32,13 +32,13 @@ def cell_words(cell: Cell | None, limit: int) -> tuple[str, str, str]:
     """Setting, epochs and share of a cell."""
     if cell is None:
         return "none", f"> {limit}", ""
-    return f"{cell.rate:.3g}, {cell.inertia:.2f}", f"{cell.epochs:.0f}", f"{100 * cell.share:.0f} %"
+    return f"{cell.rate:.3g}, {cell.momentum:.2f}", f"{cell.epochs:.0f}", f"{100 * cell.share:.0f} %"
 
 
 def plane_table(rows: list[Row], titles: dict[str, str], limits: dict[str, int]) -> Table:
-    """What inertia is good for: the fastest cell of each plane beside the fastest without inertia."""
+    """What momentum is good for: the fastest cell of each plane beside the fastest without momentum."""
     shown = bare_table("Epochs to the goal: median of all seeds, those that fail counted as never")
-    same = f"at η̂, α={rows[0].inertia:.2g}"
+    same = f"at η̂, α={rows[0].momentum:.2g}"
     for column in ("", "α=0: η", "epochs", same, "best η, α", "epochs", "gain", "solved", "beyond"):
         shown.add_column(column, justify="left" if not column else "right", no_wrap=True)
     for index, row in enumerate(rows):
@@ -52,7 +52,7 @@ def plane_table(rows: list[Row], titles: dict[str, str], limits: dict[str, int])
             f"{row.gain:.2g} ×" if math.isfinite(row.gain) else "", best[2], f"{100 * row.beyond:.0f} %",
         )  # fmt: skip
     shown.caption = (
-        "at η̂: with inertia at the effective rate of the fastest plain descent\n"
+        "at η̂: with momentum at the effective rate of the fastest plain descent\n"
         "beyond: share of solved runs whose η is above the limit of stability with λ_max at the goal"
     )
     return shown
@@ -90,8 +90,8 @@ def theory_lines(tables: dict[str, list]) -> list[tuple[str, str, str, bool | No
             claim = f"convergence, {form}, {kappas}" + (", in float32" if precision == "float32" else "")
             lines.append((claim, RATES[form], found, None if precision == "float32" else off < 1e-3))
     for form in LAGGING:
-        for alpha in dict.fromkeys(lag.inertia for lag in tables["lags"]):
-            late: list[Lag] = [lag for lag in tables["lags"] if lag.form == form and lag.inertia == alpha]
+        for alpha in dict.fromkeys(lag.momentum for lag in tables["lags"]):
+            late: list[Lag] = [lag for lag in tables["lags"] if lag.form == form and lag.momentum == alpha]
             found = ", ".join(f"{lag.measured:.2f}" for lag in late)
             rates = ", ".join(f"{lag.effective_rate:g}" for lag in late)
             formula = "α²/(1−α)" if form == "nesterov" else "α/(1−α)"
@@ -109,12 +109,12 @@ def plane_sentences(rows: list[Row]) -> list[str]:
         own = [row for row in rows if row.problem == problem]
         plain = own[0].plain
         if plain is None:
-            sentences.append(f"{problem}: no rate without inertia solved half of its runs: allow more epochs.")
+            sentences.append(f"{problem}: no rate without momentum solved half of its runs: allow more epochs.")
             continue
         gains = ", ".join(f"{NAMES[row.form]} {row.gain:.2g} ×" for row in own)
         most = ", ".join(f"{row.most:.2g}" for row in own)
         sentences.append(
-            f"{problem}: plain descent needs {plain.epochs:.0f} epochs at its best rate {plain.rate:.3g}; inertia at "
+            f"{problem}: plain descent needs {plain.epochs:.0f} epochs at its best rate {plain.rate:.3g}; momentum at "
             f"its best is faster by {gains}. Half of the runs get there at some rate up to α = {most}."
         )
     return sentences
@@ -137,8 +137,8 @@ def draw_theory(tables: dict[str, list], curves: xr.Dataset):
 
 
 def draw_limits(axis, boundaries: list) -> None:
-    """η λ_max at which runs begin to leave, by inertia."""
-    alpha = np.linspace(0, max(b.inertia for b in boundaries), 200)
+    """η λ_max at which runs begin to leave, by momentum."""
+    alpha = np.linspace(0, max(b.momentum for b in boundaries), 200)
     for form in FORMS[:3]:
         axis.plot(
             alpha, theory.stability_limit(form, alpha), color=COLOURS[form], label=f"{NAMES[form]}: {LIMITS[form]}"
@@ -146,9 +146,9 @@ def draw_limits(axis, boundaries: list) -> None:
         for place, marker, size in (("gorge", "o", 7), ("xor", "x", 7), ("encoder", "+", 9)):
             own = [b for b in boundaries if b.form == form and b.place == place]
             style = {"markerfacecolor": "none"} if place == "gorge" else {}
-            axis.plot([b.inertia for b in own], [b.measured * b.curvature for b in own], marker, color=COLOURS[form],
+            axis.plot([b.momentum for b in own], [b.measured * b.curvature for b in own], marker, color=COLOURS[form],
                       markersize=size, label=plots.label_once(axis, f"measured, {place}"), **style)  # fmt: skip
-    axis.set(yscale="log", xlabel="inertia α", ylabel=r"limit of stability, $\eta\,\lambda_{\max}$",
+    axis.set(yscale="log", xlabel="momentum α", ylabel=r"limit of stability, $\eta\,\lambda_{\max}$",
              title="Where runs begin to leave a minimum")  # fmt: skip
 
     ticks = (1.5, 2, 3, 4, 6, 10, 20, 40, 80)
@@ -174,12 +174,12 @@ def draw_speeds(axis, speeds: list) -> None:
 
 def draw_lags(axis, lags: list) -> None:
     """Epochs behind plain descent of the same effective rate, as a share of what theory says."""
-    alphas = list(dict.fromkeys(lag.inertia for lag in lags))
+    alphas = list(dict.fromkeys(lag.momentum for lag in lags))
     axis.axhline(1.0, color="black", linewidth=1.2, label="theory: α/(1−α), Nesterov α²/(1−α)")
     for alpha, marker in zip(alphas, itertools.cycle("osD^v")):
         for form in LAGGING:
             own = sorted((lag.effective_rate, lag.measured / lag.predicted) for lag in lags
-                         if lag.form == form and lag.inertia == alpha)  # fmt: skip
+                         if lag.form == form and lag.momentum == alpha)  # fmt: skip
             style = {"convex": (0, (4, 4))}.get(form, "-")
             axis.plot(*zip(*own, strict=True), marker=marker, linestyle=style, color=COLOURS[form], markersize=6,
                       markerfacecolor="none", label=f"{NAMES[form]}, α = {alpha:g}")  # fmt: skip
@@ -189,15 +189,15 @@ def draw_lags(axis, lags: list) -> None:
 
 def draw_curves(axis, curves: xr.Dataset) -> None:
     """Error on the digits of plain descent, of heavy ball, and of plain descent moved by the lag."""
-    rate, alpha = float(curves.effective_rate[0]), float(curves.inertia[-1])
+    rate, alpha = float(curves.effective_rate[0]), float(curves.momentum[-1])
     at = curves.curve.sel(effective_rate=rate)
     epoch = curves.epoch.values
-    plain = at.isel(form=0, inertia=0).values
+    plain = at.isel(form=0, momentum=0).values
     axis.plot(epoch, plain, color="black", label=f"plain descent, η = {rate:g}")
     for place, form in enumerate(LAGGING):
         own = rate if form == "convex" else rate * (1 - alpha)
         style = {"convex": (0, (4, 4))}.get(form, "-")
-        axis.plot(epoch, at.isel(form=place, inertia=-1), color=COLOURS[form], linestyle=style,
+        axis.plot(epoch, at.isel(form=place, momentum=-1), color=COLOURS[form], linestyle=style,
                   label=f"{NAMES[form]}, η = {own:.3g}, α = {alpha:g}")  # fmt: skip
     lag = alpha / (1 - alpha)
     axis.plot(epoch + lag, plain, color=plots.GREY, linestyle=":", label=f"plain descent, {lag:.3g} epochs later")

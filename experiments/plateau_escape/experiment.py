@@ -1,10 +1,10 @@
-"""Does inertia carry the ball over flat plateaus, and what gets a network off them?
+"""Does momentum carry the ball over flat plateaus, and what gets a network off them?
 
-The encyclopedia says that it does. There are several conventions of inertia, and it is true of some. First where all is
-known, a flat stretch and a saddle: steps counted, against closed forms, from rest and arriving with speed. Then on six
+The encyclopedia says that it does. There are several conventions of momentum, and it is true of some. First where all
+is known, a flat stretch and a saddle: steps counted, against closed forms, from rest and arriving with speed. Then on six
 plateaus of networks (XOR's, where all outputs are ½; a symmetric start; saturated units; a minimum of a smaller net
 with a unit duplicated; a deep linear net; a soft committee machine) every device is raced against plain descent from
-the same starts: inertia in three conventions at the same learning rate, the rate η/(1 − α), flat-spot elimination,
+the same starts: momentum in three conventions at the same learning rate, the rate η/(1 − α), flat-spot elimination,
 error tolerance, weight noise, Rprop, Quickprop, and beginning anew after a quarter of the epochs.
 
 A run has left when its error falls below a level under the plateau's height, which is known beforehand. Runs that have
@@ -77,7 +77,7 @@ class Config:
 
     seeds: int = 100
     """Starts on each plateau, the same for every device."""
-    inertia: float = 0.9
+    momentum: float = 0.9
     """α of every form."""
     offset: float = 0.1
     """Flat-spot elimination: added to the derivative of every sigmoid unit."""
@@ -110,7 +110,7 @@ class Config:
 
     def check(self) -> None:
         """Raise a `ValueError` where a number makes no sense."""
-        check_between("Config", "inertia", self.inertia, 0.0, 1.0)
+        check_between("Config", "momentum", self.momentum, 0.0, 1.0)
         for name in ("offset", "tolerance", "noise"):
             check_number("Config", name, getattr(self, name), above=0.0)
         for name in ("law_nets", "law_inputs", "law_time", "attempts", "samples"):
@@ -134,7 +134,7 @@ class Config:
     @property
     def devices(self) -> tuple[Device, ...]:
         """All devices, the fresh starts of restarts last."""
-        return devices(self.inertia, self.offset, self.tolerance, self.noise, self.attempts)
+        return devices(self.momentum, self.offset, self.tolerance, self.noise, self.attempts)
 
 
 class Result(NamedTuple):
@@ -169,8 +169,8 @@ def run(config: Config, console: Console) -> Result:
     """Receipts, what theory knows, and the races, with their progress."""
     key, began = jax.random.key(config.seed), time.perf_counter()
     with console.status("balls, deep linear nets and soft committee machines against theory"):
-        balls = ball_paths(sorted({0.5, 0.9, 0.99, config.inertia}))
-        modes = mode_paths(config.inertia)
+        balls = ball_paths(sorted({0.5, 0.9, 0.99, config.momentum}))
+        modes = mode_paths(config.momentum)
         committee_key = jax.random.fold_in(key, 100)
         size = config.law_units, config.law_nets, config.law_inputs
         committee = committee_curves(*size, 0.1, config.law_time, committee_key)
@@ -207,7 +207,7 @@ def numbers_of(config: Config, result: Result) -> Numbers:
         summaries += summaries_of(result.races[plateau.name], plateau, config.devices, level)
         found.append(measured(result.races[plateau.name], plateau))
         if plateau.saddle is not None:
-            predictions += predictions_of(plateau, saddle_of(plateau), summaries, config.inertia)
+            predictions += predictions_of(plateau, saddle_of(plateau), summaries, config.momentum)
     laws = ball_laws(result.balls) + deep_linear_laws(result.modes)
     return Numbers(laws, committee_heights(result.committee), summaries, found, predictions)
 
@@ -241,10 +241,10 @@ def store(config: Config, result: Result) -> Numbers:
         write_rows(folder / "plateaus_measured.csv", numbers.measured)
         if numbers.predictions:
             write_rows(folder / "saddles.csv", numbers.predictions, holds="holds")
-        gain = 1 / (1 - config.inertia)
+        gain = 1 / (1 - config.momentum)
         for name, figure in (
             ("plateau_escape", draw_races(races, config.plateaus, config.devices, numbers.summaries, gain)),
-            ("plateau_laws", draw_laws(*result[:3], config.inertia)),
+            ("plateau_laws", draw_laws(*result[:3], config.momentum)),
         ):
             figure.savefig(folder / f"{name}.png", dpi=90)
             figure.savefig(folder / f"{name}.svg")
@@ -268,7 +268,7 @@ def show(config: Config, console: Console) -> None:
         console.print()
         console.print(table)
     console.print()
-    for sentence in sentences(numbers.laws, numbers.summaries, numbers.predictions, config.inertia):
+    for sentence in sentences(numbers.laws, numbers.summaries, numbers.predictions, config.momentum):
         console.print(sentence)
     console.print(
         f"\nFigures: {config.out}/plateau_escape.png and plateau_laws.png (and .svg), their numbers beside them "

@@ -28,7 +28,7 @@ STYLES = {
 
 
 def draw_races(races: dict[str, xr.Dataset], chosen: list[Plateau], rows, summaries: list[Summary], gain: float):
-    """A survival curve to each plateau and inertia, and below the map of all devices."""
+    """A survival curve to each plateau and momentum, and below the map of all devices."""
     columns = min(3, len(chosen))
     lines = -(-len(chosen) // columns)
     figure = plt.figure(figsize=(13, 3.5 * lines + 5.0), layout="constrained")
@@ -95,13 +95,13 @@ def speed_map(figure, chosen: list[Plateau], rows: tuple[Device, ...], summaries
     figure.colorbar(image, ax=axis, label="times sooner", pad=0.01)
 
 
-def draw_laws(balls: xr.Dataset, modes: xr.DataArray, curves: xr.Dataset, inertia: float):
+def draw_laws(balls: xr.Dataset, modes: xr.DataArray, curves: xr.Dataset, momentum: float):
     """Four panels where theory is exact: flat stretch, saddle, deep linear net, symmetric plateau."""
     figure, ((flat, saddle), (deep, committee)) = plt.subplots(2, 2, figsize=(12, 9), layout="constrained")
     for name, form in FORMS.items():
         colour, style = STYLES[name]
-        alpha = 0.0 if form == "gradient descent" else inertia
-        path = balls.sel(form=name, inertia=inertia)
+        alpha = 0.0 if form == "gradient descent" else momentum
+        path = balls.sel(form=name, momentum=momentum)
         t = np.arange(0, 231)
         flat.plot(t, -path.flat.values[t], color=colour, linestyle=style, label=f"{name}, from rest")
         flat.plot(t[::10], -theory.plateau_distance(form, RATE, alpha, SLOPE, t[::10]), "x", color=colour, markersize=4,
@@ -109,12 +109,12 @@ def draw_laws(balls: xr.Dataset, modes: xr.DataArray, curves: xr.Dataset, inerti
         saddle.plot(np.abs(path.saddle.values), color=colour, linestyle=style, label=name)
         deep.plot(modes.sel(form=name).values.T, color=colour, linestyle=style)
         deep.plot([], [], color=colour, linestyle=style, label=name)
-    thrown = balls.thrown.sel(form="convex", inertia=inertia).values
+    thrown = balls.thrown.sel(form="convex", momentum=momentum).values
     flat.plot(np.arange(231), -thrown[:231], color=plots.ORANGE, label=f"convex, arriving with {VELOCITY:g} per step")
     flat.axhline(LENGTH, color=plots.GREY, linewidth=0.8)
     flat.set(xlim=(0, 230), ylim=(0, 1.1 * LENGTH), xlabel="steps", ylabel="way along the slope (weight)")
-    flat.set_title(f"A flat stretch of {LENGTH:g}: η = {RATE:g}, slope {SLOPE:g}, α = {inertia:g}")
-    end = float(theory.saddle_steps("convex", RATE, inertia, -0.05, 1e-6, 1.0))
+    flat.set_title(f"A flat stretch of {LENGTH:g}: η = {RATE:g}, slope {SLOPE:g}, α = {momentum:g}")
+    end = float(theory.saddle_steps("convex", RATE, momentum, -0.05, 1e-6, 1.0))
     saddle.set(
         yscale="log", ylim=(1e-6, 1), xlim=(0, 1.05 * end), xlabel="steps", ylabel="distance from the saddle (weight)"
     )
@@ -130,15 +130,15 @@ def draw_modes(axis, modes: xr.DataArray) -> None:
     """Saxe's flow at the rates η and η/(1 − α) under the curves."""
     from experiments.plateau_escape.laws import MODE_RATE, MODE_START
 
-    inertia = modes.attrs["inertia"]
+    momentum = modes.attrs["momentum"]
     t = np.arange(modes.sizes["step"])
-    for tau, name in ((1 / MODE_RATE, "η"), ((1 - inertia) / MODE_RATE, "η/(1 − α)")):
+    for tau, name in ((1 / MODE_RATE, "η"), ((1 - momentum) / MODE_RATE, "η/(1 − α)")):
         for s in modes.mode.values:
             flow = theory.deep_linear_mode(t, s, MODE_START, tau)
             label = plots.label_once(axis, f"Saxe's flow at the rate {name}")
             axis.plot(t, flow, color=plots.GREY, linewidth=4, alpha=0.35 if name == "η" else 0.6, label=label, zorder=0)
     axis.set(xscale="log", xlim=(30, t[-1]), xlabel="steps", ylabel="learnt of each singular value, u")
-    axis.set_title(f"Deep linear net, s = {' and '.join(f'{s:g}' for s in modes.mode.values)}, α = {inertia:g}")
+    axis.set_title(f"Deep linear net, s = {' and '.join(f'{s:g}' for s in modes.mode.values)}, α = {momentum:g}")
 
 
 def draw_committee(axis, curves: xr.Dataset) -> None:

@@ -1,4 +1,4 @@
-"""Inertia where everything is known: a flat stretch, a saddle, a deep linear network, the symmetric plateau.
+"""Momentum where everything is known: a flat stretch, a saddle, a deep linear network, the symmetric plateau.
 
 What `bp.momentum` does in each form, step by step, against the closed forms of `bpjax.theory`.
 """
@@ -35,7 +35,7 @@ class Law(NamedTuple):
 
     landscape: str
     form: str
-    inertia: float
+    momentum: float
     what: str
     theory: float
     measured: float
@@ -47,11 +47,11 @@ class Law(NamedTuple):
         return bool(abs(self.theory - self.measured) <= self.tolerance)
 
 
-def descent_of(form: str, rate, inertia) -> Any:
-    """`bp.momentum` in a form as theory calls it; plain descent looks at no inertia."""
+def descent_of(form: str, rate, momentum) -> Any:
+    """`bp.momentum` in a form as theory calls it; plain descent looks at no momentum."""
     if form == "gradient descent":
         return bp.momentum(rate, 0.0)
-    return bp.momentum(rate, inertia, form=form)  # type: ignore[arg-type]
+    return bp.momentum(rate, momentum, form=form)  # type: ignore[arg-type]
 
 
 def first_step(reached: np.ndarray) -> float:
@@ -62,13 +62,13 @@ def first_step(reached: np.ndarray) -> float:
 # --- A ball ----------------------------------------------------------------------------------------------------------
 
 
-def ball_paths(inertias) -> xr.Dataset:
-    """Weights over (form, inertia, step) from `bp.momentum` in float64, until the slowest is there.
+def ball_paths(momenta) -> xr.Dataset:
+    """Weights over (form, momentum, step) from `bp.momentum` in float64, until the slowest is there.
 
     `flat` from rest on a constant slope, `thrown` arriving there with speed, `level` with speed where there is no
     slope, `saddle` from rest.
     """
-    alphas = np.array(inertias)
+    alphas = np.array(momenta)
     steps = max(
         20 + int(theory.saddle_steps("convex", RATE, alphas, CURVATURE, START, END).max()),
         20 + int(theory.plateau_steps("convex", RATE, alphas, SLOPE, LENGTH).max()),
@@ -87,16 +87,16 @@ def ball_paths(inertias) -> xr.Dataset:
             for case, numbers in cases.items():
                 paths[case].append(walk(jnp.asarray(alphas), *(jnp.full(len(alphas), number) for number in numbers)))
     return xr.Dataset(
-        {case: (("form", "inertia", "step"), np.stack(path)) for case, path in paths.items()},
-        {"form": list(FORMS), "inertia": alphas},
+        {case: (("form", "momentum", "step"), np.stack(path)) for case, path in paths.items()},
+        {"form": list(FORMS), "momentum": alphas},
     )
 
 
 def _walk(form: str, steps: int):
-    """(inertia, slope, curvature, start, velocity), each (n,), to w(0) … w(steps) on slope · w + ½ curvature · w²."""
+    """(momentum, slope, curvature, start, velocity), each (n,), to w(0) … w(steps) on slope · w + ½ curvature · w²."""
 
-    def one(inertia, slope, curvature, start, velocity):
-        ball = descent_of(form, RATE, inertia)
+    def one(momentum, slope, curvature, start, velocity):
+        ball = descent_of(form, RATE, momentum)
 
         def step(carry, _):
             w, state = carry
@@ -113,8 +113,8 @@ def ball_laws(paths: xr.Dataset) -> list[Law]:
     """Steps across the flat stretch and away from the saddle, and how far a ball with speed glides on."""
     laws = []
     for name, form in FORMS.items():
-        for alpha in paths.inertia.values if form != "gradient descent" else paths.inertia.values[:1]:
-            path = {case: np.abs(paths[case].sel(form=name, inertia=alpha).values) for case in paths.data_vars}
+        for alpha in paths.momentum.values if form != "gradient descent" else paths.momentum.values[:1]:
+            path = {case: np.abs(paths[case].sel(form=name, momentum=alpha).values) for case in paths.data_vars}
             alpha = 0.0 if form == "gradient descent" else float(alpha)
             t = np.arange(paths.sizes["step"])
             thrown = np.abs(theory.plateau_distance(form, RATE, alpha, SLOPE, t, -VELOCITY))
@@ -134,7 +134,7 @@ def ball_laws(paths: xr.Dataset) -> list[Law]:
 # --- Deep linear network ---------------------------------------------------------------------------------------------
 
 
-def mode_paths(inertia: float) -> xr.DataArray:
+def mode_paths(momentum: float) -> xr.DataArray:
     """What an aligned, balanced net has learnt of each mode, over (form, mode, step), float32 as networks are."""
     batch = linear_task()
     layer = bp.dense(len(MODES), use_bias=False)
@@ -142,16 +142,16 @@ def mode_paths(inertia: float) -> xr.DataArray:
     weights = bp.Affine(jnp.sqrt(MODE_START) * jnp.eye(len(MODES)), None)
     slowest = min(MODES)
     steps = 100 + int(1.2 * theory.deep_linear_time(slowest / 2, slowest, MODE_START, 1 / MODE_RATE))
-    steps += int(20 * theory.plateau_lag("convex", inertia))
+    steps += int(20 * theory.plateau_lag("convex", momentum))
 
-    paths = [_modes(rule, weights, batch, form, inertia, steps) for form in FORMS.values()]
+    paths = [_modes(rule, weights, batch, form, momentum, steps) for form in FORMS.values()]
     coords = {"form": list(FORMS), "mode": list(MODES)}
-    return xr.DataArray(np.stack(paths), coords, ("form", "mode", "step"), attrs={"inertia": inertia})
+    return xr.DataArray(np.stack(paths), coords, ("form", "mode", "step"), attrs={"momentum": momentum})
 
 
-def _modes(rule, weights, batch, form: str, inertia: float, steps: int) -> np.ndarray:
+def _modes(rule, weights, batch, form: str, momentum: float, steps: int) -> np.ndarray:
     """The diagonal of W₁W₂ before each step, (modes, steps)."""
-    descent = descent_of(form, MODE_RATE, inertia)
+    descent = descent_of(form, MODE_RATE, momentum)
     step = bp.make_train_step(rule, descent)
 
     def learnt(state, _):
@@ -165,13 +165,13 @@ def _modes(rule, weights, batch, form: str, inertia: float, steps: int) -> np.nd
 def deep_linear_laws(paths: xr.DataArray) -> list[Law]:
     """Steps until each mode is half learnt, against Saxe's flow at the effective rate η̂, and that flow corrected.
 
-    The flow is what remains for η → 0: 2 % and a step are allowed. It takes for granted that an inertia of 1/(1 − α)
+    The flow is what remains for η → 0: 2 % and a step are allowed. It takes for granted that an momentum of 1/(1 − α)
     steps is short beside the time in which the mode grows by e, 1/η̂s. Where it is not, growth is slower, by the factor
     of `theory.saddle_growth`, and begins late, as `theory.saddle_distance` has it; so corrected, 5 % and a step.
     """
     laws = []
     for name, form in FORMS.items():
-        alpha = 0.0 if form == "gradient descent" else paths.attrs["inertia"]
+        alpha = 0.0 if form == "gradient descent" else paths.attrs["momentum"]
         effective = float(theory.effective_rate(form, MODE_RATE, alpha))
         for s in paths.mode.values:
             measured = first_step(paths.sel(form=name, mode=s).values >= s / 2)

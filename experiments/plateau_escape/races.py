@@ -24,7 +24,7 @@ class Device(NamedTuple):
     name: str
     rule: int = 0  # index into `optimizers`
     rate: float = 1.0  # times the plateau's η
-    inertia: float = 0.0
+    momentum: float = 0.0
     offset: float = 0.0  # c of φ′ + c
     tolerance: float = 0.0  # errors below it are let be
     noise: float = 0.0  # standard deviation added to each weight at each epoch
@@ -35,14 +35,14 @@ class Device(NamedTuple):
 RESTART = "restart"
 
 
-def devices(inertia: float, offset: float, tolerance: float, noise: float, attempts: int) -> tuple[Device, ...]:
+def devices(momentum: float, offset: float, tolerance: float, noise: float, attempts: int) -> tuple[Device, ...]:
     """All devices; the fresh starts of `restart`, made of plain descents, come last."""
     return (
         Device("plain descent"),
-        Device("heavy ball", inertia=inertia),
-        Device("convex", rate=1 - inertia, inertia=inertia),  # the very steps of bp.momentum(form="convex")
-        Device("Nesterov", rule=1, inertia=inertia),
-        Device("larger rate", rate=1 / (1 - inertia)),
+        Device("heavy ball", momentum=momentum),
+        Device("convex", rate=1 - momentum, momentum=momentum),  # the very steps of bp.momentum(form="convex")
+        Device("Nesterov", rule=1, momentum=momentum),
+        Device("larger rate", rate=1 / (1 - momentum)),
         Device("flat spot", offset=offset),
         Device("tolerance", tolerance=tolerance, batch_only=True),
         # on-line learning is noisy itself; with this one on top no committee of a first trial left its plateau
@@ -95,14 +95,14 @@ def make_trial(plateau: Plateau, rows: tuple[Device, ...], restart_after: int, i
         rate = plateau.rate * own["rate"]
         level = plateau.level * plateau.height
         if plateau.batch is None:
-            moves = _inertia_forms(rate / inputs, own["inertia"])
+            moves = _momentum_forms(rate / inputs, own["momentum"])
             optimizer = chosen(own["rule"], *moves)
             return begin_committee(key, optimizer, 2, inputs, limits[device], own["offset"], level)
         unit = None if plateau.unit is None else bp.flat_spot(plateau.unit, own["offset"])
         rule = bp.backprop(plateau.network(unit), bp.error_tolerance(plateau.loss, own["tolerance"]))
         rule = bp.weight_noise(rule, own["noise"])
         slopes = bp.rprop(0.1, "irprop-"), bp.quickprop(plateau.rate, 1.75)
-        optimizer = chosen(own["rule"], *_inertia_forms(rate, own["inertia"]), *slopes)
+        optimizer = chosen(own["rule"], *_momentum_forms(rate, own["momentum"]), *slopes)
         weights_key, run_key = jax.random.split(key)
         made = bp.trial(
             rule, optimizer, plateau.start(weights_key), plateau.batch, key=run_key, epochs=limits[device],
@@ -118,8 +118,8 @@ def make_trial(plateau: Plateau, rows: tuple[Device, ...], restart_after: int, i
     return trial
 
 
-def _inertia_forms(rate, inertia):
-    return bp.momentum(rate, inertia), bp.momentum(rate, inertia, form="nesterov")
+def _momentum_forms(rate, momentum):
+    return bp.momentum(rate, momentum), bp.momentum(rate, momentum, form="nesterov")
 
 
 def taking_part(plateau: Plateau, rows: tuple[Device, ...]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Where a plateau is a known saddle: when inertia should have left it, worked out from the curvature there.
+"""Where a plateau is a known saddle: when momentum should have left it, worked out from the curvature there.
 
 From plain descent's own median T, T ln g is how many times the distance from the saddle has to grow by e, g = 1 + ημ
 its growth per epoch along the steepest way down, −μ the smallest curvature. Another form needs the same growth at its
@@ -63,22 +63,22 @@ def saddle_of(plateau: Plateau) -> Saddle:
     return Saddle(float(value), float(gradient), float(curvatures[0]), float(curvatures[-1]))
 
 
-def form_of(device: str, rate: float, inertia: float) -> tuple[str, float, float] | None:
+def form_of(device: str, rate: float, momentum: float) -> tuple[str, float, float] | None:
     """(form, η, α) of the devices that theory knows."""
     forms = {"heavy ball": "heavy_ball", "convex": "convex", "Nesterov": "nesterov"}
     if device in forms:
-        return forms[device], rate, inertia
-    return ("gradient descent", rate / (1 - inertia), 0.0) if device == "larger rate" else None
+        return forms[device], rate, momentum
+    return ("gradient descent", rate / (1 - momentum), 0.0) if device == "larger rate" else None
 
 
-def predictions_of(plateau: Plateau, saddle: Saddle, summaries: list[Summary], inertia: float) -> list[Prediction]:
-    """What the curvatures say of inertia and the larger rate, beside the medians of the race."""
+def predictions_of(plateau: Plateau, saddle: Saddle, summaries: list[Summary], momentum: float) -> list[Prediction]:
+    """What the curvatures say of momentum and the larger rate, beside the medians of the race."""
     own = {s.device: s for s in summaries if s.plateau == plateau.name}
     usual = own["plain descent"].median
     growths = usual * math.log(float(theory.saddle_growth("gradient descent", plateau.rate, 0.0, saddle.downward)))
     found = []
     for device, summary in own.items():
-        form = form_of(device, plateau.rate, inertia)
+        form = form_of(device, plateau.rate, momentum)
         if form is None or math.isinf(usual):
             continue
         name, rate, alpha = form

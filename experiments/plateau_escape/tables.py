@@ -25,9 +25,9 @@ def number(x: float) -> str:
     return "never" if math.isinf(x) else "-" if math.isnan(x) else f"{x:.0f}"
 
 
-def both(laws: list[Law], landscape: str, what: str, form: str, inertia: float) -> str:
+def both(laws: list[Law], landscape: str, what: str, form: str, momentum: float) -> str:
     """Theory and measured of one law."""
-    found = [law for law in laws if law[:4] == (landscape, form, inertia, what)]
+    found = [law for law in laws if law[:4] == (landscape, form, momentum, what)]
     return "".join(f"{law.theory:.4g} {'=' if law.holds else '≠'} {law.measured:.4g}" for law in found)
 
 
@@ -40,7 +40,7 @@ def balls_table(laws: list[Law]) -> Table:
     columns = (("flat stretch", "steps from rest"), ("flat stretch", "steps with speed"), ("level ground", "glide"))
     columns += (("saddle", "steps from rest"),)
     for form in FORMS:
-        for alpha in sorted({law.inertia for law in laws if law.form == form and law.landscape == "saddle"}):
+        for alpha in sorted({law.momentum for law in laws if law.form == form and law.landscape == "saddle"}):
             cells = (both(laws, landscape, what, form, alpha) for landscape, what in columns)
             shown.add_row(form, f"{alpha:g}", *cells)
     return shown
@@ -50,12 +50,12 @@ def modes_table(laws: list[Law]) -> Table:
     """The deep linear network against Saxe's flow."""
     shown = plain_table(
         "Deep linear net: steps until a singular value s is half learnt, by theory = (≠) measured",
-        "form", "s", "Saxe's flow at the\neffective rate, ±2 %", "corrected for the inertia's\nmemory, ±5 %",
+        "form", "s", "Saxe's flow at the\neffective rate, ±2 %", "corrected for the momentum's\nmemory, ±5 %",
     )  # fmt: skip
     own = [law for law in laws if law.landscape == "deep linear net" and law.what.startswith("flow, s")]
     for law in own:
         s = law.what.split(" = ")[1]
-        cells = (both(laws, law.landscape, f"{what}, s = {s}", law.form, law.inertia) for what in FLOWS)
+        cells = (both(laws, law.landscape, f"{what}, s = {s}", law.form, law.momentum) for what in FLOWS)
         shown.add_row(law.form, s, *cells)
     return shown
 
@@ -114,7 +114,7 @@ def races_table(summaries: list[Summary], chosen: list[Plateau]) -> Table:
 
 
 def saddles_table(predictions: list[Prediction]) -> Table:
-    """Inertia on the plateaus that are known saddles, by their curvature."""
+    """Momentum on the plateaus that are known saddles, by their curvature."""
     shown = plain_table(
         "Plateaus that are saddles: median epochs by the curvature there = (≠) measured, ±10 %",
         "device", "ηλ ÷ limit of\nstability", "theory", "", "measured",
@@ -128,7 +128,7 @@ def saddles_table(predictions: list[Prediction]) -> Table:
     return shown
 
 
-def sentences(laws: list[Law], summaries: list[Summary], predictions: list[Prediction], inertia: float) -> list[str]:
+def sentences(laws: list[Law], summaries: list[Summary], predictions: list[Prediction], momentum: float) -> list[str]:
     """The answer."""
     balls = [law for law in laws if law.landscape != "deep linear net"]
     kept = [p for p in predictions if p.holds]
@@ -143,8 +143,8 @@ def sentences(laws: list[Law], summaries: list[Summary], predictions: list[Predi
         f"A ball: {sum(law.holds for law in balls)} of {len(balls)} predictions hold"
         + (f"; on saddles of networks {len(kept)} of {len(predictions)}." if predictions else "."),
         f"Heavy ball leaves {gains} times sooner than plain descent (theory, where the plateau is long beside the "
-        f"inertia's memory: {1 / (1 - inertia):.3g}). The article's convex form at the same η leaves {lags} epochs "
-        f"later from the same start, in the median (theory of a constant slope: {inertia / (1 - inertia):.3g}, and "
+        f"momentum's memory: {1 / (1 - momentum):.3g}). The article's convex form at the same η leaves {lags} epochs "
+        f"later from the same start, in the median (theory of a constant slope: {momentum / (1 - momentum):.3g}, and "
         f"about as much again for each e by which the speed grows); by the log-rank test it is faster on "
         f"{verdicts.count('faster')} and slower on {verdicts.count('slower')} of {len(names)} plateaus.",
     ]

@@ -1,7 +1,7 @@
-"""Does inertia here mean what it means in scikit-learn, to the last digits of a published training curve?
+"""Does momentum here mean what it means in scikit-learn, to the last digits of a published training curve?
 
 scikit-learn's documentation trains `MLPClassifier(random_state=0, max_iter=15)` on all 1,797 handwritten digits
-(64-100-10, ReLU, cross entropy, weight decay) without inertia, with it, and with Nesterov's look-ahead, and prints the
+(64-100-10, ReLU, cross entropy, weight decay) without momentum, with it, and with Nesterov's look-ahead, and prints the
 error and the accuracy each ends with. Here the hand-written gradient and `bp.momentum` begin with the same weights and
 are shown the same minibatches in the same order, in float64. Nothing is left to chance, so the two curves of the error
 must be equal, but for the order in which sums are taken; and both must end at the published digits.
@@ -46,18 +46,18 @@ DIGITS_PRINTED = 6
 
 
 class Form(NamedTuple):
-    """One way to use inertia, and what scikit-learn publishes for it."""
+    """One way to use momentum, and what scikit-learn publishes for it."""
 
     name: str
     form: Literal["heavy_ball", "nesterov"]  # as `bp.momentum` names it
-    inertia: float
+    momentum: float
     published_loss: float  # error of the last of 15 epochs
     published_accuracy: float  # share of the 1,797 patterns classified rightly
 
 
 FORMS = (
-    Form("no inertia", "heavy_ball", 0.0, 0.243802, 0.956038),
-    Form("inertia 0.9", "heavy_ball", 0.9, 0.041297, 0.992766),
+    Form("no momentum", "heavy_ball", 0.0, 0.243802, 0.956038),
+    Form("momentum 0.9", "heavy_ball", 0.9, 0.041297, 0.992766),
     Form("Nesterov 0.9", "nesterov", 0.9, 0.042898, 0.993879),
 )
 
@@ -120,7 +120,7 @@ def train_theirs(form: Form, epochs: int) -> MLPClassifier:
     """The published training. It never stops early, in 15 epochs or more."""
     return classifier(
         learning_rate_init=LEARNING_RATE,
-        momentum=form.inertia,
+        momentum=form.momentum,
         nesterovs_momentum=form.form == "nesterov",
         max_iter=epochs,
         n_iter_no_change=epochs,
@@ -169,7 +169,7 @@ def train_ours(form: Form, begin: Start) -> tuple[np.ndarray, float]:
     rule = decayed(bp.backprop(net, bp.batch_mean(bp.softmax_cross_entropy)), DECAY)
 
     def train(params, order, x, target):
-        optimizer = bp.momentum(LEARNING_RATE, form.inertia, form=form.form)
+        optimizer = bp.momentum(LEARNING_RATE, form.momentum, form=form.form)
         step = bp.make_train_step(rule, optimizer)
         patterns, rest = len(x), len(x) % BATCH
 
@@ -196,7 +196,7 @@ def largest_difference(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 def curves(forms: Iterable[Form] = FORMS, epochs: int = EPOCHS) -> list[Curve]:
-    """Each form of inertia trained here and by scikit-learn, from the same weights through the same minibatches.
+    """Each form of momentum trained here and by scikit-learn, from the same weights through the same minibatches.
 
     scikit-learn clips probabilities to 2.2 · 10⁻¹⁶ from 0 and 1 before it takes their logarithm, we do not: the
     curves would part if a pattern's error exceeded 36 nats, which happens nowhere here.

@@ -20,9 +20,9 @@ from experiments.momentum import experiment as momentum
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
-    "--rates 4 --inertias 3 --xor-seeds 3 --xor-epochs 300 --conditions 10 "
-    "--boundary-inertias 0.5 --network-inertias 0 --digits 2 --rest 1e-4 --rest-seeds 2 --minima 1 "
-    "--effective-rates 0.3 --lag-inertias 0.5 --lag-epochs 20 --hidden 4 --end-steps 30 --frictionless-steps 200"
+    "--rates 4 --momenta 3 --xor-seeds 3 --xor-epochs 300 --conditions 10 "
+    "--boundary-momenta 0.5 --network-momenta 0 --digits 2 --rest 1e-4 --rest-seeds 2 --minima 1 "
+    "--effective-rates 0.3 --lag-momenta 0.5 --lag-epochs 20 --hidden 4 --end-steps 30 --frictionless-steps 200"
 ).split()
 
 
@@ -45,11 +45,11 @@ def test_from_flags_to_figures(tmp_path, capsys, monkeypatch, as_a_user_runs_it,
         assert "<svg" in (folder / f"{name}.svg").read_text()[:1000]
     assert json.loads((folder / "record.json").read_text())["config"]["xor_seeds"] == 3
     stored = xr.open_zarr(folder / "xor.zarr", consolidated=False).load()
-    assert {name: stored.sizes[name] for name in ("form", "learning_rate", "inertia", "seed")} == {
-        "form": 3, "learning_rate": 4, "inertia": 3, "seed": 3,
+    assert {name: stored.sizes[name] for name in ("form", "learning_rate", "momentum", "seed")} == {
+        "form": 3, "learning_rate": 4, "momentum": 3, "seed": 3,
     }  # fmt: skip
-    # without inertia the forms are one, on the same seeds
-    first = stored.isel(inertia=0)
+    # without momentum the forms are one, on the same seeds
+    first = stored.isel(momentum=0)
     assert (first.epochs == first.epochs.isel(form=0)).all() and (first.solved == first.solved.isel(form=0)).all()
     rows = list(csv.DictReader((folder / "momentum.csv").read_text().splitlines()))
     assert len(rows) == 3 * 4 * 3
@@ -73,9 +73,9 @@ def test_a_gorge_has_the_error_it_says():
 
 
 def test_limits_in_gorges_are_the_published_ones():
-    config = SimpleNamespace(conditions=(10.0, 1e4), boundary_inertias=(0.5, 0.9), digits=4, bisection_steps=50_000)
+    config = SimpleNamespace(conditions=(10.0, 1e4), boundary_momenta=(0.5, 0.9), digits=4, bisection_steps=50_000)
     found = gorges.gorge_boundaries(config, jax.random.key(0))
-    measured = {(b.form, b.condition, b.inertia): b.measured for b in found}
+    measured = {(b.form, b.condition, b.momentum): b.measured for b in found}
     published = {"heavy_ball": (3, 3.8), "velocity": (3, 3.8), "convex": (6, 38), "nesterov": (1.5, 1.9 * 2 / 2.8)}
     for (form, _, alpha), rate in measured.items():  # papers.md 5.1, L = 1
         assert rate == pytest.approx(published[form][0 if alpha == 0.5 else 1], rel=1e-4)
@@ -102,8 +102,8 @@ def test_the_late_rate_sees_through_the_prefactor():
 
 def test_a_network_leaves_its_minimum_where_its_curvature_says():
     config = SimpleNamespace(
-        encoder_inputs=4, encoder_hidden=2, decay=0.01, rest=1e-9, rest_rate=0.3, rest_inertia=0.9, rest_epochs=20_000,
-        rest_seeds=2, minima=1, push=1e-6, digits=3, network_steps=20_000, network_inertias=(0.5,),
+        encoder_inputs=4, encoder_hidden=2, decay=0.01, rest=1e-9, rest_rate=0.3, rest_momentum=0.9, rest_epochs=20_000,
+        rest_seeds=2, minima=1, push=1e-6, digits=3, network_steps=20_000, network_momenta=(0.5,),
     )  # fmt: skip
     minima = networks.find_minima("xor", config, jax.random.key(0))
     flat = jnp.asarray(minima.weights[0])
@@ -142,18 +142,18 @@ def test_the_ends_are_as_the_article_has_them(as_a_user_runs_it):
 
 
 def plane():
-    """Two inertias × two rates × three seeds by hand."""
+    """Two momenta × two rates × three seeds by hand."""
     solved = np.array([[[1, 1, 0], [0, 0, 1]], [[1, 1, 1], [0, 0, 0]]], bool)
     epochs = np.array([[[10, 30, 99], [99, 99, 5]], [[8, 9, 7], [99, 99, 99]]])
-    dims = ("inertia", "learning_rate", "seed")
-    coords = {"learning_rate": [1.0, 2.0], "inertia": [0.0, 0.9], "seed": range(3)}
+    dims = ("momentum", "learning_rate", "seed")
+    coords = {"learning_rate": [1.0, 2.0], "momentum": [0.0, 0.9], "seed": range(3)}
     return xr.Dataset({"solved": (dims, solved), "epochs": (dims, epochs)}, coords)
 
 
 def test_failures_count_as_never():
     np.testing.assert_array_equal(planes.medians(plane()), [[30, np.inf], [8, np.inf]])
     assert planes.fastest(plane()) == planes.Cell(1.0, 0.9, 8.0, 1.0)
-    assert planes.fastest(plane().isel(inertia=[0])) == planes.Cell(1.0, 0.0, 30.0, pytest.approx(2 / 3))
+    assert planes.fastest(plane().isel(momentum=[0])) == planes.Cell(1.0, 0.0, 30.0, pytest.approx(2 / 3))
     assert planes.fastest(plane().isel(learning_rate=[1])) is None
 
 
@@ -166,7 +166,9 @@ def test_epochs_at_the_effective_rate():
 
 def test_a_plane_without_success_says_so():
     row = planes.Row("xor", "convex", None, None, math.nan, 0.9, math.nan, 0.0, 0.0)
-    assert report.plane_sentences([row]) == ["xor: no rate without inertia solved half of its runs: allow more epochs."]
+    assert report.plane_sentences([row]) == [
+        "xor: no rate without momentum solved half of its runs: allow more epochs."
+    ]
 
 
 # --- Bad input and interruptions -------------------------------------------------------------------------------------
@@ -176,8 +178,8 @@ def test_a_plane_without_success_says_so():
     ("flags", "sentence"),
     [
         (["--rates", "1"], "`rates` to be a whole number ≥ 2, got 1"),
-        (["--highest-inertia", "1"], "`highest_inertia`"),
-        (["--boundary-inertias", "0.5", "1.5"], "`boundary_inertias`"),
+        (["--highest-momentum", "1"], "`highest_momentum`"),
+        (["--boundary-momenta", "0.5", "1.5"], "`boundary_momenta`"),
         (["--conditions", "10", "10"], "different numbers in `conditions`"),
         (["--conditions", "1"], "`conditions` to be a finite number > 1"),
         (["--xor-rates", "1", "0.5"], "`xor_rates[1]` to be a finite number > 1, got 0.5"),

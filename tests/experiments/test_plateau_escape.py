@@ -43,7 +43,7 @@ def test_chosen_takes_the_steps_of_the_one_that_is_chosen():
 def test_the_convex_device_takes_the_steps_of_the_convex_form():
     rows = {row.name: row for row in races.devices(0.9, 0.1, 0.1, 0.1, 2)}
     device, convex = rows["convex"], bp.momentum(0.5, 0.9, form="convex")
-    shown = bp.momentum(0.5 * device.rate, device.inertia)
+    shown = bp.momentum(0.5 * device.rate, device.momentum)
     states = convex.init(jnp.zeros(())), shown.init(jnp.zeros(()))
     for g in (1.0, -2.0, 0.5):
         one, first = convex.update(jnp.float32(g), states[0])
@@ -146,7 +146,7 @@ def test_balls_follow_theory_to_the_step():
     found = laws.ball_laws(laws.ball_paths([0.5, 0.9]))
     assert len(found) == 4 * (1 + 3 * 2) and all(law.holds for law in found)
     steps = {(law.landscape, law.form): law.measured for law in found
-             if law.what == "steps from rest" and law.inertia in (0.0, 0.9)}  # fmt: skip
+             if law.what == "steps from rest" and law.momentum in (0.0, 0.9)}  # fmt: skip
     # papers.md, 5.2 and 5.3
     assert [steps["flat stretch", form] for form in ("plain descent", "heavy ball", "convex")] == [200, 29, 209]
     assert [steps["saddle", form] for form in ("plain descent", "heavy ball", "convex")] == [2771, 380, 2898]
@@ -221,7 +221,7 @@ def test_from_flags_to_figure(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--inertia", "1"], "`inertia`"),
+        (["--momentum", "1"], "`momentum`"),
         (["--seeds", "1"], "`seeds`"),
         (["--noise", "-1"], "`noise`"),
         (["--law-units", "5"], "`law_units` ≤ 4, got 5"),

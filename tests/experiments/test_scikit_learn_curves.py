@@ -11,7 +11,7 @@ import bpjax as bp
 from experiments.scikit_learn_curves import experiment
 
 ROOT = Path(__file__).parents[2]
-FORMS = ("no inertia", "inertia 0.9", "Nesterov 0.9")
+FORMS = ("no momentum", "momentum 0.9", "Nesterov 0.9")
 
 
 pytestmark = pytest.mark.xdist_group("the curves")  # in one process, which makes them once
@@ -36,7 +36,7 @@ def test_the_curve_is_scikit_learns(results, name):
 @pytest.mark.parametrize(
     ("name", "loss", "accuracy"),
     # from the page "Compare Stochastic learning strategies for MLPClassifier", digits, typed from there
-    [("no inertia", 0.243802, 0.956038), ("inertia 0.9", 0.041297, 0.992766), ("Nesterov 0.9", 0.042898, 0.993879)],
+    [("no momentum", 0.243802, 0.956038), ("momentum 0.9", 0.041297, 0.992766), ("Nesterov 0.9", 0.042898, 0.993879)],
 )
 def test_the_published_digits(results, name, loss, accuracy):
     curve = results[name]
@@ -48,13 +48,13 @@ def test_the_published_digits(results, name, loss, accuracy):
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("no inertia", {"inertia": 1e-6}),
-        ("inertia 0.9", {"inertia": 0.9 + 1e-6}),
-        ("inertia 0.9", {"form": "nesterov"}),
+        ("no momentum", {"momentum": 1e-6}),
+        ("momentum 0.9", {"momentum": 0.9 + 1e-6}),
+        ("momentum 0.9", {"form": "nesterov"}),
         ("Nesterov 0.9", {"form": "heavy_ball"}),
     ],
 )
-def test_another_inertia_is_told_apart(results, name, change):
+def test_another_momentum_is_told_apart(results, name, change):
     form = next(form for form in experiment.FORMS if form.name == name)
     ours, _ = experiment.train_ours(form._replace(**change), experiment.start(5))
     difference = experiment.largest_difference(ours, results[name].theirs[:5])
@@ -104,7 +104,7 @@ def test_from_the_command_line(results, monkeypatch, capsys):
     assert experiment.main([]) == 0
     out = capsys.readouterr().out
     assert out.count("published digits") == 3 and "0.243802" in out
-    broken = results["inertia 0.9"]._replace(difference=1.0)
+    broken = results["momentum 0.9"]._replace(difference=1.0)
     monkeypatch.setattr("curves", lambda: [broken])
     assert experiment.main([]) == 1
     assert "DIFFERS" in capsys.readouterr().out

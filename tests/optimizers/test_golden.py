@@ -113,27 +113,27 @@ BY_HAND = {
     "irprop+ rises": ("rprop", {"variant": "irprop+"}, FLIP, [-0.1, -0.12, -0.144, 0.144, -0.072]),
     "irprop+ falls": ("rprop", {"variant": "irprop+"}, FLIP_FALLING, [-0.1, -0.12, -0.144, 0.0, -0.072]),
     # η = 0.1, α = ½, g = 1.  v: −0.1, −0.05 − 0.1 = −0.15, −0.075 − 0.1 = −0.175
-    "heavy_ball": ("momentum", {"learning_rate": 0.1, "inertia": 0.5}, SLOPE, [-0.1, -0.15, -0.175]),
+    "heavy_ball": ("momentum", {"learning_rate": 0.1, "momentum": 0.5}, SLOPE, [-0.1, -0.15, -0.175]),
     # half of it, for 1 − α = ½
-    "convex": ("momentum", {"learning_rate": 0.1, "inertia": 0.5, "form": "convex"}, SLOPE, [-0.05, -0.075, -0.0875]),
+    "convex": ("momentum", {"learning_rate": 0.1, "momentum": 0.5, "form": "convex"}, SLOPE, [-0.05, -0.075, -0.0875]),
     # v: 1, 1.5, 1.75, times −0.1
-    "velocity": ("momentum", {"learning_rate": 0.1, "inertia": 0.5, "form": "velocity"}, SLOPE, [-0.1, -0.15, -0.175]),
+    "velocity": ("momentum", {"learning_rate": 0.1, "momentum": 0.5, "form": "velocity"}, SLOPE, [-0.1, -0.15, -0.175]),
     # v as heavy_ball; ½v − 0.1: −0.05 − 0.1, −0.075 − 0.1, −0.0875 − 0.1
     "nesterov": (
         "momentum",
-        {"learning_rate": 0.1, "inertia": 0.5, "form": "nesterov"},
+        {"learning_rate": 0.1, "momentum": 0.5, "form": "nesterov"},
         SLOPE,
         [-0.15, -0.175, -0.1875],
     ),
     # η = 0.1. E falls: 0.105, −0.105 + ½(−0.1) = −0.155. Rejected: 0.0735, back by 0.155 and on by −0.0735.
-    # Accepted, E 0.9 → 0.8: 0.077175, and the inertia is half of −0.0735
+    # Accepted, E 0.9 → 0.8: 0.077175, and the momentum is half of −0.0735
     "bold_driver": (
         "bold_driver",
-        {"learning_rate": 0.1, "inertia": 0.5},
+        {"learning_rate": 0.1, "momentum": 0.5},
         REJECTED,
         [-0.1, -0.155, 0.155 - 0.0735, -0.077175 - 0.03675],
     ),
-    # the same without inertia
+    # the same without momentum
     "traingda": ("traingda", {"learning_rate": 0.1}, REJECTED, [-0.1, -0.105, 0.105 - 0.0735, -0.077175]),
     # mc = 0.9. dX: −0.09 − 0.01 = −0.1; lr 0.105: −0.09 − 0.0105 = −0.1005; rejected, lr 0.0735: −0.0735, plain;
     # accepted, lr 0.077175: 0.9(−0.0735) − 0.1(0.077175) = −0.0738675
@@ -151,7 +151,7 @@ BY_HAND = {
     # η: 0.1, 0.105, 0.11025; α = ½: −0.105 − 0.05 = −0.155, −0.11025 − 0.0775 = −0.18775; undone; 0.055125, from rest
     "supersab": (
         "supersab",
-        {"learning_rate": 0.1, "inertia": 0.5},
+        {"learning_rate": 0.1, "momentum": 0.5},
         FLIP,
         [-0.1, -0.155, -0.18775, 0.18775, -0.055125],
     ),

@@ -171,8 +171,8 @@ def test_a_mask_leaves_the_rest_alone(entry):
 
 
 INJECTED = {
-    "momentum": (bp.momentum, {"learning_rate": 0.05, "inertia": 0.8, "form": "convex"}),
-    "bold_driver": (bp.bold_driver, {"learning_rate": 0.5, "inertia": 0.5}),
+    "momentum": (bp.momentum, {"learning_rate": 0.05, "momentum": 0.8, "form": "convex"}),
+    "bold_driver": (bp.bold_driver, {"learning_rate": 0.5, "momentum": 0.5}),
     "traingda": (bp.traingda, {"learning_rate": 0.3}),
     "traingdx": (bp.traingdx, {"learning_rate": 0.3}),
     "silva_almeida": (bp.silva_almeida, {"learning_rate": 0.3}),
@@ -202,7 +202,7 @@ def test_an_injected_schedule_is_followed():
 def test_a_number_set_in_the_state_compiles_nothing_and_counts():
     optimizer, params = bp.momentum(0.1, 0.5), start()
     step = jax.jit(plain_step(optimizer))
-    state = bp.set_hyperparameters(optimizer.init(params), learning_rate=0.02, inertia=0.7)
+    state = bp.set_hyperparameters(optimizer.init(params), learning_rate=0.02, momentum=0.7)
     (after, _), _ = step((params, state), None)
     step((params, optimizer.init(params)), None)
     assert step._cache_size() == 1
@@ -322,7 +322,7 @@ def xor(keys):
     return bp.backprop(network, bp.squared_error), network.init(next(keys), (2,))[0], bp.xor().present()
 
 
-def test_the_history_shows_rate_inertia_and_refused_steps(xor):
+def test_the_history_shows_rate_momentum_and_refused_steps(xor):
     rule, params, data = xor
     fit = bp.fit(rule, bp.bold_driver(200.0, 0.5), params, data, key=jax.random.key(0), epochs=40)
     history = fit.history
@@ -330,12 +330,12 @@ def test_the_history_shows_rate_inertia_and_refused_steps(xor):
     shrunk = np.isclose(ratios, 0.7)
     assert shrunk.any() and (np.isclose(ratios, 1.05) | np.isclose(ratios, 1.0) | shrunk).all()
     assert (shrunk == (history.refused[1:] > 0)).all()
-    assert (history.inertia == 0.5).all()
+    assert (history.momentum == 0.5).all()
     plain = bp.fit(rule, optax.sgd(0.1), params, data, key=jax.random.key(0), epochs=2).history
-    assert plain.learning_rate is None and plain.inertia is None and (plain.refused == 0).all()
+    assert plain.learning_rate is None and plain.momentum is None and (plain.refused == 0).all()
 
 
-@pytest.mark.parametrize("optimizer", [optax.adam(0.01), bp.momentum(0.1)], ids=["optax", "bpjax"])
+@pytest.mark.parametrize("optimizer", [optax.adam(0.01), bp.momentum(0.1, 0.9)], ids=["optax", "bpjax"])
 def test_a_batch_whose_gradient_is_not_finite_is_skipped_and_counted(xor, optimizer):
     rule, params, (x, t) = xor
     poisoned = rule._replace(
@@ -384,18 +384,18 @@ def test_fitting_with_other_numbers_compiles_nothing(xor):
 # Bad input
 
 INVALID = {
-    "inertia": [
+    "momentum": [
         lambda: bp.momentum(0.1, 1.1),
         lambda: bp.momentum(0.1, -0.1),
         lambda: bp.bold_driver(0.1, 2.0),
-        lambda: bp.traingdx(0.1, inertia=-1.0),
+        lambda: bp.traingdx(0.1, momentum=-1.0),
         lambda: bp.supersab(0.1, 1.5),
-        lambda: bp.quickprop(0.1, inertia=1.5),
+        lambda: bp.quickprop(0.1, momentum=1.5),
         lambda: bp.convert_momentum(0.1, 1.5, "convex", "heavy_ball"),
     ],
     "learning_rate": [
-        lambda: bp.momentum(0.0),
-        lambda: bp.momentum(float("nan")),
+        lambda: bp.momentum(0.0, 0.9),
+        lambda: bp.momentum(float("nan"), 0.9),
         lambda: bp.bold_driver(-1.0),
         lambda: bp.traingda(0.0),
         lambda: bp.traingdx(0.0),
@@ -465,7 +465,7 @@ def test_a_rule_that_needs_the_weights_says_so(name):
 
 def test_momentum_of_one_cannot_be_converted_to_or_from_convex():
     for source, target in (("convex", "heavy_ball"), ("velocity", "convex")):
-        with pytest.raises(ValueError, match="`inertia` < 1"):
+        with pytest.raises(ValueError, match="`momentum` < 1"):
             bp.convert_momentum(0.1, 1.0, source, target)
 
 

@@ -17,10 +17,10 @@ TITLE = """<script>alert("1 & 2")</script> ½ Σ (t − o)² {{data}}"""
 REASONS = {"flag_values": [0, 1, 2, 3], "flag_meanings": "running diverged every_output_right epoch_limit"}
 
 
-def sweep(rates=4, inertias=3, seeds=5, epochs=6):
+def sweep(rates=4, momenta=3, seeds=5, epochs=6):
     """Runs of known numbers: solved at small rates, diverged at the largest, some at the limit."""
     random = np.random.default_rng(0)
-    dims, shape = ("learning_rate", "momentum", "seed"), (rates, inertias, seeds)
+    dims, shape = ("learning_rate", "momentum", "seed"), (rates, momenta, seeds)
     reason = np.where(random.random(shape) < 0.3, 3, 2).astype(np.int8)
     reason[-1] = 1
     error = np.where(reason == 1, np.inf, random.random(shape)).astype(np.float32)
@@ -38,7 +38,7 @@ def sweep(rates=4, inertias=3, seeds=5, epochs=6):
         },
         coords={
             "learning_rate": np.geomspace(0.01, 10, rates),
-            "momentum": ("momentum", np.linspace(0, 0.9, inertias), {"long_name": "inertia α < 1"}),
+            "momentum": ("momentum", np.linspace(0, 0.9, momenta), {"long_name": "momentum α < 1"}),
             "seed": 100 + np.arange(seeds),
             "epoch": np.arange(10, 10 * epochs + 10, 10),
         },
@@ -65,7 +65,7 @@ def test_the_page_holds_the_sweep(tmp_path):
     data, _ = read(page.sweep_page(result, tmp_path / "map.html", lines={"a < b": line}))
     assert data["shape"] == [3, 4, 5] and data["seeds"] == [100, 101, 102, 103, 104]
     assert (data["x"]["log"], data["y"]["log"]) == (True, False)
-    assert data["y"]["label"] == "inertia α &lt; 1"
+    assert data["y"]["label"] == "momentum α &lt; 1"
     there = result.transpose("momentum", "learning_rate", "seed", "epoch")
     for name, dtype in (("reason", "<i4"), ("epochs", "<i4"), ("error", "<f4")):
         np.testing.assert_array_equal(decode(data[name], dtype, data["shape"]), there[name].values)
@@ -76,7 +76,7 @@ def test_the_page_holds_the_sweep(tmp_path):
 
 
 def test_failures_are_counted_in_the_maps(tmp_path):
-    result = sweep(rates=2, inertias=1, seeds=4)
+    result = sweep(rates=2, momenta=1, seeds=4)
     result.reason[0, 0] = [2, 2, 3, 1]
     result["solved"], result["diverged"] = result.reason == 2, result.reason == 1
     result.epochs[0, 0] = [30, 10, 99, 5]
@@ -229,7 +229,7 @@ def test_pointing_at_a_cell_shows_its_runs(browser, tmp_path):
     assert text("about").startswith("60 runs: 12 cells of 5 runs each, 15 diverged")
 
     point_at(browser, 3, 2, 4, 3)
-    expect(browser, lambda: text("cell") == "learning rate 10, inertia α < 1 0.9")
+    expect(browser, lambda: text("cell") == "learning rate 10, momentum α < 1 0.9")
     rows = [row.text for row in browser.find_elements("css selector", "#runs tr")]
     assert rows == [f"{100 + s} diverged {result.epochs.values[3, 2, s]} 7.5" for s in range(5)]
     assert text("summary") == "5 diverged of 5 runs"
@@ -239,14 +239,14 @@ def test_pointing_at_a_cell_shows_its_runs(browser, tmp_path):
         np.testing.assert_array_equal(drawn[seed], [*curve, *end])
 
     point_at(browser, 1, 0, 4, 3, click=True)
-    expect(browser, lambda: text("cell") == "learning rate 0.1, inertia α < 1 0" and "Pinned" in text("state"))
+    expect(browser, lambda: text("cell") == "learning rate 0.1, momentum α < 1 0" and "Pinned" in text("state"))
     point_at(browser, 3, 2, 4, 3)
     point_at(browser, 2, 2, 4, 3)
-    assert text("cell") == "learning rate 0.1, inertia α < 1 0"
+    assert text("cell") == "learning rate 0.1, momentum α < 1 0"
 
     map_ = browser.find_element("id", "map")
     map_.send_keys(Keys.ESCAPE, Keys.ARROW_RIGHT, Keys.ARROW_UP)
-    expect(browser, lambda: text("cell") == "learning rate 1, inertia α < 1 0.45")
+    expect(browser, lambda: text("cell") == "learning rate 1, momentum α < 1 0.45")
 
     titles = {}
     for option in browser.find_elements("css selector", "#quantity option"):
@@ -273,7 +273,7 @@ def test_dots_and_seeds_can_be_pointed_at(browser, tmp_path):
     dots = browser.find_elements("css selector", "#map .scatterlayer .points path")
     assert len(dots) == 12 + 1  # and the ring around the chosen one
     ActionChains(browser, duration=50).move_to_element(dots[0]).perform()
-    expect(browser, lambda: text("cell") == "learning rate 0.01, inertia α < 1 0")
+    expect(browser, lambda: text("cell") == "learning rate 0.01, momentum α < 1 0")
     result = sweep().isel(momentum=1, drop=True)
     result.seed.attrs["long_name"] = "initial weights"
     text = opened(browser, page.sweep_page(result, tmp_path / "seeds.html"))

@@ -131,8 +131,8 @@ def test_a_full_disk_keeps_what_was_finished(tmp_path, whole, monkeypatch):
 def test_a_run_repeated_alone_has_the_same_bits(tmp_path, whole):
     sweeping.swept(tmp_path / "store")
     for point in (
-        {"learning_rate": 8.0, "inertia": 0.9, "seed": 5},
-        {"learning_rate": 2.0, "inertia": 0.0, "seed": 119},
+        {"learning_rate": 8.0, "momentum": 0.9, "seed": 5},
+        {"learning_rate": 2.0, "momentum": 0.0, "seed": 119},
     ):
         again = bp.replay(tmp_path / "store", **point)
         stored = whole.sel(point)
@@ -146,20 +146,20 @@ def test_a_run_repeated_alone_has_the_same_bits(tmp_path, whole):
 def test_replay_knows_a_run_that_differs(tmp_path):
     sweeping.swept(tmp_path / "store")
 
-    def other(key, learning_rate, inertia):
-        return sweeping.xor(key, 1.01 * learning_rate, inertia)
+    def other(key, learning_rate, momentum):
+        return sweeping.xor(key, 1.01 * learning_rate, momentum)
 
-    assert bp.replay(tmp_path / "store", other, learning_rate=2.0, inertia=0.0, seed=1).same is False
+    assert bp.replay(tmp_path / "store", other, learning_rate=2.0, momentum=0.0, seed=1).same is False
 
 
 def test_replay_of_what_is_not_there(tmp_path):
     with pytest.raises(ValueError, match="the folder of a stored sweep"):
         bp.replay(tmp_path, seed=1)
     sweeping.swept(tmp_path / "store")
-    with pytest.raises(ValueError, match="a value for each of learning_rate, inertia, seed"):
+    with pytest.raises(ValueError, match="a value for each of learning_rate, momentum, seed"):
         bp.replay(tmp_path / "store", seed=1)
     with pytest.raises(ValueError, match="the nearest is 2"):
-        bp.replay(tmp_path / "store", learning_rate=2.2, inertia=0.0, seed=1)
+        bp.replay(tmp_path / "store", learning_rate=2.2, momentum=0.0, seed=1)
 
 
 def test_the_numbers_are_those_of_numpy(whole):
@@ -175,5 +175,5 @@ def test_the_numbers_are_those_of_numpy(whole):
         output = (o - t) * o * (1 - o)
         hidden = (output @ v.T) * h * (1 - h)
         v, c, w, b = v - 0.5 * h.T @ output, c - 0.5 * output.sum(0), w - 0.5 * x.T @ hidden, b - 0.5 * hidden.sum(0)
-    at = whole.sel(learning_rate=0.5, inertia=0.0, seed=4, epoch=50)
+    at = whole.sel(learning_rate=0.5, momentum=0.0, seed=4, epoch=50)
     assert float(at.curve) == pytest.approx(error, rel=1e-5)

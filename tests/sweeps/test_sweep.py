@@ -18,12 +18,12 @@ from bpjax.sweeps.layouts import choose_layout
 from bpjax.sweeps.pool import Layout, make_program
 
 XOR = bp.xor().present()
-AXES = {"learning_rate": [0.5, 4.0], "inertia": [0.0, 0.9], "seed": range(5)}
+AXES = {"learning_rate": [0.5, 4.0], "momentum": [0.0, 0.9], "seed": range(5)}
 
 
-def xor(key, learning_rate, inertia):
+def xor(key, learning_rate, momentum):
     params, _ = sweeping.NETWORK.init(key, (2,))
-    optimizer = bp.momentum(learning_rate, inertia)
+    optimizer = bp.momentum(learning_rate, momentum)
     return bp.trial(sweeping.RULE, optimizer, params, XOR, key=key, epochs=300, stops=bp.outputs_within(0.4))
 
 
@@ -31,15 +31,15 @@ def xor(key, learning_rate, inertia):
 def test_every_run_is_the_training_that_fit_makes(layout):
     root = jax.random.key(1)
     result = bp.sweep(xor, AXES, key=root, layout=layout, curves=[1, 7, 100, 300])
-    assert dict(result.sizes) == {"learning_rate": 2, "inertia": 2, "seed": 5, "epoch": 4}
+    assert dict(result.sizes) == {"learning_rate": 2, "momentum": 2, "seed": 5, "epoch": 4}
     for rate in AXES["learning_rate"]:
-        for inertia in AXES["inertia"]:
+        for momentum in AXES["momentum"]:
             for seed in (0, 3):
                 key = jax.random.fold_in(root, seed)
                 params, _ = sweeping.NETWORK.init(key, (2,))
-                optimizer = bp.momentum(rate, inertia)
+                optimizer = bp.momentum(rate, momentum)
                 fit = bp.fit(sweeping.RULE, optimizer, params, XOR, key=key, epochs=300, stops=bp.outputs_within(0.4))
-                at = result.sel(learning_rate=rate, inertia=inertia, seed=seed)
+                at = result.sel(learning_rate=rate, momentum=momentum, seed=seed)
                 meaning = at.reason.attrs["flag_meanings"].split()[int(at.reason)]
                 assert (int(at.epochs), meaning.replace("_", " ")) == (fit.epochs, fit.reason)
                 assert float(at.error) == pytest.approx(fit.history.error[-1], rel=1e-9)
@@ -144,12 +144,12 @@ def test_a_diverged_run_is_quarantined():
 
 
 def test_drawn_axes_share_a_dimension():
-    axes = {"learning_rate": bp.log_draws(0.1, 10, 50), "inertia": bp.draws(0, 0.5, 50), "seed": range(2)}
+    axes = {"learning_rate": bp.log_draws(0.1, 10, 50), "momentum": bp.draws(0, 0.5, 50), "seed": range(2)}
     result = bp.sweep(xor, axes, key=jax.random.key(4))
     assert dict(result.sizes) == {"sample": 50, "seed": 2}
-    rates, inertias = result.learning_rate.values, result.inertia.values
+    rates, momenta = result.learning_rate.values, result.momentum.values
     assert rates.min() > 0.1 and rates.max() < 10 and 0.25 < (rates < 1).mean() < 0.75
-    assert inertias.max() < 0.5 and abs(np.corrcoef(np.log(rates), inertias)[0, 1]) < 0.5
+    assert momenta.max() < 0.5 and abs(np.corrcoef(np.log(rates), momenta)[0, 1]) < 0.5
 
 
 def test_outcomes_of_the_callers_own():
@@ -204,14 +204,14 @@ def test_the_result_does_not_depend_on_the_number_of_devices():
 
 BAD = {
     "unknown": (xor, {**AXES, "momentum": [1]}, "unknown momentum"),
-    "missing": (xor, {"learning_rate": [1.0]}, "none for inertia"),
+    "missing": (xor, {"learning_rate": [1.0]}, "none for momentum"),
     "no axes": (xor, {}, "at least one axis"),
-    "empty": (xor, {**AXES, "inertia": []}, "a list of numbers, at least one"),
-    "text": (xor, {**AXES, "inertia": ["convex"]}, "makes a sweep of its own"),
-    "not finite": (xor, {**AXES, "inertia": [np.nan]}, "finite numbers"),
-    "twice": (xor, {**AXES, "inertia": [0.5, 0.5]}, "different values"),
+    "empty": (xor, {**AXES, "momentum": []}, "a list of numbers, at least one"),
+    "text": (xor, {**AXES, "momentum": ["convex"]}, "makes a sweep of its own"),
+    "not finite": (xor, {**AXES, "momentum": [np.nan]}, "finite numbers"),
+    "twice": (xor, {**AXES, "momentum": [0.5, 0.5]}, "different values"),
     "seed": (xor, {**AXES, "seed": [-1]}, "whole numbers ≥ 0"),
-    "lengths": (xor, {"learning_rate": bp.draws(1, 2, 3), "inertia": bp.draws(0, 1, 4)}, "one length"),
+    "lengths": (xor, {"learning_rate": bp.draws(1, 2, 3), "momentum": bp.draws(0, 1, 4)}, "one length"),
     "no trial": (lambda key, rate: rate, {"rate": [1.0]}, r"return `bp.trial\(...\)`"),
     "shapes": (
         lambda key, hidden: xor(key, jnp.ones(hidden).sum(), 0.0), {"hidden": [2, 3]}, "one shape for all runs",

@@ -99,7 +99,7 @@ LIMITS = {  # of ηL at L = 1; at α = ½: 3, 6, 1.5, at α = 0.9: 3.8, 38, 1.35
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 0.9])
 @pytest.mark.parametrize("form", FORMS)
 def test_stability_flips_at_the_limit(form, alpha):
-    """X4. Without inertia every form has gradient descent's limit, 2."""
+    """X4. Without momentum every form has gradient descent's limit, 2."""
     limit = LIMITS[form](alpha)
     assert alpha > 0 or limit == 2
 
@@ -186,7 +186,7 @@ def test_velocity_at_a_rate_that_varies_has_no_translation(other):
             bp.convert_momentum(falling, 0.8, *pair)
 
 
-def test_convex_whose_inertia_varies_has_no_velocity():
+def test_convex_whose_momentum_varies_has_no_velocity():
     """Its rate in front of the gradient, (1 − α)η, varies then."""
     for pair in (("convex", "velocity"), ("velocity", "convex")):
         with pytest.raises(ValueError, match="velocity"):
@@ -244,7 +244,7 @@ def test_steps_down_from_a_saddle(name):
     assert float(path[3000] / path[2999]) == pytest.approx(factor, abs=1e-7)
 
 
-def test_convex_at_full_inertia_never_moves():
+def test_convex_at_full_momentum_never_moves():
     """X7: α = 1 leaves v as it is, and from rest that is 0. The other forms do move."""
     start = jnp.array([-1.5, 1.2])
     path = descend(bp.momentum(0.1, 1.0, "convex"), valley, start, 20)

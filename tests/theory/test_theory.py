@@ -101,14 +101,14 @@ def test_best_convergence_rates_are_the_printed_ones_and_reached_at_the_best_set
     np.testing.assert_allclose(theory.best_convergence_rate(form, [10, 100, 1000]), RATES[form], atol=5e-7)
     m = 0.3
     for kappa, rate in zip((10, 100, 1000), RATES[form], strict=True):
-        best = theory.best_rate_and_inertia(form, m, kappa * m)
+        best = theory.best_rate_and_momentum(form, m, kappa * m)
         assert theory.spectral_radius(form, *best, m * np.linspace(1, kappa, 101)) == pytest.approx(rate, abs=6e-7)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_no_setting_beats_the_best(form):
     """On a grid of 200 × 200 around it."""
-    best = theory.best_rate_and_inertia(form, 0.3, 6.0)
+    best = theory.best_rate_and_momentum(form, 0.3, 6.0)
     eta = best.rate * np.linspace(0.2, 3, 200)[:, None]
     alpha = np.linspace(0, 0.99, 200)
     assert theory.spectral_radius(form, eta, alpha, [0.3, 6.0]).min() >= theory.best_convergence_rate(form, 20) - 1e-7
@@ -464,12 +464,12 @@ AFFINE = bp.Affine(jnp.ones((2, 2)), jnp.ones(2))
     ("call", "words"),
     [
         (lambda: theory.stability_limit("momentum", 0.5), "nesterov, got 'momentum'"),
-        (lambda: theory.stability_limit("convex", 1.0), "`inertia`.*≥ 0 and < 1, got 1"),
+        (lambda: theory.stability_limit("convex", 1.0), "`momentum`.*≥ 0 and < 1, got 1"),
         (lambda: theory.stability_limit("convex", []), "empty"),
         (lambda: theory.stability_limit("convex", "much"), "array of numbers, got 'much'"),
         (lambda: theory.mode_roots("convex", 0.0, 0.5, 1.0), "`rate`.*> 0"),
         (lambda: theory.mode_roots("convex", 0.1, 0.5, np.nan), "`curvature`.*nan"),
-        (lambda: theory.best_rate_and_inertia("convex", 2.0, 1.0), "swap"),
+        (lambda: theory.best_rate_and_momentum("convex", 2.0, 1.0), "swap"),
         (lambda: theory.best_convergence_rate("convex", 0.5), "`condition`.*≥ 1"),
         (lambda: theory.plateau_steps("convex", 0.1, 0.5, 0.0, 1.0), "nothing moves"),
         (lambda: theory.plateau_distance("convex", 0.1, 0.5, 1.0, 1.5), "whole numbers, got 1.5"),
