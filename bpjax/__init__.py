@@ -6,7 +6,7 @@ from bpjax.util.precision import cast
 
 __version__ = "0.1.0"
 
-# 1. present a pattern
+# 1. present an example
 from bpjax.tasks.task import Task
 from bpjax.tasks.registry import TASKS, task
 from bpjax.tasks.boolean import binary_addition, multiplexer, negation, parity, symmetry, truth_table, xor
@@ -58,7 +58,7 @@ from bpjax.layers.normalization.batch import (
 from bpjax.layers.normalization.weight import WeightNormed, weight_norm
 from bpjax.layers.normalization.unit_length import unit_length
 from bpjax.layers.combinators.chain import chain, freeze, parallel, residual, shortcut
-from bpjax.layers.combinators.over_positions import each
+from bpjax.layers.combinators.over_positions import over_positions
 from bpjax.layers.combinators.repeat import repeat, unstack
 from bpjax.layers.combinators.remat import remat
 from bpjax.layers.combinators.tie import tie

@@ -1,6 +1,6 @@
 """Compare with the target: the error of a batch and its derivative, side by side.
 
-Every loss is summed over the patterns unless its name says mean; `batch_mean(loss)` divides by their number.
+Every loss is summed over the examples unless its name says mean; `batch_mean(loss)` divides by their number.
 o is the output (N, K), t the target of the same shape. Half-precision outputs are compared in float32: the
 value is float32, the gradient has the output's dtype. Value and gradient are written from the same terms, o − t or
 ln p, so that a compiled program that wants both computes them once.
@@ -35,7 +35,7 @@ class Loss(NamedTuple):
     gradient: Callable
     """(output, target) -> d value / d output, shape and dtype of the output."""
     reduction: Literal["sum", "mean"] = "sum"
-    """How the patterns of a batch are put together: what makes errors of batches add up to that of an epoch."""
+    """How the examples of a batch are put together: what makes errors of batches add up to that of an epoch."""
 
 
 def _loss(name, value, gradient, prepare, reduction: Literal["sum", "mean"] = "sum") -> Loss:
@@ -57,7 +57,7 @@ def _same_shape(name, output, target) -> tuple[Array, Array]:
     if output.shape != target.shape:
         raise ValueError(f"`{name}` expected `target` of the output's shape {output.shape}, got {target.shape}.")
     if output.ndim == 0 or output.shape[0] == 0:
-        raise ValueError(f"`{name}` expected outputs (N, ...) of at least one pattern, got shape {output.shape}.")
+        raise ValueError(f"`{name}` expected outputs (N, ...) of at least one example, got shape {output.shape}.")
     output = widen(output)
     return output, target.astype(output.dtype)
 
@@ -96,9 +96,9 @@ def rows_of(target, output: Array) -> Array:
     return target
 
 
-def share(loss: Loss, patterns: int) -> float:
-    """By how much a pattern's error counts in that of its batch."""
-    return 1 / patterns if loss.reduction == "mean" else 1.0
+def share(loss: Loss, examples: int) -> float:
+    """By how much an example's error counts in that of its batch."""
+    return 1 / examples if loss.reduction == "mean" else 1.0
 
 
 def check_labels(who: str, labels, classes: int) -> None:
@@ -118,7 +118,7 @@ squared_error = _loss(
     lambda o, t: o - t,
     _same_shape,
 )
-"""The article's error, E = ½ Σ (t − o)², summed over patterns and outputs."""
+"""The article's error, E = ½ Σ (t − o)², summed over examples and outputs."""
 
 mean_squared_error = _loss(
     "mean squared error",
@@ -127,7 +127,7 @@ mean_squared_error = _loss(
     _same_shape,
     reduction="mean",
 )
-"""Σ (t − o)² / (N K): the mean over patterns and outputs, without the ½."""
+"""Σ (t − o)² / (N K): the mean over examples and outputs, without the ½."""
 
 softmax_cross_entropy = _loss(
     "softmax cross entropy",
@@ -184,7 +184,7 @@ is ±17 beyond |d| = 0.9999999. Fahlman gives the signal alone; the value is its
 
 
 def batch_mean(loss: Loss) -> Loss:
-    """The loss divided by the number of patterns: E / N, ∂E/∂o / N.
+    """The loss divided by the number of examples: E / N, ∂E/∂o / N.
 
     Raises:
         ValueError: the loss is a mean already.

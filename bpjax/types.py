@@ -1,7 +1,7 @@
 """The words of the project, and one legend of axes.
 
 Axes
-    N   patterns of a batch, always the first axis
+    N   examples of a batch, always the first axis
     D   features coming in           H   features going out
     K   outputs of a network, classes
     T   time steps of a sequence         C   channels, always the last axis of an image
@@ -29,4 +29,4 @@ Residuals = Any
 RuleState = Any
 """A pytree of arrays: what a learning rule carries along, `()` where it needs nothing."""
 Batch = tuple[Any, Any]
-"""Patterns and their targets, `(x (N, ...), target (N, ...))`; x may be a pytree of arrays."""
+"""Examples and their targets, `(x (N, ...), target (N, ...))`; x may be a pytree of arrays."""

@@ -10,7 +10,7 @@ depth       what it takes to compile a deep network, by `repeat` and as a chain.
 bfloat16    distance of half-precision gradients from the float64 truth, by hand and by jax.grad.
 training    a whole training as one compiled scan, µs an epoch, by hand / by jax.grad of an ordinary jnp network, and
             beside them PyTorch, FANN and scikit-learn where they are installed.
-online      the same with an update after each pattern, with `bp.compile_small_loops()` and without.
+online      the same with an update after each example, with `bp.compile_small_loops()` and without.
 sweeps      10,000 XOR and 1,000 encoder trainings by `bp.sweep`, by `vmap` of a `scan`, and by FANN on all cores.
 start       a sweep of one run / `bp.fit` of it, and what the first call compiles.
 limits      those sweeps as shares of this machine's matrix and sigmoid rates.
@@ -46,17 +46,17 @@ from bpjax.optimizers.registry import OPTIMIZERS
 from bpjax.results.record import environment
 
 
-def batch_for(sizes, patterns, loss):
-    """Random patterns, and labels or targets as the loss wants them."""
+def batch_for(sizes, examples, loss):
+    """Random examples, and labels or targets as the loss wants them."""
     key_x, key_t = jax.random.split(jax.random.key(1))
-    x = jax.random.normal(key_x, (patterns, sizes[0]))
+    x = jax.random.normal(key_x, (examples, sizes[0]))
     if loss is bp.softmax_cross_entropy:
-        return x, jax.random.randint(key_t, (patterns,), 0, sizes[-1])
-    return x, jax.random.uniform(key_t, (patterns, sizes[-1]))
+        return x, jax.random.randint(key_t, (examples,), 0, sizes[-1])
+    return x, jax.random.uniform(key_t, (examples, sizes[-1]))
 
 
 GRADIENTS = {
-    "XOR 2-2-1, 4 patterns": ((2, 2, 1), 4, bp.sigmoid, bp.squared_error),
+    "XOR 2-2-1, 4 examples": ((2, 2, 1), 4, bp.sigmoid, bp.squared_error),
     "encoder 10-5-10, 10": ((10, 5, 10), 10, bp.sigmoid, bp.squared_error),
     "parity 8-16-1, 256": ((8, 16, 1), 256, bp.sigmoid, bp.squared_error),
     "digits 64-32-10, 1197": ((64, 32, 10), 1197, bp.tanh, bp.softmax_cross_entropy),
@@ -70,10 +70,10 @@ GRADIENTS = {
 def gradient_table(rounds: int, seconds: float) -> list[dict]:
     """One jitted gradient by hand and by jax.grad of the same forward."""
     rows = []
-    for name, (sizes, patterns, activation, loss) in GRADIENTS.items():
+    for name, (sizes, examples, activation, loss) in GRADIENTS.items():
         network = bp.mlp(sizes, activation)
         params, _ = network.init(jax.random.key(0), (sizes[0],))
-        batch = batch_for(sizes, patterns, loss)
+        batch = batch_for(sizes, examples, loss)
         compiled = {
             rule.name: jax.jit(lambda p, b, rule=rule: rule.grads(p, (), b)[:2]).lower(params, batch).compile()
             for rule in (bp.backprop(network, loss), bp.autodiff(network, loss))
@@ -81,12 +81,12 @@ def gradient_table(rounds: int, seconds: float) -> list[dict]:
         calls = {which: (lambda f=f, p=params, b=batch: f(p, b)) for which, f in compiled.items()}
         samples = in_turn(calls, rounds, seconds)
         memory = {which: (temporary_bytes(f) or 0) / 1024 for which, f in compiled.items()}
-        macs = patterns * sum(a * b for a, b in zip(sizes[:-1], sizes[1:], strict=True))
-        work = 2 * (3 * macs - patterns * sizes[0] * sizes[1])  # forward, dW, and dx but for the first layer
+        macs = examples * sum(a * b for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        work = 2 * (3 * macs - examples * sizes[0] * sizes[1])  # forward, dW, and dx but for the first layer
         hand = statistics.median(samples["backprop"])
         rows.append(
             {
-                "network, patterns": name,
+                "network, examples": name,
                 "by hand (µs)": hand * 1e6,
                 "jax.grad (µs)": statistics.median(samples["autodiff"]) * 1e6,
                 "time ratio": ratio(samples, "backprop", "autodiff"),
@@ -183,7 +183,7 @@ TABLES: dict[str, tuple[str, Callable[[bool], list[dict]]]] = {
         lambda quick: training_table(*(5, 0.02) if quick else (10, 0.1)),
     ),
     "online": (
-        "On-line training, an update after each pattern, small loops compiled as one function",
+        "On-line training, an update after each example, small loops compiled as one function",
         lambda quick: online_table(*(5, 0.02) if quick else (10, 0.1)),
     ),
     "sweeps": (

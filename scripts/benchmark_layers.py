@@ -25,7 +25,7 @@ cross_entropy = bp.batch_mean(bp.softmax_cross_entropy)
 
 
 def plain_cross_entropy(output, labels):
-    """The mean over the patterns of −ln softmax(o)ₜ, as anybody would write it."""
+    """The mean over the examples of −ln softmax(o)ₜ, as anybody would write it."""
     picked = jnp.take_along_axis(jax.nn.log_softmax(output), labels[..., None], axis=-1)
     return -jnp.sum(picked) / len(output)
 
@@ -67,8 +67,8 @@ def labels(seed: int, classes: int, *shape: int):
 
 
 def wide() -> Case:
-    """MLP 784-1024-1024-10, 256 patterns."""
-    sizes, patterns = (784, 1024, 1024, 10), 256
+    """MLP 784-1024-1024-10, 256 examples."""
+    sizes, examples = (784, 1024, 1024, 10), 256
 
     def ordinary(params, x):
         for p in params[:-1:2]:
@@ -79,14 +79,14 @@ def wide() -> Case:
         relu, linear = torch.nn.ReLU, torch.nn.Linear
         return torch.nn.Sequential(linear(784, 1024), relu(), linear(1024, 1024), relu(), linear(1024, 10))
 
-    products = [(patterns * a * b, i > 0) for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:], strict=True))]
-    data = normal(1, patterns, 784), labels(2, 10, patterns)
+    products = [(examples * a * b, i > 0) for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:], strict=True))]
+    data = normal(1, examples, 784), labels(2, 10, examples)
     return Case(bp.mlp(sizes, bp.relu), cross_entropy, ordinary, plain_cross_entropy, torch, (784,), *data, products)
 
 
 def deep() -> Case:
-    """50 layers of 128 tanh units by `repeat`, 128 patterns."""
-    depth, width, patterns = 50, 128, 128
+    """50 layers of 128 tanh units by `repeat`, 128 examples."""
+    depth, width, examples = 50, 128, 128
 
     def ordinary(params, x):
         return jax.lax.scan(lambda x, p: (jnp.tanh(x @ p.w + p.b), None), x, params[0])[0]
@@ -96,14 +96,14 @@ def deep() -> Case:
         return torch.nn.Sequential(*layers)
 
     network = bp.repeat(bp.chain(bp.dense(width), bp.tanh), depth)
-    products = [(patterns * width * width, i > 0) for i in range(depth)]
-    data = normal(1, patterns, width), normal(2, patterns, width)
+    products = [(examples * width * width, i > 0) for i in range(depth)]
+    data = normal(1, examples, width), normal(2, examples, width)
     return Case(network, bp.squared_error, ordinary, plain_squared_error, torch, (width,), *data, products)
 
 
 def images() -> Case:
-    """A small CNN: 28 × 28, two 3 × 3 convolutions with pooling, 64 patterns."""
-    patterns = 64
+    """A small CNN: 28 × 28, two 3 × 3 convolutions with pooling, 64 examples."""
+    examples = 64
 
     def ordinary(params, x):
         for p in (params[0], params[3]):
@@ -124,8 +124,8 @@ def images() -> Case:
         *(bp.flatten, bp.dense(10)),
     )
     counts = [28 * 28 * 9 * 32, 14 * 14 * 9 * 32 * 64, 7 * 7 * 64 * 10]
-    products = [(patterns * count, i > 0) for i, count in enumerate(counts)]
-    data = normal(1, patterns, 28, 28, 1), labels(2, 10, patterns)
+    products = [(examples * count, i > 0) for i, count in enumerate(counts)]
+    data = normal(1, examples, 28, 28, 1), labels(2, 10, examples)
     return Case(network, cross_entropy, ordinary, plain_cross_entropy, torch, (28, 28, 1), *data, products)
 
 
@@ -205,7 +205,7 @@ def plain_attention(p, x, heads: int):
 
 def transformer() -> Case:
     """Two causal transformer blocks, d = T = 128, 4 heads, 8 sequences."""
-    width, time, heads, patterns, blocks = 128, 128, 4, 8, 2
+    width, time, heads, examples, blocks = 128, 128, 4, 8, 2
 
     def ordinary(params, x):
         for (norm, attention), (second, up, _, down) in params:
@@ -231,17 +231,17 @@ def transformer() -> Case:
         return Blocks()
 
     network = bp.repeat(bp.transformer_block(width, heads, causal=True), blocks)
-    places = patterns * time
+    places = examples * time
     products = []
     for _ in range(blocks):
         products += [
             (places * 4 * width * width, True),
-            (patterns * time * (time + 1) * width, True),
+            (examples * time * (time + 1) * width, True),
         ]  # half the scores
         products += [(places * 8 * width * width, True)]
     products[0] = (products[0][0] // 4, True)
     products[0:0] = [(3 * places * width * width, True)]
-    data = normal(1, patterns, time, width), normal(2, patterns, time, width)
+    data = normal(1, examples, time, width), normal(2, examples, time, width)
     return Case(
         network,
         bp.squared_error,
@@ -278,7 +278,7 @@ def layers_table(rounds: int, seconds: float) -> list[dict]:
             print("PyTorch is not installed: no column", flush=True)
         samples = in_turn(calls, rounds, seconds)
         mebibytes = {which: (temporary_bytes(f) or 0) / 2**20 for which, f in programs.items()}
-        row = {"network, patterns": name, "by hand (ms)": statistics.median(samples["by hand"]) * 1e3}
+        row = {"network, examples": name, "by hand (ms)": statistics.median(samples["by hand"]) * 1e3}
         row |= {
             f"/ {which}": ratio(samples, "by hand", which) for which in calls if which not in ("by hand", "forward")
         }
@@ -409,7 +409,7 @@ def bfloat16_table(quick: bool) -> list[dict]:
 
 
 def half_precision_cases():
-    """MLP, LeNet and transformer with patterns and labels."""
+    """MLP, LeNet and transformer with examples and labels."""
     tokens = labels(3, 20, 16, 32)
     return {
         "MLP 64-128-64-10": (bp.mlp((64, 128, 64, 10), bp.relu), normal(1, 64, 64), labels(2, 10, 64)),

@@ -147,7 +147,7 @@ class FannData(ctypes.Structure):
         ("errno", ctypes.c_int),
         ("error_log", ctypes.c_void_p),
         ("errstr", ctypes.c_char_p),
-        ("patterns", ctypes.c_uint),
+        ("examples", ctypes.c_uint),
         ("inputs", ctypes.c_uint),
         ("outputs", ctypes.c_uint),
         ("input", ctypes.POINTER(ctypes.POINTER(ctypes.c_float))),
@@ -156,12 +156,12 @@ class FannData(ctypes.Structure):
 
 
 def fann_data(x, t) -> ctypes.c_void_p:
-    """Patterns as FANN holds them."""
+    """Examples as FANN holds them."""
     pointer = ctypes.c_void_p(libfann().fann_create_train(len(x), x.shape[1], t.shape[1]))
     data = ctypes.cast(pointer, ctypes.POINTER(FannData)).contents
     for rows, values in ((data.input, x), (data.output, t)):
-        for row, pattern in enumerate(values):
-            for column, value in enumerate(pattern):
+        for row, example in enumerate(values):
+            for column, value in enumerate(example):
                 rows[row][column] = float(value)
     return pointer
 
@@ -180,7 +180,7 @@ def fann_network(sizes, rate: float, momentum: float, algorithm: int) -> ctypes.
 
 
 def fann_epochs(sizes, x, t, rate, algorithm: int = FANN_INCREMENTAL, epochs: int = FEW) -> Callable:
-    """So many epochs of FANN's training, in batch or pattern by pattern."""
+    """So many epochs of FANN's training, in batch or example by pattern."""
     fann, data = libfann(), fann_data(x, t)
     network = fann_network(sizes, rate, 0.0, algorithm)
     return lambda: fann.fann_train_on_data(network, data, epochs, 0, ctypes.c_float(0.0))
@@ -189,7 +189,7 @@ def fann_epochs(sizes, x, t, rate, algorithm: int = FANN_INCREMENTAL, epochs: in
 def fann_sweep(sizes, x, t, rates, momenta, epochs: int, tolerance: float, workers: int) -> tuple[Callable, int]:
     """A function that trains a net at each rate and momentum on-line, on so many cores, and the epochs it needs.
 
-    FANN's own dynamics: its batch training knows no momentum, so one update per pattern, Δw = η δ o + α Δw. A training
+    FANN's own dynamics: its batch training knows no momentum, so one update per example, Δw = η δ o + α Δw. A training
     is one call in C, which stops as soon as an epoch found every |t − o| < tolerance.
     """
     fann, used = libfann(), []

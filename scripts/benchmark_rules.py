@@ -12,7 +12,7 @@ NETWORKS = {
     "64-100-100-10, 57": ((64, 100, 100, 10), 57),
     "784-500-10, 128": ((784, 500, 10), 128),
 }
-"""Sizes, and patterns of a batch: the digits of `experiments/learning_rules`, and Akrout et al.'s MNIST network."""
+"""Sizes, and examples of a batch: the digits of `experiments/learning_rules`, and Akrout et al.'s MNIST network."""
 STEPS = 20
 """To a sample, in one compiled scan: what a step of a training costs."""
 
@@ -22,11 +22,11 @@ def rules_table(rounds: int, seconds: float) -> list[dict]:
     chosen = {name: case.make for name, case in bp.RULES.items() if case.answers == WEIGHTS or name == "backprop"}
     chosen["direct random target projection"] = bp.direct_random_target_projection
     rows: dict[str, dict] = {name: {"rule": name} for name in chosen}
-    for name, (sizes, patterns) in NETWORKS.items():
+    for name, (sizes, examples) in NETWORKS.items():
         network = bp.mlp(sizes, bp.tanh)
         params, _ = network.init(jax.random.key(0), sizes[:1])
-        x = jax.random.normal(jax.random.key(1), (STEPS, patterns, sizes[0]))
-        labels = jax.random.randint(jax.random.key(2), (STEPS, patterns), 0, sizes[-1])
+        x = jax.random.normal(jax.random.key(1), (STEPS, examples, sizes[0]))
+        labels = jax.random.randint(jax.random.key(2), (STEPS, examples), 0, sizes[-1])
         calls = {
             rule: training_steps(make(network, bp.softmax_cross_entropy), params, (x, labels), jax.random.key(3))
             for rule, make in chosen.items()

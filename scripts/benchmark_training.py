@@ -87,7 +87,7 @@ def core(rule, params, data, batch_size: int | None, epochs: int) -> Callable:
 
 
 def online_table(rounds: int, seconds: float) -> list[dict]:
-    """One update per pattern, as it is and with small loops compiled as one function, each in a process of its own."""
+    """One update per example, as it is and with small loops compiled as one function, each in a process of its own."""
     both = []
     for switch in ("on", "off"):
         command = [sys.executable, __file__, switch, str(rounds), str(seconds)]
@@ -139,10 +139,10 @@ def online(rounds: int, seconds: float) -> None:
 
 
 def pattern_by_pattern(gradient, params, data, epochs: int) -> Callable:
-    """Gradient descent with an update after each pattern, as one compiled scan of scans."""
+    """Gradient descent with an update after each example, as one compiled scan of scans."""
 
-    def present(p, pattern):
-        x, t = pattern
+    def present(p, example):
+        x, t = example
         return jax.tree.map(lambda w, g: w - RATE * g, p, gradient(p, x[None], t[None])), None
 
     def epoch(p, _):

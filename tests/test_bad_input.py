@@ -51,7 +51,7 @@ CASES = {
         lambda: fit(t=jnp.zeros((5, 1), int), rule=CLASSIFIER),
         r"integer labels of shape \(N,\)",
     ),
-    "NaN in patterns": (
+    "NaN in examples": (
         lambda: fit(x=nan_at(X, 2, 1)),
         r"`fit` expected finite numbers in `x`, got nan at index \(2, 1\)",
     ),
@@ -60,13 +60,13 @@ CASES = {
         lambda: fit(params=jax.tree.map(lambda p: p / 0, PARAMS)),
         r"finite numbers in `params\[0\]\.w`",
     ),
-    "empty batch": (lambda: fit(x=X[:0], t=T[:0]), r"at least one pattern, got an empty batch of shape \(0, 3\)"),
-    "empty batch, forward": (lambda: NETWORK.forward(PARAMS, X[:0]), r"at least one pattern, got an empty batch"),
+    "empty batch": (lambda: fit(x=X[:0], t=T[:0]), r"at least one example, got an empty batch of shape \(0, 3\)"),
+    "empty batch, forward": (lambda: NETWORK.forward(PARAMS, X[:0]), r"at least one example, got an empty batch"),
     "target of another shape": (
         lambda: fit(t=jnp.zeros((5, 3))),
         r"`target` of the output's shape \(5, 2\), got \(5, 3\)",
     ),
-    "targets missing": (lambda: fit(t=T[:4]), r"as many targets as patterns.*x \(5, 3\) and target \(4, 2\)"),
+    "targets missing": (lambda: fit(t=T[:4]), r"as many targets as examples.*x \(5, 3\) and target \(4, 2\)"),
     "not a batch": (lambda: bp.fit(RULE, optax.sgd(0.1), PARAMS, X, key=KEY), r"expected a batch `\(x, target\)`"),
     "deeper params": (lambda: fit(params=OTHER), r"`chain` of 3 layers expected a tuple of 3 params, got 5.*`init`"),
     "wider params": (lambda: fit(params=NARROW), r"`dense\(4, use_bias=True\)` expected params Affine"),
@@ -123,7 +123,7 @@ def test_bad_input_gets_a_sentence(call, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("case", ["NaN in patterns", "labels too large", "deeper params", "integers", "empty batch"])
+@pytest.mark.parametrize("case", ["NaN in examples", "labels too large", "deeper params", "integers", "empty batch"])
 def test_it_is_said_before_anything_is_compiled(case, monkeypatch):
     def too_late(*args):
         raise AssertionError("the training was compiled before its input was checked")

@@ -53,7 +53,7 @@ def test_sum_or_mean_is_what_it_says(case, keys):
     assert float(case.loss.value(*twice)) == pytest.approx(factor * float(case.loss.value(output, target)))
 
 
-# o = (0.2, 0.9), t = (0, 1), one pattern; values from the formulas by hand
+# o = (0.2, 0.9), t = (0, 1), one example; values from the formulas by hand
 O, T = jnp.array([[0.2, 0.9]]), jnp.array([[0.0, 1.0]])
 S = lambda a: 1 / (1 + math.exp(-a))
 P = math.exp(0.9) / (math.exp(0.2) + math.exp(0.9))

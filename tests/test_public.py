@@ -44,7 +44,7 @@ def test_imports_run_one_way():
         "types",
         "precision",
         "trees",
-        "one_by_one",
+        "sequential_under_vmap",
         "extras",
         "files",
         "checks",

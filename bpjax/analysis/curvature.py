@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 from bpjax.rules.rule import Rule
 from bpjax.types import Array, Key, Params
 from bpjax.util.checks import check_count
-from bpjax.util.sequential_under_vmap import one_by_one
+from bpjax.util.sequential_under_vmap import sequential_under_vmap
 
 
 class Curvature(NamedTuple):
@@ -114,8 +114,8 @@ def _flat(product: Callable, unravel: Callable) -> Callable:
     return lambda q: ravel_pytree(product(unravel(q)))[0]
 
 
-_eigenvalues = one_by_one(jnp.linalg.eigvalsh)
-_eigenvectors = one_by_one(jnp.linalg.eigh)
+_eigenvalues = sequential_under_vmap(jnp.linalg.eigvalsh)
+_eigenvectors = sequential_under_vmap(jnp.linalg.eigh)
 
 
 def _tridiagonal(alphas, betas):

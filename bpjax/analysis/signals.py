@@ -12,7 +12,7 @@ from bpjax.types import Array
 
 
 class Signals(NamedTuple):
-    """The article's quantities of one layer of units, for a batch of N patterns."""
+    """The article's quantities of one layer of units, for a batch of N examples."""
 
     input: Array  # (N, D) what came in: the outputs of the layer below
     net_input: Array  # (N, H) a = x W + b, the weighted sum

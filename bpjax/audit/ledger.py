@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.audit.decoupled import crossed, other_slopes, part_by_part, within
-from bpjax.audit.resampling import CHANGED, DRAWS, drawn, flat
+from bpjax.audit.resampling import CHANGED, DRAWS, drawn
 from bpjax.gradcheck.agreement import relative_error
 from bpjax.gradcheck.float64 import float64_on_host, to_host, widen_to_float64
 from bpjax.gradcheck.report import plain, table
@@ -21,6 +21,7 @@ from bpjax.rules.rule import Rule, check_batch, check_made_of
 from bpjax.rules.units import by_unit, gather, units, units_within
 from bpjax.types import Array, Key, Params, RuleState, Shape
 from bpjax.util.checks import check_count
+from bpjax.util.trees import flat
 
 QUESTIONS = ("weights above", "exact slopes", "later layers", "target", "early target", "teacher now")
 
@@ -237,7 +238,7 @@ class _Trial:
 
 
 def other_target(target: Array, outputs: int) -> Array:
-    """A target that differs in every pattern, of the same kind: the next class; high for low where there is one output.
+    """A target that differs in every example, of the same kind: the next class; high for low where there is one output.
 
     Where that changes nothing, 1 is added.
     """
@@ -285,8 +286,8 @@ def ledger_of_rules(rules: dict[str, RuleCase] = RULES, *, key: Key | None = Non
     return [ledger_of_case(case, key=key)._replace(rule=name) for name, case in rules.items()]
 
 
-def ledger_of_case(case: RuleCase, *, key: Key, patterns: int = 3) -> LedgerRow:
-    """The row of one rule, on a batch of normal patterns with one-hot targets."""
+def ledger_of_case(case: RuleCase, *, key: Key, examples: int = 3) -> LedgerRow:
+    """The row of one rule, on a batch of normal examples with one-hot targets."""
     with float64_on_host():
         key_params, key_x, key_t, key_rule = jax.random.split(key, 4)
         network = with_two_hidden(case.network, case.in_shape)
@@ -296,8 +297,8 @@ def ledger_of_case(case: RuleCase, *, key: Key, patterns: int = 3) -> LedgerRow:
         except ValueError:  # a rule made for one depth, such as one with a delay for each layer
             network = case.network
             params, out_shape = network.init(key_params, case.in_shape)
-        x = jax.random.normal(key_x, (patterns, *case.in_shape))
-        labels = jax.random.randint(key_t, (patterns, *out_shape[:-1]), 0, out_shape[-1])
+        x = jax.random.normal(key_x, (examples, *case.in_shape))
+        labels = jax.random.randint(key_t, (examples, *out_shape[:-1]), 0, out_shape[-1])
         batch = x, jax.nn.one_hot(labels, out_shape[-1])
         return ledger(case.make, network, case.loss, params, batch, key=key_rule)
 

@@ -33,7 +33,7 @@ class Receipt(NamedTuple):
 
     rule: str
     dtype: str
-    patterns: int
+    examples: int
     error: float  # largest relative error of a leaf of the direction against the gradient
     feedback: tuple[str, ...]  # where in rule_state there are pytrees of the params' shapes
     handed: float | None  # the same error against backprop, those being the true weights; None where there are none
@@ -92,7 +92,7 @@ class Receipt(NamedTuple):
         return {key: plain(entry) for key, entry in data.items()}
 
     def __str__(self) -> str:
-        lines = [f"receipt of {self.rule} · {self.dtype}, {self.patterns} patterns", ""]
+        lines = [f"receipt of {self.rule} · {self.dtype}, {self.examples} examples", ""]
         lines += table(HEADER, [_cells(index, layer) for index, layer in enumerate(self.layers)])
         if self.feedback:
             how = "to the last bit" if self.to_the_last_bit else f"relative error {self.handed:.1e}"
@@ -119,7 +119,7 @@ def receipt(rule: Rule, params: Params, batch, *, key: Key, steps: int = 0, show
     - Where there are none, weights that carry signals are set to ± their mean size: is it then along backprop's, as
       that of sign symmetry is?
     - For each hidden layer all weights above it are drawn anew. Stays its direction to the last bit, it is
-      layer-local. If not, they are brought back, by Gauss-Newton steps in float64, to where the first patterns get the
+      layer-local. If not, they are brought back, by Gauss-Newton steps in float64, to where the first examples get the
       same output as before, and so the same error: stays its direction then (to 1e-8), it is taught directly. In the
       layer below the output, that is so for every rule with fixed feedback weights. Not tried where there are fewer
       weights than outputs, or where the steps do not find the output again.
@@ -168,7 +168,7 @@ def receipt(rule: Rule, params: Params, batch, *, key: Key, steps: int = 0, show
     result = Receipt(
         rule=rule.name,
         dtype=jnp.result_type(jax.tree.leaves(params)[0]).name,
-        patterns=len(batch[1]),
+        examples=len(batch[1]),
         error=largest_error(found, truth),
         feedback=where,
         handed=None if with_them is None else largest_error(with_them, by_backprop),

@@ -44,7 +44,7 @@ class Above:
         return (0.0 if local else self.between(index)), local
 
     def between(self, index: int) -> float | None:
-        """Relative change of one layer's direction, in float64, on the first patterns, their output being held."""
+        """Relative change of one layer's direction, in float64, on the first examples, their output being held."""
         params, state, batch = to_host((self.params, self.state, self.batch))
         with float64_on_host():
             params, state, (x, target) = widen_to_float64((params, state, batch))
@@ -52,10 +52,10 @@ class Above:
             below, upper = layers[: index + 1], layers[index + 1 :]
             flat, unravel = ravel_pytree([unit.params for unit in upper])
             width = math.prod(jax.eval_shape(self.rule.network.forward, params, x)[0].shape[1:])  # type: ignore[union-attr]
-            patterns = min(len(target), 2, (flat.size - 1) // width)
-            if patterns < 1:
+            examples = min(len(target), 2, (flat.size - 1) // width)
+            if examples < 1:
                 return None
-            few = jax.tree.map(lambda a: a[:patterns], (x, target))
+            few = jax.tree.map(lambda a: a[:examples], (x, target))
 
             def whole(flat):
                 return gather(params, [*(unit.params for unit in below), *unravel(flat)])

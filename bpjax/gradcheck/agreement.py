@@ -12,7 +12,7 @@ BUDGET = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 0.03, "float16": 0.005}
 HEADROOM = 8.0
 """How many times farther from the truth than the reference in the same dtype, or than the truth itself moves
 when its inputs are moved by one rounding, a correct gradient may be. It matters where the gradient is badly
-conditioned: cancelling patterns, saturated units, a net near its minimum."""
+conditioned: cancelling examples, saturated units, a net near its minimum."""
 
 
 def budget(dtype, depth: int = 1) -> float:

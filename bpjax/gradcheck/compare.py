@@ -71,14 +71,14 @@ def compare(
     rows, pairs = _rows(rule, chain, (found, truth, companion, moved), dtype, allowed)
     leaves, value = [row for row in rows if row.leaf != "value"], next((r for r in rows if r.leaf == "value"), None)
     inside = look_inside(chain, rule.loss, batch, dtype, allowed, rounding) if chain else None  # type: ignore[union-attr]
-    patterns = len(batch[1]) if inside else 1
-    first_wrong, mistake = blame(leaves, pairs, inside, value, patterns)
+    examples = len(batch[1]) if inside else 1
+    first_wrong, mistake = blame(leaves, pairs, inside, value, examples)
     report = Report(
         rule=called(rule),
         reference=called(reference),
         dtype=dtype.name,
         depth=depth,
-        patterns=patterns,
+        examples=examples,
         value=value,
         loss=None if inside is None else Row(None, rule.loss.name, "gradient", inside.loss.gradient),  # type: ignore[union-attr]
         layers=() if inside is None else _layer_rows(inside),

@@ -20,8 +20,8 @@ MISTAKES = {
     "not transposed": "the error signal is propagated through W where it wants Wᵀ",
     "bias not summed": "the bias gradient is not summed over the batch",
     "gradient transposed": "the gradient has the right numbers transposed",
-    "mean instead of sum": "a mean over the batch where the sum is expected: too small by the number of patterns",
-    "sum instead of mean": "a sum over the batch where the mean is expected: too large by the number of patterns",
+    "mean instead of sum": "a mean over the batch where the sum is expected: too small by the number of examples",
+    "sum instead of mean": "a sum over the batch where the mean is expected: too large by the number of examples",
     "doubled": "twice too large: a ½ was dropped, or a 2 put in",
     "halved": "half as large as it should be: a ½ too many",
     "sign flipped": "the sign is flipped",
@@ -29,11 +29,11 @@ MISTAKES = {
     "layer skipped": "the layer is skipped: the error signal passes it unchanged and its gradient is zero",
     "wrong error signal": "the gradient is that of another layer's error signal",
     "scaled": "the right direction, scaled",
-    "unknown": "no classic mistake: the pattern fits none of those known",
+    "unknown": "no classic mistake: the error fits none of those known",
 }
 
 
-def scale_mistake(pairs, patterns: int, tolerance: float) -> str | None:
+def scale_mistake(pairs, examples: int, tolerance: float) -> str | None:
     """The mistake where every (array, truth) pair differs by one and the same factor, else None."""
     pairs = [(np.asarray(a, np.float64), np.asarray(t, np.float64)) for a, t in pairs]
     pairs = [(a, t) for a, t in pairs if t.any() or a.any()]
@@ -47,7 +47,7 @@ def scale_mistake(pairs, patterns: int, tolerance: float) -> str | None:
     if factor == 0 or relative_error(found, factor * truth) > tolerance:
         return None
     classics = {-1.0: "sign flipped", 2.0: "doubled", 0.5: "halved"}
-    classics |= {1 / patterns: "mean instead of sum", float(patterns): "sum instead of mean"} if patterns > 2 else {}
+    classics |= {1 / examples: "mean instead of sum", float(examples): "sum instead of mean"} if examples > 2 else {}
     near = [name for value, name in classics.items() if abs(factor / value - 1) <= tolerance]
     return near[0] if near else "scaled"
 
@@ -109,13 +109,13 @@ def _cured_by_other_residual(layer: Layer, alone: LayerAlone, same) -> bool:
     return any(same(layer.backward(params, other, jnp.asarray(dy))[1], alone.truth[1]) for other in (y, jnp.asarray(x)))
 
 
-def wiring_mistake(part: Part, x, errors: list[np.ndarray], own: int, pairs, patterns: int) -> str:
+def wiring_mistake(part: Part, x, errors: list[np.ndarray], own: int, pairs, examples: int) -> str:
     """The mistake where a layer is right alone and its gradient in the network is wrong.
 
     `x` is what goes into layer `own`, `errors` are the true error signals of all layers, `pairs` the leaves of its
     gradient as (found, truth).
     """
-    mistake = scale_mistake(pairs, patterns, tolerance=1e-3)
+    mistake = scale_mistake(pairs, examples, tolerance=1e-3)
     if mistake:
         return mistake
     for index, dy in enumerate(errors):

@@ -114,7 +114,7 @@ class Checked(NamedTuple):
     worst: Agreement  # of its quantities, the one nearest to or farthest beyond its tolerance
 
 
-def check_catalogue(patterns: int = 16) -> Iterator[Checked]:
+def check_catalogue(examples: int = 16) -> Iterator[Checked]:
     """Check every entry in every dtype against `jax.vjp` in float64; yields a `Checked` for each.
 
     Entries are checked side by side, on as many threads as there are cores: most of the time goes into compiling.
@@ -123,20 +123,20 @@ def check_catalogue(patterns: int = 16) -> Iterator[Checked]:
     layers |= {("activation", name): LayerCase(layer, (6,)) for name, layer in ACTIVATIONS.items()}
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        found = [pool.submit(check_layer_case, *entry, case, patterns) for entry, case in layers.items()]
-        found += [pool.submit(_check_loss_case, name, case, patterns) for name, case in LOSSES.items()]
+        found = [pool.submit(check_layer_case, *entry, case, examples) for entry, case in layers.items()]
+        found += [pool.submit(_check_loss_case, name, case, examples) for name, case in LOSSES.items()]
         for rows in found:
             yield from rows.result()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def check_layer_case(kind: str, name: str, case: LayerCase, patterns: int) -> list[Checked]:
+def check_layer_case(kind: str, name: str, case: LayerCase, examples: int) -> list[Checked]:
     """Check a layer in every dtype."""
     with jax.enable_x64(True):
         drawn = (
             case.layer.init(jax.random.key(0), case.in_shape)[0],
-            case.inputs(jax.random.key(1), patterns, case.in_shape),
+            case.inputs(jax.random.key(1), examples, case.in_shape),
         )
     rows = []
     for dtype in DTYPES:
@@ -146,8 +146,8 @@ def check_layer_case(kind: str, name: str, case: LayerCase, patterns: int) -> li
     return rows
 
 
-def _check_loss_case(name: str, case: LossCase, patterns: int) -> list[Checked]:
-    rows, shape = [], (patterns, 5)
+def _check_loss_case(name: str, case: LossCase, examples: int) -> list[Checked]:
+    rows, shape = [], (examples, 5)
     for dtype in DTYPES:
         with jax.enable_x64(dtype == "float64"):
             output = cast(case.output(jax.random.key(2), shape), dtype)

@@ -57,7 +57,7 @@ class Report:
     reference: str
     dtype: str
     depth: int  # layers with parameters
-    patterns: int
+    examples: int
     value: Row | None  # the error itself
     loss: Row | None  # the loss's gradient, alone
     layers: tuple[LayerRow, ...]  # empty for plain functions
@@ -103,7 +103,7 @@ class Report:
         return {key: plain(entry) for key, entry in data.items()}
 
     def __str__(self) -> str:
-        batch = f", depth {self.depth}, {self.patterns} patterns" if self.layers else ""
+        batch = f", depth {self.depth}, {self.examples} examples" if self.layers else ""
         title = f"{self.rule} against {self.reference} in float64 · {self.dtype}{batch}"
         lines = [title, "", *table(HEADER, [_cells(row, self.dtype) for row in self._rows()])]
         for name, cost in self.costs.items():

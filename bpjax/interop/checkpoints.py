@@ -13,7 +13,7 @@ import numpy as np
 
 from bpjax.types import Params
 from bpjax.util.checks import is_concrete
-from bpjax.util.extras import needed
+from bpjax.util.extras import require_extra
 from bpjax.util.files import write_file
 from bpjax.util.trees import described
 
@@ -45,7 +45,7 @@ def save(path: str | Path, params: Params, metadata: dict[str, Any] | None = Non
         ValueError: a leaf is no array or of a dtype that cannot be stored, two leaves have one name, the metadata is
             not for JSON, or the file cannot be written.
     """
-    with needed("Checkpoints are written by safetensors", "checkpoints"):
+    with require_extra("Checkpoints are written by safetensors", "checkpoints"):
         from safetensors.numpy import save as to_bytes
     arrays = {name: _as_numpy(name, leaf) for name, leaf in named("save", params).items()}
     text = _as_json(metadata)
@@ -137,7 +137,7 @@ def _checksum(arrays: dict[str, np.ndarray], text: str) -> str:
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     """Every array, and the metadata, once the checksum has been found right."""
-    with needed("Checkpoints are read by safetensors", "checkpoints"):
+    with require_extra("Checkpoints are read by safetensors", "checkpoints"):
         from safetensors import SafetensorError, safe_open
     if not path.exists():
         raise FileNotFoundError(f"There is no checkpoint at {path}.")

@@ -11,7 +11,7 @@ from bpjax.interop.from_function import batch_of, dtype_of
 from bpjax.layers.layer import Layer, check_layer
 from bpjax.types import Params
 from bpjax.util.checks import check_count
-from bpjax.util.extras import needed
+from bpjax.util.extras import require_extra
 from bpjax.util.files import write_file
 
 
@@ -54,9 +54,9 @@ def export_network(
     Raises:
         ModuleNotFoundError: flatbuffers is not installed.
         ValueError: `network` is not a Layer, params or shapes do not fit, a platform is unknown, a layer needs to know
-            the number of patterns (give `batch_size`), or the file cannot be written.
+            the number of examples (give `batch_size`), or the file cannot be written.
     """
-    with needed("Programs are written by flatbuffers", "export"):
+    with require_extra("Programs are written by flatbuffers", "export"):
         import flatbuffers  # type: ignore[import-not-found]  # noqa: F401  (JAX imports it when it serializes)
         from jax import export  # imports flatbuffers where there is one
     check_layer("export_network", network)
@@ -77,8 +77,8 @@ def export_network(
         return network.forward(params, x)[0]
 
     names = named("export_network", params)
-    (patterns,) = export.symbolic_shape("N") if batch_size is None else (batch_size,)
-    x = batch_of(in_shape, patterns, dtype_of(params) if dtype is None else dtype)
+    (examples,) = export.symbolic_shape("N") if batch_size is None else (batch_size,)
+    x = batch_of(in_shape, examples, dtype_of(params) if dtype is None else dtype)
     to_export = export.export(jax.jit(trainable_program if trainable else program), platforms=platforms)
     try:
         made = to_export(jax.eval_shape(lambda: names), x) if trainable else to_export(x)
@@ -87,7 +87,7 @@ def export_network(
         if type(error).__name__ != "InconclusiveDimensionOperation":  # JAX has no public name for it
             raise
         raise ValueError(
-            "`export_network` cannot export for every batch size: a layer needs to know the number of patterns. "
+            "`export_network` cannot export for every batch size: a layer needs to know the number of examples. "
             f"Give it `batch_size`. ({str(error).splitlines()[0]})"
         ) from error
     if path is not None:

@@ -66,9 +66,9 @@ def output_shape(apply: Callable, params: Params, in_shape, dtype=None):
     return jax.tree.map(lambda leaf: tuple(leaf.shape[1:]), y)
 
 
-def batch_of(in_shape, patterns, dtype):
-    """A pytree of shapes as abstract arrays (patterns, *shape)."""
-    return jax.tree.map(lambda shape: jax.ShapeDtypeStruct((patterns, *shape), dtype), in_shape, is_leaf=is_shape)
+def batch_of(in_shape, examples, dtype):
+    """A pytree of shapes as abstract arrays (examples, *shape)."""
+    return jax.tree.map(lambda shape: jax.ShapeDtypeStruct((examples, *shape), dtype), in_shape, is_leaf=is_shape)
 
 
 def dtype_of(params: Params):

@@ -62,7 +62,7 @@ def keyed(network: Layer) -> Layer:
     forward    y = f(x; key)
     backward   dparams, (dx, no gradient)
 
-    Params are the network's own; `init` is given the `in_shape` of x. All patterns of a batch share the key, each has
+    Params are the network's own; `init` is given the `in_shape` of x. All examples of a batch share the key, each has
     its own part of the mask. Kept: what the network keeps, and the key, for layers that go forward once more.
 
     Raises:

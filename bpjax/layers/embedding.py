@@ -30,7 +30,7 @@ def embedding(vocabulary: int, features: int, weights: str | Initializer = unit_
 
     Raises:
         ValueError: `vocabulary` or `features` is not a positive whole number; in `forward`, `x` is not of an integer
-            dtype, has no pattern or a token outside 0 … V − 1, or the params are another layer's.
+            dtype, has no example or a token outside 0 … V − 1, or the params are another layer's.
     """
     check_count("embedding", "vocabulary", vocabulary)
     check_count("embedding", "features", features)
@@ -73,7 +73,7 @@ def check_tokens(x, vocabulary: int) -> Array:
             "Convert them: `x.astype(jnp.int32)`."
         )
     if x.ndim == 0 or x.shape[0] == 0:
-        raise ValueError(f"`embedding` expected tokens (N, ...) of at least one pattern, got shape {x.shape}.")
+        raise ValueError(f"`embedding` expected tokens (N, ...) of at least one example, got shape {x.shape}.")
     if is_concrete(x):
         values = np.asarray(x)
         wrong = np.argwhere((values < 0) | (values >= vocabulary))

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.util.checks import check_count, check_number
-from bpjax.util.sequential_under_vmap import one_by_one
+from bpjax.util.sequential_under_vmap import sequential_under_vmap
 
 Initializer = Callable[..., jax.Array]
 """(key, shape, dtype) -> array."""
@@ -105,7 +105,7 @@ def _drawn_one_by_one(draw: Initializer) -> Initializer:
     """The same numbers, drawn matrix by matrix where networks are made by `jax.vmap`."""
 
     def initializer(key, shape, dtype=jnp.float32):
-        return one_by_one(lambda key: draw(key, shape, dtype))(key)
+        return sequential_under_vmap(lambda key: draw(key, shape, dtype))(key)
 
     return initializer
 

@@ -1,6 +1,6 @@
 """The product of two matrices, in the form that suits their sizes, and what affine maps of many rows make of it.
 
-Rows are all axes but the last, patterns and times or places: y = x W + b, and its derivatives dW, db and dx.
+Rows are all axes but the last, examples and times or places: y = x W + b, and its derivatives dW, db and dx.
 """
 
 import jax
@@ -15,7 +15,7 @@ the work; multiply-and-add fuses with its neighbours (10-5-10 trains 7 times fas
 
 NARROW = 16
 """Up to so many columns, and from so many rows on, dy is put first, xᵀ dy = (dyᵀ x)ᵀ: 1.2 to 17 times faster on a CPU,
-2.6 times for 128 patterns, 500 inputs and 10 units. With 32 columns, or for a few rows, nothing is gained."""
+2.6 times for 128 examples, 500 inputs and 10 units. With 32 columns, or for a few rows, nothing is gained."""
 
 
 def matmul(a: Array, b: Array) -> Array:

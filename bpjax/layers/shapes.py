@@ -1,4 +1,4 @@
-"""Layers that compute nothing: they give the numbers of a pattern another shape, or choose positions."""
+"""Layers that compute nothing: they give the numbers of an example another shape, or choose positions."""
 
 import math
 
@@ -10,7 +10,7 @@ from bpjax.util.checks import as_floating, check_count
 
 
 def reshape(shape: Shape) -> Layer:
-    """The numbers of each pattern in another shape: x (N, ...) to y (N, *shape), last axis fastest.
+    """The numbers of each example in another shape: x (N, ...) to y (N, *shape), last axis fastest.
 
     forward    y = x in `shape`
     backward   dx = dy in the shape of x
@@ -19,7 +19,7 @@ def reshape(shape: Shape) -> Layer:
 
     Raises:
         ValueError: `shape` holds something else than positive whole numbers and at most one −1; in `init` and
-            `forward`, a pattern has not as many numbers as `shape`.
+            `forward`, an example has not as many numbers as `shape`.
     """
     shape = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
     for size in shape:
@@ -33,7 +33,7 @@ def reshape(shape: Shape) -> Layer:
         numbers = math.prod(in_shape)
         if numbers % known or (-1 not in shape and numbers != known):
             raise ValueError(
-                f"`reshape({shape})` expected patterns of {'a multiple of ' * (-1 in shape)}{known} number(s), got "
+                f"`reshape({shape})` expected examples of {'a multiple of ' * (-1 in shape)}{known} number(s), got "
                 f"{numbers}, shape {tuple(in_shape)}."
             )
         return tuple(numbers // known if size == -1 else size for size in shape)
@@ -52,7 +52,7 @@ def reshape(shape: Shape) -> Layer:
 
 
 flatten = reshape((-1,))._replace(name="flatten")
-"""The numbers of each pattern in a row, x (N, ...) to y (N, D): from an image or a sequence to a `dense` layer."""
+"""The numbers of each example in a row, x (N, ...) to y (N, D): from an image or a sequence to a `dense` layer."""
 
 
 def _last_position() -> Layer:

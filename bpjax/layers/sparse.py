@@ -14,7 +14,7 @@ from bpjax.util.checks import check_features, check_same_dtype, other_params
 from bpjax.util.precision import widen
 
 SMALL = 1024
-"""Up to so many edges the patterns are summed at once; beyond, on a CPU, one after another, each in the cache."""
+"""Up to so many edges the examples are summed at once; beyond, on a CPU, one after another, each in the cache."""
 
 
 class SparseAffine(NamedTuple):
@@ -32,14 +32,14 @@ def sparse(
 ) -> Layer:
     """A dense layer most of whose weights are not there, x (N, D) to y (N, H).
 
-    forward    yₕ = Σₑ wₑ x[sourceₑ] over the edges into h, + bₕ                          E multiply-adds a pattern
+    forward    yₕ = Σₑ wₑ x[sourceₑ] over the edges into h, + bₕ                          E multiply-adds an example
     backward   dwₑ = Σₙ x[n, sourceₑ] dy[n, targetₑ]     db = Σₙ dyₙ                      E
                dxᵢ = Σₑ wₑ dy[targetₑ] over the edges out of i                            E
 
     The whole gradient costs two more passes over the edges that are there, as it does in any graph of operations
     (Linnainmaa 1970; BIT 16, 1976), where a matrix with zeros pays for D · H of them three times.
 
-    Patterns are `random_edges`, `banded_edges`, `edges_from_mask`; any `Edges` in any order will do. A unit without
+    Examples are `random_edges`, `banded_edges`, `edges_from_mask`; any `Edges` in any order will do. A unit without
     edges gives its bias, an input without edges gets dx = 0. Weights begin as those of a dense layer with as many
     inputs as the unit has edges: units with k edges are drawn as one matrix (k, units). Kept: x.
 
@@ -91,13 +91,13 @@ def sparse(
         def at_once(x, dy):
             return (x[:, source] * dy[:, target]).sum(axis=0)
 
-        def one_by_one(x, dy):
-            add = lambda dw, pattern: (dw + pattern[0][source] * pattern[1][target], None)
+        def sequential_under_vmap(x, dy):
+            add = lambda dw, example: (dw + example[0][source] * example[1][target], None)
             return jax.lax.scan(add, jnp.zeros(len(source), x.dtype), (x, dy), unroll=min(8, len(x)))[0]
 
         if len(source) <= SMALL:
             return at_once(x, dy)
-        return jax.lax.platform_dependent(x, dy, cpu=one_by_one, default=at_once)
+        return jax.lax.platform_dependent(x, dy, cpu=sequential_under_vmap, default=at_once)
 
     def check_params(params):
         w, b = getattr(params, "w", None), getattr(params, "b", None)

@@ -1,7 +1,7 @@
 """Prediction of the next character."""
 
 from bpjax.layers.combinators.chain import chain
-from bpjax.layers.combinators.over_positions import each
+from bpjax.layers.combinators.over_positions import over_positions
 from bpjax.layers.dense import dense
 from bpjax.layers.embedding import embedding
 from bpjax.layers.layer import Layer
@@ -14,7 +14,7 @@ def char_rnn(
 ) -> Layer:
     """A recurrent network over characters: tokens x (N, T) of whole numbers to logits (N, T, vocabulary).
 
-    `chain(embedding(vocabulary, features), unroll(cell), …, each(dense(vocabulary)))`. Targets for
+    `chain(embedding(vocabulary, features), unroll(cell), …, over_positions(dense(vocabulary)))`. Targets for
     `softmax_cross_entropy` are the characters that come next, labels (N, T). `cells` lie above one another, each may be
     `lstm`, `gru` or any other; `truncate` as in `unroll`.
 
@@ -24,4 +24,4 @@ def char_rnn(
     if not isinstance(cells, tuple | list) or not cells:
         raise ValueError(f"`char_rnn` expected a tuple of at least one cell, got {cells!r}.")
     recurrent = [unroll(cell, truncate=truncate) for cell in cells]
-    return chain(embedding(vocabulary, features), *recurrent, each(dense(vocabulary)))
+    return chain(embedding(vocabulary, features), *recurrent, over_positions(dense(vocabulary)))

@@ -28,7 +28,7 @@ def lenet(
 
         reshape (8, 8, 1) → conv 6 → max pool → tanh → conv 16 → max pool → tanh → flatten → dense 84 → tanh → dense 10
 
-    `image` is (H, W, C), the image the numbers of a pattern are laid out in (last axis fastest), or None where x comes
+    `image` is (H, W, C), the image the numbers of an example are laid out in (last axis fastest), or None where x comes
     as images (N, H, W, C) of any size. Each of `maps` halves the image, an odd last row or column left out.
 
     LeNet-5 (LeCun et al. 1998) has 32 × 32 pixels, 5 × 5 kernels without padding, a trained average for subsampling, a

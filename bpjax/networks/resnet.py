@@ -31,7 +31,7 @@ def resnet(
     `resnet(10, (16, 32, 64), blocks=n, image=(32, 32, 3))` is the 6n + 2 layers the paper has for CIFAR, but for the
     projection where the paper pads with zeros.
 
-    `norm` is `group_norm(4)`, for which every pattern is alone; `batch_norm()` is the paper's, and see there for
+    `norm` is `group_norm(4)`, for which every example is alone; `batch_norm()` is the paper's, and see there for
     predictions. Convolutions have no bias, since a norm with one follows. `image` is (H, W, C), how the numbers of
     x (N, H · W · C) are laid out, or None where x comes as images (N, H, W, C) of any size.
 

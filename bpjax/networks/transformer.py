@@ -6,7 +6,7 @@ from bpjax.layers.activations import gelu
 from bpjax.layers.attention.attention import attention
 from bpjax.layers.attention.positions import learned_positions, sinusoidal_positions
 from bpjax.layers.combinators.chain import chain, residual
-from bpjax.layers.combinators.over_positions import each
+from bpjax.layers.combinators.over_positions import over_positions
 from bpjax.layers.combinators.repeat import repeat
 from bpjax.layers.dense import dense
 from bpjax.layers.embedding import embedding
@@ -43,7 +43,7 @@ def transformer(
         *placed[positions],
         repeat(block, blocks),
         layer_norm(),
-        each(dense(vocabulary)),
+        over_positions(dense(vocabulary)),
     )
 
     def init(key, in_shape):
@@ -71,5 +71,5 @@ def transformer_block(features: int, heads: int, causal: bool = False, rotary: b
     check_count("transformer_block", "features", features)
     return chain(
         residual(chain(layer_norm(), attention(heads, causal=causal, rotary=rotary))),
-        residual(chain(layer_norm(), each(dense(4 * features)), gelu, each(dense(features)))),
+        residual(chain(layer_norm(), over_positions(dense(4 * features)), gelu, over_positions(dense(features)))),
     )

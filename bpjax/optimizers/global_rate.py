@@ -1,7 +1,7 @@
 """One learning rate for all weights, that grows while the error falls and shrinks when a step has made it worse.
 
 The bad step is undone (see `bpjax.optimizers.undo`), so these rules cannot diverge: too high a rate costs a few epochs.
-The error must be that of the same patterns at each step, all of them: with minibatches its noise is taken for failure.
+The error must be that of the same examples at each step, all of them: with minibatches its noise is taken for failure.
 """
 
 import functools

@@ -157,7 +157,7 @@ def silva_almeida(
         E ≤ E_last    η ← growth · η where s > 0,  shrink · η where s < 0,      Δw = −η g
         E > E_last    every η ← backoff · η,  w back to w_last, and from there Δw = −η g_last
 
-    E_last and g_last are those of the last point accepted. The error must be that of all patterns, at each step.
+    E_last and g_last are those of the last point accepted. The error must be that of all examples, at each step.
 
     Args:
         learning_rate: η at the start, > 0.

@@ -17,7 +17,7 @@ import numpy as np
 
 from bpjax.results.plots import cell_edges, is_geometric
 from bpjax.results.statistics import epochs_or_never, quantiles_with_failures
-from bpjax.util.extras import needed
+from bpjax.util.extras import require_extra
 from bpjax.util.files import write_file
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def sweep_page(
             of arrays, or `path` cannot be written.
         ModuleNotFoundError: Plotly is missing; the message names the extra to install.
     """
-    with needed("Pages are drawn by Plotly"):
+    with require_extra("Pages are drawn by Plotly"):
         from plotly.offline import get_plotlyjs
 
     title = str(result.attrs.get("title", "A sweep")) if title is None else title

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bpjax.util.extras import needed
+from bpjax.util.extras import require_extra
 
 
 def wilson(successes: int, runs: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -11,7 +11,7 @@ def wilson(successes: int, runs: int, confidence: float = 0.95) -> tuple[float, 
     Raises:
         ModuleNotFoundError: SciPy is missing; the message names the extra to install.
     """
-    with needed("Intervals come from SciPy"):
+    with require_extra("Intervals come from SciPy"):
         from scipy.stats import binomtest
     interval = binomtest(int(successes), int(runs)).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
@@ -23,7 +23,7 @@ def student(values, confidence: float = 0.95) -> tuple[float, float, float]:
     Raises:
         ModuleNotFoundError: SciPy is missing; the message names the extra to install.
     """
-    with needed("Intervals come from SciPy"):
+    with require_extra("Intervals come from SciPy"):
         from scipy.stats import t
     values = np.asarray(values, float)
     n, mean = len(values), float(values.mean()) if len(values) else np.nan

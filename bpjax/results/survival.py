@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bpjax.util.checks import check_between, check_number
-from bpjax.util.extras import needed
+from bpjax.util.extras import require_extra
 
 
 class SurvivalCurve(NamedTuple):
@@ -180,6 +180,6 @@ def _censored(stats, durations, observed):
 
 
 def _stats():
-    with needed("Survival curves come from SciPy"):
+    with require_extra("Survival curves come from SciPy"):
         from scipy import stats
     return stats

@@ -10,7 +10,7 @@ from bpjax.rules.rule import Rule, check_made_of
 def backprop(network: Layer, loss: Loss) -> Rule:
     """The gradient of the error by the hand-written backward passes of the layers.
 
-    Present a pattern, propagate it forward, compare with the target, propagate the error back. For a dense
+    Present an example, propagate it forward, compare with the target, propagate the error back. For a dense
     layer l with activation φ the error signal δ = ∂E/∂a and the change of weights are the article's:
 
         output units    δ = φ′(a) ⊙ ∂E/∂o            with E = ½ Σ (t − o)²:  φ′(a) ⊙ (o − t)

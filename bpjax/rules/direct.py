@@ -131,7 +131,7 @@ def check_chain(who: str, network: Layer) -> None:
 
 
 def unit_shapes(who: str, network: Layer, params: Params, in_shape: Shape | None = None) -> list[Passed]:
-    """Shapes and dtypes of all that a batch of one pattern leaves at each layer of units.
+    """Shapes and dtypes of all that a batch of one example leaves at each layer of units.
 
     Raises:
         ValueError: there is no hidden layer of units; `in_shape` is None and the params do not tell it.
@@ -145,7 +145,7 @@ def unit_shapes(who: str, network: Layer, params: Params, in_shape: Shape | None
         first = layers[0].net.layers[0]
         if first.name != "dense":
             raise ValueError(
-                f"`{who}` expected `in_shape`, the shape of a pattern, for a network that begins with {first.name}."
+                f"`{who}` expected `in_shape`, the shape of an example, for a network that begins with {first.name}."
             )
         in_shape = (len(layers[0].params[0][0].w),)
     x = jax.ShapeDtypeStruct((1, *in_shape), jax.tree.leaves(params)[0].dtype)

@@ -128,7 +128,7 @@ def equilibrium_propagation(
     Args:
         network: a chain of dense layers, each with the activation ρ that follows it, or a `hopfield` of such a chain,
             which brings its own free phase. Params are those of the chain.
-        loss: C. A batch's loss that sums nudges every pattern by β, one that is a mean by β / N.
+        loss: C. A batch's loss that sums nudges every example by β, one that is a mean by β / N.
         beta: how strongly the output is nudged.
         nudging: to one side, or to both.
         steps: of the free phase.

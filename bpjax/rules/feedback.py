@@ -75,7 +75,7 @@ def sign_symmetry(
     frSF    B = |M| ⊙ sign(W)          M drawn once
 
     Liao, Leibo & Poggio 2016. M is `scale` times a draw of `weights`; brSF needs a new one for every batch, at 6 ns a
-    weight on a CPU: as long as a step of 64-100-100-10 by 57 patterns, a twentieth of one of 784-500-10 by 128. s is
+    weight on a CPU: as long as a step of 64-100-100-10 by 57 examples, a twentieth of one of 784-500-10 by 128. s is
     `scale`, 1 in the paper, which pairs these rules with batch norm or `batch_manhattan`: as it is, sign(W) multiplies
     errors by about √H a layer. State: nothing for uSF, M for the next batch otherwise.
 

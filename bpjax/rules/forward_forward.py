@@ -1,6 +1,6 @@
 """No backward pass: two forward passes, one over true and one over false data, or one pass with classes to tell apart.
 
-forward_forward    goodness Gₗ = Σ hₗ², high for patterns with their label, low with another        Hinton 2022
+forward_forward    goodness Gₗ = Σ hₗ², high for examples with their label, low with another        Hinton 2022
 mono_forward       goodness of each class Gₗ = hₗ Mₗᵀ, cross entropy                Gong, Li & Abdulla 2025
 """
 
@@ -25,7 +25,7 @@ from bpjax.util.precision import widen
 
 
 def forward_forward(network: Layer, loss: Loss, threshold: float | Array = 2.0, in_shape: Shape | None = None) -> Rule:
-    """Every hidden layer learns to tell patterns with their label from patterns with another by its activity alone.
+    """Every hidden layer learns to tell examples with their label from examples with another by its activity alone.
 
         inputs      x⁺: the label, one-hot, in place of the first K inputs;    x⁻: one of the K − 1 other labels
         goodness    Gₗ = Σ hₗ²                                   p(true) = σ(Gₗ − θ)
@@ -88,7 +88,7 @@ def forward_forward(network: Layer, loss: Loss, threshold: float | Array = 2.0, 
         return loss.value(output, target), gather(params, changes), next_key
 
     def toward_truth(h, sign, counts):
-        """∂Eₗ/∂hₗ: E = Σ softplus(s (θ − G)), s = +1 for true and −1 for false patterns."""
+        """∂Eₗ/∂hₗ: E = Σ softplus(s (θ − G)), s = +1 for true and −1 for false examples."""
         s = sign.astype(widen(h).dtype)
         slope = -counts * s * jax.nn.sigmoid(s * (jnp.asarray(threshold, s.dtype) - goodness(h)))
         return (2 * widen(h) * slope.reshape(-1, *(1,) * (h.ndim - 1))).astype(h.dtype)
@@ -97,7 +97,7 @@ def forward_forward(network: Layer, loss: Loss, threshold: float | Array = 2.0, 
 
 
 def ff_goodness(network: Layer, params: Params, x: Array, classes: int, skip: int = 0) -> Array:
-    """How good each pattern would be with each label, (N, K): Σ hₗ² over the hidden layers, for `forward_forward`.
+    """How good each example would be with each label, (N, K): Σ hₗ² over the hidden layers, for `forward_forward`.
 
     `skip` leaves out the first so many layers; Hinton 2022 leaves out one of four. On digits, two hidden layers of 100
     units, both together predict best.
@@ -124,7 +124,7 @@ def ff_goodness(network: Layer, params: Params, x: Array, classes: int, skip: in
 
 
 def ff_predict(network: Layer, params: Params, x: Array, classes: int, skip: int = 0) -> Array:
-    """The label with the largest goodness for each pattern, (N,); see `ff_goodness`."""
+    """The label with the largest goodness for each example, (N,); see `ff_goodness`."""
     return jnp.argmax(ff_goodness(network, params, x, classes, skip), axis=1)
 
 
@@ -164,7 +164,7 @@ def mono_forward(
 
 
 def mono_predict(network: Layer, params: Params, heads: list[Affine], x: Array) -> Array:
-    """The label with the largest goodness, summed over the hidden layers, for each pattern (N,); `heads` the state."""
+    """The label with the largest goodness, summed over the hidden layers, for each example (N,); `heads` the state."""
     passed = propagate(units(network, params), x)
     classes = passed[-1].output.shape[1:]
     found = [predicted(head, seen.output, classes) for head, seen in zip(heads, passed[:-1], strict=True)]
@@ -172,12 +172,12 @@ def mono_predict(network: Layer, params: Params, heads: list[Affine], x: Array) 
 
 
 def goodness(h: Array) -> Array:
-    """Σ h² of every pattern, (N,)."""
+    """Σ h² of every example, (N,)."""
     return jnp.sum(jnp.square(widen(h)).reshape(len(h), -1), axis=1)
 
 
 def with_label(x: Array, labels: Array, classes: int) -> Array:
-    """The patterns with their first K numbers, in the order of storage, replaced by the label, one-hot."""
+    """The examples with their first K numbers, in the order of storage, replaced by the label, one-hot."""
     x = jnp.asarray(x)
     flat = x.reshape(len(x), -1).at[:, :classes].set(jax.nn.one_hot(labels, classes, dtype=x.dtype))
     return flat.reshape(x.shape)
@@ -196,11 +196,11 @@ def before_length(who: str, unit: Unit) -> Unit:
 
 
 def check_room(who: str, x: Array, output: Array) -> None:
-    """Raise a `ValueError` unless patterns of this shape have room for a one-hot label of this output."""
+    """Raise a `ValueError` unless examples of this shape have room for a one-hot label of this output."""
     room = x.size // len(x)
     if output.ndim != 2 or not 2 <= output.shape[1] <= room:
         raise ValueError(
             f"`{who}` expected outputs (N, K), one for each of K ≥ 2 classes, and at least K inputs, the first of "
             f"them the label's place, got outputs of shape (N, {', '.join(map(str, output.shape[1:]))}) for {room} "
-            "inputs. Pad the patterns in front: `jnp.pad(x, ((0, 0), (K, 0)))`."
+            "inputs. Pad the examples in front: `jnp.pad(x, ((0, 0), (K, 0)))`."
         )

@@ -35,7 +35,7 @@ def local_losses(
 
         prediction   pₗ = hₗ Aₗ + cₗ                            Eₗ = E(pₗ, t)
         change       ΔWₗ = −η ∂Eₗ/∂Wₗ,   hₗ₋₁ held               the output layer: its own part of ∂E/∂W
-        heads        A ← A − ρ hᵀ e / N,   c ← c − ρ Σₙ e / N    e = ∂Eₗ/∂pₗ, summed over the patterns
+        heads        A ← A − ρ hᵀ e / N,   c ← c − ρ Σₙ e / N    e = ∂Eₗ/∂pₗ, summed over the examples
 
     Nøkland & Eidnes 2019, the prediction loss "pred" (their similarity loss is not here); Belilovsky, Eickenberg &
     Oyallon 2019. With `rate` ρ = 0 the heads stay as drawn: Mostafa, Ramesh & Cauwenberghs 2018. A step
@@ -64,7 +64,7 @@ def taught_by_heads(
     """A rule whose hidden layers learn from `local_loss` of their heads, its output layer from `loss`."""
     check_number(who, "rate", rate, least=0.0)
     draw = initializer(weights)
-    on_mean = lambda patterns: 1.0 if local_loss.reduction == "mean" else 1 / patterns
+    on_mean = lambda examples: 1.0 if local_loss.reduction == "mean" else 1 / examples
 
     def init(key, params):
         *hidden, last = (at.output for at in unit_shapes(who, network, params, in_shape))

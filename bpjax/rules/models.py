@@ -8,7 +8,7 @@ from bpjax.types import Array
 
 
 def predicted(model: Affine, h: Array, out_shape) -> Array:
-    """H V + c for every pattern, all its numbers in a row, in the shape (N, *out_shape)."""
+    """H V + c for every example, all its numbers in a row, in the shape (N, *out_shape)."""
     return affine(h.reshape(len(h), -1), *model).reshape(len(h), *out_shape)
 
 

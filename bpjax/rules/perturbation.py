@@ -1,7 +1,7 @@
 """Nothing travels back: something is shaken at random, and one number, by how much the error changes, judges all of it.
 
     weight_perturbation     every weight is shaken          g = (E(w + σξ) − E(w)) / σ · ξ
-    node_perturbation       every net input is shaken       δ = (E(a + σξ) − E(a)) / σ · ξ        for each pattern
+    node_perturbation       every net input is shaken       δ = (E(a + σξ) − E(a)) / σ · ξ        for each example
     forward_gradient        the limit σ → 0, by forward differentiation         g = (∇E · ξ) ξ
 
 With ξ of mean 0 and variance 1, independent, all are the gradient in the mean: E[ξ ξᵀ] = 1. Their variance grows with
@@ -105,17 +105,17 @@ def forward_gradient(network: Layer, loss: Loss, noise: Initializer = jax.random
 def node_perturbation(
     network: Layer, loss: Loss, deviation: float | Array = 0.01, noise: Initializer = jax.random.normal
 ) -> Rule:
-    """The net inputs of all units are shaken, for every pattern anew; each unit learns by as much as the error fell.
+    """The net inputs of all units are shaken, for every example anew; each unit learns by as much as the error fell.
 
         shaken      ãₗ = h̃ₗ₋₁ Wₗ + bₗ + σ ξₗ,   h̃ₗ = φ(ãₗ)           all layers of units at once
-        change      δₗ = (Ẽₙ − Eₙ) / σ · ξₗ,   ΔWₗ = −η h̃ₗ₋₁ᵀ δₗ       for every pattern n
+        change      δₗ = (Ẽₙ − Eₙ) / σ · ξₗ,   ΔWₗ = −η h̃ₗ₋₁ᵀ δₗ       for every example n
 
     Williams 1992, REINFORCE: ξ / σ is what ln p(ãₗ) changes by with the net input, E without noise the baseline. In the
     mean the gradient of ⟨Ẽ⟩. Werfel, Xie & Seung 2005 have it for one linear layer. No weight is known to another layer
     and no slope is needed. Where a layer of units is made of several layers, an LSTM or a residual block, its output
     counts as its net input, and δ goes on inside by its own `backward`.
 
-    Needs the error of each pattern: layers through which patterns touch, batch norm, are beyond it. State: the key of
+    Needs the error of each example: layers through which examples touch, batch norm, are beyond it. State: the key of
     the noise to come.
 
     Raises:
@@ -162,7 +162,7 @@ def node_perturbation(
 
 
 def errors_by_pattern(loss: Loss, output: Array, target) -> Array:
-    """What each pattern adds to the error of the batch, (N,)."""
+    """What each example adds to the error of the batch, (N,)."""
     return share(loss, len(output)) * jax.vmap(lambda o, t: loss.value(o[None], t[None]))(output, jnp.asarray(target))
 
 

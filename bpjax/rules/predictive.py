@@ -55,7 +55,7 @@ def predictive_coding(
         kind: which of the three.
         steps: of inference, 20 unless given; zero-divergence inference takes as many as there are layers.
         rate: of inference, γ, 0.1 unless given; of zero-divergence inference 1.
-        output_variance: Σ_L, how loosely the output is held to the target. A loss that is a mean over N patterns pulls
+        output_variance: Σ_L, how loosely the output is held to the target. A loss that is a mean over N examples pulls
             at each of them N times more weakly, as a Σ_L N times larger would.
 
     Raises:

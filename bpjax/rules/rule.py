@@ -34,24 +34,24 @@ def check_made_of(who: str, network, loss) -> None:
 
 
 def check_batch(who: str, rule: Rule, params: Params, batch) -> tuple[Any, jax.Array]:
-    """Patterns, an array or a pytree of arrays, and targets that fit the rule, or a `ValueError`.
+    """Examples, an array or a pytree of arrays, and targets that fit the rule, or a `ValueError`.
 
-    Looks, before anything is compiled, at what a compiled program cannot: NaN and infinity in patterns, targets and
+    Looks, before anything is compiled, at what a compiled program cannot: NaN and infinity in examples, targets and
     params, labels out of range. Shapes, dtypes and params of another network are found by tracing the rule once,
     without computing.
     """
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise ValueError(f"`{who}` expected a batch `(x, target)`, got {type(batch).__name__}.")
     x, target = jax.tree.map(jnp.asarray, batch[0]), jnp.asarray(batch[1])
-    patterns = [leaf for leaf in jax.tree.leaves(x) if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)]
-    for shape in map(jnp.shape, patterns):
+    examples = [leaf for leaf in jax.tree.leaves(x) if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)]
+    for shape in map(jnp.shape, examples):
         if not shape or target.ndim == 0 or shape[0] != target.shape[0]:
             raise ValueError(
-                f"`{who}` expected as many targets as patterns along the first axis, got x {shape} and "
+                f"`{who}` expected as many targets as examples along the first axis, got x {shape} and "
                 f"target {target.shape}."
             )
         if shape[0] == 0:
-            raise ValueError(f"`{who}` expected at least one pattern, got an empty batch of shape {shape}.")
+            raise ValueError(f"`{who}` expected at least one example, got an empty batch of shape {shape}.")
     check_finite(who, "x", x)
     check_finite(who, "target", target)
     check_finite(who, "params", params)

@@ -22,7 +22,7 @@ def stdp_change(
     tau_minus: float = 20.0,
     dt: float = 1.0,
 ) -> Array:
-    """What pairs of spikes change in the weights between two layers, Δw (D, H), summed over patterns.
+    """What pairs of spikes change in the weights between two layers, Δw (D, H), summed over examples.
 
         Δw = Σ  A₊ e^(−Δt/τ₊)    over pairs, the spike before the synapse (pre) Δt > 0 before the one behind it (post)
            − Σ  A₋ e^(−|Δt|/τ₋)  over pairs, post before pre            pairs at the same time count for nothing
@@ -51,7 +51,7 @@ def stdp_change(
     pre, post = as_floating(who, "pre", pre), as_floating(who, "post", post)
     if pre.ndim != 3 or post.ndim != 3 or pre.shape[:2] != post.shape[:2]:
         raise ValueError(
-            f"`{who}` expected spikes (N, T, D) and (N, T, H) of the same patterns and times, got {pre.shape} and "
+            f"`{who}` expected spikes (N, T, D) and (N, T, H) of the same examples and times, got {pre.shape} and "
             f"{post.shape}."
         )
     before, after = _trace(pre, math.exp(-dt / tau_plus)), _trace(post, math.exp(-dt / tau_minus))

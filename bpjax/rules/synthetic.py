@@ -74,7 +74,7 @@ def synthetic_gradients(
 
 
 def what_is_seen(h: Array, output: Array, target) -> Array:
-    """The numbers a model sees of each pattern (N, H): the layer's output, and the target where it is given."""
+    """The numbers a model sees of each example (N, H): the layer's output, and the target where it is given."""
     h = h.reshape(len(h), -1)
     if target is None:
         return h

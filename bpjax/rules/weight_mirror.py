@@ -29,7 +29,7 @@ def weight_mirror(
     rate: float | Array = 0.05,
     decay: float | Array = 0.01,
     deviation: float | Array = 1.0,
-    patterns: int = 64,
+    examples: int = 64,
     scale: float | Array = 1.0,
     weights: str | Initializer = lecun_normal,
     noise: Initializer = jax.random.normal,
@@ -37,9 +37,9 @@ def weight_mirror(
     """Errors travel back through weights that mirror the forward ones, learnt from what noise does to each layer.
 
     engaged   δₗ = φ′(aₗ) ⊙ (δₗ₊₁ Bₗ₊₁ᵀ)                              ΔW from δ, as in backpropagation
-    mirror    B ← (1 − d) B + η ξᵀ (y − ȳ) / (n − 1)                  y = φ(ξ W + b), ȳ its mean over the n patterns
+    mirror    B ← (1 − d) B + η ξᵀ (y − ȳ) / (n − 1)                  y = φ(ξ W + b), ȳ its mean over the n examples
 
-    Akrout, Wilson, Humphreys, Lillicrap & Tweed 2019, eq. 7. ξ are n = `patterns` patterns of noise of standard
+    Akrout, Wilson, Humphreys, Lillicrap & Tweed 2019, eq. 7. ξ are n = `examples` examples of noise of standard
     deviation σ = `deviation`, presented to every layer of units on its own, but not to a first one that no error goes
     back through. Where φ is linear E[ΔB] = η σ² W, so that B settles at η σ² W / d; where it bends, that is scaled by
     its mean slope. η is `rate`, d is `decay`, for without one B would grow for ever. Each step first sends its errors
@@ -54,7 +54,7 @@ def weight_mirror(
 
     Raises:
         ValueError: `network` is not a Layer or `loss` not a Loss, `rate`, `deviation` or `decay` is negative, `decay`
-            above 1, `patterns` fewer than 2, there is no such initializer; in `init`, a network without weights; in
+            above 1, `examples` fewer than 2, there is no such initializer; in `init`, a network without weights; in
             `grads`, a B of another network.
     """
     check_made_of("weight_mirror", network, loss)
@@ -62,7 +62,7 @@ def weight_mirror(
         check_number("weight_mirror", name, number, least=0.0)
     check_number("weight_mirror", "decay", decay, least=0.0, most=1.0)
     check_number("weight_mirror", "scale", scale)
-    check_count("weight_mirror", "patterns", patterns, least=2)
+    check_count("weight_mirror", "examples", examples, least=2)
     draw = initializer(weights)
 
     def init(key, params):
@@ -83,7 +83,7 @@ def weight_mirror(
     def mirror(key, like, unit, carries, feedback):
         if not any(jax.tree.leaves(carries[0])):
             return feedback
-        xi = jnp.asarray(deviation, like.dtype) * noise(key, (patterns, *like.shape[1:]), like.dtype)
+        xi = jnp.asarray(deviation, like.dtype) * noise(key, (examples, *like.shape[1:]), like.dtype)
 
         def change(c, b, covariance):
             kept = (1 - jnp.asarray(decay, b.dtype)) * b

@@ -5,7 +5,7 @@ import functools
 import jax.numpy as jnp
 
 from bpjax.types import Array
-from bpjax.util.extras import needed
+from bpjax.util.extras import require_extra
 
 
 @functools.cache
@@ -39,7 +39,7 @@ def nielsen():
 
 def packages():
     """The modules optimistix, lineax and equinox."""
-    with needed("`least_squares` needs optimistix with lineax", extra="second-order"):
+    with require_extra("`least_squares` needs optimistix with lineax", extra="second-order"):
         import equinox
         import lineax
         import optimistix

@@ -1,6 +1,6 @@
 """Second order for small networks: Levenberg–Marquardt and Gauss–Newton, by optimistix and lineax.
 
-With residuals r = t − o, one for each pattern and output, and their Jacobian J = ∂r/∂w, one column for each weight, the
+With residuals r = t − o, one for each example and output, and their Jacobian J = ∂r/∂w, one column for each weight, the
 error is E = ½ rᵀr and its gradient Jᵀr. JᵀJ is its curvature where r is nearly linear in w, and a step Δ solves
 
     Gauss–Newton             J Δ = −r                    in least squares, the shortest Δ where there are many
@@ -87,7 +87,7 @@ def least_squares(
     have the same minimum and get the same steps. One program is compiled for each network, method and set of shapes;
     the numbers below are data.
 
-    A recipe that works: all patterns in one batch, patterns and targets of about 1, float64 (`with
+    A recipe that works: all examples in one batch, examples and targets of about 1, float64 (`with
     jax.enable_x64(True):`), Levenberg–Marquardt, a `goal`, and a few random starts, of which the first to converge is
     taken. Any one start may end in a local minimum or on a plateau, which no method that follows J leaves; `reason`
     then says so. Gauss–Newton is for residuals that are nearly linear in the weights: it has no damping, and
@@ -97,7 +97,7 @@ def least_squares(
         network: any network whose `params` are float32 or float64, up to some hundreds of weights.
         loss: `bp.squared_error`, `bp.mean_squared_error`, `bp.batch_mean(bp.squared_error)` or your own ½ s Σ (t − o)².
         params: where to begin, from `network.init`.
-        batch: patterns (N, ...) and targets, all used at every step.
+        batch: examples (N, ...) and targets, all used at every step.
         method: "levenberg_marquardt" or "gauss_newton".
         goal: stop as soon as E ≤ goal, in the units of the loss; come to rest above it and the fit has stalled. Without
             one it goes on until all residuals are 0 to within `atol` or nothing changes any more, and wherever it

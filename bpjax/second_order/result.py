@@ -40,7 +40,7 @@ def sentence(f: LeastSquares, end: int, method: Method, goal: float | None, impr
             f"the best on the way had {above}. Try {damped} or {restart}."
         )
     if end == SETTLED and not improved and f.gradient_norm > STEEP * f.error:
-        cure = "patterns and targets scaled to about 1, float64, or `bp.compare`: the network's backward may be wrong"
+        cure = "examples and targets scaled to about 1, float64, or `bp.compare`: the network's backward may be wrong"
         return f"stalled {after} at the start: no step lowers {above}, yet {slope}. Try {cure}."
     if end == SETTLED:
         where = f"{after} in a local minimum or on a plateau" if improved else "at the start, a stationary point"

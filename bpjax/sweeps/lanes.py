@@ -7,7 +7,7 @@ written out as that many multiply-adds. An epoch of all runs is then a handful o
 
     Σₖ a[i,k] b[k,j]     per run     →     Σₖ a[i,k,:] b[k,j,:]     for all runs, k written out
 
-A value is a plain array where all runs share it (patterns, targets: constants stay constants and fold) and a `PerRun`
+A value is a plain array where all runs share it (examples, targets: constants stay constants and fold) and a `PerRun`
 where each has its own. What no rule here knows is handed to `vmap`, with the reason in the log "bpjax.lanes".
 
 Only documented interfaces of JAX are used (`jax.make_jaxpr`, `jax.extend.core`), in this file alone.

@@ -4,7 +4,7 @@
               lanes, as many as keep the largest array in the cache
     beyond    single: one run after another, on every core its own
 
-2-2-1 is fastest with 512 lanes, 10-5-10 with 64, 8-16-1 with 256 patterns with 8; for 64-32-10 on 1,197 digits one run
+2-2-1 is fastest with 512 lanes, 10-5-10 with 64, 8-16-1 with 256 examples with 8; for 64-32-10 on 1,197 digits one run
 after another takes 0.4 times as long as lanes and 0.6 times as long as `vmap`, which was the fastest for none.
 """
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bpjax.util.extras import needed
+from bpjax.util.extras import require_extra
 
 
 class Progress(NamedTuple):
@@ -21,7 +21,7 @@ class Progress(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """Net-epochs a second: passes over the patterns, one net each, that a run needed."""
+        """Net-epochs a second: passes over the examples, one net each, that a run needed."""
         return self.epochs / self.seconds if self.seconds > 0 else 0.0
 
 
@@ -51,7 +51,7 @@ def shown(progress: bool | Callable[[Progress], None], runs: int, done: int) -> 
 @contextlib.contextmanager
 def bar() -> Iterator[Callable[[Progress], None]]:
     """A bar with runs done, net-epochs a second and the time left."""
-    with needed("The progress bar comes from rich"):
+    with require_extra("The progress bar comes from rich"):
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from bpjax.results.record import environment, plain
 from bpjax.sweeps.axes import Plan
-from bpjax.util.extras import needed
+from bpjax.util.extras import require_extra
 
 FAILURES = ("running", "diverged", "epoch limit")
 """Reasons that are no success."""
@@ -89,6 +89,6 @@ def dataset(points: Plan, results: Results, reasons: tuple[str, ...], steps: tup
 
 def import_xarray():
     """The module xarray, or a `ModuleNotFoundError` that says what to install."""
-    with needed("A sweep's result is a Dataset of xarray"):
+    with require_extra("A sweep's result is a Dataset of xarray"):
         import xarray
     return xarray

@@ -15,7 +15,7 @@ import numpy as np
 
 from bpjax.results.record import MARK, environment, plain
 from bpjax.sweeps.axes import Plan
-from bpjax.util.extras import needed
+from bpjax.util.extras import require_extra
 
 log = logging.getLogger("bpjax.sweeps")
 
@@ -159,6 +159,6 @@ def brief(value) -> str:
 
 def import_zarr():
     """The module zarr, or a `ModuleNotFoundError` that says what to install."""
-    with needed("A sweep is stored by zarr"):
+    with require_extra("A sweep is stored by zarr"):
         import zarr
     return zarr

@@ -1,1 +1,1 @@
-"""Present a pattern: the problems of the literature, and real data."""
+"""Present an example: the problems of the literature, and real data."""

@@ -1,6 +1,6 @@
-"""Boolean functions, with every pattern of their truth table.
+"""Boolean functions, with every example of their truth table.
 
-`levels` are the numbers that stand for false and true, in patterns and in targets: (0, 1), or (−½, ½) for
+`levels` are the numbers that stand for false and true, in examples and in targets: (0, 1), or (−½, ½) for
 Fahlman's symmetric units, or (0.1, 0.9) for targets within a sigmoid's reach.
 """
 
@@ -38,18 +38,18 @@ def in_levels(who: str, bits: np.ndarray, levels: Levels):
 
 
 def xor(levels: Levels = (0.0, 1.0), target_levels: Levels | None = None) -> Task:
-    """Exclusive or: the smallest problem that needs a hidden layer. 4 patterns, 2-2-1."""
+    """Exclusive or: the smallest problem that needs a hidden layer. 4 examples, 2-2-1."""
     return parity(2, levels, target_levels)._replace(name="xor")
 
 
 def parity(bits: int, levels: Levels = (0.0, 1.0), target_levels: Levels | None = None) -> Task:
-    """Whether an odd number of the bits is on. 2ⁿ patterns, n-n-1 (Rumelhart, Hinton & Williams 1986)."""
+    """Whether an odd number of the bits is on. 2ⁿ examples, n-n-1 (Rumelhart, Hinton & Williams 1986)."""
     check_count("parity", "bits", bits)
     return truth_table(f"parity-{bits}", bits, lambda x: (sum(x) % 2,), (bits,), levels, target_levels)
 
 
 def symmetry(bits: int, levels: Levels = (0.0, 1.0), target_levels: Levels | None = None) -> Task:
-    """Whether the string reads the same from both ends. 2ⁿ patterns, n-2-1 (Nature 1986, n = 6)."""
+    """Whether the string reads the same from both ends. 2ⁿ examples, n-2-1 (Nature 1986, n = 6)."""
     check_count("symmetry", "bits", bits, least=2)
     return truth_table(f"symmetry-{bits}", bits, lambda x: (int(x == x[::-1]),), (2,), levels, target_levels)
 

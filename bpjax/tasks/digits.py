@@ -8,7 +8,7 @@ import numpy as np
 
 from bpjax.tasks.task import Task
 from bpjax.util.checks import check_choice
-from bpjax.util.extras import needed
+from bpjax.util.extras import require_extra
 
 Split = Literal["train", "validation", "test"]
 SPLITS = {"train": slice(0, 1197), "validation": slice(1197, 1437), "test": slice(1437, 1797)}
@@ -35,7 +35,7 @@ def digits(split: Split = "train") -> Task:
 
 @functools.cache
 def _load() -> tuple[np.ndarray, np.ndarray]:
-    with needed("The digits come with scikit-learn"):
+    with require_extra("The digits come with scikit-learn"):
         from sklearn.datasets import load_digits
     bunch = load_digits()
     return np.asarray(bunch["data"]), np.asarray(bunch["target"])  # type: ignore[index]

@@ -12,7 +12,7 @@ from bpjax.util.checks import check_count
 def encoder(
     n: int, hidden: int | None = None, levels: Levels = (0.0, 1.0), target_levels: Levels | None = None
 ) -> Task:
-    """The n-m-n encoder: n patterns, each its own target, m = `hidden` units between, log₂ n where not given.
+    """The n-m-n encoder: n examples, each its own target, m = `hidden` units between, log₂ n where not given.
 
     8-3-8 is Rumelhart, Hinton & Williams' (1986); 10-5-10 and the tight ones are Fahlman's (1988).
     """

@@ -1,4 +1,4 @@
-"""Patterns of spikes that have nothing in common, to be told apart by heart."""
+"""Examples of spikes that have nothing in common, to be told apart by heart."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from bpjax.util.checks import check_count, check_number
 
 
 def spike_patterns(
-    patterns: int = 256, inputs: int = 100, steps: int = 200, classes: int = 2, rate: float = 5.0, dt: float = 1.0
+    examples: int = 256, inputs: int = 100, steps: int = 200, classes: int = 2, rate: float = 5.0, dt: float = 1.0
 ) -> Task:
     """Poisson spikes x (N, T, D), 0 or 1 at every step, and a label (N,) drawn at random for each pattern.
 
@@ -22,7 +22,7 @@ def spike_patterns(
             than one spike a step.
     """
     who = "spike_patterns"
-    for name, count in (("patterns", patterns), ("inputs", inputs), ("steps", steps)):
+    for name, count in (("examples", examples), ("inputs", inputs), ("steps", steps)):
         check_count(who, name, count)
     check_count(who, "classes", classes, least=2)
     check_number(who, "rate", rate, above=0.0)
@@ -33,8 +33,8 @@ def spike_patterns(
 
     def present(key):
         key_spikes, key_labels = jax.random.split(key)
-        spikes = jax.random.bernoulli(key_spikes, chance, (patterns, steps, inputs))
-        labels = jax.random.randint(key_labels, (patterns,), 0, classes, jnp.int32)
+        spikes = jax.random.bernoulli(key_spikes, chance, (examples, steps, inputs))
+        labels = jax.random.randint(key_labels, (examples,), 0, classes, jnp.int32)
         return spikes.astype(jnp.result_type(float)), labels
 
-    return Task(f"spike_patterns-{patterns}", (steps, inputs), (classes,), present, (4,))
+    return Task(f"spike_patterns-{examples}", (steps, inputs), (classes,), present, (4,))

@@ -1,11 +1,11 @@
 """The soft committee machine, a network whose plateau is known exactly (Saad & Solla 1995).
 
 A student Σᵢ g(Jᵢ·x), i = 1 … K, learns on-line a teacher Σₙ g(Bₙ·x), n = 1 … M, from inputs x ~ N(0, 1) of dimension
-N → ∞, with g(a) = erf(a/√2), one pattern per step and the rate η/N. All that matters are the overlaps
+N → ∞, with g(a) = erf(a/√2), one example per step and the rate η/N. All that matters are the overlaps
 
     Q = J Jᵀ (K, K)      R = J Bᵀ (K, M)      T = B Bᵀ (M, M)
 
-which are the covariance of the net inputs, and which obey ordinary differential equations in α = patterns/N. For
+which are the covariance of the net inputs, and which obey ordinary differential equations in α = examples/N. For
 a matching teacher of orthogonal units (K = M, T = 1) and a small start all students first become the same average
 of the teachers: the symmetric plateau, left only as fast as differences between students grow.
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from bpjax.theory.numbers import as_numbers
 from bpjax.util.checks import check_count
-from bpjax.util.extras import needed
+from bpjax.util.extras import require_extra
 
 
 class Overlaps(NamedTuple):
@@ -61,7 +61,7 @@ def generalization_error(Q, R, T) -> np.ndarray:
 
 
 def soft_committee_flow(Q, R, T, rate: float) -> tuple[np.ndarray, np.ndarray]:
-    """(dQ/dα, dR/dα): how the overlaps change with the number of patterns seen, α = patterns/N.
+    """(dQ/dα, dR/dα): how the overlaps change with the number of examples seen, α = examples/N.
 
         dRᵢₙ/dα = η [Σₘ I₃(i, n, m) − Σⱼ I₃(i, n, j)]
         dQᵢₖ/dα = η [Σₘ I₃(i, k, m) − Σⱼ I₃(i, k, j)] + the same with i and k exchanged
@@ -250,5 +250,5 @@ def _check_overlaps(who, Q, R, T):
 def _scipy(module: str):
     import importlib
 
-    with needed("The flow is integrated by SciPy"):
+    with require_extra("The flow is integrated by SciPy"):
         return importlib.import_module(f"scipy.{module}")

@@ -11,7 +11,7 @@ from bpjax.types import Array, Batch, Params
 
 
 def predict(network: Layer, params: Params, x) -> Array:
-    """The network's output for patterns `x` (N, ...), shape (N, *out_shape), compiled."""
+    """The network's output for examples `x` (N, ...), shape (N, *out_shape), compiled."""
     return _output(network, params, jax.tree.map(jnp.asarray, x))
 
 
@@ -21,10 +21,10 @@ def _output(network, params, x):
 
 
 def accuracy(network: Layer, params: Params, data: Batch, threshold: float | None = None) -> float:
-    """The share of patterns classified rightly, from 0 to 1.
+    """The share of examples classified rightly, from 0 to 1.
 
     With several outputs the largest one names the class; targets are labels (N,) or rows whose largest entry is the
-    class. With `threshold`, a pattern counts where every output and its target lie on the same side of it: 0.5 for
+    class. With `threshold`, an example counts where every output and its target lie on the same side of it: 0.5 for
     outputs and targets between 0 and 1.
 
     Raises:

@@ -53,28 +53,28 @@ def make_train_step(rule: Rule, optimizer: optax.GradientTransformation) -> Call
 def make_presentation(
     rule: Rule, optimizer: optax.GradientTransformation, batch_size: int | None, shuffle: bool
 ) -> Callable:
-    """(state, key, data) -> (state, metrics) of one epoch: every pattern is presented once.
+    """(state, key, data) -> (state, metrics) of one epoch: every example is presented once.
 
     All at once (`batch_size=None`), in minibatches, or one at a time (1, on-line); in the order `key` gives, if
-    `shuffle`. Where `batch_size` does not divide the number of patterns the last batch is smaller.
+    `shuffle`. Where `batch_size` does not divide the number of examples the last batch is smaller.
     """
     train_step = make_train_step(rule, optimizer)
     is_mean = rule.loss is not None and rule.loss.reduction == "mean"
 
     def present(state: TrainState, key: Key, data: Batch):
-        patterns = data[1].shape[0]
-        size = min(batch_size or patterns, patterns)
-        if size == patterns:
+        examples = data[1].shape[0]
+        size = min(batch_size or examples, examples)
+        if size == examples:
             return train_step(state, data)
-        order = jax.random.permutation(key, patterns) if shuffle else jnp.arange(patterns)
-        count, rest = divmod(patterns, size)
+        order = jax.random.permutation(key, examples) if shuffle else jnp.arange(examples)
+        count, rest = divmod(examples, size)
         whole = order[: count * size].reshape(count, size)
         state, metrics = jax.lax.scan(lambda s, rows: train_step(s, take(data, rows)), state, whole)
         sizes = np.array([size] * count + [rest] * bool(rest))
         if rest:
             state, last = train_step(state, take(data, order[count * size :]))
             metrics = jax.tree.map(jnp.append, metrics, last)
-        shares = sizes / patterns if is_mean else np.ones(len(sizes))
+        shares = sizes / examples if is_mean else np.ones(len(sizes))
         error = jnp.sum(metrics.value * jnp.asarray(shares, metrics.value.dtype))
         return state, Metrics(error, jnp.mean(metrics.gradient_norm), jnp.sum(metrics.refused))
 
@@ -127,7 +127,7 @@ def make_training(
 ) -> Training:
     """Bind the static parts of a training; `optimizer` may close over traced hyperparameters.
 
-    `batch_size` and `shuffle` say how the patterns are presented, see `make_presentation`.
+    `batch_size` and `shuffle` say how the examples are presented, see `make_presentation`.
 
     In full batch the error of an epoch is that of the weights it began with, and a run that stops keeps those
     weights. With smaller batches it is put together from the batches as they came, while the weights changed, and
@@ -198,7 +198,7 @@ def unknown(like: Array) -> Array:
 
 
 def worst_output(rule: Rule, params: Params, data: Batch) -> Array:
-    """Largest |t − o| over patterns and outputs; labels are compared as one-hot rows."""
+    """Largest |t − o| over examples and outputs; labels are compared as one-hot rows."""
     x, target = data
     output = output_of(rule, params, x)
     return jnp.max(jnp.abs(rows_of(target, output) - output))
@@ -257,14 +257,14 @@ def fit(
         rule: any rule: `bp.backprop(network, loss)`, `bp.autodiff(...)`, your own.
         optimizer: any optax transformation; `optax.inject_hyperparams` makes its rates data, which change freely.
         params: where to begin, from `network.init`.
-        data: patterns (N, ...) and targets.
+        data: examples (N, ...) and targets.
         key: for the shuffles, and for rules that draw numbers.
         epochs: the limit.
-        batch_size: patterns between two changes of the weights; None for all, 1 for on-line learning.
+        batch_size: examples between two changes of the weights; None for all, 1 for on-line learning.
         shuffle: a new order each epoch, where there are batches.
         stops: reasons to stop early: `bp.error_below`, `bp.outputs_within`, `bp.gradient_below`,
             `bp.no_improvement` (with `validation`), `bp.diverged`.
-        validation: patterns and targets that are measured after each epoch and not learnt from.
+        validation: examples and targets that are measured after each epoch and not learnt from.
         chunk: epochs to a compiled program.
         on_chunk: called with the `Run` after each.
 

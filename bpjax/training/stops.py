@@ -15,9 +15,9 @@ class Epoch(NamedTuple):
     """What a stop may look at after an epoch; every field a scalar array."""
 
     number: Array  # passes made, this one included
-    error: Array  # of the epoch, as the loss puts patterns together
+    error: Array  # of the epoch, as the loss puts examples together
     gradient_norm: Array  # Euclidean, over all parameters; the mean over the epoch's batches
-    worst_output: Array  # largest |t − o| over patterns and outputs; NaN unless a stop needs it
+    worst_output: Array  # largest |t − o| over examples and outputs; NaN unless a stop needs it
     validation_error: Array  # NaN without validation data
 
 
@@ -50,7 +50,7 @@ def _error_below(goal, epoch):
 
 
 def outputs_within(tolerance: float = 0.4) -> Stop:
-    """Every output is right: |t − o| < tolerance for all patterns and outputs.
+    """Every output is right: |t − o| < tolerance for all examples and outputs.
 
     With targets 0 and 1, 0.4 is Fahlman's 40-20-40 criterion: below 0.4 counts as off, above 0.6 as on.
 

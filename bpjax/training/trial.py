@@ -50,13 +50,13 @@ def trial(
         rule: as in `fit`, and so are the others that are not named here.
         optimizer: may close over traced hyperparameters.
         params: where to begin.
-        data: patterns (N, ...) and targets.
+        data: examples (N, ...) and targets.
         key: for the shuffles, and for rules that draw numbers.
         epochs: the limit; may be traced.
-        batch_size: patterns between two changes of the weights; None for all.
+        batch_size: examples between two changes of the weights; None for all.
         shuffle: a new order each epoch, where there are batches.
         stops: reasons to stop early; `bp.diverged` is always among them.
-        validation: patterns and targets that are measured and not learnt from.
+        validation: examples and targets that are measured and not learnt from.
         outcome: `Run` -> {name: array}, more to be kept of a run that is over, such as its weights.
 
     Raises:

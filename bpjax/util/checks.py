@@ -41,7 +41,7 @@ def check_features(who: str, x, features: int) -> Array:
             "Add the batch axis (`x[None]`), or give `init` the `in_shape` of the data."
         )
     if x.shape[0] == 0:
-        raise ValueError(f"`{who}` expected at least one pattern, got an empty batch of shape {x.shape}.")
+        raise ValueError(f"`{who}` expected at least one example, got an empty batch of shape {x.shape}.")
     return x
 
 
@@ -65,7 +65,7 @@ def check_finite(who: str, name: str, tree) -> None:
             raise ValueError(
                 f"`{who}` expected finite numbers in `{name}{jax.tree_util.keystr(path)}`, got "
                 f"{np.asarray(leaf, dtype=np.float64)[where]} at index {where} "
-                f"({int((~finite).sum())} of {finite.size} entries). Clean or drop those patterns."
+                f"({int((~finite).sum())} of {finite.size} entries). Clean or drop those examples."
             )
 
 

@@ -26,7 +26,7 @@ def compile_small_loops(threshold: int = 65_536) -> int:
         bp.compile_small_loops()                # first of all: before any array is made
 
     Up to JAX 0.11 it runs the body kernel by kernel, at 0.6-1 µs each, unless the body touches less than about 1 kB: a
-    2-2-1 network. Training on-line, pattern by pattern, and small networks in full batch gain two to five times. 16,384
+    2-2-1 network. Training on-line, example by example, and small networks in full batch gain two to five times. 16,384
     to 65,536 is right; with millions large loops would be taken too, and run two to three times slower. JAX 0.12
     takes loops of any size by itself; there this is where it ends.
 

@@ -4,10 +4,10 @@ import contextlib
 
 
 @contextlib.contextmanager
-def needed(sentence: str, extra: str = "experiments"):
+def require_extra(sentence: str, extra: str = "experiments"):
     """A block of imports; raises a `ModuleNotFoundError` that says what to install.
 
-        with needed("Pages are drawn by Plotly"):
+        with require_extra("Pages are drawn by Plotly"):
             from plotly.offline import get_plotlyjs
 
     `sentence` says what the package is for and names it.

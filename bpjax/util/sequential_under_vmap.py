@@ -5,7 +5,7 @@ from collections.abc import Callable
 from jax.custom_batching import sequential_vmap
 
 
-def one_by_one(function: Callable) -> Callable:
+def sequential_under_vmap(function: Callable) -> Callable:
     """The function itself; under `jax.vmap` a loop over the batch. For what holds a QR, an SVD, an eigenvalue problem.
 
     On a CPU, JAX (0.10, 0.11) deals the matrices of a *batch* out to the threads that run its programs, and the thread

@@ -88,7 +88,7 @@ class Config:
     parity_epochs: int = 6000
     """Epochs at most on parity."""
     digits_goal: float = 0.2
-    """Digits: solved when the mean cross entropy (nats a pattern) falls below this."""
+    """Digits: solved when the mean cross entropy (nats an example) falls below this."""
     explosion: float = 10.0
     """Diverged when the error exceeds so many times that of the first epoch, or is not finite."""
     hidden: int = 32

@@ -151,7 +151,7 @@ def edge_figure(results: list[xr.Dataset]):
         peak = np.nanmax(result.sharpness.values, initial=1.0, where=np.isfinite(result.sharpness.values))
         upper.set(ylim=(0, 1.35 * peak), title=f"digits, {result.attrs['title']}", xlabel="epoch")
         upper.set_ylabel(r"sharpness $\lambda_{\max}$ (dashed: $2/\eta$)")
-        lower.set(yscale="log", xlabel="epoch", ylabel="error, mean over the patterns")
+        lower.set(yscale="log", xlabel="epoch", ylabel="error, mean over the examples")
         plain_numbers(lower)
         upper.legend(fontsize=8, loc="upper right", ncols=2, frameon=False)
     return figure

@@ -77,7 +77,7 @@ def problems(config) -> tuple[Problem, ...]:
         (diverged, bp.error_below(config.digits_goal)),
         config.digits_epochs,
         config.seeds,
-        layout="single",  # 1,197 patterns: each step is large enough to have a core to itself
+        layout="single",  # 1,197 examples: each step is large enough to have a core to itself
     )
     small = (
         ("xor", "XOR, 2-2-1", (2, 2, 1), bp.xor(), config.xor_epochs),

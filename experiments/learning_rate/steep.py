@@ -52,7 +52,7 @@ def linear_unit(key) -> Bowl:
 def xor_minimum(key, displacement: float) -> Bowl | None:
     """XOR with the targets 0.1 and 0.9, trained until the gradient has vanished; set out `displacement` along v.
 
-    The first of 20 starts that comes to rest with all patterns learnt; None where there is no such one.
+    The first of 20 starts that comes to rest with all examples learnt; None where there is no such one.
     """
     batch = bp.xor(target_levels=(0.1, 0.9)).present(None)
     network = bp.mlp((2, 2, 1), bp.sigmoid, bp.sigmoid, weights=bp.uniform(1.0), biases=bp.uniform(1.0))

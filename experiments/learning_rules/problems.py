@@ -18,7 +18,7 @@ LINEAR_ERROR = 50.0
 
 
 class Data(NamedTuple):
-    """Patterns and targets, (N, ...) each."""
+    """Examples and targets, (N, ...) each."""
 
     train: bp.Batch
     validation: bp.Batch  # chooses the learning rate
@@ -57,7 +57,7 @@ class Entry(NamedTuple):
     name: str
     rule: bp.Rule
     network: bp.Layer  # the one that is taught
-    room: int = 0  # zeros in front of every pattern, where forward-forward puts a label
+    room: int = 0  # zeros in front of every example, where forward-forward puts a label
     optimizer: Callable = optax.sgd  # of the learning rate
 
     def init(self, key, problem: Problem) -> bp.Params:
@@ -198,8 +198,8 @@ def xor(starts: int = 20, epochs: int = 1000) -> Problem:
 def digits(starts: int = 4, epochs: int = 8, batch_size: int = 57) -> Problem:
     """Handwritten digits, 64-100-100-10 with tanh; measured is the part of 360 that is told right.
 
-    The cross entropy is a sum over the batch, so that a rule meets every pattern as its paper has it; learnt at a mean
-    of 0.3 a pattern, that of about nine right in ten.
+    The cross entropy is a sum over the batch, so that a rule meets every example as its paper has it; learnt at a mean
+    of 0.3 an example, that of about nine right in ten.
     """
     data = Data(*(bp.digits(split).present() for split in ("train", "validation", "test")))
     return Problem(

@@ -131,20 +131,20 @@ def compiled(network: bp.Layer, loss: bp.Loss, update, stop: bp.Stop, chunk: int
 def weight_patterns(network_params, solved: np.ndarray) -> dict[str, int]:
     """How the solved symmetry nets weigh their three mirror pairs: counts of 1:2:4, of 2:3:4, and of others.
 
-    A pattern counts when all three ratios of |w|, in the mean over mirror images and hidden units, are within 15 %.
+    An example counts when all three ratios of |w|, in the mean over mirror images and hidden units, are within 15 %.
     """
     w = np.asarray(network_params[0].w)[solved]  # (runs, 6, 2)
     pairs = np.sort((np.abs(w[:, :3]) + np.abs(w[:, :2:-1])) / 2, axis=1)
     ratios = (pairs / pairs[:, :1]).mean(axis=2)
     counts = {}
-    for name, pattern in (("1:2:4", (1, 2, 4)), ("2:3:4", (1, 1.5, 2))):
-        counts[name] = int((np.abs(ratios / np.array(pattern) - 1) < 0.15).all(axis=1).sum())
+    for name, example in (("1:2:4", (1, 2, 4)), ("2:3:4", (1, 1.5, 2))):
+        counts[name] = int((np.abs(ratios / np.array(example) - 1) < 0.15).all(axis=1).sum())
     return {**counts, "others": len(w) - sum(counts.values())}
 
 
 def run(config: Config, console: Console) -> xr.Dataset:
     """Every row, with a progress bar; a dataset over (row, trial)."""
-    chosen, results, patterns = config.rows, [], {}
+    chosen, results, examples = config.rows, [], {}
     start = time.perf_counter()
     with progress(console, len(chosen)) as advance:
         for index, row in enumerate(chosen):
@@ -156,7 +156,7 @@ def run(config: Config, console: Console) -> xr.Dataset:
             trials = repeat(row, config.trials, jax.random.fold_in(jax.random.key(config.seed), index), on_chunk)
             results.append(trials)
             if row.published is not None and row.published.source == NATURE:
-                patterns = weight_patterns(trials.params, trials.solved)
+                examples = weight_patterns(trials.params, trials.solved)
         advance(len(chosen), "trained", "rows")
     total = sum(int(trials.epochs.sum()) for trials in results)
     seconds = time.perf_counter() - start
@@ -170,7 +170,7 @@ def run(config: Config, console: Console) -> xr.Dataset:
         },
         attrs={
             "rows": [row.name for row in chosen],
-            "patterns": ", ".join(f"{count} {name}" for name, count in patterns.items()),
+            "examples": ", ".join(f"{count} {name}" for name, count in examples.items()),
         },
     )
 
@@ -291,8 +291,8 @@ def show(config: Config, console: Console) -> None:
         console.print(f"{'; '.join(names)}: {note}")
     for sentence in growth_sentences(summaries):
         console.print(sentence)
-    if stored.attrs["patterns"]:
-        console.print(f"Symmetry, when just solved: mirror pairs weigh {stored.attrs['patterns']} (within 15 %).")
+    if stored.attrs["examples"]:
+        console.print(f"Symmetry, when just solved: mirror pairs weigh {stored.attrs['examples']} (within 15 %).")
     if not config.only:
         with console.status("training digits here and in scikit-learn"):
             results = curves()

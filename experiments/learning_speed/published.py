@@ -1,8 +1,8 @@
 """The learning speeds of the literature: each row a problem, a rule with its parameters, and what was published for it.
 
-Protocol of all rows, unless a row says otherwise: sigmoid units, E = ½ Σ (t − o)², all patterns in one batch, gradients
-summed over patterns, weights and biases drawn evenly from ±1, success when every output is within 0.4 of its target
-(Fahlman's 40-20-40). An epoch is one presentation of all patterns, the one on which success is seen included.
+Protocol of all rows, unless a row says otherwise: sigmoid units, E = ½ Σ (t − o)², all examples in one batch, gradients
+summed over examples, weights and biases drawn evenly from ±1, success when every output is within 0.4 of its target
+(Fahlman's 40-20-40). An epoch is one presentation of all examples, the one on which success is seen included.
 """
 
 import functools

@@ -52,7 +52,7 @@ def bisection(
         form: place in FORMS, may be traced, as
         momentum: α may.
         params: where every run begins, at rest.
-        batch: patterns and targets.
+        batch: examples and targets.
         size: (params) -> distance from the minimum, or (params, given) with `given`.
         given: arrays that `size` looks at.
         ends: rates, one that comes back and one that leaves.

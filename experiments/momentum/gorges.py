@@ -1,6 +1,6 @@
 """Momentum in gorges of any condition number: where runs diverge, and how fast they converge (part of momentum.py).
 
-A gorge is a training like any other: one linear unit without bias, D patterns with one input on each, target 0,
+A gorge is a training like any other: one linear unit without bias, D examples with one input on each, target 0,
 
     E = ½ Σₙ (xₙ · w)² = ½ Σᵢ λᵢ wᵢ²        xᵢᵢ = √λᵢ,  λ from 1 down to 1/κ
 
@@ -25,7 +25,7 @@ CURVATURES = 4
 
 
 def gorge(condition, curvatures: int = CURVATURES) -> tuple:
-    """Patterns (D, D) and targets (D, 1) whose error is ½ Σ λᵢ wᵢ², λ from 1 to 1/`condition`, which may be traced."""
+    """Examples (D, D) and targets (D, 1) whose error is ½ Σ λᵢ wᵢ², λ from 1 to 1/`condition`, which may be traced."""
     exponents = jnp.linspace(0.0, -1.0, curvatures)
     x = jnp.diag(jnp.asarray(condition, exponents.dtype) ** (exponents / 2))
     return x, jnp.zeros((curvatures, 1), x.dtype)

@@ -38,7 +38,7 @@ class Minima(NamedTuple):
 
 
 def tasks(config) -> dict[str, tuple[tuple[int, ...], bp.Task]]:
-    """Sizes and patterns by name."""
+    """Sizes and examples by name."""
     n, m = config.encoder_inputs, config.encoder_hidden
     return {
         "xor": ((2, 2, 1), bp.xor(target_levels=LEVELS)),

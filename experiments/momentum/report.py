@@ -201,5 +201,5 @@ def draw_curves(axis, curves: xr.Dataset) -> None:
                   label=f"{NAMES[form]}, η = {own:.3g}, α = {alpha:g}")  # fmt: skip
     lag = alpha / (1 - alpha)
     axis.plot(epoch + lag, plain, color=plots.GREY, linestyle=":", label=f"plain descent, {lag:.3g} epochs later")
-    axis.set(xlim=(0, epoch[-1]), xlabel="epoch", ylabel="error (nats a pattern)",
+    axis.set(xlim=(0, epoch[-1]), xlabel="epoch", ylabel="error (nats an example)",
              title="One effective rate, four ways (digits)")  # fmt: skip

@@ -1,7 +1,7 @@
-"""The soft committee machine as a network that learns on-line, from a pattern never seen before at each step.
+"""The soft committee machine as a network that learns on-line, from an example never seen before at each step.
 
 Students Σᵢ erf(Jᵢ·x/√2), teacher Σₙ erf(xₙ/√2): its weight vectors are the first K axes of the input space, which for
-x ~ N(0, 1) loses nothing. One epoch is N = `inputs` patterns, Δα = 1; its error is the generalisation error of the
+x ~ N(0, 1) loses nothing. One epoch is N = `inputs` examples, Δα = 1; its error is the generalisation error of the
 weights after it, computed from the overlaps and not from samples.
 """
 
@@ -62,7 +62,7 @@ class OnLine(NamedTuple):
     """A student under way."""
 
     state: bp.TrainState
-    key: jax.Array  # () of the patterns
+    key: jax.Array  # () of the examples
     epoch: jax.Array  # () int32, α so far
     reason: jax.Array  # () int32, index into `REASONS`
     error: jax.Array  # () generalisation error
@@ -81,7 +81,7 @@ REASONS = ("running", "diverged", "plateau left", "epoch limit")
 def begin_committee(
     key, optimizer, units: int, inputs: int, limit, offset: float | jax.Array = 0.0, level: float | jax.Array = 0.0
 ) -> bp.Trial:
-    """A student that learns from fresh patterns until its error is below `level`, or for `limit` epochs.
+    """A student that learns from fresh examples until its error is below `level`, or for `limit` epochs.
 
     `offset` is that of `bp.flat_spot`; it may be traced, as may `limit` and `level`.
     """

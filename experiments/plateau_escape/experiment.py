@@ -1,11 +1,11 @@
 """Does momentum carry the ball over flat plateaus, and what gets a network off them?
 
 The encyclopedia says that it does. There are several conventions of momentum, and it is true of some. First where all
-is known, a flat stretch and a saddle: steps counted, against closed forms, from rest and arriving with speed. Then on six
-plateaus of networks (XOR's, where all outputs are ½; a symmetric start; saturated units; a minimum of a smaller net
-with a unit duplicated; a deep linear net; a soft committee machine) every device is raced against plain descent from
-the same starts: momentum in three conventions at the same learning rate, the rate η/(1 − α), flat-spot elimination,
-error tolerance, weight noise, Rprop, Quickprop, and beginning anew after a quarter of the epochs.
+is known, a flat stretch and a saddle: steps counted, against closed forms, from rest and arriving with speed. Then on
+six plateaus of networks (XOR's, where all outputs are ½; a symmetric start; saturated units; a minimum of a smaller
+net with a unit duplicated; a deep linear net; a soft committee machine) every device is raced against plain descent
+from the same starts: momentum in three conventions at the same learning rate, the rate η/(1 − α), flat-spot
+elimination, error tolerance, weight noise, Rprop, Quickprop, and beginning anew after a quarter of the epochs.
 
 A run has left when its error falls below a level under the plateau's height, which is known beforehand. Runs that have
 not by the limit are censored, not dropped: times are Kaplan-Meier medians with 95 % intervals, compared with plain
@@ -98,7 +98,7 @@ class Config:
     law_inputs: int = 100
     """Their inputs."""
     law_time: int = 200
-    """Patterns they learn from, for each input."""
+    """Examples they learn from, for each input."""
     only: str = ""
     """Only the plateaus whose name holds this text."""
     seed: int = 0

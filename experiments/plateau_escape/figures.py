@@ -154,5 +154,5 @@ def draw_committee(axis, curves: xr.Dataset) -> None:
             axis, f"fixed point of the flow, η = {rate:g}"))  # fmt: skip
         axis.axhline(PUBLISHED_HEIGHTS[units], color=plots.GREY, linestyle=":", label=plots.label_once(
             axis, "Saad & Solla, η → 0"))  # fmt: skip
-    axis.set(ylim=(0, 0.06), xlim=(0, curves.alpha[-1]), xlabel="patterns / inputs", ylabel="generalisation error ε")
+    axis.set(ylim=(0, 0.06), xlim=(0, curves.alpha[-1]), xlabel="examples / inputs", ylabel="generalisation error ε")
     axis.set_title(f"Soft committee machines, N = {curves.attrs['inputs']}")

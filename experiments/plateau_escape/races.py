@@ -29,7 +29,7 @@ class Device(NamedTuple):
     tolerance: float = 0.0  # errors below it are let be
     noise: float = 0.0  # standard deviation added to each weight at each epoch
     attempt: int = 0  # which fresh start, for restarts: 0 is the one all devices share
-    batch_only: bool = False  # left out where each step sees other patterns: made for batches, or noise enough
+    batch_only: bool = False  # left out where each step sees other examples: made for batches, or noise enough
 
 
 RESTART = "restart"

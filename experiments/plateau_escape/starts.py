@@ -24,7 +24,7 @@ class Plateau(NamedTuple):
     unit: bp.Layer | None  # the activation that `flat spot` changes; None where there is none
     network: Callable  # unit -> Layer
     start: Callable  # key -> params
-    batch: Any  # patterns and targets; None where patterns are drawn anew for each step
+    batch: Any  # examples and targets; None where examples are drawn anew for each step
     rate: float  # η of plain descent
     height: float  # error on the plateau, by theory
     limit: int  # epochs
@@ -148,7 +148,7 @@ def _deep_linear(name: str) -> Plateau:
 
 
 def _committee(inputs: int, name: str) -> Plateau:
-    """Two students alike before two teachers, on-line; time in α, patterns for each input."""
+    """Two students alike before two teachers, on-line; time in α, examples for each input."""
     rate = 0.1
 
     def network(unit):
@@ -159,12 +159,12 @@ def _committee(inputs: int, name: str) -> Plateau:
 
     return Plateau(
         name, erf_unit, network, start, None, rate, theory.symmetric_plateau(2, rate).error,
-        1000, level=0.5, unit_of_time="patterns / inputs",
+        1000, level=0.5, unit_of_time="examples / inputs",
     )  # fmt: skip
 
 
 def example(plateau: Plateau, key):
-    """(network, params, batch) of one start, as plain descent has them; fresh patterns where there is no batch."""
+    """(network, params, batch) of one start, as plain descent has them; fresh examples where there is no batch."""
     params = plateau.start(key)
     if plateau.batch is not None:
         return plateau.network(plateau.unit), params, plateau.batch

@@ -52,7 +52,7 @@ class Form(NamedTuple):
     form: Literal["heavy_ball", "nesterov"]  # as `bp.momentum` names it
     momentum: float
     published_loss: float  # error of the last of 15 epochs
-    published_accuracy: float  # share of the 1,797 patterns classified rightly
+    published_accuracy: float  # share of the 1,797 examples classified rightly
 
 
 FORMS = (
@@ -92,7 +92,7 @@ class Start(NamedTuple):
     """All that scikit-learn draws at random, as NumPy arrays."""
 
     params: tuple  # weights and biases, as `network()` has them
-    order: np.ndarray  # (epochs, 1797) the patterns in the order in which an epoch presents them
+    order: np.ndarray  # (epochs, 1797) the examples in the order in which an epoch presents them
 
 
 @functools.cache
@@ -147,7 +147,7 @@ def start(epochs: int) -> Start:
 def decayed(rule: bp.Rule, decay: float) -> bp.Rule:
     """The rule with scikit-learn's weight decay: E + λ Σ w² / 2N, so that dw + λ w / N. Biases do not decay.
 
-    N is the number of patterns in the batch: the smaller last one of an epoch lets weights decay a little more.
+    N is the number of examples in the batch: the smaller last one of an epoch lets weights decay a little more.
     """
 
     def grads(params, rule_state, batch):
@@ -171,15 +171,15 @@ def train_ours(form: Form, begin: Start) -> tuple[np.ndarray, float]:
     def train(params, order, x, target):
         optimizer = bp.momentum(LEARNING_RATE, form.momentum, form=form.form)
         step = bp.make_train_step(rule, optimizer)
-        patterns, rest = len(x), len(x) % BATCH
+        examples, rest = len(x), len(x) % BATCH
 
         def present(state, rows):
             return step(state, (x[rows], target[rows]))
 
         def epoch(state, order):
-            state, whole = jax.lax.scan(present, state, order[: patterns - rest].reshape(-1, BATCH))
-            state, last = present(state, order[patterns - rest :])  # 1,797 = 8 · 200 + 197
-            return state, (whole.value.sum() * BATCH + last.value * rest) / patterns
+            state, whole = jax.lax.scan(present, state, order[: examples - rest].reshape(-1, BATCH))
+            state, last = present(state, order[examples - rest :])  # 1,797 = 8 · 200 + 197
+            return state, (whole.value.sum() * BATCH + last.value * rest) / examples
 
         state, errors = jax.lax.scan(epoch, bp.TrainState(params, optimizer.init(params), ()), order)
         return state.params, errors
@@ -199,7 +199,7 @@ def curves(forms: Iterable[Form] = FORMS, epochs: int = EPOCHS) -> list[Curve]:
     """Each form of momentum trained here and by scikit-learn, from the same weights through the same minibatches.
 
     scikit-learn clips probabilities to 2.2 · 10⁻¹⁶ from 0 and 1 before it takes their logarithm, we do not: the
-    curves would part if a pattern's error exceeded 36 nats, which happens nowhere here.
+    curves would part if an example's error exceeded 36 nats, which happens nowhere here.
     """
     begin, result = start(epochs), []
     for form in forms:

@@ -132,7 +132,7 @@ def test_it_prints_and_goes_into_json(capsys):
     found = receipt(rule, params, bp.cast(BATCH, "float32"), key=jax.random.key(0))
     assert capsys.readouterr().out.strip() == str(found).strip()
     text = str(found)
-    assert text.startswith("receipt of feedback alignment · float32, 6 patterns")
+    assert text.startswith("receipt of feedback alignment · float32, 6 examples")
     assert (
         "0  dense, tanh" in text and "handed the true weights at rule_state, against backprop: to the last bit" in text
     )
@@ -208,7 +208,7 @@ def test_what_cannot_have_a_receipt_is_told_why():
     rule = bp.backprop(NETWORK, LOSS)
     with pytest.raises(ValueError, match="expected a rule that names what it was made from"):
         of(rule._replace(network=None))
-    with pytest.raises(ValueError, match="expected as many targets as patterns"):
+    with pytest.raises(ValueError, match="expected as many targets as examples"):
         of(rule, batch=(BATCH[0], BATCH[1][:2]))
     shapes = bp.chain(bp.tanh, bp.sigmoid)
     with pytest.raises(ValueError, match="expected a network with weights"):

@@ -54,8 +54,8 @@ def test_rows_where_all_fail_say_so():
 
 
 def test_weight_patterns_are_told_apart():
-    def hidden(*pattern):
-        w = np.array([*pattern, *(-a for a in reversed(pattern))], float)
+    def hidden(*example):
+        w = np.array([*example, *(-a for a in reversed(example))], float)
         return np.stack([3 * w, -3.1 * w], axis=1)
 
     w = np.stack([hidden(1, 2, 4), hidden(4, 1, 2), hidden(1, 1.5, 2), hidden(1, 1, 1), hidden(1, 2, 4)])

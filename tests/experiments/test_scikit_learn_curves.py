@@ -30,7 +30,7 @@ def test_the_curve_is_scikit_learns(results, name):
     assert curve.ours.shape == curve.theirs.shape == (15,) and curve.ours.dtype == np.float64
     np.testing.assert_allclose(curve.ours, curve.theirs, rtol=1e-9, atol=0)
     assert curve.difference < 1e-9 and curve.agrees
-    assert curve.accuracy == pytest.approx(curve.their_accuracy, abs=1e-6)  # a pattern is 1/1797 = 5.6e-4
+    assert curve.accuracy == pytest.approx(curve.their_accuracy, abs=1e-6)  # an example is 1/1797 = 5.6e-4
 
 
 @pytest.mark.parametrize(

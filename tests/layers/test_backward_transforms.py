@@ -97,7 +97,7 @@ def test_weight_noise_is_the_gradient_elsewhere_and_new_each_time(keys):
     first, _, state = rule.grads(params, state, batch)
     second, _, _ = rule.grads(params, state, batch)
     assert first != second
-    # of a linear net the mean of E over the noise is E + ½ σ² K (Σ x² over patterns and features + N for the bias)
+    # of a linear net the mean of E over the noise is E + ½ σ² K (Σ x² over examples and features + N for the bias)
     draws = jax.vmap(lambda k: rule.grads(params, rule.init(k, params), batch)[0])(jax.random.split(next(keys), 20_000))
     expected = plain.grads(params, (), batch)[0] + 0.5 * 0.25 * 2 * (jnp.sum(batch[0] ** 2) + 5)
     assert float(jnp.mean(draws)) == pytest.approx(float(expected), abs=4 * float(jnp.std(draws)) / 20_000**0.5)

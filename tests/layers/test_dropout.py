@@ -62,7 +62,7 @@ def test_the_ends_of_the_range(rate, share, keys):
 
 
 def test_dropouts_of_a_network_draw_apart(keys):
-    layer = keyed(bp.chain(dropout(0.5), bp.each(dropout(0.5))))
+    layer = keyed(bp.chain(dropout(0.5), bp.over_positions(dropout(0.5))))
     assert takers(layer, "key") == 2
     y, (_, (first, second)) = layer.forward(((), ()), (jnp.ones((20, 3, 2)), next(keys)))
     masks = first.reshape(-1), second.reshape(-1)

@@ -69,7 +69,7 @@ def test_embedding_bad_input(keys):
     with pytest.raises(ValueError, match=r"integer dtype, got float64\[1, 3\]. Convert them"):
         layer.forward(params, jnp.zeros((1, 3)))
     for shape in [(), (0, 3)]:
-        with pytest.raises(ValueError, match="at least one pattern"):
+        with pytest.raises(ValueError, match="at least one example"):
             layer.forward(params, jnp.zeros(shape, jnp.int32))
     with pytest.raises(ValueError, match="Are they another network's"):
         layer.forward(embedding(4, 2).init(next(keys), (3,))[0], jnp.zeros((1, 3), jnp.int32))
@@ -123,7 +123,7 @@ def test_positions_bad_input(keys):
         fixed.init(next(keys), (4, 3))
     with pytest.raises(ValueError, match="even D"):
         fixed.forward((), jnp.zeros((1, 4, 3)))
-    with pytest.raises(ValueError, match=r"shape \(N, T, D\), patterns, time steps and features, got \(4, 2\)"):
+    with pytest.raises(ValueError, match=r"shape \(N, T, D\), examples, time steps and features, got \(4, 2\)"):
         fixed.forward((), jnp.zeros((4, 2)))
     with pytest.raises(ValueError, match="at most 3 steps, got 4"):
         learnt.init(next(keys), (4, 4))

@@ -114,7 +114,7 @@ def test_backward_is_the_adjoint_of_the_jacobian(case):
 @TABLE
 def test_gradient_of_a_sum_is_the_sum_of_gradients(case):
     if not case.per_pattern:
-        pytest.skip("the patterns of a batch are mixed, or share a key")
+        pytest.skip("the examples of a batch are mixed, or share a key")
     params, x, dy, *_ = problem(case)
     whole, dx = eager(case)[2]
     row = lambda tree, n: jax.tree.map(lambda a: a[n : n + 1], tree)
@@ -146,7 +146,7 @@ def test_gradients_have_the_structure_shapes_and_dtypes_of_what_they_belong_to(c
 @TABLE
 def test_every_dtype_agrees_with_the_truth_in_float64(case):
     with jax.enable_x64(False):  # as `bpjax compare` finds them, which it says itself
-        rows = {row.dtype: row.worst for row in check_layer_case("layer", "", case, patterns=N)}
+        rows = {row.dtype: row.worst for row in check_layer_case("layer", "", case, examples=N)}
     assert all(worst.ok for worst in rows.values()), rows
     assert rows["float64"].error < 1e-12 and rows["float32"].error < 1e-5
 

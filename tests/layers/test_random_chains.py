@@ -54,7 +54,7 @@ VECTOR = {
     "to image": lambda draw, shape: bp.chain(bp.dense(24), bp.reshape((4, 3, 2))),
 }
 SEQUENCE = {
-    "each": lambda draw, shape: bp.each(bp.chain(bp.dense(draw(SMALL)), draw(ACTIVATION))),
+    "over_positions": lambda draw, shape: bp.over_positions(bp.chain(bp.dense(draw(SMALL)), draw(ACTIVATION))),
     "elman": lambda draw, shape: bp.unroll(bp.elman(draw(SMALL))),
     "gru": lambda draw, shape: bp.unroll(bp.gru(draw(SMALL))),
     "lstm": lambda draw, shape: bp.unroll(bp.lstm(draw(SMALL))),
@@ -118,14 +118,14 @@ class Shaped:
 @pytest.mark.statistical
 @settings(max_examples=CHAINS, deadline=None, derandomize=DERANDOMIZED, suppress_health_check=list(HealthCheck))
 @given(chains(), st.integers(1, 3), st.integers(0, 2**31 - 1))
-def test_a_random_chain_is_the_vjp_of_its_forward(made, patterns, seed):
+def test_a_random_chain_is_the_vjp_of_its_forward(made, examples, seed):
     network, in_shape = made
     keys = iter(jax.random.split(jax.random.key(seed), 200))
     params, out_shape = network.init(next(keys), in_shape)
     params = jax.tree.map(lambda p: p + 0.1 * jax.random.normal(next(keys), p.shape), params)
-    x = jax.random.normal(next(keys), (patterns, *in_shape))
+    x = jax.random.normal(next(keys), (examples, *in_shape))
 
-    dy = jax.random.normal(next(keys), (patterns, *out_shape))
+    dy = jax.random.normal(next(keys), (examples, *out_shape))
     (y, found), truth = (compiled(f)(network, params, x, dy) for f in (run, vjp))
     assert y.shape == dy.shape
     assert jax.tree.structure(found) == jax.tree.structure(truth)

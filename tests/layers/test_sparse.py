@@ -14,10 +14,10 @@ from bpjax.layers.sparse import SMALL, SparseAffine, sparse
 KEY = jax.random.key(7)
 
 
-def prepare(edges, patterns, keys):
+def prepare(edges, examples, keys):
     w = jax.random.normal(next(keys), (len(edges.source),))
     params = SparseAffine(w, jax.random.normal(next(keys), (edges.outputs,)))
-    shapes = (patterns, edges.inputs), (patterns, edges.outputs)
+    shapes = (examples, edges.inputs), (examples, edges.outputs)
     return params, *(jax.random.normal(next(keys), shape) for shape in shapes)
 
 
@@ -45,15 +45,15 @@ EDGES = {
     "in any order": shuffled(random_edges(KEY, 7, 5, density=0.5)),
     "a hub": edges_from_mask(HUB),
     "one edge": Edges(np.array([1]), np.array([2]), 3, 4),
-    "many, so that patterns go one by one": random_edges(KEY, 100, 90, per_unit=SMALL // 90 + 1),
+    "many, so that examples go one by one": random_edges(KEY, 100, 90, per_unit=SMALL // 90 + 1),
 }
 
 
-@pytest.mark.parametrize("patterns", [1, 11])
+@pytest.mark.parametrize("examples", [1, 11])
 @pytest.mark.parametrize("name", EDGES)
-def test_a_sparse_layer_is_the_dense_layer_with_zeros(name, patterns, keys):
+def test_a_sparse_layer_is_the_dense_layer_with_zeros(name, examples, keys):
     edges = EDGES[name]
-    params, x, dy = prepare(edges, patterns, keys)
+    params, x, dy = prepare(edges, examples, keys)
     assert (
         relative_error(jax.jit(lambda *a: run(sparse(edges), *a))(params, x, dy), with_zeros(edges, params, x, dy))
         < 1e-13
@@ -99,15 +99,15 @@ def multiplications(jaxpr) -> int:
     return count
 
 
-@pytest.mark.parametrize("name", ["a hub", "banded", "many, so that patterns go one by one"])
+@pytest.mark.parametrize("name", ["a hub", "banded", "many, so that examples go one by one"])
 def test_the_work_is_one_product_an_edge_forward_and_two_backward(name, keys):
-    edges, patterns = EDGES[name], 8
+    edges, examples = EDGES[name], 8
     layer = sparse(edges)
-    params, x, dy = prepare(edges, patterns, keys)
+    params, x, dy = prepare(edges, examples, keys)
     forward = jax.make_jaxpr(layer.forward)(params, x)
     backward = jax.make_jaxpr(layer.backward)(params, x, dy)
-    assert multiplications(forward.jaxpr) == patterns * len(edges.source)
-    assert multiplications(backward.jaxpr) == 2 * patterns * len(edges.source)
+    assert multiplications(forward.jaxpr) == examples * len(edges.source)
+    assert multiplications(backward.jaxpr) == 2 * examples * len(edges.source)
 
 
 def test_random_edges():

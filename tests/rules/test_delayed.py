@@ -168,7 +168,7 @@ def test_five_steps_of_synthetic_gradients_on_a_3_3_2_net(keys):
 
 @pytest.mark.parametrize("with_target", [False, True])
 def test_exact_guesses_are_backprop_and_stay_so(with_target, keys):
-    """Three patterns and more numbers to see than patterns: linear models that guess every error signal exist."""
+    """Three examples and more numbers to see than examples: linear models that guess every error signal exist."""
     network, params, (x, t) = problem(keys, (3, 5, 4, 2))
     x, t = x[:3], t[:3]
     rule = synthetic_gradients(network, bp.squared_error, with_target=with_target)
@@ -188,7 +188,7 @@ def test_exact_guesses_are_backprop_and_stay_so(with_target, keys):
 
 
 def test_the_models_learn_the_error_signal_of_weights_at_rest(keys):
-    """Sixty patterns with labels, a linear network, and the target in sight: ∂E/∂h is linear in what is seen."""
+    """Sixty examples with labels, a linear network, and the target in sight: ∂E/∂h is linear in what is seen."""
     network = bp.chain(bp.dense(3), bp.dense(2))
     params, _ = network.init(next(keys), (3,))
     batch = jax.random.normal(next(keys), (60, 3)), jax.random.randint(next(keys), (60,), 0, 2)

@@ -192,7 +192,7 @@ def test_images_are_taught_through_their_own_layers(make, keys):
 
 @pytest.mark.parametrize("make", [direct_feedback, direct_random_target_projection])
 def test_what_has_nothing_to_address_is_refused(make, keys):
-    for network in (bp.dense(2), bp.each(bp.dense(2)), bp.chain(bp.dense(2))):
+    for network in (bp.dense(2), bp.over_positions(bp.dense(2)), bp.chain(bp.dense(2))):
         with pytest.raises(ValueError, match="expected a chain of at least two layers"):
             make(network, bp.squared_error)
     with pytest.raises(ValueError, match="`scale` to be a finite number"):

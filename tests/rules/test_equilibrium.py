@@ -90,7 +90,7 @@ def test_one_unit_by_hand():
 
 
 def by_hand(weights, x, t, beta, symmetric, steps, nudged, rate):
-    """Scellier & Bengio, pattern by pattern: all units tanh, C = ½ Σ (ρ(u₂) − t)²."""
+    """Scellier & Bengio, example by example: all units tanh, C = ½ Σ (ρ(u₂) − t)²."""
     (w1, b1), (w2, b2) = weights
     total = [np.zeros_like(w) for w in (w1, b1, w2, b2)]
     for x_n, t_n in zip(x, t, strict=True):

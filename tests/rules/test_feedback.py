@@ -165,7 +165,7 @@ def test_weight_mirror_step_by_step():
             y = np.tanh(xi @ w[l] + b[l])
             back[l] = (1 - decay) * back[l] + rate * xi.T @ (y - y.mean(axis=0)) / 4
 
-    rule = weight_mirror(NETWORK, bp.squared_error, rate, decay, deviation, patterns=5, noise=draw)
+    rule = weight_mirror(NETWORK, bp.squared_error, rate, decay, deviation, examples=5, noise=draw)
     params = pytree(WEIGHTS, BIASES)
     state = rule.init(jax.random.key(0), params)._replace(feedback=pytree(FEEDBACK, BIASES))
     step = bp.make_train_step(rule, optax.sgd(RATE))
@@ -289,8 +289,8 @@ def test_what_the_mirror_learns_on_linear_units_is_the_weights(where, keys):
         network = bp.chain(conv(2, (1, 1)), conv(2, (2, 2), padding="VALID"), flatten)
     params, _ = network.init(next(keys), in_shape)
     params = jax.tree.map(lambda w: w + 0.3, params)  # biases, which the means take away
-    rate, sigma, patterns, draws = 0.5, 0.6, 8, 400
-    rule = weight_mirror(network, bp.squared_error, rate, 0.0, sigma, patterns, scale=0.0)
+    rate, sigma, examples, draws = 0.5, 0.6, 8, 400
+    rule = weight_mirror(network, bp.squared_error, rate, 0.0, sigma, examples, scale=0.0)
     x = jnp.ones((2, *in_shape))
     t = network.forward(params, x)[0]
 
@@ -309,7 +309,7 @@ def test_the_mirror_settles_at_its_ratio_and_aligns(keys):
     """With decay B → η σ² W / d on linear units, so errors go back along the weights."""
     network = bp.mlp((6, 5, 4), bp.identity)
     params, _ = network.init(next(keys), (6,))
-    rule = weight_mirror(network, bp.squared_error, 0.05, 0.05, patterns=64)
+    rule = weight_mirror(network, bp.squared_error, 0.05, 0.05, examples=64)
     batch = jnp.ones((1, 6)), jnp.ones((1, 4))
     state = rule.init(next(keys), params)
     state = jax.lax.fori_loop(0, 300, lambda i, s: rule.grads(params, s, batch)[2], state)
@@ -376,7 +376,7 @@ def test_noisy_slopes_serve_another_rule(keys):
 
 
 def test_slopes_of_what_is_no_activation_stay(keys):
-    network = bp.chain(bp.dense(4), layer_norm(), bp.tanh, bp.each(bp.softplus), flatten, bp.softmax)
+    network = bp.chain(bp.dense(4), layer_norm(), bp.tanh, bp.over_positions(bp.softplus), flatten, bp.softmax)
     seen = []
     with_slopes(network, lambda unit: seen.append(unit.name) or unit)
     assert seen == ["tanh", "softplus"]
@@ -400,7 +400,7 @@ def test_a_dead_relu_learns_with_the_slope_of_softplus():
         (lambda: sign_symmetry(NETWORK, bp.squared_error, "USF"), "'uSF', 'brSF' or 'frSF', got 'USF'"),
         (lambda: sign_symmetry(NETWORK, bp.squared_error, scale=0.0), "finite number > 0, got 0.0"),
         (lambda: kolen_pollack(NETWORK, bp.squared_error, 1.1), "≥ 0 and ≤ 1, got 1.1"),
-        (lambda: weight_mirror(NETWORK, bp.squared_error, patterns=1), "whole number ≥ 2, got 1"),
+        (lambda: weight_mirror(NETWORK, bp.squared_error, examples=1), "whole number ≥ 2, got 1"),
         (lambda: weight_mirror(NETWORK, bp.squared_error, -1.0), "`rate` to be a finite number ≥ 0"),
         (lambda: noisy_slopes(bp.backprop, bp.dense(2), bp.squared_error, 0.1), "expected a network with activations"),
         (lambda: noisy_slopes(bp.backprop, NETWORK, bp.squared_error, -0.1), "finite number ≥ 0, got -0.1"),

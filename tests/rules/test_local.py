@@ -286,12 +286,12 @@ def test_mono_forward_step_by_step(keys):
 @pytest.mark.parametrize("make", [mono_forward, forward_forward])
 def test_it_learns_what_it_predicts(make, keys):
     """Three classes along three directions, the label's place in front left at 0: both ways to predict learn them."""
-    width, classes, patterns = 8, 3, 60
+    width, classes, examples = 8, 3, 60
     length = [unit_length] if make is forward_forward else []
     hidden = [bp.dense(16), bp.relu, *length, bp.dense(16), bp.relu, *length]
     network = bp.chain(*hidden, bp.dense(classes))
-    labels = jax.random.randint(next(keys), (patterns,), 0, classes)
-    x = 2 * jax.random.normal(next(keys), (classes, width))[labels] + jax.random.normal(next(keys), (patterns, width))
+    labels = jax.random.randint(next(keys), (examples,), 0, classes)
+    x = 2 * jax.random.normal(next(keys), (classes, width))[labels] + jax.random.normal(next(keys), (examples, width))
     x = jnp.pad(x, ((0, 0), (classes, 0)))
     params, _ = network.init(next(keys), (classes + width,))
     rule = make(network, bp.batch_mean(bp.softmax_cross_entropy))

@@ -35,7 +35,7 @@ PARAMS = pytree(WEIGHTS)
 
 
 def errors(w, noise=(0.0, 0.0)):
-    """Of every pattern, ½ Σ (t − o)², with the net inputs shaken; and the hidden units' outputs."""
+    """Of every example, ½ Σ (t − o)², with the net inputs shaken; and the hidden units' outputs."""
     h = np.tanh(X @ w[0] + w[1] + noise[0])
     o = 1 / (1 + np.exp(-(h @ w[2] + w[3] + noise[1])))
     return 0.5 * np.sum((T - o) ** 2, axis=1), h
@@ -170,8 +170,8 @@ def test_nodes_of_one_linear_layer_follow_the_quadratic_exactly(keys):
 
 
 def test_every_pattern_is_judged_by_its_own_error(keys):
-    """Labels, and patterns that are images: the direction of a batch is the sum of those of its patterns."""
-    network = bp.chain(bp.each(bp.dense(2)), bp.tanh)  # one layer of units, a (N, 5, 2)
+    """Labels, and examples that are images: the direction of a batch is the sum of those of its examples."""
+    network = bp.chain(bp.over_positions(bp.dense(2)), bp.tanh)  # one layer of units, a (N, 5, 2)
     params, _ = network.init(next(keys), (5, 3))
     x, labels = jax.random.normal(next(keys), (3, 5, 3)), jnp.array([[0, 1, 1, 0, 1]] * 3)
     given = jax.random.normal(next(keys), (3, 5, 2))

@@ -35,7 +35,7 @@ def direction(rule, params, batch):
 
 
 def by_hand(weights, x, t, kind, steps, gamma, variance):
-    """dE/dW of each layer, for y = tanh(x W + b) in all layers and ½ Σ (t − o)², pattern by pattern."""
+    """dE/dW of each layer, for y = tanh(x W + b) in all layers and ½ Σ (t − o)², example by pattern."""
     L = len(weights)
     total = [(np.zeros_like(w), np.zeros_like(b)) for w, b in weights]
     for x_n, t_n in zip(x, t, strict=True):

@@ -33,12 +33,12 @@ def compiled(name):
 
 
 @functools.cache
-def problem(name, patterns=6):
+def problem(name, examples=6):
     """Params, a state and a batch with one-hot targets."""
     case, (key, key_state, key_x, key_t) = RULES[name], jax.random.split(jax.random.key(0), 4)
     params, out_shape = case.network.init(key, case.in_shape)
-    x = jax.random.normal(key_x, (patterns, *case.in_shape))
-    labels = jax.random.randint(key_t, (patterns, *out_shape[:-1]), 0, out_shape[-1])
+    x = jax.random.normal(key_x, (examples, *case.in_shape))
+    labels = jax.random.randint(key_t, (examples, *out_shape[:-1]), 0, out_shape[-1])
     batch = x, jax.nn.one_hot(labels, out_shape[-1])
     return params, made(name).init(key_state, params), batch
 
@@ -147,9 +147,9 @@ def test_scan_is_the_loop_and_it_learns_with_any_optimizer(name):
 
 
 @TABLE
-@pytest.mark.parametrize("patterns", [6, 1], ids=["batch", "on-line"])
-def test_float32_stays_float32_and_near_float64(name, patterns):
-    wide = problem(name, patterns)
+@pytest.mark.parametrize("examples", [6, 1], ids=["batch", "on-line"])
+def test_float32_stays_float32_and_near_float64(name, examples):
+    wide = problem(name, examples)
     with jax.enable_x64(False):
         narrow = bp.cast(wide, jnp.float32)
         value, grads, state = compiled(name)(*narrow)

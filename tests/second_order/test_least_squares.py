@@ -26,14 +26,14 @@ CURVE = UNIT, UNIT.init(jax.random.key(1), (1,))[0], (X, jnp.tanh(2 * X) - 0.5 +
 
 
 def plateau():
-    """XOR from zero weights: o = ½ for all patterns, the residuals ±½ cancel in Jᵀr, E = 4 · ½ · ½² = ½."""
+    """XOR from zero weights: o = ½ for all examples, the residuals ±½ cancel in Jᵀr, E = 4 · ½ · ½² = ½."""
     return jax.tree.map(jnp.zeros_like, STARTS[0])
 
 
-def linear(keys, patterns=12):
+def linear(keys, examples=12):
     network = bp.dense(2)
     params, _ = network.init(next(keys), (3,))
-    return network, params, (normal(next(keys), patterns, 3), normal(next(keys), patterns, 2))
+    return network, params, (normal(next(keys), examples, 3), normal(next(keys), examples, 2))
 
 
 def normal(key, *shape):
@@ -97,7 +97,7 @@ def test_a_linear_network_converges_where_its_gradient_is_zero(method, keys):
 
 
 def test_more_weights_than_residuals_get_the_shortest_step(keys):
-    network, params, (x, t) = linear(keys, patterns=2)  # 4 residuals, 8 weights: JᵀJ is singular
+    network, params, (x, t) = linear(keys, examples=2)  # 4 residuals, 8 weights: JᵀJ is singular
     fit = least_squares(network, bp.squared_error, params, (x, t), method="gauss_newton")
     inputs = np.column_stack([x, np.ones(2)])
     change = np.linalg.pinv(inputs) @ (t - x @ params.w - params.b[None])
@@ -219,7 +219,7 @@ def test_a_backward_of_the_wrong_sign_is_said_before_the_steps_run_out(keys):
     ids=["mean squared error", "batch mean", "own"],
 )
 def test_losses_that_differ_by_a_factor_get_the_same_steps_and_their_own_error(loss, scale, keys):
-    network, params, batch = linear(keys)  # 12 patterns, 2 outputs
+    network, params, batch = linear(keys)  # 12 examples, 2 outputs
     sums = least_squares(network, bp.squared_error, params, batch, max_steps=2)
     fit = least_squares(network, loss, params, batch, max_steps=2)
     np.testing.assert_array_equal(fit.params.w, sums.params.w)
@@ -231,7 +231,7 @@ def test_losses_that_differ_by_a_factor_get_the_same_steps_and_their_own_error(l
 
 def test_the_goal_is_in_the_units_of_the_loss():
     steps = set()
-    for loss, goal in ((bp.squared_error, 4e-3), (bp.mean_squared_error, 2e-3)):  # ½ Σ = 2 · mean over 4 patterns
+    for loss, goal in ((bp.squared_error, 4e-3), (bp.mean_squared_error, 2e-3)):  # ½ Σ = 2 · mean over 4 examples
         fit = least_squares(XOR, loss, STARTS[0], bp.xor().present(), goal=goal)
         assert fit.converged and fit.error <= goal and f"the goal was {goal:.3g}" in fit.reason
         steps.add(fit.steps)
@@ -297,7 +297,7 @@ CASES = {
     "damping": (lambda: xor(damping=-1.0), "`damping` to be a finite number > 0, got -1.0"),
     "steps": (lambda: xor(max_steps=0), "`max_steps` to be a whole number ≥ 1, got 0"),
     "features": (lambda: xor(x=jnp.ones((4, 3))), r"`x` of shape \(N, 2\), got \(4, 3\)"),
-    "patterns": (lambda: xor(x=jnp.ones((3, 2))), "as many targets as patterns"),
+    "examples": (lambda: xor(x=jnp.ones((3, 2))), "as many targets as examples"),
     "target's shape": (lambda: xor(t=jnp.ones((4, 2))), r"`target` of the output's shape \(4, 1\), got \(4, 2\)"),
     "NaN in x": (lambda: xor(x=jnp.full((4, 2), jnp.nan)), r"`least_squares` expected finite numbers in `x`"),
     "NaN in targets": (lambda: xor(t=jnp.full((4, 1), jnp.nan)), "expected finite numbers in `target`"),

@@ -148,7 +148,7 @@ def test_what_is_shared_is_computed_once():
 
 
 def test_long_axes_are_looped_over_not_written_out():
-    """The program of a product over 2,000 patterns is hardly longer than that over 200."""
+    """The program of a product over 2,000 examples is hardly longer than that over 200."""
 
     def length(n):
         x = normal(RUNS, n, 3)

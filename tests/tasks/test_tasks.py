@@ -1,4 +1,4 @@
-"""Tasks: patterns and targets against what their names say."""
+"""Tasks: examples and targets against what their names say."""
 
 import jax
 import numpy as np

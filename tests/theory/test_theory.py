@@ -278,7 +278,7 @@ def test_balanced_layers_have_no_invariants_left():
 
 @pytest.fixture(scope="module")
 def committee():
-    """Three students and two teachers at odds with each other, and 400 000 patterns of their net inputs."""
+    """Three students and two teachers at odds with each other, and 400 000 examples of their net inputs."""
     rng = np.random.default_rng(11)
     J, B = rng.normal(size=(3, 5)) / 2, rng.normal(size=(2, 5)) / 1.5
     x = rng.normal(size=(400_000, 5))
@@ -372,7 +372,7 @@ def test_differences_grow_on_the_plateau_by_the_escape_rate(K, rate, end):
 
 
 def test_a_small_start_comes_to_the_plateau():
-    """K = 3, η = 0.1, overlaps of 10⁻¹²: after 5 000 patterns per weight within 1 % of the plateau's error."""
+    """K = 3, η = 0.1, overlaps of 10⁻¹²: after 5 000 examples per weight within 1 % of the plateau's error."""
     Q, R = np.diag([0.1, 0.2, 0.4]), 1e-12 * np.arange(9.0).reshape(3, 3)
     path = theory.soft_committee_path([5000.0], Q, R, np.eye(3), 0.1)
     assert path.error[0] == pytest.approx(theory.symmetric_plateau(3, 0.1).error, rel=0.01)

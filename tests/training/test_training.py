@@ -11,11 +11,11 @@ import bpjax as bp
 RATE = 0.05
 
 
-def linear(keys, patterns=10):
+def linear(keys, examples=10):
     """A linear unit on random data: the rule, params and batch."""
     network = bp.dense(1)
     params, _ = network.init(next(keys), (3,))
-    batch = jax.random.normal(next(keys), (patterns, 3)), jax.random.normal(next(keys), (patterns, 1))
+    batch = jax.random.normal(next(keys), (examples, 3)), jax.random.normal(next(keys), (examples, 1))
     return bp.backprop(network, bp.squared_error), params, batch
 
 
@@ -25,7 +25,7 @@ def xor_net(key, rate=2.0):
 
 
 def numpy_epochs(params, batch, sizes, epochs):
-    """Gradient descent on ½ Σ (t − x·w − b)² by NumPy, in the order of the patterns; the error of every epoch."""
+    """Gradient descent on ½ Σ (t − x·w − b)² by NumPy, in the order of the examples; the error of every epoch."""
     w, b = (np.array(p) for p in params)
     x, t = (np.asarray(a) for a in batch)
     errors = []
@@ -103,7 +103,7 @@ def test_error_and_gradient_goals_keep_the_weights_they_were_measured_at(keys):
 
 def test_no_improvement_on_validation_data(keys):
     """Trained on noise, the validation error rises: it stops so many epochs after its best."""
-    rule, params, batch = linear(keys, patterns=4)
+    rule, params, batch = linear(keys, examples=4)
     validation = batch[0] + 1.0, batch[1] - 1.0
     result = bp.fit(
         rule,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 import bpjax as bp
-from bpjax.util.sequential_under_vmap import one_by_one
+from bpjax.util.sequential_under_vmap import sequential_under_vmap
 
 NETWORK = bp.mlp((3, 4, 2), bp.tanh, weights="orthogonal")
 BATCH = jnp.ones((5, 3)), jnp.zeros((5, 2))
@@ -46,5 +46,7 @@ def test_matrices_of_a_vmap_go_to_lapack_one_by_one(made):
 
 def test_the_function_stays_what_it_is():
     a = jax.random.normal(jax.random.key(0), (2, 4, 4))
-    assert jnp.array_equal(one_by_one(jnp.linalg.qr)(a[0]).Q, jnp.linalg.qr(a[0]).Q)
-    assert jnp.array_equal(bp.lanes(one_by_one(jnp.linalg.qr))(a).Q, jax.vmap(one_by_one(jnp.linalg.qr))(a).Q)
+    assert jnp.array_equal(sequential_under_vmap(jnp.linalg.qr)(a[0]).Q, jnp.linalg.qr(a[0]).Q)
+    assert jnp.array_equal(
+        bp.lanes(sequential_under_vmap(jnp.linalg.qr))(a).Q, jax.vmap(sequential_under_vmap(jnp.linalg.qr))(a).Q
+    )

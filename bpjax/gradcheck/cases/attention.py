@@ -11,22 +11,22 @@ from bpjax.layers.embedding import embedding
 from bpjax.networks.transformer import transformer
 
 
-def tokens(key, patterns: int, in_shape):
+def tokens(key, examples: int, in_shape):
     """Tokens from 0 to 4, (N, *in_shape)."""
-    return jax.random.randint(key, (patterns, *in_shape), 0, 5, jnp.int32)
+    return jax.random.randint(key, (examples, *in_shape), 0, 5, jnp.int32)
 
 
-def padded(key, patterns: int, in_shape):
+def padded(key, examples: int, in_shape):
     """Sequences and which of their positions are real: all, none, the first, the first two, ..., all, none, ..."""
     length = in_shape[0]
-    lengths = (jnp.arange(patterns) - 1) % (length + 1)
-    return normal(key, patterns, in_shape), jnp.arange(length)[None, :] < lengths[:, None]
+    lengths = (jnp.arange(examples) - 1) % (length + 1)
+    return normal(key, examples, in_shape), jnp.arange(length)[None, :] < lengths[:, None]
 
 
-def with_memory(key, patterns: int, in_shape):
+def with_memory(key, examples: int, in_shape):
     """A pair of sequences."""
     keys = jax.random.split(key)
-    return tuple(normal(k, patterns, shape) for k, shape in zip(keys, in_shape, strict=True))
+    return tuple(normal(k, examples, shape) for k, shape in zip(keys, in_shape, strict=True))
 
 
 CASES: dict[str, LayerCase] = {

@@ -5,7 +5,7 @@ import jax
 from bpjax.gradcheck.cases.case import LayerCase, normal
 from bpjax.layers.activations import sigmoid, tanh
 from bpjax.layers.combinators.chain import chain, parallel, residual, shortcut
-from bpjax.layers.combinators.over_positions import each
+from bpjax.layers.combinators.over_positions import over_positions
 from bpjax.layers.combinators.remat import remat
 from bpjax.layers.combinators.repeat import repeat
 from bpjax.layers.combinators.tie import tie
@@ -14,14 +14,14 @@ from bpjax.layers.dropout import dropout, keyed
 from bpjax.layers.shapes import flatten, reshape
 
 
-def _with_key(key, patterns, in_shape):
+def _with_key(key, examples, in_shape):
     """(x, key)."""
     x_key, key = jax.random.split(key)
-    return normal(x_key, patterns, in_shape), key
+    return normal(x_key, examples, in_shape), key
 
 
 CASES: dict[str, LayerCase] = {
-    "each(chain(dense(3), sigmoid))": LayerCase(each(chain(dense(3), sigmoid)), (4, 5)),
+    "over_positions(chain(dense(3), sigmoid))": LayerCase(over_positions(chain(dense(3), sigmoid)), (4, 5)),
     "shortcut(chain(dense(2), sigmoid))": LayerCase(shortcut(chain(dense(2), sigmoid)), (5,), blocked=False),
     "residual(chain(dense(4), tanh))": LayerCase(residual(chain(dense(4), tanh)), (4,), blocked=False),
     "parallel(dense(3), chain(dense(3), tanh))": LayerCase(parallel(dense(3), chain(dense(3), tanh)), (4,)),

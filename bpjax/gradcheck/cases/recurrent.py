@@ -14,15 +14,15 @@ from bpjax.layers.recurrent.stage import stage
 from bpjax.networks.char_rnn import char_rnn
 
 
-def _with_lstm_state(key, patterns: int, in_shape):
+def _with_lstm_state(key, examples: int, in_shape):
     """A sequence and the state it begins with."""
     shapes = (in_shape[0], *in_shape[1])
-    draws = [jax.random.normal(k, (patterns, *s)) for k, s in zip(jax.random.split(key, 3), shapes, strict=True)]
+    draws = [jax.random.normal(k, (examples, *s)) for k, s in zip(jax.random.split(key, 3), shapes, strict=True)]
     return draws[0], LstmState(*draws[1:])
 
 
-def _tokens(key, patterns: int, in_shape):
-    return jax.random.randint(key, (patterns, *in_shape), 0, 4, jnp.int32)
+def _tokens(key, examples: int, in_shape):
+    return jax.random.randint(key, (examples, *in_shape), 0, 4, jnp.int32)
 
 
 CASES: dict[str, LayerCase] = {

@@ -97,7 +97,7 @@ def cross_attention(
 
     Raises:
         ValueError: as `attention`; in `forward`, what comes in is not a pair, or the memory differs from x in its
-            number of patterns or dtype.
+            number of examples or dtype.
     """
     check_count("cross_attention", "block", block)
     form = make_form("cross_attention", heads, head_features, False, False, use_bias, weights, biases, int(block))
@@ -171,7 +171,7 @@ def check_pair(x) -> tuple[Array, Array]:
     x, memory = (check_sequence("cross_attention", n, a) for n, a in zip(("x", "memory"), x, strict=True))
     if x.shape[0] != memory.shape[0] or x.dtype != memory.dtype:
         raise ValueError(
-            f"`cross_attention` expected a memory of x's patterns and dtype, got "
+            f"`cross_attention` expected a memory of x's examples and dtype, got "
             f"{memory.dtype}{list(memory.shape)} for x {x.dtype}{list(x.shape)}."
         )
     return x, memory

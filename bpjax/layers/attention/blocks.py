@@ -1,6 +1,6 @@
 """Attention from queries, keys and values: the softmax-weighted means, whole or a block at a time.
 
-Axes: N patterns, T queries, S keys, H heads, F features of a head; q (N, T, H, F), k and v (N, S, H, F).
+Axes: N examples, T queries, S keys, H heads, F features of a head; q (N, T, H, F), k and v (N, S, H, F).
 
     forward    S = q kᵀ / √F     P = softmax(S) over the keys     o = P v
     backward   dv = Pᵀ do     dP = do vᵀ     dS = P ⊙ (dP − D)     dq = dS k / √F     dk = dSᵀ q / √F

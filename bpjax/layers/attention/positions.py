@@ -135,7 +135,7 @@ def check_sequence(who: str, name: str, x) -> Array:
     x = as_floating(who, name, x)
     if x.ndim != 3 or 0 in x.shape:
         raise ValueError(
-            f"`{who}` expected `{name}` of shape (N, T, D), patterns, time steps and features, got {x.shape}."
+            f"`{who}` expected `{name}` of shape (N, T, D), examples, time steps and features, got {x.shape}."
         )
     return x
 

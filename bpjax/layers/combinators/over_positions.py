@@ -6,33 +6,33 @@ from bpjax.layers.layer import Layer, check_layer
 from bpjax.util.checks import as_floating
 
 
-def each(layer: Layer) -> Layer:
+def over_positions(layer: Layer) -> Layer:
     """A layer applied to the last axis at every position: x (N, T, D) to y (N, T, H), its weights shared by all.
 
     forward    yₙₜ = f(xₙₜ)
     backward   dparams = Σₙₜ dparamsₙₜ     dxₙₜ = (∂f/∂x)ᵀ dyₙₜ
 
-    The positions are laid beside the patterns, (N · T, D), and the layer never knows: `each(dense(4))` is one matrix
-    product. Any number of position axes (N, ..., D). Kept: what the layer keeps.
+    The positions are laid beside the examples, (N · T, D), and the layer never knows: `over_positions(dense(4))` is one
+    matrix product. Any number of position axes (N, ..., D). Kept: what the layer keeps.
 
     Raises:
         ValueError: `layer` is not a Layer; in `forward`, `x` has no position axis.
     """
-    check_layer("each", layer)
+    check_layer("over_positions", layer)
 
     def init(key, in_shape):
         if len(in_shape) < 2:
             raise ValueError(
-                f"`each` expected an `in_shape` (T, ..., D), positions before features, got {in_shape!r}. "
+                f"`over_positions` expected an `in_shape` (T, ..., D), positions before features, got {in_shape!r}. "
                 "Without positions use the layer itself."
             )
         params, out_shape = layer.init(key, in_shape[-1:])
         return params, (*in_shape[:-1], *out_shape)
 
     def forward(params, x):
-        x = as_floating("each", "x", x)
+        x = as_floating("over_positions", "x", x)
         if x.ndim < 3:
-            raise ValueError(f"`each` expected `x` of shape (N, T, ..., D), got {x.shape}.")
+            raise ValueError(f"`over_positions` expected `x` of shape (N, T, ..., D), got {x.shape}.")
         y, kept = layer.forward(params, x.reshape(-1, x.shape[-1]))
         return y.reshape(*x.shape[:-1], *y.shape[1:]), kept
 
@@ -41,4 +41,4 @@ def each(layer: Layer) -> Layer:
         dparams, dx = layer.backward(params, kept, positions)
         return dparams, jax.tree.map(lambda d: d.reshape(*dy.shape[:-1], d.shape[-1]), dx)
 
-    return Layer("each", init, forward, backward, (layer,), rebuild=each)
+    return Layer("over_positions", init, forward, backward, (layer,), rebuild=over_positions)

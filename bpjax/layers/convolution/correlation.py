@@ -71,7 +71,7 @@ def weight_gradient(x: Array, dy: Array, at: Placed, groups: int) -> Array:
     a = AXES[len(at.size)]
     axes = zip(at.spatial, at.reach, at.low, at.last, strict=True)
     pairs = tuple((low, last + r - n - low) for n, r, low, last in axes)
-    names = (f"C{a}N", f"I{a}O", f"{a}NC")  # the sum is over patterns; channels stand where patterns do elsewhere
+    names = (f"C{a}N", f"I{a}O", f"{a}NC")  # the sum is over examples; channels stand where examples do elsewhere
     return _convolution(x, dy, names, at.dilation, pairs, w_dilation=at.stride)
 
 

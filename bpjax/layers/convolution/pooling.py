@@ -132,9 +132,9 @@ def _tiles(at: Placed) -> bool:
     return fits and at.stride == at.size and not any(map(any, at.pairs))
 
 
-def _unfolded(patterns: int, out: Shape, size: Shape, channels: int) -> Shape:
+def _unfolded(examples: int, out: Shape, size: Shape, channels: int) -> Shape:
     """(N, O₁, k₁, O₂, k₂, ..., C): an image its windows tile, with the places of a window on axes of their own."""
-    return (patterns, *itertools.chain.from_iterable(zip(out, size, strict=True)), channels)
+    return (examples, *itertools.chain.from_iterable(zip(out, size, strict=True)), channels)
 
 
 def _beside(y: Array, at: Placed) -> Array:

@@ -160,7 +160,7 @@ def check_image(who: str, x, rank: int | None, channels: int | None = None) -> A
             f"got {x.shape}. Give `init` the `in_shape` of the data."
         )
     if x.size == 0:
-        raise ValueError(f"`{who}` expected at least one pattern and one place, got an empty `x` of shape {x.shape}.")
+        raise ValueError(f"`{who}` expected at least one example and one place, got an empty `x` of shape {x.shape}.")
     return x
 
 

@@ -1,6 +1,6 @@
 """Batch normalization: every channel brought to mean 0 and variance 1 by the numbers of the whole batch.
 
-Predictions want numbers that no other pattern has a say in. They are state outside the parameters, since no gradient
+Predictions want numbers that no other example has a say in. They are state outside the parameters, since no gradient
 changes them. A layer leaves those of its batch in its residuals, and four functions do the rest:
 
     statistics = init_statistics(network, params, x)
@@ -54,7 +54,7 @@ class Kept(NamedTuple):
     """The residuals of `batch_norm`."""
 
     x: Array  # (N, ..., C)
-    offset: Array  # (1, C) mean less the first pattern's number; 0 where statistics are given
+    offset: Array  # (1, C) mean less the first example's number; 0 where statistics are given
     statistics: BatchStatistics  # in float32 where x is half precision
 
 
@@ -63,18 +63,18 @@ Statistics = tuple[BatchStatistics, ...]
 
 
 def batch_norm(epsilon: float = 1e-5, use_bias: bool = True) -> Layer:
-    """Every channel brought to mean 0 and variance 1 over all patterns and positions of the batch, x (N, ..., C).
+    """Every channel brought to mean 0 and variance 1 over all examples and positions of the batch, x (N, ..., C).
 
     forward    x̂ = (x − μ) / σ     y = g x̂ + b      μ, σ for every channel, σ² = variance + ε
     backward   dg = Σ dy x̂     db = Σ dy     dx̂ = g dy     dx = (dx̂ − mean(dx̂) − x̂ mean(dx̂ x̂)) / σ
 
-    Ioffe & Szegedy 2015. The patterns of a batch are mixed: each one's output and gradient depend on the others. With
-    `with_statistics` μ and σ are given numbers, the patterns are alone again, and dx = dx̂ / σ.
+    Ioffe & Szegedy 2015. The examples of a batch are mixed: each one's output and gradient depend on the others. With
+    `with_statistics` μ and σ are given numbers, the examples are alone again, and dx = dx̂ / σ.
 
     Kept: x, and two numbers a channel (a third where rounding would cost the mean its digits). The variance is divided
     by the count M, in the running statistics too, as in Keras and Flax; PyTorch's running variance is M / (M − 1) times
     it. So the statistics of a batch, handed back, give that batch's own output, and a single number has variance 0
-    rather than 0/0: one pattern without positions gives x̂ = 0, y = b, dx = 0.
+    rather than 0/0: one example without positions gives x̂ = 0, y = b, dx = 0.
 
     Raises:
         ValueError: `epsilon` is not above 0; in `init`, an `in_shape` that is not (..., C); in `forward`, an `x` that
@@ -141,7 +141,7 @@ def _batch_norm(epsilon: float, use_bias: bool) -> Layer:
 
 
 def batch_statistics(network: Layer, params: Params, x) -> Statistics:
-    """Means and variances of every batch norm over the patterns x, all of them one batch, in one forward pass.
+    """Means and variances of every batch norm over the examples x, all of them one batch, in one forward pass.
 
     Raises:
         ValueError: a batch norm's statistics are not in the network's residuals: it is inside a `repeat`, which keeps
@@ -181,7 +181,7 @@ def running_statistics(residuals: Residuals, statistics: Statistics, momentum: f
 
 
 def with_statistics(network: Layer, statistics: Statistics) -> Layer:
-    """The network that predicts: each of its batch norms normalizes by given statistics, each pattern alone.
+    """The network that predicts: each of its batch norms normalizes by given statistics, each example alone.
 
     The statistics are constants, computed with in the dtype of x, float32 where that is half precision. The derivative
     is the exact one of this network.

@@ -1,4 +1,4 @@
-"""Normalization within a pattern: each is brought to mean 0 and variance 1 by numbers of its own.
+"""Normalization within an example: each is brought to mean 0 and variance 1 by numbers of its own.
 
 All rest on one map, x̂ = (x − μ) / σ along some axes, and its derivative. Means run along the same axes.
 
@@ -64,12 +64,12 @@ def pull_back(dx_hat: Array, x_hat: Array, inverse: Array, axes: Sequence[int]) 
 
 
 def layer_norm(epsilon: float = 1e-5, use_bias: bool = True) -> Layer:
-    """Every pattern, at every position, brought to mean 0 and variance 1 over its features, x (N, ..., D).
+    """Every example, at every position, brought to mean 0 and variance 1 over its features, x (N, ..., D).
 
     forward    x̂ = (x − μ) / σ     y = g x̂ + b      μ, σ over the last axis, σ² = variance + ε
     backward   dg = Σ dy x̂     db = Σ dy     dx̂ = g dy     dx = (dx̂ − mean(dx̂) − x̂ mean(dx̂ x̂)) / σ
 
-    Ba, Kiros & Hinton 2016. Sums run over patterns and positions. Kept: x, the mean and 1/σ, two numbers a row. x is
+    Ba, Kiros & Hinton 2016. Sums run over examples and positions. Kept: x, the mean and 1/σ, two numbers a row. x is
     most often kept by a neighbour anyway, x̂ never is. Over a single feature x̂ = 0 and dx = 0.
 
     Raises:
@@ -107,7 +107,7 @@ def _layer_norm(epsilon: float, use_bias: bool) -> Layer:
 
 
 def rms_norm(epsilon: float = 1e-6, use_bias: bool = False) -> Layer:
-    """Every pattern, at every position, divided by the root mean square of its features, x (N, ..., D).
+    """Every example, at every position, divided by the root mean square of its features, x (N, ..., D).
 
     forward    x̂ = x / r     y = g x̂ (+ b)     r = √(mean(x²) + ε) over the last axis
     backward   dg = Σ dy x̂     dx̂ = g dy     dx = (dx̂ − x̂ mean(dx̂ x̂)) / r
@@ -149,12 +149,12 @@ def _rms_norm(epsilon: float, use_bias: bool) -> Layer:
 def group_norm(groups: int, epsilon: float = 1e-5, use_bias: bool = True) -> Layer:
     """Channels in groups, each brought to mean 0 and variance 1 over its channels and all positions, x (N, ..., C).
 
-    forward    x̂ = (x − μ) / σ     y = g x̂ + b      μ, σ for every pattern and group, σ² = variance + ε
+    forward    x̂ = (x − μ) / σ     y = g x̂ + b      μ, σ for every example and group, σ² = variance + ε
     backward   dg = Σ dy x̂     db = Σ dy     dx̂ = g dy     dx = (dx̂ − mean(dx̂) − x̂ mean(dx̂ x̂)) / σ
 
-    Wu & He 2018. Every pattern alone, so a batch of one is as good as any: what `batch_norm` is not. Group k holds the
-    channels k C/groups ... (k + 1) C/groups − 1. One group normalizes the whole pattern, C groups are instance norm.
-    Kept: x, the mean and 1/σ, two numbers for each pattern and group. Where a group is one number x̂ = 0 and dx = 0.
+    Wu & He 2018. Every example alone, so a batch of one is as good as any: what `batch_norm` is not. Group k holds the
+    channels k C/groups ... (k + 1) C/groups − 1. One group normalizes the whole example, C groups are instance norm.
+    Kept: x, the mean and 1/σ, two numbers for each example and group. Where a group is one number x̂ = 0 and dx = 0.
 
     Raises:
         ValueError: `groups` is not a positive whole number, `epsilon` not above 0; in `init`, channels that the groups
@@ -249,6 +249,6 @@ def check_normalized(who: str, params, x, use_bias: bool) -> Array:
             "Add the batch axis (`x[None]`), or give `init` the `in_shape` of the data."
         )
     if x.size == 0:
-        raise ValueError(f"`{who}` expected at least one pattern, got an empty batch of shape {x.shape}.")
+        raise ValueError(f"`{who}` expected at least one example, got an empty batch of shape {x.shape}.")
     check_same_dtype(who, x, gain)
     return x

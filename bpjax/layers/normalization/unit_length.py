@@ -1,4 +1,4 @@
-"""Every pattern divided by its length."""
+"""Every example divided by its length."""
 
 import jax.numpy as jnp
 
@@ -8,7 +8,7 @@ from bpjax.util.precision import widen
 
 
 def _unit_length() -> Layer:
-    """Every pattern divided by its length: the next layer sees the direction of what comes in and not how much.
+    """Every example divided by its length: the next layer sees the direction of what comes in and not how much.
 
     forward    y = x / r     r = √(Σ x² + ε) over all that is not the batch axis, ε = 1e-8
     backward   dx = (dy − y Σ(dy y)) / r
@@ -38,4 +38,4 @@ def _unit_length() -> Layer:
 
 
 unit_length = _unit_length()
-"""Every pattern divided by its length, y = x / √(Σ x² + 1e-8): what ends a hidden layer of `forward_forward`."""
+"""Every example divided by its length, y = x / √(Σ x² + 1e-8): what ends a hidden layer of `forward_forward`."""

@@ -73,7 +73,7 @@ def fir(
 
 
 def delayed(x: Array, taps: int) -> Array:
-    """[xₜ, xₜ₋₁, …] for every pattern and time, 0 before the start: (N, T, D) to (N T, taps D)."""
+    """[xₜ, xₜ₋₁, …] for every example and time, 0 before the start: (N, T, D) to (N T, taps D)."""
     steps = x.shape[1]
     padded = jnp.pad(x, ((0, 0), (taps - 1, 0), (0, 0)))
     columns = [padded[:, taps - 1 - k : taps - 1 - k + steps] for k in range(taps)]
@@ -81,7 +81,7 @@ def delayed(x: Array, taps: int) -> Array:
 
 
 def to_come(dy: Array, taps: int) -> Array:
-    """[dyₜ, dyₜ₊₁, …] for every pattern and time, 0 after the end: (N, T, H) to (N T, taps H)."""
+    """[dyₜ, dyₜ₊₁, …] for every example and time, 0 after the end: (N, T, H) to (N T, taps H)."""
     steps = dy.shape[1]
     padded = jnp.pad(dy, ((0, 0), (0, taps - 1), (0, 0)))
     columns = [padded[:, k : k + steps] for k in range(taps)]

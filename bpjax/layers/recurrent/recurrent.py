@@ -214,9 +214,9 @@ def _check_sequence(who: str, x) -> Array:
     """`x` as a float array of shape (N, T, D), none of them 0, or a `ValueError`."""
     x = as_floating(who, "x", x)
     if x.ndim != 3:
-        raise ValueError(f"`{who}` expected `x` of shape (N, T, D), patterns, times, features, got {x.shape}.")
+        raise ValueError(f"`{who}` expected `x` of shape (N, T, D), examples, times, features, got {x.shape}.")
     if 0 in x.shape:
-        raise ValueError(f"`{who}` expected at least one pattern, one time and one feature, got `x` of {x.shape}.")
+        raise ValueError(f"`{who}` expected at least one example, one time and one feature, got `x` of {x.shape}.")
     return x
 
 

@@ -18,7 +18,7 @@ from bpjax.networks.transformer import transformer, transformer_block
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-MASK = np.arange(5)[None, :] < np.array([5, 0, 3])[:, None]  # the second pattern is padding alone
+MASK = np.arange(5)[None, :] < np.array([5, 0, 3])[:, None]  # the second example is padding alone
 
 
 def prepare(layer, in_shape, keys, x):
@@ -31,7 +31,7 @@ def prepare(layer, in_shape, keys, x):
 
 
 def numpy_attention(params, x, memory, heads, seen, dy):
-    """(y, dparams, dx, dmemory) by the textbook, one pattern and head at a time; seen (N, T, S)."""
+    """(y, dparams, dx, dmemory) by the textbook, one example and head at a time; seen (N, T, S)."""
     p = jax.tree.map(np.asarray, params)
     y, grads = np.zeros_like(x), jax.tree.map(np.zeros_like, p)
     dx, dmemory = np.zeros_like(x), np.zeros_like(memory)
@@ -127,7 +127,7 @@ def test_a_mask_reaches_every_attention_of_a_network(keys):
 
 
 def dense_each(features):
-    return bp.each(dense(features))
+    return bp.over_positions(dense(features))
 
 
 def test_no_array_of_queries_times_keys_is_made(float32, keys):
@@ -212,8 +212,8 @@ def test_bad_input(keys):
         (lambda: masked(attention), "expected a Layer"),  # type: ignore[arg-type]
         (lambda: cross_attention(2).init(key, (3, 4)), r"\(\(T, D\), \(S, M\)\)|whole number"),
         (lambda: cross_attention(2).forward(params, x), r"pair \(x, memory\)"),
-        (lambda: cross_attention(2).forward(params, (x, x[:1])), "memory of x's patterns and dtype"),
-        (lambda: cross_attention(2).forward(params, (x, x.astype(jnp.float32))), "memory of x's patterns and dtype"),
+        (lambda: cross_attention(2).forward(params, (x, x[:1])), "memory of x's examples and dtype"),
+        (lambda: cross_attention(2).forward(params, (x, x.astype(jnp.float32))), "memory of x's examples and dtype"),
         (lambda: transformer(5, 4, 2, 0, 3), "`blocks` to be a whole number"),
         (lambda: transformer(5, 4, 2, 1, 3).init(key, (4,)), r"length` 3 expected .* got \(4,\)"),
         (lambda: transformer(5, 4, 2, 1, 3, positions="none"), "one of rotary, sinusoidal, learned, got 'none'"),  # type: ignore[arg-type]

@@ -34,12 +34,15 @@ DENSE_TANH = chain(bp.dense(3), bp.tanh)
 @pytest.mark.parametrize(
     ("layer", "in_shape"),
     [
-        (residual(bp.each(bp.dense(3))), (4, 3)),
+        (residual(bp.over_positions(bp.dense(3))), (4, 3)),
         (residual(residual(DENSE_TANH)), (3,)),
         (parallel(bp.dense(3)), (2,)),
         (parallel(DENSE_TANH, bp.dense(3), bp.identity), (3,)),
-        (parallel(bp.each(DENSE_TANH), bp.each(bp.dense(2)), bp.identity, combine="concatenate"), (2, 4)),
-        (shortcut(bp.each(DENSE_TANH)), (2, 3, 4)),
+        (
+            parallel(bp.over_positions(DENSE_TANH), bp.over_positions(bp.dense(2)), bp.identity, combine="concatenate"),
+            (2, 4),
+        ),
+        (shortcut(bp.over_positions(DENSE_TANH)), (2, 3, 4)),
         (chain(*[shortcut(DENSE_TANH)] * 3), (2,)),
         (shortcut(parallel(DENSE_TANH, bp.dense(3))), (2,)),
         (freeze(DENSE_TANH), (2,)),
@@ -58,7 +61,7 @@ def test_backward_is_the_vjp(layer, in_shape, keys):
     assert_vjp(layer, in_shape, keys)
 
 
-@pytest.mark.parametrize("layer", [parallel(*[bp.identity] * 9), residual(bp.each(bp.tanh))])
+@pytest.mark.parametrize("layer", [parallel(*[bp.identity] * 9), residual(bp.over_positions(bp.tanh))])
 def test_half_precision_is_rounded_once(layer, keys):
     assert_vjp(layer, (5, 3), keys, jnp.bfloat16, 6e-3)  # 2⁻⁸ relative for each rounding
 
@@ -213,7 +216,7 @@ KEY = jax.random.key(0)
         (lambda: freeze(3), "`freeze` expected a Layer, got 3"),  # type: ignore[arg-type]
         (lambda: reshape((2, -1, -1)), "at most one −1"),
         (lambda: reshape((2, 0)), "whole number ≥ 1"),
-        (lambda: reshape((2, 2)).init(KEY, (3,)), r"patterns of 4 number\(s\), got 3"),
+        (lambda: reshape((2, 2)).init(KEY, (3,)), r"examples of 4 number\(s\), got 3"),
         (lambda: reshape((2, -1)).forward((), X), r"a multiple of 2 number\(s\), got 3"),
         (lambda: flatten.forward((), jnp.ones((2, 3), int)), "floating-point"),
         (lambda: last_position.forward((), X), "positions before features"),

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 NAMES = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NZHWC", "ZHWIO", "NZHWC")}
 
 
-def prepare(layer, in_shape, keys, patterns=2):
+def prepare(layer, in_shape, keys, examples=2):
     """Params, x and dy of normal numbers, drawn by NumPy, which compiles nothing."""
     shapes = {}
 
@@ -31,7 +31,7 @@ def prepare(layer, in_shape, keys, patterns=2):
     random = np.random.default_rng(20261125)
     draw = lambda shape: jnp.asarray(random.normal(size=shape))
     params = jax.tree.map(lambda p: 0.3 * draw(p.shape), params)
-    return params, draw((patterns, *in_shape)), draw((patterns, *shapes["out"]))
+    return params, draw((examples, *in_shape)), draw((examples, *shapes["out"]))
 
 
 def loops(x, w, b, dy, stride, pairs, dilation, groups):
@@ -109,7 +109,7 @@ AWKWARD = {
 
 @pytest.mark.parametrize(("layer", "in_shape"), AWKWARD.values(), ids=AWKWARD)
 def test_backward_is_the_vjp_where_it_is_awkward(layer, in_shape, keys):
-    params, x, dy = prepare(layer, in_shape, keys, patterns=1)
+    params, x, dy = prepare(layer, in_shape, keys, examples=1)
     y, found = compiled(run)(layer, params, x, dy)
     assert y.shape == dy.shape
     assert relative_error(found, compiled(vjp)(layer, params, x, dy)) < 1e-12
@@ -209,7 +209,7 @@ def test_initial_weights_have_the_fan_in_of_a_kernel():
 )
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision_is_rounded_once(layer, in_shape, dtype, keys):
-    half = bp.cast(prepare(layer, in_shape, keys, patterns=8), dtype)
+    half = bp.cast(prepare(layer, in_shape, keys, examples=8), dtype)
     exact = compiled(run)(layer, *bp.cast(half, jnp.float64))  # sums of up to 2,048 products
     rounded = jax.jit(lambda *args: run(layer, *args))(*half)  # by the emitter a user gets: it could round more often
     for found, value in zip(jax.tree.leaves(rounded), jax.tree.leaves(exact), strict=True):
@@ -260,7 +260,7 @@ def test_bad_data(layer, keys):
     for bad, message in [
         (x[0], r"of shape \(N, H, W, C\), got \(4, 4, 3\). Add the batch axis"),
         (x[..., :2], r"with 3 channels, last, as its weights have, got \(2, 4, 4, 2\)"),
-        (x[:0], "at least one pattern and one place"),
+        (x[:0], "at least one example and one place"),
         (x.astype(jnp.float32), "in the dtype of its weights, float64, got float32"),
         (x.astype(int), "of a floating-point type"),
     ]:

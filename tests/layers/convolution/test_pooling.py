@@ -167,7 +167,7 @@ BAD_ARGUMENTS = {
     r"`max_pool` expected `x` of shape \(N, H, W, C\)": lambda: max_pool((2, 2)).forward((), jnp.ones((4, 4, 1))),
     r"`global_max_pool` expected `x` of shape \(N, ..., C\)": lambda: global_max_pool.forward((), jnp.ones((4, 4))),
     "`global_average_pool` expected an `in_shape`": lambda: global_average_pool.init(jax.random.key(0), (4,)),
-    "at least one pattern": lambda: max_pool(2).forward((), jnp.ones((0, 4, 1))),
+    "at least one example": lambda: max_pool(2).forward((), jnp.ones((0, 4, 1))),
     "of a floating-point type": lambda: max_pool(2).forward((), jnp.ones((1, 4, 1), int)),
 }
 

@@ -143,11 +143,11 @@ AWKWARD = {
 }
 
 
-@pytest.mark.parametrize("patterns", [1, 3])
+@pytest.mark.parametrize("examples", [1, 3])
 @pytest.mark.parametrize("name", AWKWARD)
-def test_backward_is_the_vjp_in_awkward_places(name, patterns, keys):
+def test_backward_is_the_vjp_in_awkward_places(name, examples, keys):
     layer, in_shape, make = AWKWARD[name]
-    shape = (patterns, *in_shape)
+    shape = (examples, *in_shape)
     x = jax.random.normal(next(keys), shape) if make is None else make(shape)
     assert vjp_error(layer, in_shape, x, keys) < 1e-10  # of gradients up to 1/√ε = 300
 
@@ -194,8 +194,8 @@ def test_the_same_arguments_make_the_same_layer():
 TWO_NORMS = chain(dense(4), batch_norm(), parallel(chain(dense(3), batch_norm(), bp.tanh), dense(3)))
 
 
-def data(keys, patterns=6):
-    return 2.0 + jax.random.normal(next(keys), (patterns, 3))
+def data(keys, examples=6):
+    return 2.0 + jax.random.normal(next(keys), (examples, 3))
 
 
 def test_statistics_of_a_batch_by_hand():
@@ -348,7 +348,7 @@ BAD = {
     "in_shape of none": (lambda: layer_norm().init(KEY, ()), r"`in_shape` of 1 positive whole number"),
     "no batch axis": (lambda: layer_norm().forward(GAINS, X[0]), r"`x` of shape \(N, ..., 3\), got \(3,\)\. Add the"),
     "features": (lambda: layer_norm().forward(GAINS, X[:, :2]), r"got \(2, 2\)"),
-    "empty": (lambda: layer_norm().forward(GAINS, X[:0]), r"at least one pattern, got an empty batch"),
+    "empty": (lambda: layer_norm().forward(GAINS, X[:0]), r"at least one example, got an empty batch"),
     "another dtype": (lambda: layer_norm().forward(GAINS, X.astype(jnp.float32)), r"dtype of its weights, float64"),
     "integers": (lambda: layer_norm().forward(GAINS, jnp.ones((2, 3), int)), r"floating-point type, got int64"),
     "params without bias": (lambda: layer_norm(use_bias=False).forward(GAINS, X), r"Gains\(gain=\(D,\), bias=None\)"),

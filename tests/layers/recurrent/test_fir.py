@@ -29,12 +29,12 @@ def test_by_hand():
     "shape", [(1, 1, 1, 1, 1), (2, 3, 2, 3, 5), (1, 6, 1, 4, 1), (2, 5, 3, 1, 5), (7, 9, 8, 12, 4)]
 )
 def test_backward_is_the_vjp_of_forward(shape, keys):
-    patterns, steps, in_features, features, taps = shape
+    examples, steps, in_features, features, taps = shape
     layer = fir(features, taps)
     params, out_shape = layer.init(next(keys), (steps, in_features))
     assert out_shape == (steps, features)
     params = noise_like(params, keys)
-    x = jax.random.normal(next(keys), (patterns, steps, in_features))
+    x = jax.random.normal(next(keys), (examples, steps, in_features))
     y, _ = layer.forward(params, x)
     w = np.asarray(params.w)
     for t in range(steps):  # the sum as it is written, k by k
@@ -45,7 +45,7 @@ def test_backward_is_the_vjp_of_forward(shape, keys):
 
 
 def test_one_tap_is_a_dense_layer_at_every_time(keys):
-    dense, x = bp.each(bp.dense(3)), jax.random.normal(next(keys), (2, 5, 4))
+    dense, x = bp.over_positions(bp.dense(3)), jax.random.normal(next(keys), (2, 5, 4))
     params, _ = dense.init(next(keys), (5, 4))
     y = fir(3, 1).forward(bp.Affine(params.w[None], params.b), x)[0]
     assert relative_error(y, dense.forward(params, x)[0]) < 1e-14

@@ -19,10 +19,10 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 N, T, D, H = 2, 5, 3, 4
 
 
-def made(layer, in_shape, keys, patterns=N):
+def made(layer, in_shape, keys, examples=N):
     """Params, none of them 0, and an input for them."""
     params, _ = layer.init(next(keys), in_shape)
-    x = noise_like(jax.ShapeDtypeStruct((patterns, *in_shape), jnp.float64), keys)
+    x = noise_like(jax.ShapeDtypeStruct((examples, *in_shape), jnp.float64), keys)
     return moved(params, keys, 0.2), x
 
 
@@ -47,7 +47,7 @@ PENDULUM = dynamics(pendulum, {"angle": (2,), "speed": (2,)}, saturating)
 
 AWKWARD = {
     "one step": (unroll(gru(3)), (1, 2), 2),
-    "one pattern, one feature, one unit": (unroll(lstm(1)), (3, 1), 1),
+    "one example, one feature, one unit": (unroll(lstm(1)), (3, 1), 1),
     "all one": (unroll(elman(1)), (1, 1), 1),
     "reversed, last": (unroll(gru(3), reverse=True, last=True), (4, 2), 2),
     "last of one": (unroll(lstm(3), last=True), (1, 2), 1),
@@ -59,7 +59,7 @@ AWKWARD = {
     "another activation": (unroll(elman(3, bp.gelu)), (4, 2), 2),
     "Jordan, softmax output": (unroll(jordan(3, 2, bp.relu, bp.softmax, decay=0.7)), (4, 2), 2),
     "two cells": (bidirectional(elman(2), lstm(3), truncate=2), (5, 2), 2),
-    "above one another": (bp.chain(unroll(gru(3)), bidirectional(elman(2)), bp.each(bp.dense(2))), (3, 2), 2),
+    "above one another": (bp.chain(unroll(gru(3)), bidirectional(elman(2)), bp.over_positions(bp.dense(2))), (3, 2), 2),
     "stage, truncated": (unroll(stage(bp.dense(3), 3), truncate=2, reverse=True), (5, 2), 2),
     "stage, last": (unroll(stage(bp.chain(bp.dense(2), bp.sigmoid), 2), last=True), (3, 2), 2),
     "dynamics": (unroll(PENDULUM), (4, 3), 2),
@@ -69,8 +69,8 @@ AWKWARD = {
 
 @pytest.mark.parametrize("name", AWKWARD)
 def test_backward_is_the_vjp_of_forward(name, keys):
-    layer, in_shape, patterns = AWKWARD[name]
-    params, x = made(layer, in_shape, keys, patterns)
+    layer, in_shape, examples = AWKWARD[name]
+    params, x = made(layer, in_shape, keys, examples)
     assert vjp_error(layer, params, x, keys) < 1e-12
 
 
@@ -106,7 +106,7 @@ def test_a_sequence_in_two_parts_is_the_whole_one(keys):
     assert relative_error(jax.tree.map(jnp.add, late, early), dparams) < 1e-13
 
 
-# Backpropagation through time from the textbook: NumPy, one pattern and one time after another, no vectors of gates.
+# Backpropagation through time from the textbook: NumPy, one example and one time after another, no vectors of gates.
 
 
 def loop_elman(p, x, dy):
@@ -235,7 +235,7 @@ def test_a_cell_equals_the_textbook_loop(name, keys):
 
 def test_backpropagation_through_time_is_real_time_recurrent_learning(keys):
     # Williams & Zipser 1989: P = ∂h/∂θ is carried forward, P′ = diag(1 − h′²) (∂a/∂θ + Whᵀ P); ∇E = Σₜ Pᵀ dyₜ
-    params, x = made(unroll(elman(H)), (T, D), keys, patterns=1)
+    params, x = made(unroll(elman(H)), (T, D), keys, examples=1)
     dy = jax.random.normal(next(keys), (1, T, H))
     wx, wh, b = (np.asarray(p) for p in params)
     h, p = np.zeros(H), np.zeros((H, D + H + 1, H))  # of unit i by the weight into unit j from source k: p[i, k, j]
@@ -396,7 +396,7 @@ def test_char_rnn_compares_green(keys):
 
 def test_a_recurrent_network_counts(keys):
     # x is a row of bits; the target is their parity so far: no network without a state can know it
-    network = bp.chain(unroll(gru(8)), bp.each(bp.chain(bp.dense(1), bp.sigmoid)))
+    network = bp.chain(unroll(gru(8)), bp.over_positions(bp.chain(bp.dense(1), bp.sigmoid)))
     x = jnp.asarray([[(n >> t) & 1 for t in range(4)] for n in range(16)], float)[:, :, None]
     target = jnp.cumsum(x, axis=1) % 2
     rule = bp.backprop(network, bp.squared_error)
@@ -423,7 +423,7 @@ BAD = {
         r"`lstm` expected `x` of shape \(N, T, D\).*got \(2, 3\)",
     ),
     "features": (lambda: LAYER.forward(PARAMS, jnp.ones((N, T, 2))), r"shape \(N, T, 3\), got \(2, 5, 2\)"),
-    "no time": (lambda: LAYER.forward(PARAMS, jnp.ones((N, 0, D))), r"at least one pattern, one time"),
+    "no time": (lambda: LAYER.forward(PARAMS, jnp.ones((N, 0, D))), r"at least one example, one time"),
     "integers": (lambda: LAYER.forward(PARAMS, jnp.ones((N, T, D), int)), r"floating-point type, got int64"),
     "another dtype": (
         lambda: LAYER.forward(PARAMS, X.astype(jnp.float32)),

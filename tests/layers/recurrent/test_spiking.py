@@ -61,7 +61,7 @@ def test_the_response_to_one_spike_is_a_double_exponential():
 
 
 def loop(w, x, dy, steepness):
-    """One pattern of SpyTorch's loop and its reverse: spikes, dW, dx."""
+    """One example of SpyTorch's loop and its reverse: spikes, dW, dx."""
     steps, features = len(x), w.shape[1]
     syn, mem, kept = np.zeros(features), np.zeros(features), []
     spikes = np.zeros((steps, features))
@@ -124,10 +124,10 @@ def test_float32_and_half_keep_their_dtype(keys):
 
 
 def test_the_task_of_spytorch_1_made_small(keys):
-    """100-4-2, random labels on patterns that never repeat a spike: a hidden layer that learns is needed.
+    """100-4-2, random labels on examples that never repeat a spike: a hidden layer that learns is needed.
 
-    The published protocol (256 patterns, 200 steps, Adam 2e-3 for 1,000 steps) gives 0.516 before, 0.512 with the true
-    hidden gradient and 0.859 with the surrogate. Here 40 patterns of 100 steps.
+    The published protocol (256 examples, 200 steps, Adam 2e-3 for 1,000 steps) gives 0.516 before, 0.512 with the true
+    hidden gradient and 0.859 with the surrogate. Here 40 examples of 100 steps.
     """
 
     def weights(key, shape, dtype):
@@ -249,7 +249,7 @@ TRAIN = jnp.zeros((1, 4, 2))
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: stdp_change(TRAIN, TRAIN[:, :3]), "same patterns and times.*\\(1, 4, 2\\) and \\(1, 3, 2\\)"),
+        (lambda: stdp_change(TRAIN, TRAIN[:, :3]), "same examples and times.*\\(1, 4, 2\\) and \\(1, 3, 2\\)"),
         (lambda: stdp_change(TRAIN[0], TRAIN[0]), "expected spikes \\(N, T, D\\)"),
         (lambda: stdp_change(TRAIN, TRAIN, -0.1), "`potentiation`.*≥ 0"),
         (lambda: stdp_change(TRAIN, TRAIN, depression=-0.1), "`depression`.*≥ 0"),
