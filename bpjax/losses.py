@@ -25,6 +25,18 @@ from bpjax.types import Array
 from bpjax.util.checks import as_floating, check_number, is_concrete
 from bpjax.util.precision import widen
 
+__all__ = [
+    "Loss",
+    "batch_mean",
+    "binary_cross_entropy",
+    "error_tolerance",
+    "huber",
+    "hyper_error",
+    "mean_squared_error",
+    "softmax_cross_entropy",
+    "squared_error",
+]
+
 
 class Loss(NamedTuple):
     """The error of a batch and its derivative by the output, written out."""

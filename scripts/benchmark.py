@@ -10,7 +10,7 @@ depth       what it takes to compile a deep network, by `repeat` and as a chain.
 bfloat16    distance of half-precision gradients from the float64 truth, by hand and by jax.grad.
 training    a whole training as one compiled scan, µs an epoch, by hand / by jax.grad of an ordinary jnp network, and
             beside them PyTorch, FANN and scikit-learn where they are installed.
-online      the same with an update after each example, with `bp.compile_small_loops()` and without.
+online      the same with an update after each example, with `bp.util.compile_small_loops()` and without.
 sweeps      10,000 XOR and 1,000 encoder trainings by `bp.sweep`, by `vmap` of a `scan`, and by FANN on all cores.
 start       a sweep of one run / `bp.fit` of it, and what the first call compiles.
 limits      those sweeps as shares of this machine's matrix and sigmoid rates.

@@ -21,7 +21,7 @@ import bpjax as bp
 from bpjax.analysis.cost import in_turn, temporary_bytes
 from bpjax.rules.rule import Rule
 
-cross_entropy = bp.batch_mean(bp.softmax_cross_entropy)
+cross_entropy = bp.losses.batch_mean(bp.softmax_cross_entropy)
 
 
 def plain_cross_entropy(output, labels):
@@ -39,7 +39,7 @@ class Case(NamedTuple):
     """A network, the same in ordinary JAX and in PyTorch, and what it is run on."""
 
     network: bp.Layer
-    loss: bp.Loss
+    loss: bp.losses.Loss
     ordinary: Callable  # (params, x) -> output
     ordinary_loss: Callable  # (output, target) -> scalar
     torch: Callable  # (torch) -> module
@@ -95,7 +95,7 @@ def deep() -> Case:
         layers = [module for _ in range(depth) for module in (torch.nn.Linear(width, width), torch.nn.Tanh())]
         return torch.nn.Sequential(*layers)
 
-    network = bp.repeat(bp.chain(bp.dense(width), bp.tanh), depth)
+    network = bp.layers.repeat(bp.chain(bp.dense(width), bp.tanh), depth)
     products = [(examples * width * width, i > 0) for i in range(depth)]
     data = normal(1, examples, width), normal(2, examples, width)
     return Case(network, bp.squared_error, ordinary, plain_squared_error, torch, (width,), *data, products)
@@ -165,7 +165,7 @@ def elman() -> Case:
         start = jnp.zeros((len(x), WIDTH), x.dtype)
         return jax.lax.scan(step, start, x.swapaxes(0, 1))[1].swapaxes(0, 1)
 
-    return recurrent_case(bp.unroll(bp.elman(WIDTH)), ordinary, "RNN", gates=1)
+    return recurrent_case(bp.unroll(bp.layers.elman(WIDTH)), ordinary, "RNN", gates=1)
 
 
 def lstm() -> Case:
@@ -230,7 +230,7 @@ def transformer() -> Case:
 
         return Blocks()
 
-    network = bp.repeat(bp.transformer_block(width, heads, causal=True), blocks)
+    network = bp.layers.repeat(bp.networks.transformer_block(width, heads, causal=True), blocks)
     places = examples * time
     products = []
     for _ in range(blocks):
@@ -251,7 +251,7 @@ def transformer() -> Case:
         (time, width),
         *data,
         products,
-        lambda p: bp.unstack(p, blocks),
+        lambda p: bp.layers.unstack(p, blocks),
     )
 
 
@@ -364,7 +364,7 @@ def depth_table(quick: bool) -> list[dict]:
     """Seconds to trace and compile a gradient, by depth: `repeat` against a chain of as many layers."""
     block = bp.chain(bp.dense(128), bp.tanh)
     x, target, rows = normal(1, 128, 128), normal(2, 128, 128), []
-    forms = {"repeat": lambda n: bp.repeat(block, n), "chain": lambda n: bp.chain(*[block] * n)}
+    forms = {"repeat": lambda n: bp.layers.repeat(block, n), "chain": lambda n: bp.chain(*[block] * n)}
     for which, make in forms.items():
         seconds = {}
         for depth in (10, 50) if quick else (10, 200):
@@ -390,9 +390,9 @@ def bfloat16_table(quick: bool) -> list[dict]:
         shape = x.shape[1:]
         ratios, worse = [], 0
         for seed in range(2 if quick else 5):
-            params = bp.cast(network.init(jax.random.key(seed), shape)[0], jnp.bfloat16)
+            params = bp.util.cast(network.init(jax.random.key(seed), shape)[0], jnp.bfloat16)
             rules = bp.backprop(network, cross_entropy), bp.autodiff(network, cross_entropy)
-            report = bp.compare(*rules, params, bp.cast((x, target), jnp.bfloat16), timed=False, show=False)
+            report = bp.compare(*rules, params, bp.util.cast((x, target), jnp.bfloat16), timed=False, show=False)
             pairs = [(row.agreement.error, row.agreement.reference_error) for row in report.leaves]
             ratios += [hand / grad for hand, grad in pairs if hand and grad]
             worse += sum(hand > grad for hand, grad in pairs)
@@ -413,6 +413,6 @@ def half_precision_cases():
     tokens = labels(3, 20, 16, 32)
     return {
         "MLP 64-128-64-10": (bp.mlp((64, 128, 64, 10), bp.relu), normal(1, 64, 64), labels(2, 10, 64)),
-        "LeNet, digits": (bp.lenet(), normal(1, 64, 64), labels(2, 10, 64)),
+        "LeNet, digits": (bp.networks.lenet(), normal(1, 64, 64), labels(2, 10, 64)),
         "transformer, 2 blocks": (bp.transformer(20, 32, 4, 2, 32), tokens, labels(4, 20, 16, 32)),
     }

@@ -19,8 +19,8 @@ STEPS = 20
 
 def rules_table(rounds: int, seconds: float) -> list[dict]:
     """Steps of plain descent, of the rules that send errors back through other weights and of direct teachers."""
-    chosen = {name: case.make for name, case in bp.RULES.items() if case.answers == WEIGHTS or name == "backprop"}
-    chosen["direct random target projection"] = bp.direct_random_target_projection
+    chosen = {name: case.make for name, case in bp.rules.RULES.items() if case.answers == WEIGHTS or name == "backprop"}
+    chosen["direct random target projection"] = bp.rules.direct_random_target_projection
     rows: dict[str, dict] = {name: {"rule": name} for name in chosen}
     for name, (sizes, examples) in NETWORKS.items():
         network = bp.mlp(sizes, bp.tanh)

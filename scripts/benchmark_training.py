@@ -80,7 +80,7 @@ def scanned(gradient, params, epochs: int) -> Callable:
 def core(rule, params, data, batch_size: int | None, epochs: int) -> Callable:
     """What `bp.fit` compiles: epochs that look for reasons to stop and keep their curves."""
     stops = (bp.outputs_within(1e-6),)  # looks, and never stops
-    training = bp.make_training(rule, optax.sgd(RATE), stops, batch_size, shuffle=False, chunk=epochs)
+    training = bp.training.make_training(rule, optax.sgd(RATE), stops, batch_size, shuffle=False, chunk=epochs)
     run = training.init(jax.random.key(0), params, 10**9)
     advance = jax.jit(lambda run: training.advance(run, data))
     return lambda: advance(run)

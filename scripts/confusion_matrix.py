@@ -25,8 +25,23 @@ from bpjax.gradcheck.mutants import LOSS_MUTANTS, MUTANTS
 from bpjax.gradcheck.report import table
 
 WIDTH, PATTERNS, DEPTHS = 6, 8, range(2, 13)
-ACTIVATIONS = (bp.sigmoid, bp.tanh, bp.silu, bp.relu, bp.gelu, bp.softplus, bp.elu(), bp.leaky_relu())
-LOSSES = (bp.squared_error, bp.mean_squared_error, bp.binary_cross_entropy, bp.huber(0.5), bp.softmax_cross_entropy)
+ACTIVATIONS = (
+    bp.sigmoid,
+    bp.tanh,
+    bp.layers.silu,
+    bp.relu,
+    bp.gelu,
+    bp.layers.softplus,
+    bp.layers.elu(),
+    bp.layers.leaky_relu(),
+)
+LOSSES = (
+    bp.squared_error,
+    bp.mean_squared_error,
+    bp.binary_cross_entropy,
+    bp.losses.huber(0.5),
+    bp.softmax_cross_entropy,
+)
 SCALES = [jax.nn.initializers.normal(scale / WIDTH**0.5) for scale in (0.5, 1.0, 1.3, 2.0)]
 
 
@@ -39,7 +54,7 @@ def network_and_batch(depth, activation, output, weights, seed):
     return network, params, batch
 
 
-def report_on(broken, broken_loss, network, loss, params, batch) -> bp.Report:
+def report_on(broken, broken_loss, network, loss, params, batch) -> bp.gradcheck.Report:
     """What `compare` says, without timing."""
     oracle = bp.autodiff(network, loss)
     return bp.compare(bp.backprop(broken, broken_loss), oracle, params, batch, timed=False, show=False)
@@ -63,7 +78,7 @@ def confusion(seeds: int) -> dict[str, collections.Counter]:
     return counts
 
 
-def tally(count: collections.Counter, report: bp.Report, layer: int | None, mistake: str) -> None:
+def tally(count: collections.Counter, report: bp.gradcheck.Report, layer: int | None, mistake: str) -> None:
     """Count one report."""
     count["tried"] += 1
     count["located"] += report.first_wrong is not None and report.first_wrong.layer == layer
@@ -80,7 +95,7 @@ def false_alarms(dtype: str, networks: int) -> int:
             depth, output = int(rng.integers(1, 13)), pick((None, bp.sigmoid, bp.tanh))
             network, *rest = network_and_batch(depth, pick(ACTIVATIONS), output, pick(SCALES), seed)
             loss = pick(LOSSES)
-            alarms += not report_on(network, loss, network, loss, *bp.cast(rest, dtype)).ok
+            alarms += not report_on(network, loss, network, loss, *bp.util.cast(rest, dtype)).ok
     return alarms
 
 

@@ -29,8 +29,8 @@ def test_gradient_is_that_of_the_value(case, keys):
 
 @TABLE
 def test_float32_agrees_with_float64(case, keys):
-    output, target = bp.cast(prepare(case, keys), jnp.float32)
-    truth = case.loss.gradient(*bp.cast((output, target), jnp.float64))
+    output, target = bp.util.cast(prepare(case, keys), jnp.float32)
+    truth = case.loss.gradient(*bp.util.cast((output, target), jnp.float64))
     with jax.enable_x64(False):
         found = case.loss.gradient(output, target)
     assert found.dtype == jnp.float32
@@ -40,7 +40,7 @@ def test_float32_agrees_with_float64(case, keys):
 @TABLE
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision_is_compared_in_float32(case, dtype, keys):
-    output, target = bp.cast(prepare(case, keys), dtype)
+    output, target = bp.util.cast(prepare(case, keys), dtype)
     assert case.loss.value(output, target).dtype == jnp.float32
     assert case.loss.gradient(output, target).dtype == dtype
 
@@ -63,8 +63,8 @@ BY_HAND = {
     "mean squared": (bp.mean_squared_error, (0.04 + 0.01) / 2, [0.2, -0.1]),
     "softmax": (bp.softmax_cross_entropy, -math.log(P), [1 - P, P - 1]),
     "binary": (bp.binary_cross_entropy, -math.log(1 - S(0.2)) - math.log(S(0.9)), [S(0.2), S(0.9) - 1]),
-    "huber": (bp.huber(0.15), 0.15 * (0.2 - 0.075) + 0.5 * 0.01, [0.15, -0.1]),
-    "hyper": (bp.hyper_error, HYPER(-0.2) + HYPER(0.1), [math.log(1.2 / 0.8), -math.log(1.1 / 0.9)]),
+    "huber": (bp.losses.huber(0.15), 0.15 * (0.2 - 0.075) + 0.5 * 0.01, [0.15, -0.1]),
+    "hyper": (bp.losses.hyper_error, HYPER(-0.2) + HYPER(0.1), [math.log(1.2 / 0.8), -math.log(1.1 / 0.9)]),
 }
 
 
@@ -92,13 +92,13 @@ def test_losses_on_logits_are_finite_far_out(loss, dtype):
 def test_hyper_error_beyond_its_limit():
     output = jnp.array([[0.0, 1.0, 3.0]])
     target = jnp.array([[1.0, 0.0, 0.0]])
-    np.testing.assert_array_equal(bp.hyper_error.gradient(output, target), [[-17.0, 17.0, 17.0]])
-    np.testing.assert_array_equal(jax.grad(bp.hyper_error.value)(output, target), [[-17.0, 17.0, 17.0]])
+    np.testing.assert_array_equal(bp.losses.hyper_error.gradient(output, target), [[-17.0, 17.0, 17.0]])
+    np.testing.assert_array_equal(jax.grad(bp.losses.hyper_error.value)(output, target), [[-17.0, 17.0, 17.0]])
 
 
 def test_huber_clips_the_error_signal():
     np.testing.assert_array_equal(
-        bp.huber(1.0).gradient(jnp.array([[-3.0, 0.5, 3.0]]), jnp.zeros((1, 3))), [[-1, 0.5, 1]]
+        bp.losses.huber(1.0).gradient(jnp.array([[-3.0, 0.5, 3.0]]), jnp.zeros((1, 3))), [[-1, 0.5, 1]]
     )
 
 

@@ -89,7 +89,7 @@ class RecordingState(NamedTuple):
 def recording(rule: Rule, at, reference: Rule | None = None) -> Rule:
     """The same rule, which keeps in its state how it lay to the gradient at the steps `at`, the first being 0.
 
-        rule = bp.recording(bp.feedback_alignment(network, loss), at=[0, 100, 1000])
+        rule = bp.analysis.recording(bp.feedback_alignment(network, loss), at=[0, 100, 1000])
         fit = bp.fit(rule, optimizer, params, data, key=key)
         fit.state.rule.record.angle  # (3, L) degrees, layers of units from the input side
 

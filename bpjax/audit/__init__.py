@@ -1,1 +1,6 @@
-"""Is this rule what it says it is."""
+"""Audits of learning rules: receipts and the ledger."""
+
+from bpjax.audit.ledger import LedgerRow, ledger, ledger_of_rules, ledger_table
+from bpjax.audit.receipt import Receipt, receipt
+
+__all__ = ["LedgerRow", "Receipt", "ledger", "ledger_of_rules", "ledger_table", "receipt"]

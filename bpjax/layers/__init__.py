@@ -1,1 +1,164 @@
-"""Propagate it forward: layers, each with its derivative written out beside it."""
+"""Layers: a forward pass beside the backward pass written out by hand."""
+
+from bpjax.layers.activations import (
+    elementwise,
+    elu,
+    gelu,
+    gelu_tanh,
+    identity,
+    leaky_relu,
+    relu,
+    scaled_sigmoid,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    tanh,
+)
+from bpjax.layers.attention.attention import attention, cross_attention, plain_attention
+from bpjax.layers.attention.masked import masked
+from bpjax.layers.attention.positions import learned_positions, sinusoidal_positions
+from bpjax.layers.backward_transforms import flat_spot, scaled_error, without_derivative
+from bpjax.layers.combinators.chain import chain, freeze, parallel, residual, shortcut
+from bpjax.layers.combinators.over_positions import over_positions
+from bpjax.layers.combinators.remat import remat
+from bpjax.layers.combinators.repeat import repeat, unstack
+from bpjax.layers.combinators.tie import tie
+from bpjax.layers.convolution.conv import conv, conv_transpose
+from bpjax.layers.convolution.pooling import average_pool, global_average_pool, global_max_pool, max_pool
+from bpjax.layers.dense import Affine, dense
+from bpjax.layers.dropout import dropout, keyed, without_dropout
+from bpjax.layers.edges import Edges, banded_edges, edges_from_mask, random_edges
+from bpjax.layers.embedding import Embedding, embedding
+from bpjax.layers.initializers import (
+    delta_orthogonal,
+    glorot_normal,
+    glorot_uniform,
+    he_normal,
+    he_uniform,
+    initializer,
+    lecun_normal,
+    lecun_uniform,
+    orthogonal,
+    sparse_weights,
+    uniform,
+    zeros,
+)
+from bpjax.layers.layer import Layer, map_layers
+from bpjax.layers.normalization.batch import (
+    BatchStatistics,
+    batch_norm,
+    batch_statistics,
+    init_statistics,
+    running_statistics,
+    with_statistics,
+)
+from bpjax.layers.normalization.layer import Gains, group_norm, layer_norm, rms_norm
+from bpjax.layers.normalization.unit_length import unit_length
+from bpjax.layers.normalization.weight import WeightNormed, weight_norm
+from bpjax.layers.recurrent.cells import elman, gru, jordan, lstm
+from bpjax.layers.recurrent.fir import fir
+from bpjax.layers.recurrent.recurrent import Cell, bidirectional, unroll
+from bpjax.layers.recurrent.spiking import heaviside, leaky_integrate_and_fire, leaky_integrator, spike, superspike
+from bpjax.layers.recurrent.stage import dynamics, stage
+from bpjax.layers.shapes import flatten, last_position, reshape
+from bpjax.layers.sparse import SparseAffine, sparse
+
+__all__ = [
+    "Affine",
+    "BatchStatistics",
+    "Cell",
+    "Edges",
+    "Embedding",
+    "Gains",
+    "Layer",
+    "SparseAffine",
+    "WeightNormed",
+    "attention",
+    "average_pool",
+    "banded_edges",
+    "batch_norm",
+    "batch_statistics",
+    "bidirectional",
+    "chain",
+    "conv",
+    "conv_transpose",
+    "cross_attention",
+    "delta_orthogonal",
+    "dense",
+    "dropout",
+    "dynamics",
+    "edges_from_mask",
+    "elementwise",
+    "elman",
+    "elu",
+    "embedding",
+    "fir",
+    "flat_spot",
+    "flatten",
+    "freeze",
+    "gelu",
+    "gelu_tanh",
+    "global_average_pool",
+    "global_max_pool",
+    "glorot_normal",
+    "glorot_uniform",
+    "group_norm",
+    "gru",
+    "he_normal",
+    "he_uniform",
+    "heaviside",
+    "identity",
+    "init_statistics",
+    "initializer",
+    "jordan",
+    "keyed",
+    "last_position",
+    "layer_norm",
+    "leaky_integrate_and_fire",
+    "leaky_integrator",
+    "leaky_relu",
+    "learned_positions",
+    "lecun_normal",
+    "lecun_uniform",
+    "lstm",
+    "map_layers",
+    "masked",
+    "max_pool",
+    "orthogonal",
+    "over_positions",
+    "parallel",
+    "plain_attention",
+    "random_edges",
+    "relu",
+    "remat",
+    "repeat",
+    "reshape",
+    "residual",
+    "rms_norm",
+    "running_statistics",
+    "scaled_error",
+    "scaled_sigmoid",
+    "shortcut",
+    "sigmoid",
+    "silu",
+    "sinusoidal_positions",
+    "softmax",
+    "softplus",
+    "sparse",
+    "sparse_weights",
+    "spike",
+    "stage",
+    "superspike",
+    "tanh",
+    "tie",
+    "uniform",
+    "unit_length",
+    "unroll",
+    "unstack",
+    "weight_norm",
+    "with_statistics",
+    "without_derivative",
+    "without_dropout",
+    "zeros",
+]

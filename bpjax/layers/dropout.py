@@ -34,8 +34,8 @@ def dropout(rate: float | Array) -> Layer:
 
     def forward(params, x):
         raise ValueError(
-            "`dropout` expected a key: train with `bp.keyed(network)` or the rule device `bp.fresh_keys(rule)`, "
-            "predict with `bp.without_dropout(network)`."
+            "`dropout` expected a key: train with `bp.layers.keyed(network)` or the rule transform "
+            "`bp.rules.fresh_keys(rule)`, predict with `bp.layers.without_dropout(network)`."
         )
 
     def masked(kept, numbers):

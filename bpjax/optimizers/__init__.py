@@ -1,1 +1,26 @@
-"""Change the weights: rules of the literature as optax transformations."""
+"""Optimizers: how a gradient becomes a change of the weights, as optax transformations."""
+
+from bpjax.optimizers.global_rate import bold_driver, traingda, traingdx
+from bpjax.optimizers.hyperparameters import hyperparameter, set_hyperparameters
+from bpjax.optimizers.local_rates import delta_bar_delta, silva_almeida, supersab
+from bpjax.optimizers.momentum import convert_momentum, momentum
+from bpjax.optimizers.quickprop import fan_in, quickprop
+from bpjax.optimizers.rprop import rprop
+from bpjax.optimizers.undo import take_step
+
+__all__ = [
+    "bold_driver",
+    "convert_momentum",
+    "delta_bar_delta",
+    "fan_in",
+    "hyperparameter",
+    "momentum",
+    "quickprop",
+    "rprop",
+    "set_hyperparameters",
+    "silva_almeida",
+    "supersab",
+    "take_step",
+    "traingda",
+    "traingdx",
+]

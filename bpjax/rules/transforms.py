@@ -88,7 +88,7 @@ def fresh_keys(rule: Rule) -> Rule:
         got = "without a network" if network is None else f"of the network {network.name}"
         raise ValueError(
             f"`fresh_keys` expected a rule of a keyed network, got {rule.name} {got}. Make it so: "
-            "`bp.fresh_keys(bp.backprop(bp.keyed(network), loss))`."
+            "`bp.rules.fresh_keys(bp.backprop(bp.layers.keyed(network), loss))`."
         )
 
     def init(key, params):

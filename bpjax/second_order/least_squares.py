@@ -95,7 +95,8 @@ def least_squares(
 
     Args:
         network: any network whose `params` are float32 or float64, up to some hundreds of weights.
-        loss: `bp.squared_error`, `bp.mean_squared_error`, `bp.batch_mean(bp.squared_error)` or your own ½ s Σ (t − o)².
+        loss: `bp.squared_error`, `bp.mean_squared_error`, `bp.losses.batch_mean(bp.squared_error)` or your own
+            ½ s Σ (t − o)².
         params: where to begin, from `network.init`.
         batch: examples (N, ...) and targets, all used at every step.
         method: "levenberg_marquardt" or "gauss_newton".
@@ -222,7 +223,7 @@ def _dtype_of(params: Params):
         return jnp.dtype(dtypes.pop())
     raise ValueError(
         f"`least_squares` expected params all float32 or all float64, got {', '.join(sorted(dtypes)) or 'no weights'}. "
-        "Cast them: `bp.cast(params, 'float32')`."
+        "Cast them: `bp.util.cast(params, 'float32')`."
     )
 
 

@@ -1,1 +1,8 @@
-"""A million trainings at once: axes of a sweep, lanes, the pool of running trainings, and the store."""
+"""Sweeps: many trainings at once, in one compiled program."""
+
+from bpjax.sweeps.axes import draws, log_draws
+from bpjax.sweeps.lanes import lanes
+from bpjax.sweeps.replay import Replay, replay
+from bpjax.sweeps.sweep import sweep
+
+__all__ = ["Replay", "draws", "lanes", "log_draws", "replay", "sweep"]

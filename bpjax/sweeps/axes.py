@@ -101,7 +101,7 @@ def as_values(name: str, axis) -> np.ndarray:
     values = np.atleast_1d(np.asarray(list(axis) if isinstance(axis, range) else axis))
     if values.ndim != 1 or values.dtype.kind not in "iufb" or not values.size:
         raise ValueError(
-            f"`sweep` expected the axis `{name}` to be a list of numbers, at least one, or `bp.draws(...)`, got "
+            f"`sweep` expected the axis `{name}` to be a list of numbers, at least one, or `bp.sweeps.draws(...)`, got "
             f"{axis!r}. What is no number (a network, an optimizer) makes a sweep of its own."
         )
     if not np.isfinite(values.astype(float)).all():

@@ -8,7 +8,7 @@ written out as that many multiply-adds. An epoch of all runs is then a handful o
     Σₖ a[i,k] b[k,j]     per run     →     Σₖ a[i,k,:] b[k,j,:]     for all runs, k written out
 
 A value is a plain array where all runs share it (examples, targets: constants stay constants and fold) and a `PerRun`
-where each has its own. What no rule here knows is handed to `vmap`, with the reason in the log "bpjax.lanes".
+where each has its own. What no rule here knows is handed to `vmap`, with the reason in the log "bpjax.sweeps.lanes".
 
 Only documented interfaces of JAX are used (`jax.make_jaxpr`, `jax.extend.core`), in this file alone.
 """
@@ -28,7 +28,7 @@ from jax.extend import core
 
 from bpjax.types import Array
 
-log = logging.getLogger("bpjax.lanes")
+log = logging.getLogger("bpjax.sweeps.lanes")
 
 WRITTEN_OUT = 32
 """Terms up to which a sum is written out. Longer ones are loops inside one kernel: they compile in constant time."""

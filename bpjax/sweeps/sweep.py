@@ -61,8 +61,8 @@ def sweep(
 
     Args:
         trial: (key, **hyperparameters) -> Trial, a pure function; usually a few lines around `bp.trial`.
-        axes: values of each hyperparameter: a list or array of numbers, `bp.draws(...)` or `bp.log_draws(...)`. The
-            axis `seed` needs no argument of its own: its numbers are folded into the key, the same for all other axes.
+        axes: values of each hyperparameter: a list or array of numbers, `bp.sweeps.draws(...)` or `bp.log_draws(...)`.
+            The axis `seed` needs no argument: its numbers are folded into the key, the same for all other axes.
         key: root of all random numbers.
         curves: epochs, from 1, at which the error is kept.
         layout: "auto" by size, or "lanes", "vmap", "single"; see `bpjax.sweeps.layouts`.

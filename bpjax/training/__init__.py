@@ -1,1 +1,29 @@
-"""Fit, stops, trial, restarts, evaluate."""
+"""Training: steps, epochs, stops, restarts, trials, evaluation."""
+
+from bpjax.training.evaluate import accuracy, predict
+from bpjax.training.fit import Fit, Run, Training, TrainState, fit, make_train_step, make_training, run_to_end
+from bpjax.training.restarts import restart_unsolved
+from bpjax.training.stops import Stop, diverged, error_below, gradient_below, no_improvement, outputs_within
+from bpjax.training.trial import Trial, trial
+
+__all__ = [
+    "Fit",
+    "Run",
+    "Stop",
+    "TrainState",
+    "Training",
+    "Trial",
+    "accuracy",
+    "diverged",
+    "error_below",
+    "fit",
+    "gradient_below",
+    "make_train_step",
+    "make_training",
+    "no_improvement",
+    "outputs_within",
+    "predict",
+    "restart_unsolved",
+    "run_to_end",
+    "trial",
+]

@@ -262,8 +262,8 @@ def fit(
         epochs: the limit.
         batch_size: examples between two changes of the weights; None for all, 1 for on-line learning.
         shuffle: a new order each epoch, where there are batches.
-        stops: reasons to stop early: `bp.error_below`, `bp.outputs_within`, `bp.gradient_below`,
-            `bp.no_improvement` (with `validation`), `bp.diverged`.
+        stops: reasons to stop early: `bp.error_below`, `bp.outputs_within`, `bp.training.gradient_below`,
+            `bp.training.no_improvement` (with `validation`), `bp.training.diverged`.
         validation: examples and targets that are measured after each epoch and not learnt from.
         chunk: epochs to a compiled program.
         on_chunk: called with the `Run` after each.

@@ -17,7 +17,7 @@ def restart_unsolved(training: Training, start: Callable, run: Run, key: Key, ep
     goes on, as Fahlman (1988) counts restarts. Other runs stay as they are. Pure: it jits and vmaps over runs and keys.
 
         run, _ = run_to_end(advance, run)
-        run, restarted = jax.vmap(lambda r, k: bp.restart_unsolved(training, start, r, k, 40))(run, keys)
+        run, restarted = jax.vmap(lambda r, k: bp.training.restart_unsolved(training, start, r, k, 40))(run, keys)
 
     Args:
         training: the training the run belongs to.

@@ -55,7 +55,7 @@ def trial(
         epochs: the limit; may be traced.
         batch_size: examples between two changes of the weights; None for all.
         shuffle: a new order each epoch, where there are batches.
-        stops: reasons to stop early; `bp.diverged` is always among them.
+        stops: reasons to stop early; `bp.training.diverged` is always among them.
         validation: examples and targets that are measured and not learnt from.
         outcome: `Run` -> {name: array}, more to be kept of a run that is over, such as its weights.
 

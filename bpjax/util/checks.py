@@ -50,7 +50,7 @@ def check_same_dtype(who: str, x: Array, w: Array) -> None:
     if x.dtype != w.dtype:
         raise ValueError(
             f"`{who}` expected `x` in the dtype of its weights, {w.dtype}, got {x.dtype}. "
-            f"Cast the data: `bp.cast(batch, '{w.dtype}')`."
+            f"Cast the data: `bp.util.cast(batch, '{w.dtype}')`."
         )
 
 

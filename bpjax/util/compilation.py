@@ -23,7 +23,7 @@ def compile_small_loops(threshold: int = 65_536) -> int:
     """Let XLA's CPU back end compile a loop over less than `threshold` bytes as one function.
 
         import bpjax as bp
-        bp.compile_small_loops()                # first of all: before any array is made
+        bp.util.compile_small_loops()                # first of all: before any array is made
 
     Up to JAX 0.11 it runs the body kernel by kernel, at 0.6-1 µs each, unless the body touches less than about 1 kB: a
     2-2-1 network. Training on-line, example by example, and small networks in full batch gain two to five times. 16,384

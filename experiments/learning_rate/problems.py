@@ -12,10 +12,10 @@ import xarray as xr
 import bpjax as bp
 
 FIXED, BOLD, DELTA = "fixed rate", "bold driver", "delta-bar-delta"
-RULES: dict[str, Callable] = {FIXED: optax.sgd, BOLD: bp.bold_driver, DELTA: bp.delta_bar_delta}
+RULES: dict[str, Callable] = {FIXED: optax.sgd, BOLD: bp.optimizers.bold_driver, DELTA: bp.optimizers.delta_bar_delta}
 """From the rate at the start to an optimizer; the variable ones with the numbers their papers give.
 
-`bp.traingda` is not among them: it is the bold driver without momentum, step by step.
+`bp.optimizers.traingda` is not among them: it is the bold driver without momentum, step by step.
 """
 PROBLEMS = ("digits", "xor", "encoder", "parity")
 CURVE_POINTS = 60
@@ -27,9 +27,9 @@ class Problem(NamedTuple):
     name: str
     title: str
     network: bp.Layer
-    loss: bp.Loss
+    loss: bp.losses.Loss
     batch: tuple
-    stops: tuple[bp.Stop, ...]
+    stops: tuple[bp.training.Stop, ...]
     epochs: int
     seeds: int
     layout: str = "auto"
@@ -60,19 +60,19 @@ class Problem(NamedTuple):
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(self.seeds, dtype=jnp.uint32))
 
         def curvature(key):
-            return bp.largest_curvature(self.rule, self.start(key), self.batch, jax.random.fold_in(key, 1))
+            return bp.analysis.largest_curvature(self.rule, self.start(key), self.batch, jax.random.fold_in(key, 1))
 
         return 2 / np.asarray(jax.jit(jax.vmap(curvature))(keys), float)
 
 
 def problems(config) -> tuple[Problem, ...]:
     """The digits, XOR, an encoder and parity, with the numbers of `learning_rate.Config`."""
-    diverged = bp.diverged(config.explosion)
+    diverged = bp.training.diverged(config.explosion)
     digits = Problem(
         "digits",
         f"digits, 64-{config.hidden}-10",
         bp.mlp((64, config.hidden, 10), bp.tanh),
-        bp.batch_mean(bp.softmax_cross_entropy),
+        bp.losses.batch_mean(bp.softmax_cross_entropy),
         bp.digits("train").present(None),
         (diverged, bp.error_below(config.digits_goal)),
         config.digits_epochs,
@@ -99,7 +99,7 @@ def problems(config) -> tuple[Problem, ...]:
     )
 
 
-def receipt(problem: Problem, key) -> bp.Report:
+def receipt(problem: Problem, key) -> bp.gradcheck.Report:
     """This network, this loss: the hand-written gradient against `jax.grad`. Stops the experiment where wrong."""
     oracle = bp.autodiff(problem.network, problem.loss)
     report = bp.compare(problem.rule, oracle, problem.start(key), problem.batch, timed=False, show=False)

@@ -42,7 +42,7 @@ def linear_unit(key) -> Bowl:
     batch = x, (labels[:, None] % 2).astype(x.dtype)
     network = bp.chain(bp.dense(1))
     params, _ = network.init(key, (64,))
-    rule = bp.backprop(network, bp.batch_mean(bp.squared_error))
+    rule = bp.backprop(network, bp.losses.batch_mean(bp.squared_error))
     with_one = np.concatenate([np.asarray(x), np.ones((len(x), 1))], axis=1)
     solution = np.linalg.lstsq(with_one, np.asarray(batch[1]), rcond=None)[0]
     minimum = jax.tree.unflatten(jax.tree.structure(params), [jnp.asarray(solution[:64]), jnp.asarray(solution[64])])
@@ -60,7 +60,7 @@ def xor_minimum(key, displacement: float) -> Bowl | None:
     for attempt in range(20):
         own = jax.random.fold_in(key, attempt)
         params, _ = network.init(own, (2,))
-        stops = (bp.gradient_below(1e-12),)
+        stops = (bp.training.gradient_below(1e-12),)
         fit = bp.fit(rule, optax.sgd(3.0), params, batch, key=own, epochs=20_000, stops=stops, chunk=1000)
         if fit.reason == "gradient below floor" and fit.history.error[-1] < 1e-12:
             away = partial(jax.tree.map, lambda w, d: w + displacement * d, fit.params)
@@ -84,7 +84,7 @@ def jumps(bowl: Bowl, key, epochs: int) -> xr.Dataset:
 
     @jax.jit
     def measure(key):
-        steep = bp.steepest_direction(bowl.rule, bowl.minimum, bowl.batch, key, steps=64)
+        steep = bp.analysis.steepest_direction(bowl.rule, bowl.minimum, bowl.batch, key, steps=64)
         return steep, jax.vmap(path, (0, None))(over * 2 / steep.value, steep.direction)
 
     steep, coordinate = measure(key)
@@ -110,7 +110,7 @@ def oscillation(key, epochs: int, displacement: float) -> list[xr.Dataset]:
 class EdgeRun(NamedTuple):
     """A training whose curvature is looked at now and then."""
 
-    params: bp.Params
+    params: bp.types.Params
     epoch: jax.Array  # () int32, looks taken
     reason: jax.Array  # () int32
     sharpness: jax.Array  # (looks,) λ_max, NaN before
@@ -132,7 +132,7 @@ def edge_trial(rule: bp.Rule, batch, looks: int, every: int, lanczos_steps: int)
         train_step = make_train_step(rule, optimizer)
 
         def epoch(run):
-            curvature = bp.largest_curvature(rule, run.params, batch, lanczos_key, steps=lanczos_steps)
+            curvature = bp.analysis.largest_curvature(rule, run.params, batch, lanczos_key, steps=lanczos_steps)
             state = TrainState(run.params, optimizer.init(run.params), ())
             state, metrics = jax.lax.scan(lambda s, _: train_step(s, batch), state, None, length=every)
             error = metrics.value[0]
@@ -151,7 +151,7 @@ def edge_trial(rule: bp.Rule, batch, looks: int, every: int, lanczos_steps: int)
         params, _ = rule.network.init(weights_key, batch[0].shape[1:])  # type: ignore[union-attr]
         unknown = jnp.full(looks, jnp.nan, jnp.result_type(float))
         start = EdgeRun(params, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), unknown, unknown)
-        return bp.Trial(
+        return bp.training.Trial(
             start,
             epoch,
             ("running", "diverged", "epochs done"),
@@ -170,8 +170,8 @@ def edge_rules(hidden: int) -> dict[str, tuple[bp.Rule, tuple]]:
     network = bp.mlp((64, hidden, 10), bp.tanh)
     squared = x - x.mean(axis=0, keepdims=True), jax.nn.one_hot(labels, 10, dtype=x.dtype)
     return {
-        "squared error": (bp.backprop(network, bp.batch_mean(bp.squared_error)), squared),
-        "cross entropy": (bp.backprop(network, bp.batch_mean(bp.softmax_cross_entropy)), (x, labels)),
+        "squared error": (bp.backprop(network, bp.losses.batch_mean(bp.squared_error)), squared),
+        "cross entropy": (bp.backprop(network, bp.losses.batch_mean(bp.softmax_cross_entropy)), (x, labels)),
     }
 
 

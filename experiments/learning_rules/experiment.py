@@ -112,12 +112,12 @@ class Config:
     def rules(self) -> dict[str, RuleCase]:
         """The rules asked for, backprop always among them."""
         chosen = [name for name in names_of_rules() if name == BACKPROP or self.only.lower() in name.lower()]
-        return {name: bp.RULES[name] for name in chosen}
+        return {name: bp.rules.RULES[name] for name in chosen}
 
 
 def names_of_rules() -> list[str]:
     """All of the catalogue, but for `autodiff`: it is backprop, computed in another way."""
-    return [name for name in bp.RULES if name != "autodiff"]
+    return [name for name in bp.rules.RULES if name != "autodiff"]
 
 
 class Result(NamedTuple):
@@ -139,7 +139,7 @@ class Numbers(NamedTuple):
 # --- Run -------------------------------------------------------------------------------------------------------------
 
 
-def receipt_of(name: str, case: RuleCase, seed: int) -> bp.Receipt:
+def receipt_of(name: str, case: RuleCase, seed: int) -> bp.audit.Receipt:
     """Is the rule that runs the one that is named? On the catalogue's small network; a `ValueError` where it is not."""
     key_params, key_x, key_labels, key_rule = jax.random.split(jax.random.key(seed), 4)
     params, out_shape = case.network.init(key_params, case.in_shape)
@@ -153,7 +153,7 @@ def receipt_of(name: str, case: RuleCase, seed: int) -> bp.Receipt:
     return found
 
 
-def receipts_of(rules: dict[str, RuleCase], seed: int, on_receipt: Callable) -> dict[str, bp.Receipt]:
+def receipts_of(rules: dict[str, RuleCase], seed: int, on_receipt: Callable) -> dict[str, bp.audit.Receipt]:
     """Of every rule, several at a time."""
 
     def work(name, _):

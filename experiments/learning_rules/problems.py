@@ -20,9 +20,9 @@ LINEAR_ERROR = 50.0
 class Data(NamedTuple):
     """Examples and targets, (N, ...) each."""
 
-    train: bp.Batch
-    validation: bp.Batch  # chooses the learning rate
-    test: bp.Batch  # is looked at once that is done
+    train: bp.types.Batch
+    validation: bp.types.Batch  # chooses the learning rate
+    test: bp.types.Batch  # is looked at once that is done
 
 
 class Problem(NamedTuple):
@@ -30,8 +30,8 @@ class Problem(NamedTuple):
 
     name: str
     network: bp.Layer  # of which each rule gets the form that suits it
-    loss: bp.Loss
-    in_shape: bp.Shape
+    loss: bp.losses.Loss
+    in_shape: bp.types.Shape
     data: Callable  # start -> Data, of the start with this number, which may be traced
     batch_size: int | None
     fresh: int | None  # examples of an epoch, every one presented once and never again; None: all of them, every epoch
@@ -41,7 +41,7 @@ class Problem(NamedTuple):
     measure: Callable  # (output, target) -> (), larger is better
     level: float  # error of an epoch below which the problem is learnt
     classes: int = 0  # to tell apart, 0 where there are none
-    stop: bp.Stop | None = None  # tells instead of `level`, and ends a run
+    stop: bp.training.Stop | None = None  # tells instead of `level`, and ends a run
 
     @property
     def steps(self) -> int:
@@ -60,16 +60,16 @@ class Entry(NamedTuple):
     room: int = 0  # zeros in front of every example, where forward-forward puts a label
     optimizer: Callable = optax.sgd  # of the learning rate
 
-    def init(self, key, problem: Problem) -> bp.Params:
+    def init(self, key, problem: Problem) -> bp.types.Params:
         """Initial weights."""
         return self.network.init(key, (*problem.in_shape[:-1], problem.in_shape[-1] + self.room))[0]
 
-    def starts(self, problem: Problem, seed: int) -> bp.Params:
+    def starts(self, problem: Problem, seed: int) -> bp.types.Params:
         """The initial weights of all starts, with a leading axis."""
         keys = (jax.random.fold_in(jax.random.key(seed), start) for start in range(problem.starts))
         return jax.tree.map(lambda *leaves: np.stack(leaves), *(self.init(key, problem) for key in keys))
 
-    def padded(self, batch: bp.Batch) -> bp.Batch:
+    def padded(self, batch: bp.types.Batch) -> bp.types.Batch:
         """A batch as the network takes it."""
         x, target = batch
         return (jnp.pad(x, ((0, 0), (self.room, 0))) if self.room else x), target
@@ -95,7 +95,7 @@ def trial_of(problem: Problem, entry: Entry, record_at: tuple[int, ...], seed: i
     Initial weights and data are drawn beforehand: a program that draws none compiles in half the time. Without steps
     in `record_at` no angle is taken.
     """
-    rule = bp.recording(entry.rule, record_at) if record_at else entry.rule
+    rule = bp.analysis.recording(entry.rule, record_at) if record_at else entry.rule
     stops = () if problem.stop is None else (problem.stop,)
     starts = entry.starts(problem, seed)
     order = problem.fresh is None and problem.batch_size is not None
@@ -103,7 +103,9 @@ def trial_of(problem: Problem, entry: Entry, record_at: tuple[int, ...], seed: i
     def trial(key, learning_rate, start):
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf)[start], starts)
         data = problem.data(start)
-        training = bp.make_training(rule, entry.optimizer(learning_rate), stops, problem.batch_size, shuffle=order)
+        training = bp.training.make_training(
+            rule, entry.optimizer(learning_rate), stops, problem.batch_size, shuffle=order
+        )
 
         def present(epoch):
             fresh = problem.fresh
@@ -121,7 +123,7 @@ def trial_of(problem: Problem, entry: Entry, record_at: tuple[int, ...], seed: i
             return {"epochs": run.epoch, **measures, **angles}
 
         begin = training.init(jax.random.fold_in(key, start), params, problem.epochs)
-        return bp.Trial(
+        return bp.training.Trial(
             begin, lambda run: training.epoch(run, entry.padded(present(run.epoch))), training.reasons, outcome
         )
 

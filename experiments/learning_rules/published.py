@@ -80,8 +80,8 @@ def learning_feedback(few: int, epochs: int) -> list[Job]:
 
     rows = (
         (0.01, Entry(FEEDBACK, bp.feedback_alignment(network, loss), network)),
-        (0.01, Entry("Kolen-Pollack", bp.kolen_pollack(network, loss, KEPT), network, optimizer=decaying)),
-        (0.001, Entry("weight mirror", bp.weight_mirror(network, loss, rate=0.02, decay=0.004), network)),
+        (0.01, Entry("Kolen-Pollack", bp.rules.kolen_pollack(network, loss, KEPT), network, optimizer=decaying)),
+        (0.001, Entry("weight mirror", bp.rules.weight_mirror(network, loss, rate=0.02, decay=0.004), network)),
     )
     return [Job("learning feedback", problem._replace(rates=(rate,)), entry) for rate, entry in rows]
 
@@ -101,9 +101,9 @@ def shallow(few: int) -> Job:
 
 def from_zeros(few: int) -> list[Job]:
     """Nøkland 2016: a deep tanh network that begins at zero; 10 hidden layers of 64 units, on digits."""
-    network = bp.mlp((64,) + (64,) * 10 + (10,), bp.tanh, weights=bp.zeros)
+    network = bp.mlp((64,) + (64,) * 10 + (10,), bp.tanh, weights=bp.layers.zeros)
     problem = digits(few, epochs=20)._replace(network=network, rates=(1e-3, 3e-3))
-    rules = {BACKPROP: bp.backprop, "direct feedback": bp.direct_feedback}
+    rules = {BACKPROP: bp.backprop, "direct feedback": bp.rules.direct_feedback}
     return [
         Job("from zero weights", problem, Entry(name, rule(network, problem.loss), network), False)
         for name, rule in rules.items()
@@ -112,7 +112,7 @@ def from_zeros(few: int) -> list[Job]:
 
 def spytorch(few: int, epochs: int) -> list[Job]:
     """SpyTorch 1 (Neftci, Mostafa & Zenke 2019): 100-4-2, by the surrogate slope of a spike and by its true one, 0."""
-    task = bp.spike_patterns()
+    task = bp.tasks.spike_patterns()
     batch = task.present(jax.random.key(0))
 
     def weights(key, shape, dtype):  # 7 (1 − β) / √n, β = e^(−dt/τ)
@@ -122,10 +122,12 @@ def spytorch(few: int, epochs: int) -> list[Job]:
         return jnp.mean(output.argmax(axis=-1) == target)
 
     made = []
-    for name, fire, starts in (("surrogate slope", bp.superspike, few), ("true slope", bp.heaviside, 2)):
-        hidden = bp.leaky_integrate_and_fire(4, fire=fire, weights=weights)
-        network = bp.chain(bp.unroll(hidden), bp.unroll(bp.leaky_integrator(2, weights=weights)), bp.global_max_pool)
-        loss = bp.batch_mean(bp.softmax_cross_entropy)
+    for name, fire, starts in (("surrogate slope", bp.layers.superspike, few), ("true slope", bp.layers.heaviside, 2)):
+        hidden = bp.layers.leaky_integrate_and_fire(4, fire=fire, weights=weights)
+        network = bp.chain(
+            bp.unroll(hidden), bp.unroll(bp.layers.leaky_integrator(2, weights=weights)), bp.layers.global_max_pool
+        )
+        loss = bp.losses.batch_mean(bp.softmax_cross_entropy)
         problem = Problem(
             name="spikes",
             network=network,

@@ -29,7 +29,7 @@ class Job(NamedTuple):
     problem: Problem
     entry: Entry
     recorded: bool = True  # whether its angle to the gradient is
-    receipt: bp.Receipt | None = None
+    receipt: bp.audit.Receipt | None = None
 
 
 class Summary(NamedTuple):

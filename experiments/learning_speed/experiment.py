@@ -86,14 +86,14 @@ class Trials(NamedTuple):
     epochs: np.ndarray  # spent, those before restarts included
     solved: np.ndarray
     restarts: np.ndarray
-    params: bp.Params  # final weights, with a leading axis
+    params: bp.types.Params  # final weights, with a leading axis
 
 
 def repeat(row: Row, trials: int, key, on_chunk: Callable) -> Trials:
     """Train a row's network from many initial weights, all in one compiled program."""
     chunk = min(row.limit, 100)
     rule = bp.backprop(row.network, row.loss)
-    training = bp.make_training(rule, row.optimizer, (row.stop,), chunk=chunk)
+    training = bp.training.make_training(rule, row.optimizer, (row.stop,), chunk=chunk)
     kind = row.stop._replace(watch=())
     advance_all = compiled(row.network, row.loss, row.optimizer._replace(init=None), kind, chunk)
 
@@ -108,23 +108,23 @@ def repeat(row: Row, trials: int, key, on_chunk: Callable) -> Trials:
         return training.init(run_key, start(weights_key), row.limit)
 
     keys = jax.random.split(key, trials)
-    run, _ = bp.run_to_end(advance, jax.jit(jax.vmap(begin))(keys), on_chunk)
+    run, _ = bp.training.run_to_end(advance, jax.jit(jax.vmap(begin))(keys), on_chunk)
     restarts = np.zeros(trials, int)
-    restart = jax.jit(jax.vmap(lambda run, key: bp.restart_unsolved(training, start, run, key, row.limit)))
+    restart = jax.jit(jax.vmap(lambda run, key: bp.training.restart_unsolved(training, start, run, key, row.limit)))
     for attempt in range(1, row.restarts + 1):
         run, restarted = restart(run, jax.vmap(jax.random.fold_in, (0, None))(keys, attempt))
         if not restarted.any():
             break
         restarts += np.asarray(restarted)
-        run, _ = bp.run_to_end(advance, run, on_chunk)
+        run, _ = bp.training.run_to_end(advance, run, on_chunk)
     solved = np.asarray(run.reason) == training.reasons.index(row.stop.reason)
     return Trials(np.asarray(run.epoch), solved, restarts, run.state.params)
 
 
 @functools.cache
-def compiled(network: bp.Layer, loss: bp.Loss, update, stop: bp.Stop, chunk: int) -> Callable:
+def compiled(network: bp.Layer, loss: bp.losses.Loss, update, stop: bp.training.Stop, chunk: int) -> Callable:
     """(runs, batch) -> (runs, history): one program for all rows that differ in numbers alone."""
-    training = bp.make_training(bp.backprop(network, loss), update, (stop,), chunk=chunk)
+    training = bp.training.make_training(bp.backprop(network, loss), update, (stop,), chunk=chunk)
     return jax.jit(jax.vmap(training.advance, in_axes=(0, None)))
 
 

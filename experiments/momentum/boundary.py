@@ -44,7 +44,7 @@ class Record(NamedTuple):
 def bisection(
     rule: bp.Rule, form, momentum, params, batch, size: Callable, *, given=None, ends: tuple[float, float],
     digits: int, returns: float, leaves: float, steps: int,
-) -> bp.Trial:  # fmt: skip
+) -> bp.training.Trial:  # fmt: skip
     """A trial that finds the rate at which runs from `params` begin to leave.
 
     Args:
@@ -69,7 +69,7 @@ def bisection(
 
     def begin(params, low, high):
         middle = jnp.sqrt(low * high)
-        return bp.TrainState(params, any_form(form, middle, momentum).init(params), ())
+        return bp.training.TrainState(params, any_form(form, middle, momentum).init(params), ())
 
     def init() -> Search:
         zero = jnp.zeros((), jnp.int32)
@@ -100,7 +100,7 @@ def bisection(
     def outcome(search: Search):
         return {"low": search.low, "high": search.high, "epochs": search.epoch}
 
-    return bp.Trial(init(), epoch, REASONS, outcome)
+    return bp.training.Trial(init(), epoch, REASONS, outcome)
 
 
 class Boundary(NamedTuple):

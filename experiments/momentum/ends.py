@@ -21,7 +21,7 @@ LAGGING = ("heavy_ball", "convex", "nesterov")
 
 def digits_rule(hidden: int) -> bp.Rule:
     """A smooth error surface: 1,197 handwritten digits, 64-hidden-10, tanh, mean cross entropy."""
-    return bp.backprop(bp.mlp((64, hidden, 10), bp.tanh), bp.batch_mean(bp.softmax_cross_entropy))
+    return bp.backprop(bp.mlp((64, hidden, 10), bp.tanh), bp.losses.batch_mean(bp.softmax_cross_entropy))
 
 
 def digits_curves(config, key) -> xr.Dataset:
@@ -93,7 +93,7 @@ class Fact(NamedTuple):
 
 def path_of(rule: bp.Rule, optimizer: optax.GradientTransformation, params, batch, steps: int, velocity=None):
     """Weights after every step (steps, P), and the optimizer's last state."""
-    state = bp.TrainState(params, optimizer.init(params), ())
+    state = bp.training.TrainState(params, optimizer.init(params), ())
     if velocity is not None:
         moving: Any = state.optimizer
         state = state._replace(optimizer=moving._replace(velocity=velocity))

@@ -94,7 +94,7 @@ def gorge_speed(form: str, condition: float, most_steps: int) -> Speed:
     predicted = float(theory.best_convergence_rate(form, condition))
     steps = int(min(most_steps, math.ceil(120 / -math.log(predicted))))
     batch = gorge(condition)
-    start = bp.Affine(1 / jnp.diag(batch[0])[:, None] ** 2)  # w = 1/λ: every direction pulls alike
+    start = bp.layers.Affine(1 / jnp.diag(batch[0])[:, None] ** 2)  # w = 1/λ: every direction pulls alike
     own: Form = "heavy_ball" if form == "gradient descent" else form  # type: ignore[assignment]
     optimizer = bp.momentum(float(best.rate), float(best.momentum), form=own)
     fit = bp.fit(gorge_rule, optimizer, start, batch, key=jax.random.key(0), epochs=steps, chunk=500)

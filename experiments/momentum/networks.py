@@ -37,7 +37,7 @@ class Minima(NamedTuple):
     rested: int  # of them, those that came to rest
 
 
-def tasks(config) -> dict[str, tuple[tuple[int, ...], bp.Task]]:
+def tasks(config) -> dict[str, tuple[tuple[int, ...], bp.tasks.Task]]:
     """Sizes and examples by name."""
     n, m = config.encoder_inputs, config.encoder_hidden
     return {
@@ -54,8 +54,8 @@ def find_minima(name: str, config, key) -> Minima:
     """
     sizes, task = tasks(config)[name]
     network = bp.mlp(sizes, bp.sigmoid, bp.sigmoid, weights=bp.uniform(1.0), biases=bp.uniform(1.0))
-    rule, batch = bp.weight_decay(bp.backprop(network, bp.squared_error), config.decay), task.present(None)
-    rest = bp.gradient_below(config.rest)
+    rule, batch = bp.rules.weight_decay(bp.backprop(network, bp.squared_error), config.decay), task.present(None)
+    rest = bp.training.gradient_below(config.rest)
 
     def trial(key):
         params, _ = network.init(key, batch[0].shape[1:])
@@ -77,7 +77,7 @@ def find_minima(name: str, config, key) -> Minima:
 
     def look(flat):
         params = unravel(flat)
-        steepest = bp.steepest_direction(rule, params, batch, jax.random.key(0), steps=60)
+        steepest = bp.analysis.steepest_direction(rule, params, batch, jax.random.key(0), steps=60)
         gradient = ravel_pytree(rule.grads(params, (), batch)[1])[0]
         return steepest.value, ravel_pytree(steepest.direction)[0], jnp.linalg.norm(gradient)
 

@@ -30,7 +30,7 @@ class Problem(NamedTuple):
     title: str
     network: bp.Layer
     batch: tuple
-    stop: bp.Stop
+    stop: bp.training.Stop
     epochs: int
     rates: np.ndarray
     momenta: np.ndarray
@@ -77,7 +77,7 @@ def problems(config) -> tuple[Problem, ...]:
     return valley, xor, encoder
 
 
-def receipt(problem: Problem, key) -> bp.Report:
+def receipt(problem: Problem, key) -> bp.gradcheck.Report:
     """This network, this loss: the hand-written gradient against `jax.grad`. Stops the experiment where wrong."""
     oracle = bp.autodiff(problem.network, bp.squared_error)
     report = bp.compare(problem.rule, oracle, problem.start(key), problem.batch, timed=False, show=False)
@@ -114,11 +114,11 @@ def curvatures(problem: Problem, key, rate: float) -> tuple[np.ndarray, np.ndarr
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(problem.seeds))
     params = jax.vmap(problem.start)(keys)
     chunk = min(100, problem.epochs)
-    training = bp.make_training(problem.rule, optax.sgd(rate), (problem.stop,), chunk=chunk)
+    training = bp.training.make_training(problem.rule, optax.sgd(rate), (problem.stop,), chunk=chunk)
     run = jax.jit(jax.vmap(lambda k, p: training.init(k, p, problem.epochs)))(keys, params)
     advance = jax.jit(jax.vmap(lambda run: training.advance(run, problem.batch)))
-    run, _ = bp.run_to_end(advance, run)
-    largest = jax.jit(jax.vmap(lambda p, k: bp.largest_curvature(problem.rule, p, problem.batch, k)))
+    run, _ = bp.training.run_to_end(advance, run)
+    largest = jax.jit(jax.vmap(lambda p, k: bp.analysis.largest_curvature(problem.rule, p, problem.batch, k)))
     solved = np.asarray(run.reason) == training.reasons.index(problem.stop.reason)
     return np.asarray(largest(params, keys)), np.where(solved, np.asarray(largest(run.state.params, keys)), np.nan)
 

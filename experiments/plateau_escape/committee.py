@@ -14,7 +14,7 @@ from jax.scipy.special import erf
 
 import bpjax as bp
 
-erf_unit = bp.elementwise(
+erf_unit = bp.layers.elementwise(
     "erf",
     lambda a: erf(a / math.sqrt(2)),
     lambda a: math.sqrt(2 / math.pi) * jnp.exp(-0.5 * a * a),
@@ -61,7 +61,7 @@ def generalization_error(J):
 class OnLine(NamedTuple):
     """A student under way."""
 
-    state: bp.TrainState
+    state: bp.training.TrainState
     key: jax.Array  # () of the examples
     epoch: jax.Array  # () int32, α so far
     reason: jax.Array  # () int32, index into `REASONS`
@@ -80,17 +80,17 @@ REASONS = ("running", "diverged", "plateau left", "epoch limit")
 
 def begin_committee(
     key, optimizer, units: int, inputs: int, limit, offset: float | jax.Array = 0.0, level: float | jax.Array = 0.0
-) -> bp.Trial:
+) -> bp.training.Trial:
     """A student that learns from fresh examples until its error is below `level`, or for `limit` epochs.
 
-    `offset` is that of `bp.flat_spot`; it may be traced, as may `limit` and `level`.
+    `offset` is that of `bp.layers.flat_spot`; it may be traced, as may `limit` and `level`.
     """
-    network = committee(units, inputs, bp.flat_spot(erf_unit, offset))
+    network = committee(units, inputs, bp.layers.flat_spot(erf_unit, offset))
     rule = bp.backprop(network, bp.squared_error)
     step = bp.make_train_step(rule, optimizer)
     weights_key, rule_key, pattern_key = jax.random.split(key, 3)
     params, _ = network.init(weights_key, (inputs,))
-    state = bp.TrainState(params, optimizer.init(params), rule.init(rule_key, params))
+    state = bp.training.TrainState(params, optimizer.init(params), rule.init(rule_key, params))
     zero = jnp.zeros((), jnp.int32)
     start = OnLine(state, pattern_key, zero, zero, generalization_error(params[0].w.T), zero)
 
@@ -109,4 +109,4 @@ def begin_committee(
     def outcome(run: OnLine):
         return {"epochs": run.epoch, "error": run.error, "refused": run.refused}
 
-    return bp.Trial(start, epoch, REASONS, outcome)
+    return bp.training.Trial(start, epoch, REASONS, outcome)

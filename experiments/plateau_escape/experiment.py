@@ -156,7 +156,7 @@ class Numbers(NamedTuple):
     predictions: list[Prediction]
 
 
-def receipt(plateau: Plateau, key) -> bp.Report:
+def receipt(plateau: Plateau, key) -> bp.gradcheck.Report:
     """This network, this loss: the hand-written gradient against `jax.grad`. Stops the experiment where wrong."""
     network, params, batch = example(plateau, key)
     oracle = bp.autodiff(network, plateau.loss)

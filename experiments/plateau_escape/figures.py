@@ -50,10 +50,10 @@ def survival(axis, times, plateau: Plateau, gain: float) -> None:
     drawn = {name: times[name] for name in STYLES if name in times}
     for name, own in drawn.items():
         colour, style = STYLES[name]
-        curve = bp.kaplan_meier(*own)
+        curve = bp.results.kaplan_meier(*own)
         staircase = (curve.times[1:], curve.survival[1:], curve.low[1:], curve.high[1:])
         plots.survival_curve(axis, *staircase, name, colour).set_linestyle(style)
-    plain = bp.kaplan_meier(*times["plain descent"])
+    plain = bp.results.kaplan_meier(*times["plain descent"])
     label = f"plain descent ÷ {gain:.3g}: theory of heavy ball"
     axis.plot(plain.times / gain, plain.survival, drawstyle="steps-post", color=plots.GREY, linewidth=3.5, alpha=0.5,
               label=label, zorder=0)  # fmt: skip

@@ -138,8 +138,8 @@ def mode_paths(momentum: float) -> xr.DataArray:
     """What an aligned, balanced net has learnt of each mode, over (form, mode, step), float32 as networks are."""
     batch = linear_task()
     layer = bp.dense(len(MODES), use_bias=False)
-    rule = bp.backprop(bp.chain(layer, layer), bp.batch_mean(bp.squared_error))
-    weights = bp.Affine(jnp.sqrt(MODE_START) * jnp.eye(len(MODES)), None)
+    rule = bp.backprop(bp.chain(layer, layer), bp.losses.batch_mean(bp.squared_error))
+    weights = bp.layers.Affine(jnp.sqrt(MODE_START) * jnp.eye(len(MODES)), None)
     slowest = min(MODES)
     steps = 100 + int(1.2 * theory.deep_linear_time(slowest / 2, slowest, MODE_START, 1 / MODE_RATE))
     steps += int(20 * theory.plateau_lag("convex", momentum))
@@ -158,7 +158,7 @@ def _modes(rule, weights, batch, form: str, momentum: float, steps: int) -> np.n
         first, second = state.params
         return step(state, batch)[0], jnp.diagonal(first.w @ second.w)
 
-    start = bp.TrainState((weights, weights), descent.init((weights, weights)), ())
+    start = bp.training.TrainState((weights, weights), descent.init((weights, weights)), ())
     return np.asarray(jax.jit(lambda s: jax.lax.scan(learnt, s, None, length=steps))(start)[1]).T
 
 
@@ -267,7 +267,7 @@ def committee_heights(curves: xr.Dataset) -> list[Height]:
 
 def _heights(curves: np.ndarray) -> np.ndarray:
     """Height of the longest plateau of each curve that has one."""
-    found = bp.find_plateaus(curves, low=2e-3, high=1e-2, window=20, least_length=30)
+    found = bp.results.find_plateaus(curves, low=2e-3, high=1e-2, window=20, least_length=30)
     longest: dict[int, tuple] = {}
     for run, length, height in zip(found.run, found.length, found.height, strict=True):
         longest[run] = max(longest.get(run, (0, 0.0)), (length, height))

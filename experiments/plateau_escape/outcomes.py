@@ -85,14 +85,14 @@ def summaries_of(result: xr.Dataset, plateau: Plateau, rows: tuple[Device, ...],
     times = times_of(result, plateau, rows)
     diverged = {rows[i].name: int(result.sel(device=i).diverged.sum()) for i in result.device.values[::-1]}
     plain = times[rows[0].name]
-    usual = bp.survival_quantile(bp.kaplan_meier(*plain)).value
+    usual = bp.results.survival_quantile(bp.results.kaplan_meier(*plain)).value
     found = []
     for name, own in times.items():
-        median = bp.survival_quantile(bp.kaplan_meier(*own))
+        median = bp.results.survival_quantile(bp.results.kaplan_meier(*own))
         both = own.observed & plain.observed
         later = float(np.median((own.durations - plain.durations)[both])) if both.any() else np.nan
         compared = name != rows[0].name and (own.observed.any() or plain.observed.any())
-        test = bp.log_rank(*own, *plain) if compared else None
+        test = bp.results.log_rank(*own, *plain) if compared else None
         speed = np.nan if math.isinf(usual) and math.isinf(median.value) else usual / median.value
         found.append(
             Summary(
@@ -129,18 +129,22 @@ def measured(result: xr.Dataset, plateau: Plateau, device: int = 0) -> Measured:
     samples = result.sizes["epoch"]
     curves = at.curve.values.astype(float)
     usable = np.isfinite(curves[:, 0])
-    found = bp.find_plateaus(
+    found = bp.results.find_plateaus(
         curves[usable], low=1 / samples, high=4 / samples, window=max(2, samples // 50),
         least_length=max(2, samples // 100),
     )  # fmt: skip
-    longest = bp.escape_times(found)
+    longest = bp.results.escape_times(found)
     on = ~np.isnan(longest.epochs)
     chosen = [max(np.flatnonzero(found.run == run), key=lambda i: found.length[i]) for run in np.flatnonzero(on)]
     onset, length, height = (getattr(found, name)[chosen] for name in ("onset", "length", "height"))
     level = np.where(at.solved, at.epochs, plateau.limit)
 
     def median(durations, observed):
-        return bp.survival_quantile(bp.kaplan_meier(durations, observed)).value if len(durations) else np.nan
+        return (
+            bp.results.survival_quantile(bp.results.kaplan_meier(durations, observed)).value
+            if len(durations)
+            else np.nan
+        )
 
     left = longest.observed[on]
     return Measured(

@@ -75,9 +75,9 @@ def chosen(index, *optimizers: Any) -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(init, update)  # type: ignore[arg-type]
 
 
-def plateau_left(level: float) -> bp.Stop:
+def plateau_left(level: float) -> bp.training.Stop:
     """The error of the weights as they are, not as noise has shaken them, is below the level."""
-    return bp.Stop("plateau left", level, _plateau_left, needs="validation_error")
+    return bp.training.Stop("plateau left", level, _plateau_left, needs="validation_error")
 
 
 def _plateau_left(level, epoch):
@@ -98,9 +98,9 @@ def make_trial(plateau: Plateau, rows: tuple[Device, ...], restart_after: int, i
             moves = _momentum_forms(rate / inputs, own["momentum"])
             optimizer = chosen(own["rule"], *moves)
             return begin_committee(key, optimizer, 2, inputs, limits[device], own["offset"], level)
-        unit = None if plateau.unit is None else bp.flat_spot(plateau.unit, own["offset"])
-        rule = bp.backprop(plateau.network(unit), bp.error_tolerance(plateau.loss, own["tolerance"]))
-        rule = bp.weight_noise(rule, own["noise"])
+        unit = None if plateau.unit is None else bp.layers.flat_spot(plateau.unit, own["offset"])
+        rule = bp.backprop(plateau.network(unit), bp.losses.error_tolerance(plateau.loss, own["tolerance"]))
+        rule = bp.rules.weight_noise(rule, own["noise"])
         slopes = bp.rprop(0.1, "irprop-"), bp.quickprop(plateau.rate, 1.75)
         optimizer = chosen(own["rule"], *_momentum_forms(rate, own["momentum"]), *slopes)
         weights_key, run_key = jax.random.split(key)

@@ -47,14 +47,14 @@ class Prediction(NamedTuple):
 def saddle_of(plateau: Plateau) -> Saddle:
     """Error, gradient and curvatures at the plateau's critical point, from the whole Hessian: the nets are small."""
     with jax.enable_x64(True):
-        params, batch = bp.cast((plateau.saddle, plateau.batch), "float64")
+        params, batch = bp.util.cast((plateau.saddle, plateau.batch), "float64")
         rule = bp.backprop(plateau.network(plateau.unit), plateau.loss)
         flat, unravel = ravel_pytree(params)
 
         @jax.jit
         def measure(flat):
             value, grads, _ = rule.grads(unravel(flat), (), batch)
-            product = bp.hessian_vector_product(rule, unravel(flat), batch)
+            product = bp.analysis.hessian_vector_product(rule, unravel(flat), batch)
             hessian = jax.vmap(lambda v: ravel_pytree(product(unravel(v)))[0])(jnp.eye(flat.size))
             return value, jnp.linalg.norm(ravel_pytree(grads)[0]), hessian
 

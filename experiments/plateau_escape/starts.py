@@ -28,7 +28,7 @@ class Plateau(NamedTuple):
     rate: float  # η of plain descent
     height: float  # error on the plateau, by theory
     limit: int  # epochs
-    loss: bp.Loss = bp.squared_error
+    loss: bp.losses.Loss = bp.squared_error
     level: float = 0.8  # share of the height below which the plateau is left
     unit_of_time: str = "epochs"
     saddle: Any = None  # params of the critical point that makes the plateau, where there is one in closed form
@@ -93,8 +93,12 @@ def smaller_network():
     with jax.enable_x64(True):
         x = jnp.linspace(-4.0, 4.0, 9)[:, None]
         batch = x, 0.5 * jnp.tanh(2 * (x - 1.5)) + 0.5 * jnp.tanh(2 * (x + 1.5))
-        near = bp.Affine(jnp.array([[0.3]]), jnp.zeros(1)), (), bp.Affine(jnp.array([[1.2]]), jnp.zeros(1))
-        found = bp.least_squares(network, bp.squared_error, near, batch)
+        near = (
+            bp.layers.Affine(jnp.array([[0.3]]), jnp.zeros(1)),
+            (),
+            bp.layers.Affine(jnp.array([[1.2]]), jnp.zeros(1)),
+        )
+        found = bp.second_order.least_squares(network, bp.squared_error, near, batch)
         value, _, _ = bp.backprop(network, bp.squared_error).grads(found.params, (), batch)
     return found.params, batch, float(value)
 
@@ -109,7 +113,7 @@ def _duplicate(name: str, perturbation: float = 1e-3) -> Plateau:
     small, batch, height = smaller_network()
     with jax.enable_x64(True):
         saddle = theory.duplicate_unit(small, 0, 0.5)
-    saddle, batch = bp.cast(saddle, "float32"), bp.cast(batch, "float32")
+    saddle, batch = bp.util.cast(saddle, "float32"), bp.util.cast(batch, "float32")
 
     def start(key):
         leaves, structure = jax.tree.flatten(saddle)
@@ -143,7 +147,7 @@ def _deep_linear(name: str) -> Plateau:
 
     return Plateau(
         name, None, lambda unit: network, start, linear_task(), 0.005, 0.5 * sum(s * s for s in MODES),
-        2000, bp.batch_mean(bp.squared_error), saddle=jax.tree.map(jnp.zeros_like, start(jax.random.key(0))),
+        2000, bp.losses.batch_mean(bp.squared_error), saddle=jax.tree.map(jnp.zeros_like, start(jax.random.key(0))),
     )  # fmt: skip
 
 

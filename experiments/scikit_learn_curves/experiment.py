@@ -136,7 +136,7 @@ def start(epochs: int) -> Start:
     """
     stream = np.random.RandomState(SEED)
     untrained = classifier(learning_rate_init=1e-300, momentum=0.0, max_iter=1, shuffle=False, random_state=stream)
-    hidden, output = (bp.Affine(w, b) for w, b in zip(untrained.coefs_, untrained.intercepts_, strict=True))
+    hidden, output = (bp.layers.Affine(w, b) for w, b in zip(untrained.coefs_, untrained.intercepts_, strict=True))
     order = [np.arange(len(data()[0]))]
     for _ in range(epochs):
         # an epoch shuffles the order of the one before
@@ -153,9 +153,9 @@ def decayed(rule: bp.Rule, decay: float) -> bp.Rule:
     def grads(params, rule_state, batch):
         value, dparams, rule_state = rule.grads(params, rule_state, batch)
         share = decay / len(batch[0])
-        squares = sum(jnp.sum(p.w**2) for p in params if isinstance(p, bp.Affine))
+        squares = sum(jnp.sum(p.w**2) for p in params if isinstance(p, bp.layers.Affine))
         dparams = tuple(
-            dp._replace(w=dp.w + share * p.w) if isinstance(p, bp.Affine) else dp
+            dp._replace(w=dp.w + share * p.w) if isinstance(p, bp.layers.Affine) else dp
             for p, dp in zip(params, dparams, strict=True)
         )
         return value + 0.5 * share * squares, dparams, rule_state
@@ -166,7 +166,7 @@ def decayed(rule: bp.Rule, decay: float) -> bp.Rule:
 def train_ours(form: Form, begin: Start) -> tuple[np.ndarray, float]:
     """The error of each epoch (epochs,), and the accuracy at the end, in float64."""
     net = network()
-    rule = decayed(bp.backprop(net, bp.batch_mean(bp.softmax_cross_entropy)), DECAY)
+    rule = decayed(bp.backprop(net, bp.losses.batch_mean(bp.softmax_cross_entropy)), DECAY)
 
     def train(params, order, x, target):
         optimizer = bp.momentum(LEARNING_RATE, form.momentum, form=form.form)
@@ -181,7 +181,7 @@ def train_ours(form: Form, begin: Start) -> tuple[np.ndarray, float]:
             state, last = present(state, order[examples - rest :])  # 1,797 = 8 · 200 + 197
             return state, (whole.value.sum() * BATCH + last.value * rest) / examples
 
-        state, errors = jax.lax.scan(epoch, bp.TrainState(params, optimizer.init(params), ()), order)
+        state, errors = jax.lax.scan(epoch, bp.training.TrainState(params, optimizer.init(params), ()), order)
         return state.params, errors
 
     with jax.enable_x64(True):

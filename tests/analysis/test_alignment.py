@@ -44,7 +44,7 @@ def test_the_ends_of_the_scale_are_exact():
 
 def test_half_precision_is_summed_wide():
     network = bp.mlp((300, 300, 1), bp.tanh)
-    params = bp.cast(network.init(jax.random.key(0), (300,))[0], jnp.bfloat16)
+    params = bp.util.cast(network.init(jax.random.key(0), (300,))[0], jnp.bfloat16)
     ones = jax.tree.map(jnp.ones_like, params)
     found = bp.alignment(network, params, jax.tree.map(lambda w: -2 * w, ones), ones)
     assert found.angle.dtype == jnp.float32
@@ -74,7 +74,7 @@ def test_compare_reports_it_in_backward_order():
 def test_a_recording_changes_nothing_and_keeps_the_chosen_steps(quick_compilation):
     params, key, optimizer = start(), jax.random.key(3), optax.sgd(0.5)
     plain = bp.feedback_alignment(NETWORK, bp.squared_error)
-    rule = bp.recording(plain, at=(0, 3, 99))
+    rule = bp.analysis.recording(plain, at=(0, 3, 99))
     fit = bp.fit(rule, optimizer, params, BATCH, key=key, epochs=5)
     assert jax.tree.all(
         jax.tree.map(jnp.array_equal, fit.params, bp.fit(plain, optimizer, params, BATCH, key=key, epochs=5).params)
@@ -93,7 +93,7 @@ def test_a_recording_changes_nothing_and_keeps_the_chosen_steps(quick_compilatio
 def test_a_sweep_keeps_its_recordings(quick_compilation):
     def trial(key, learning_rate):
         params, _ = NETWORK.init(key, (2,))
-        rule = bp.recording(bp.direct_feedback(NETWORK, bp.squared_error), at=range(3))
+        rule = bp.analysis.recording(bp.rules.direct_feedback(NETWORK, bp.squared_error), at=range(3))
         keep = lambda run: run.state.rule.record._asdict()
         return bp.trial(rule, optax.sgd(learning_rate), params, BATCH, key=key, epochs=4, outcome=keep)
 
@@ -106,8 +106,8 @@ def test_a_sweep_keeps_its_recordings(quick_compilation):
 def test_what_cannot_be_recorded_is_told_why():
     rule = bp.backprop(NETWORK, bp.squared_error)
     with pytest.raises(ValueError, match="expected `at`"):
-        bp.recording(rule, at=[])
+        bp.analysis.recording(rule, at=[])
     with pytest.raises(ValueError, match="`recording` expected `at`.* got -1"):
-        bp.recording(rule, at=[-1])
+        bp.analysis.recording(rule, at=[-1])
     with pytest.raises(ValueError, match="a rule that names what it was made from"):
-        bp.recording(rule._replace(network=None), at=[1])
+        bp.analysis.recording(rule._replace(network=None), at=[1])

@@ -21,7 +21,9 @@ def test_largest_curvature_is_the_largest_eigenvalue(sizes, keys):
     batch = jax.random.normal(next(keys), (10, 3)), jax.random.normal(next(keys), (10, 2))
     rule = bp.backprop(network, bp.squared_error)
     truth = np.linalg.eigvalsh(dense_hessian(rule, params, batch))[-1]
-    assert float(bp.largest_curvature(rule, params, batch, next(keys), steps=40)) == pytest.approx(truth, rel=1e-9)
+    assert float(bp.analysis.largest_curvature(rule, params, batch, next(keys), steps=40)) == pytest.approx(
+        truth, rel=1e-9
+    )
 
 
 def test_repeated_eigenvalues_exhaust_the_krylov_space(keys):
@@ -29,7 +31,9 @@ def test_repeated_eigenvalues_exhaust_the_krylov_space(keys):
     x = jnp.eye(4)
     rule = bp.backprop(bp.dense(1, use_bias=False), bp.squared_error)
     params, _ = rule.network.init(next(keys), (4,))
-    assert float(bp.largest_curvature(rule, params, (x, jnp.ones((4, 1))), next(keys))) == pytest.approx(1.0, rel=1e-12)
+    assert float(bp.analysis.largest_curvature(rule, params, (x, jnp.ones((4, 1))), next(keys))) == pytest.approx(
+        1.0, rel=1e-12
+    )
 
 
 def test_hessian_vector_product(keys):
@@ -39,7 +43,7 @@ def test_hessian_vector_product(keys):
     rule = bp.backprop(network, bp.squared_error)
     flat, unravel = jax.flatten_util.ravel_pytree(params)
     v = jax.random.normal(next(keys), flat.shape)
-    product = bp.hessian_vector_product(rule, params, batch)(unravel(v))
+    product = bp.analysis.hessian_vector_product(rule, params, batch)(unravel(v))
     np.testing.assert_allclose(
         jax.flatten_util.ravel_pytree(product)[0], dense_hessian(rule, params, batch) @ v, rtol=1e-10
     )
@@ -51,10 +55,10 @@ def test_gradient_descent_is_stable_up_to_two_over_lambda_max(factor, stable, ke
     import optax
 
     x = jax.random.normal(next(keys), (20, 3))
-    rule = bp.backprop(bp.dense(1), bp.batch_mean(bp.squared_error))
+    rule = bp.backprop(bp.dense(1), bp.losses.batch_mean(bp.squared_error))
     params, _ = rule.network.init(next(keys), (3,))
     batch = x, jnp.zeros((20, 1))
-    rate = factor * 2 / float(bp.largest_curvature(rule, params, batch, next(keys)))
+    rate = factor * 2 / float(bp.analysis.largest_curvature(rule, params, batch, next(keys)))
     result = bp.fit(rule, optax.sgd(rate), params, batch, key=next(keys), epochs=20_000, chunk=20_000)
     late, later = result.history.error[len(result.history.error) // 2], result.history.error[-1]
     assert (later < late) == stable

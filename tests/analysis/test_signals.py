@@ -33,7 +33,7 @@ def test_error_signals_are_the_derivatives_by_the_net_inputs(trained):
 def test_what_flows_is_what_comes_in_and_goes_out(trained):
     network, params, (x, target) = trained
     hidden, output = bp.signals(network, bp.squared_error)(params, (x, target))
-    assert isinstance(hidden, bp.Signals)
+    assert isinstance(hidden, bp.analysis.Signals)
     np.testing.assert_array_equal(hidden.input, x)
     np.testing.assert_array_equal(output.input, hidden.output)
     np.testing.assert_allclose(hidden.output, np.tanh(np.asarray(hidden.net_input)), rtol=1e-14)

@@ -128,8 +128,8 @@ def test_another_length_is_not_the_gradient_but_along_it():
 
 def test_it_prints_and_goes_into_json(capsys):
     rule = feedback_alignment(bp.mlp((4, 3, 2), bp.tanh), LOSS)
-    params = bp.cast(rule.network.init(jax.random.key(2), (4,))[0], "float32")
-    found = receipt(rule, params, bp.cast(BATCH, "float32"), key=jax.random.key(0))
+    params = bp.util.cast(rule.network.init(jax.random.key(2), (4,))[0], "float32")
+    found = receipt(rule, params, bp.util.cast(BATCH, "float32"), key=jax.random.key(0))
     assert capsys.readouterr().out.strip() == str(found).strip()
     text = str(found)
     assert text.startswith("receipt of feedback alignment · float32, 6 examples")

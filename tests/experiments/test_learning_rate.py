@@ -188,7 +188,7 @@ def test_sharpness_at_the_edge_is_that_of_training_step_by_step(small, float32):
         value, grads, _ = rule.grads(params, (), batch)
         assert float(here.error) == pytest.approx(float(value), rel=1e-4)
         if look == 2:
-            expected = jax.jit(lambda p: bp.largest_curvature(rule, p, batch, key, steps=30))(params)
+            expected = jax.jit(lambda p: bp.analysis.largest_curvature(rule, p, batch, key, steps=30))(params)
             assert float(here.sharpness) == pytest.approx(float(expected), rel=1e-2)
         params = jax.tree.map(lambda w, g: w - 0.1 * g, params, grads)
         params = jax.tree.map(lambda w, g: w - 0.1 * g, params, rule.grads(params, (), batch)[1])

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("as_a_user_runs_it")
 
 
 def entry(name, problem):
-    made = problems.entry_of(name, bp.RULES[name], problem)
+    made = problems.entry_of(name, bp.rules.RULES[name], problem)
     assert isinstance(made, problems.Entry), made
     return made
 
@@ -81,7 +81,7 @@ def test_every_rule_begins_at_the_same_weights_and_has_a_room_for_labels_only_wh
     ],
 )
 def test_a_rule_that_cannot_serve_says_why(rule, problem, reason):
-    assert reason in problems.entry_of(rule, bp.RULES[rule], problem())
+    assert reason in problems.entry_of(rule, bp.rules.RULES[rule], problem())
 
 
 # --- What becomes of the sweeps --------------------------------------------------------------------------------------
@@ -325,6 +325,6 @@ def test_a_wrong_number_is_told_in_one_sentence(capsys):
 
 
 def test_a_rule_that_is_not_what_it_is_called_stops_everything():
-    wrong = bp.RULES["feedback alignment"]._replace(exact=True)
+    wrong = bp.rules.RULES["feedback alignment"]._replace(exact=True)
     with pytest.raises(ValueError, match="feedback alignment is not the gradient: relative error"):
         experiment.receipt_of("feedback alignment", wrong, 0)

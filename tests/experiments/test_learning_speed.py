@@ -59,7 +59,7 @@ def test_weight_patterns_are_told_apart():
         return np.stack([3 * w, -3.1 * w], axis=1)
 
     w = np.stack([hidden(1, 2, 4), hidden(4, 1, 2), hidden(1, 1.5, 2), hidden(1, 1, 1), hidden(1, 2, 4)])
-    params = (bp.Affine(w, None),)
+    params = (bp.layers.Affine(w, None),)
     counts = experiment.weight_patterns(params, np.array([True, True, True, True, False]))
     assert counts == {"1:2:4": 2, "2:3:4": 1, "others": 1}
 

@@ -68,7 +68,7 @@ def test_a_gorge_has_the_error_it_says():
     x, target = gorges.gorge(100.0)
     np.testing.assert_allclose(jnp.diag(x) ** 2, [1, 100 ** (-1 / 3), 100 ** (-2 / 3), 0.01])
     w = jnp.array([[1.0], [2.0], [3.0], [4.0]])
-    error = gorges.gorge_rule.grads(bp.Affine(w), (), (x, target))[0]
+    error = gorges.gorge_rule.grads(bp.layers.Affine(w), (), (x, target))[0]
     np.testing.assert_allclose(error, 0.5 * (1 + 4 * 100 ** (-1 / 3) + 9 * 100 ** (-2 / 3) + 16 * 0.01))
 
 

@@ -88,7 +88,7 @@ def test_weight_decay_is_the_gradient_of_its_error(keys):
     params, _ = net.init(next(keys), (3,))
     params = jax.tree.map(lambda p: p + 0.1, params)
     batch = jax.random.normal(next(keys), (5, 3)), jnp.array([0, 1, 0, 1, 1])
-    plain = bp.backprop(net, bp.batch_mean(bp.softmax_cross_entropy))
+    plain = bp.backprop(net, bp.losses.batch_mean(bp.softmax_cross_entropy))
     rule = experiment.decayed(plain, 0.7)
     value, grads, _ = jax.jit(rule.grads)(params, (), batch)
     oracle = jax.jit(jax.grad(lambda params: rule.grads(params, (), batch)[0]))(params)

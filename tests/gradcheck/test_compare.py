@@ -52,7 +52,7 @@ def test_confusion_matrix(mistake, depth):
     mutant = MUTANTS[mistake]
     for seed in range(8 if FULL else 2):
         rng = np.random.default_rng([seed, depth])
-        activation = [bp.sigmoid, bp.tanh, bp.silu][seed % 3]
+        activation = [bp.sigmoid, bp.tanh, bp.layers.silu][seed % 3]
         network, params, batch = deep(depth, activation, jax.random.key(seed))
         layers = [i for i in range(len(network.layers)) if mutant.fits(params, network, i)]
         index = int(rng.choice(layers))
@@ -85,7 +85,7 @@ def test_jax_check_grads_lets_the_same_first_layer_pass(factor):
     network = bp.mlp((8, *[32] * 5, 4), bp.sigmoid)
     params, _ = network.init(jax.random.key(0), (8,))
     x, t = jax.random.normal(jax.random.key(1), (64, 8)), jax.random.normal(jax.random.key(2), (64, 4))
-    broken = bp.backprop(scaled(network, 0, factor), bp.batch_mean(bp.squared_error))
+    broken = bp.backprop(scaled(network, 0, factor), bp.losses.batch_mean(bp.squared_error))
 
     @jax.custom_vjp
     def error(params):
@@ -103,8 +103,23 @@ def test_jax_check_grads_lets_the_same_first_layer_pass(factor):
 @pytest.mark.parametrize("dtype", BUDGET)
 def test_no_false_alarm_over_random_correct_networks(dtype):
     """Random depth, activation, loss, weights small to large; several hundred in each dtype at full size."""
-    activations = [bp.sigmoid, bp.tanh, bp.relu, bp.gelu, bp.silu, bp.elu(), bp.softplus, bp.leaky_relu()]
-    losses = [bp.squared_error, bp.mean_squared_error, bp.binary_cross_entropy, bp.huber(0.5), bp.softmax_cross_entropy]
+    activations = [
+        bp.sigmoid,
+        bp.tanh,
+        bp.relu,
+        bp.gelu,
+        bp.layers.silu,
+        bp.layers.elu(),
+        bp.layers.softplus,
+        bp.layers.leaky_relu(),
+    ]
+    losses = [
+        bp.squared_error,
+        bp.mean_squared_error,
+        bp.binary_cross_entropy,
+        bp.losses.huber(0.5),
+        bp.softmax_cross_entropy,
+    ]
     alarms = []
     with jax.enable_x64(dtype == "float64"):
         for seed in range(300 if FULL else 12):
@@ -119,7 +134,7 @@ def test_no_false_alarm_over_random_correct_networks(dtype):
             loss = losses[rng.integers(len(losses))]
             params, _ = network.init(jax.random.key(seed), (WIDTH,))
             x, t = rng.normal(size=(PATTERNS, WIDTH)), rng.uniform(size=(PATTERNS, WIDTH))
-            params, batch = bp.cast((params, (x, t)), dtype)
+            params, batch = bp.util.cast((params, (x, t)), dtype)
             rule, oracle = bp.backprop(network, loss), bp.autodiff(network, loss)
             report = bp.compare(rule, oracle, params, batch, timed=False, show=False)
             if not report.ok:

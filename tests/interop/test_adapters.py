@@ -35,7 +35,7 @@ def fits_in(layer, params, x, keys):
 
     network = bp.chain(layer, bp.tanh, bp.dense(2))
     mixed, shape = network.init(next(keys), x.shape[1:])
-    mixed = bp.cast(mixed, x.dtype)
+    mixed = bp.util.cast(mixed, x.dtype)
     assert shape == (2,)
     rules = bp.backprop(network, bp.squared_error), bp.autodiff(network, bp.squared_error)
     assert bp.compare(*rules, mixed, (x, batch[1][:, :2]), timed=False, show=False).ok
@@ -169,9 +169,9 @@ def test_stax(keys):
     x, key = jax.random.normal(next(keys), (6, 4)), next(keys)
     layer = from_stax(pair)
     params, out_shape = layer.init(key, (4,))
-    params = bp.cast(params, jnp.float64)
+    params = bp.util.cast(params, jnp.float64)
     assert (layer.name, out_shape) == ("stax", (3,))
-    assert relative_error(params, bp.cast(pair[0](key, (-1, 4))[1], jnp.float64)) == 0
+    assert relative_error(params, bp.util.cast(pair[0](key, (-1, 4))[1], jnp.float64)) == 0
     np.testing.assert_array_equal(layer.forward(params, x)[0], pair[1](params, x))
     own = jax.grad(lambda p: (pair[1](p, x) ** 2).sum())(params)
     assert relative_error(gradients(layer, params, x), own) < 1e-12

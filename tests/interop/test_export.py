@@ -17,7 +17,7 @@ from bpjax.layers.embedding import embedding
 
 pytest.importorskip("flatbuffers")  # by which jax.export writes
 
-NETWORK = bp.chain(bp.dense(4), bp.tanh, bp.shortcut(bp.dense(3)), bp.softmax)
+NETWORK = bp.chain(bp.dense(4), bp.tanh, bp.layers.shortcut(bp.dense(3)), bp.softmax)
 
 WITHOUT_BPJAX = """
 import sys
@@ -74,7 +74,7 @@ def test_tokens_and_a_fixed_batch(keys):
 
 def test_a_layer_that_must_know_the_number_of_patterns(keys):
     forward = lambda params, x: (x * 2 if x.shape[0] <= 5 else x, ())
-    layer = bp.identity._replace(forward=forward)
+    layer = bp.layers.identity._replace(forward=forward)
     with pytest.raises(ValueError, match=r"cannot export for every batch size: .* Give it `batch_size`"):
         export_network(layer, (), (3,))
     assert export_network(layer, (), (3,), batch_size=4)

@@ -14,25 +14,25 @@ def backward(layer, params, x, dy):
     return layer.backward(params, layer.forward(params, x)[1], dy)
 
 
-@pytest.mark.parametrize("unit", [bp.sigmoid, bp.scaled_sigmoid(-0.5, 0.5), bp.tanh, bp.gelu])
+@pytest.mark.parametrize("unit", [bp.sigmoid, bp.layers.scaled_sigmoid(-0.5, 0.5), bp.tanh, bp.gelu])
 def test_flat_spot_adds_its_offset_to_the_derivative(unit, keys):
     a, dy = jax.random.normal(next(keys), (4, 3)), jax.random.normal(next(keys), (4, 3))
     slope = jax.vmap(jax.vmap(jax.grad(lambda z: unit.forward((), z[None, None])[0][0, 0])))(a)
-    _, da = backward(bp.flat_spot(unit, 0.25), (), a, dy)
+    _, da = backward(bp.layers.flat_spot(unit, 0.25), (), a, dy)
     assert relative_error(da, (slope + 0.25) * dy) < 1e-12
-    assert (bp.flat_spot(unit).forward((), a)[0] == unit.forward((), a)[0]).all()
+    assert (bp.layers.flat_spot(unit).forward((), a)[0] == unit.forward((), a)[0]).all()
 
 
 def test_flat_spot_by_hand():
     # σ(0) = ½, σ′ = ¼: with Fahlman's 0.1 it counts as 0.35; a unit at its limit still passes 0.1 on
-    _, da = backward(bp.flat_spot(bp.sigmoid), (), jnp.array([[0.0, 800.0]]), jnp.array([[2.0, 3.0]]))
+    _, da = backward(bp.layers.flat_spot(bp.sigmoid), (), jnp.array([[0.0, 800.0]]), jnp.array([[2.0, 3.0]]))
     assert np.allclose(da, [[0.7, 0.3]], atol=1e-15)
 
 
 def test_chen_and_mars_leave_the_output_derivative_out(keys):
     hidden, output = bp.dense(3), bp.dense(2)
     plain = bp.chain(hidden, bp.sigmoid, output, bp.sigmoid)
-    device = bp.chain(hidden, bp.sigmoid, bp.scaled_error(output, 0.1), bp.without_derivative(bp.sigmoid))
+    device = bp.chain(hidden, bp.sigmoid, bp.layers.scaled_error(output, 0.1), bp.layers.without_derivative(bp.sigmoid))
     params, _ = plain.init(next(keys), (4,))
     x, t = jax.random.normal(next(keys), (5, 4)), jax.random.uniform(next(keys), (5, 2))
     value, grads, _ = bp.backprop(device, bp.squared_error).grads(params, (), (x, t))
@@ -47,7 +47,7 @@ def test_chen_and_mars_leave_the_output_derivative_out(keys):
 
 
 def test_compare_finds_the_devices_on_purpose(keys):
-    network = bp.mlp((3, 4, 2), bp.flat_spot(bp.tanh))
+    network = bp.mlp((3, 4, 2), bp.layers.flat_spot(bp.tanh))
     params, _ = network.init(next(keys), (3,))
     batch = jax.random.normal(next(keys), (6, 3)), jax.random.uniform(next(keys), (6, 2))
     made_of = bp.squared_error
@@ -56,7 +56,7 @@ def test_compare_finds_the_devices_on_purpose(keys):
 
 
 @pytest.mark.parametrize("layer", [bp.dense(2), bp.mlp((2, 2)), bp.chain(bp.sigmoid)])
-@pytest.mark.parametrize("device", [bp.flat_spot, bp.without_derivative])
+@pytest.mark.parametrize("device", [bp.layers.flat_spot, bp.layers.without_derivative])
 def test_devices_of_activations_refuse_other_layers(device, layer):
     with pytest.raises(ValueError, match="expected an activation"):
         device(layer)
@@ -64,10 +64,12 @@ def test_devices_of_activations_refuse_other_layers(device, layer):
 
 def test_errors_within_the_tolerance_count_as_none():
     output, target = jnp.array([[0.05, 0.3, 0.95, 0.5]]), jnp.array([[0.0, 0.0, 1.0, 1.0]])
-    loss = bp.error_tolerance(bp.squared_error, 0.1)
+    loss = bp.losses.error_tolerance(bp.squared_error, 0.1)
     assert np.allclose(loss.gradient(output, target), [[0.0, 0.3, 0.0, -0.5]])
     assert loss.value(output, target) == bp.squared_error.value(output, target)
-    swept = jax.vmap(lambda d: bp.error_tolerance(bp.squared_error, d).gradient(output, target))(jnp.array([0.1, 0.4]))
+    swept = jax.vmap(lambda d: bp.losses.error_tolerance(bp.squared_error, d).gradient(output, target))(
+        jnp.array([0.1, 0.4])
+    )
     assert np.allclose(swept[:, 0], [[0.0, 0.3, 0.0, -0.5], [0.0, 0.0, 0.0, -0.5]])
 
 
@@ -75,7 +77,7 @@ def test_weight_decay_is_the_gradient_of_its_own_value(keys):
     network = bp.mlp((3, 2), output=bp.tanh)
     params, _ = network.init(next(keys), (3,))
     batch = jax.random.normal(next(keys), (5, 3)), jax.random.uniform(next(keys), (5, 2))
-    rule = bp.weight_decay(bp.backprop(network, bp.squared_error), 0.3)
+    rule = bp.rules.weight_decay(bp.backprop(network, bp.squared_error), 0.3)
     value, grads, _ = rule.grads(params, (), batch)
 
     def by_jax(p):
@@ -92,7 +94,7 @@ def test_weight_noise_is_the_gradient_elsewhere_and_new_each_time(keys):
     params, _ = network.init(next(keys), (3,))
     batch = jax.random.normal(next(keys), (5, 3)), jnp.zeros((5, 2))
     plain = bp.backprop(network, bp.squared_error)
-    rule = bp.weight_noise(plain, 0.5)
+    rule = bp.rules.weight_noise(plain, 0.5)
     state = rule.init(next(keys), params)
     first, _, state = rule.grads(params, state, batch)
     second, _, _ = rule.grads(params, state, batch)
@@ -101,7 +103,7 @@ def test_weight_noise_is_the_gradient_elsewhere_and_new_each_time(keys):
     draws = jax.vmap(lambda k: rule.grads(params, rule.init(k, params), batch)[0])(jax.random.split(next(keys), 20_000))
     expected = plain.grads(params, (), batch)[0] + 0.5 * 0.25 * 2 * (jnp.sum(batch[0] ** 2) + 5)
     assert float(jnp.mean(draws)) == pytest.approx(float(expected), abs=4 * float(jnp.std(draws)) / 20_000**0.5)
-    still = bp.weight_noise(plain, 0.0)
+    still = bp.rules.weight_noise(plain, 0.0)
     assert (
         relative_error(still.grads(params, still.init(next(keys), params), batch)[1], plain.grads(params, (), batch)[1])
         == 0
@@ -109,7 +111,7 @@ def test_weight_noise_is_the_gradient_elsewhere_and_new_each_time(keys):
 
 
 def test_a_shortcut_sends_the_input_along(keys):
-    layer = bp.shortcut(bp.chain(bp.dense(1), bp.sigmoid))
+    layer = bp.layers.shortcut(bp.chain(bp.dense(1), bp.sigmoid))
     params, out_shape = layer.init(next(keys), (2,))
     assert out_shape == (3,)
     x = bp.xor().present()[0]
@@ -121,7 +123,7 @@ def test_a_shortcut_sends_the_input_along(keys):
 
 def test_unsolved_runs_begin_anew_and_their_epochs_count(keys):
     network = bp.mlp((2, 2, 1), bp.sigmoid, bp.sigmoid, weights=bp.uniform(1.0), biases=bp.uniform(1.0))
-    training = bp.make_training(
+    training = bp.training.make_training(
         bp.backprop(network, bp.squared_error), bp.momentum(1.0, 0.9), (bp.outputs_within(0.4),), chunk=60
     )
     start = lambda key: network.init(key, (2,))[0]
@@ -129,10 +131,10 @@ def test_unsolved_runs_begin_anew_and_their_epochs_count(keys):
     split = jax.random.split(next(keys), trials)
     run = jax.vmap(lambda k: training.init(k, start(k), 60))(split)
     advance = jax.jit(jax.vmap(lambda run: training.advance(run, batch)))
-    before, _ = bp.run_to_end(advance, run)
+    before, _ = bp.training.run_to_end(advance, run)
     solved = np.asarray(before.reason) == training.reasons.index("every output right")
     assert 0 < solved.sum() < trials
-    after, restarted = jax.vmap(lambda r, k: bp.restart_unsolved(training, start, r, k, 60))(
+    after, restarted = jax.vmap(lambda r, k: bp.training.restart_unsolved(training, start, r, k, 60))(
         before, jax.random.split(next(keys), trials)
     )
     assert (np.asarray(restarted) == ~solved).all()
@@ -140,19 +142,21 @@ def test_unsolved_runs_begin_anew_and_their_epochs_count(keys):
     assert all(jax.tree.leaves(kept))
     assert (np.asarray(after.limit)[~solved] == 120).all() and (np.asarray(after.reason)[~solved] == 0).all()
     assert not (np.asarray(after.state.params[0].w) == np.asarray(before.state.params[0].w))[~solved].any()
-    end, _ = bp.run_to_end(advance, after)
+    end, _ = bp.training.run_to_end(advance, after)
     assert (np.asarray(end.epoch)[~solved] > 60).all() and np.asarray(end.epoch).max() <= 120
     assert (np.asarray(end.epoch)[solved] == np.asarray(before.epoch)[solved]).all()
 
 
 def test_a_restarted_run_that_diverged_is_judged_by_its_new_start():
     rule = bp.backprop(bp.mlp((1, 1)), bp.squared_error)
-    training = bp.make_training(rule, optax.sgd(10.0), (bp.diverged(1e3),), chunk=5)
-    start = lambda key: (bp.Affine(jnp.ones((1, 1)), jnp.ones(1)),)
+    training = bp.training.make_training(rule, optax.sgd(10.0), (bp.training.diverged(1e3),), chunk=5)
+    start = lambda key: (bp.layers.Affine(jnp.ones((1, 1)), jnp.ones(1)),)
     batch = jnp.ones((3, 1)), jnp.zeros((3, 1))
-    run, _ = bp.run_to_end(lambda r: training.advance(r, batch), training.init(jax.random.key(0), start(None), 20))
+    run, _ = bp.training.run_to_end(
+        lambda r: training.advance(r, batch), training.init(jax.random.key(0), start(None), 20)
+    )
     assert training.reasons[int(run.reason)] == "diverged"
-    again, restarted = bp.restart_unsolved(training, start, run, jax.random.key(1), 20)
-    end, _ = bp.run_to_end(lambda r: training.advance(r, batch), again)
+    again, restarted = bp.training.restart_unsolved(training, start, run, jax.random.key(1), 20)
+    end, _ = bp.training.run_to_end(lambda r: training.advance(r, batch), again)
     assert restarted and training.reasons[int(end.reason)] == "diverged"
     assert int(end.epoch) == 2 * int(run.epoch)

@@ -123,7 +123,7 @@ def test_trainings_with_keys_of_their_own_run_side_by_side(keys):
     data, step = bp.xor().present(), bp.make_train_step(rule, bp.momentum(0.1, 0.9))
     params, _ = NETWORK.init(next(keys), (2,))
     optimizer = bp.momentum(0.1, 0.9).init(params)
-    start = lambda key: bp.TrainState(params, optimizer, rule.init(key, params))
+    start = lambda key: bp.training.TrainState(params, optimizer, rule.init(key, params))
     steps = lambda state: jax.lax.scan(lambda s, _: step(s, data), state, length=3)
     split = jax.random.split(next(keys), 3)
     together, _ = jax.jit(jax.vmap(lambda key: steps(start(key))))(split)
@@ -141,7 +141,7 @@ X = jnp.ones((2, 2))
     [
         (lambda: dropout(1.0), "`rate` below 1"),
         (lambda: dropout(-0.1), "`rate` to be a finite number ≥ 0"),
-        (lambda: dropout(0.5).forward((), X), r"expected a key: train with `bp.keyed\(network\)`"),
+        (lambda: dropout(0.5).forward((), X), r"expected a key: train with `bp.layers.keyed\(network\)`"),
         (lambda: keyed(bp.tanh), "with a layer that takes a key"),
         (lambda: keyed(dropout), "`keyed` expected a Layer"),  # type: ignore[arg-type]
         (lambda: keyed(dropout(0.5)).forward((), X), r"the input `\(x, key\)`"),

@@ -135,7 +135,7 @@ def test_jit_equals_eager(case):
 @TABLE
 @pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32, jnp.bfloat16, jnp.float16])
 def test_gradients_have_the_structure_shapes_and_dtypes_of_what_they_belong_to(case, dtype):
-    params, x, dy = bp.cast(problem(case)[:3], dtype)
+    params, x, dy = bp.util.cast(problem(case)[:3], dtype)
     y, (dparams, dx) = jax.eval_shape(lambda *a: run(case.layer, *a), params, x, dy)
     tangent = lambda a: a.dtype if jnp.issubdtype(a.dtype, jnp.floating) else jax.dtypes.float0
     kind = lambda tree: jax.tree.map(lambda a: (a.shape, tangent(a)), tree)
@@ -210,7 +210,7 @@ def test_every_elementwise_activation_is_in_the_table_by_hand():
 
 @pytest.mark.parametrize(
     ("layer", "slope"),
-    [(bp.relu, 0.0), (bp.leaky_relu(0.3), 0.3), (bp.elu(2.0), 2.0), (bp.elu(), 1.0)],
+    [(bp.relu, 0.0), (bp.layers.leaky_relu(0.3), 0.3), (bp.layers.elu(2.0), 2.0), (bp.layers.elu(), 1.0)],
     ids=["relu", "leaky_relu", "elu(2)", "elu"],
 )
 def test_the_slope_at_a_kink_is_the_documented_one(layer, slope):
@@ -228,7 +228,7 @@ def test_softmax_by_hand():
 def test_dense_by_hand():
     # x = (1, 2), W = [[1, 0, −1], [2, 1, 3]], b = (0.5, 0, −0.5):  y = (5.5, 2, 4.5)
     # dy = (1, 0, 2):  dW = xᵀ dy = [[1, 0, 2], [2, 0, 4]],  db = dy,  dx = dy Wᵀ = (−1, 8)
-    params = bp.Affine(jnp.array([[1.0, 0, -1], [2, 1, 3]]), jnp.array([0.5, 0, -0.5]))
+    params = bp.layers.Affine(jnp.array([[1.0, 0, -1], [2, 1, 3]]), jnp.array([0.5, 0, -0.5]))
     y, (dparams, dx) = run(bp.dense(3), params, jnp.array([[1.0, 2.0]]), jnp.array([[1.0, 0.0, 2.0]]))
     np.testing.assert_array_equal(y, [[5.5, 2, 4.5]])
     np.testing.assert_array_equal(dparams.w, [[1, 0, 2], [2, 0, 4]])
@@ -240,9 +240,9 @@ def test_a_bias_is_the_weight_of_an_on_neuron(keys):
     (w, b), _ = bp.dense(3).init(next(keys), (4,))
     b = b + jnp.array([0.3, -0.2, 0.1])
     x, dy = jax.random.normal(next(keys), (5, 4)), jax.random.normal(next(keys), (5, 3))
-    with_bias = run(bp.dense(3), bp.Affine(w, b), x, dy)
+    with_bias = run(bp.dense(3), bp.layers.Affine(w, b), x, dy)
     on = jnp.concatenate([x, jnp.ones((5, 1))], axis=1)  # an input that is always 1
-    without = run(bp.dense(3, use_bias=False), bp.Affine(jnp.concatenate([w, b[None, :]])), on, dy)
+    without = run(bp.dense(3, use_bias=False), bp.layers.Affine(jnp.concatenate([w, b[None, :]])), on, dy)
     np.testing.assert_allclose(with_bias[0], without[0], rtol=1e-14)
     np.testing.assert_allclose(with_bias[1][0].w, without[1][0].w[:4], rtol=1e-14)
     np.testing.assert_allclose(with_bias[1][0].b, without[1][0].w[4], rtol=1e-14)

@@ -17,7 +17,9 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 CHAINS = int(os.environ.get("BPJAX_CHAINS", 12))
 DERANDOMIZED = "BPJAX_CHAINS" not in os.environ  # the same chains in every run, unless asked for more
 SMALL = st.integers(1, 5)
-ACTIVATION = st.sampled_from([bp.tanh, bp.sigmoid, bp.relu, bp.gelu, bp.silu, bp.elu(), bp.softplus])
+ACTIVATION = st.sampled_from(
+    [bp.tanh, bp.sigmoid, bp.relu, bp.gelu, bp.layers.silu, bp.layers.elu(), bp.layers.softplus]
+)
 
 
 def heads_of(draw, features):
@@ -29,7 +31,7 @@ def edges(draw, inputs):
     mask = draw(st.lists(st.booleans(), min_size=inputs * outputs, max_size=inputs * outputs))
     mask = np.array(mask).reshape(inputs, outputs)
     mask[0, 0] = True
-    return bp.sparse(outputs, bp.edges_from_mask(mask))
+    return bp.layers.sparse(outputs, bp.layers.edges_from_mask(mask))
 
 
 def same_width(draw, features):
@@ -41,29 +43,29 @@ VECTOR = {
     "activation": lambda draw, shape: draw(ACTIVATION),
     "softmax": lambda draw, shape: bp.softmax,
     "residual": lambda draw, shape: bp.residual(same_width(draw, *shape)),
-    "shortcut": lambda draw, shape: bp.shortcut(bp.dense(draw(SMALL))),
-    "parallel": lambda draw, shape: bp.parallel(same_width(draw, *shape), bp.identity, combine="sum"),
-    "repeat": lambda draw, shape: bp.repeat(same_width(draw, *shape), draw(SMALL)),
-    "remat": lambda draw, shape: bp.remat(same_width(draw, *shape)),
-    "freeze": lambda draw, shape: bp.freeze(bp.dense(draw(SMALL))),
+    "shortcut": lambda draw, shape: bp.layers.shortcut(bp.dense(draw(SMALL))),
+    "parallel": lambda draw, shape: bp.layers.parallel(same_width(draw, *shape), bp.layers.identity, combine="sum"),
+    "repeat": lambda draw, shape: bp.layers.repeat(same_width(draw, *shape), draw(SMALL)),
+    "remat": lambda draw, shape: bp.layers.remat(same_width(draw, *shape)),
+    "freeze": lambda draw, shape: bp.layers.freeze(bp.dense(draw(SMALL))),
     "layer_norm": lambda draw, shape: bp.layer_norm(),
-    "rms_norm": lambda draw, shape: bp.rms_norm(),
-    "weight_norm": lambda draw, shape: bp.weight_norm(draw(SMALL)),
+    "rms_norm": lambda draw, shape: bp.layers.rms_norm(),
+    "weight_norm": lambda draw, shape: bp.layers.weight_norm(draw(SMALL)),
     "sparse": lambda draw, shape: edges(draw, *shape),
-    "to sequence": lambda draw, shape: bp.chain(bp.dense(6), bp.reshape((3, 2))),
-    "to image": lambda draw, shape: bp.chain(bp.dense(24), bp.reshape((4, 3, 2))),
+    "to sequence": lambda draw, shape: bp.chain(bp.dense(6), bp.layers.reshape((3, 2))),
+    "to image": lambda draw, shape: bp.chain(bp.dense(24), bp.layers.reshape((4, 3, 2))),
 }
 SEQUENCE = {
     "over_positions": lambda draw, shape: bp.over_positions(bp.chain(bp.dense(draw(SMALL)), draw(ACTIVATION))),
-    "elman": lambda draw, shape: bp.unroll(bp.elman(draw(SMALL))),
-    "gru": lambda draw, shape: bp.unroll(bp.gru(draw(SMALL))),
+    "elman": lambda draw, shape: bp.unroll(bp.layers.elman(draw(SMALL))),
+    "gru": lambda draw, shape: bp.unroll(bp.layers.gru(draw(SMALL))),
     "lstm": lambda draw, shape: bp.unroll(bp.lstm(draw(SMALL))),
-    "bidirectional": lambda draw, shape: bp.bidirectional(bp.elman(draw(SMALL))),
-    "fir": lambda draw, shape: bp.fir(draw(SMALL), draw(SMALL)),
+    "bidirectional": lambda draw, shape: bp.layers.bidirectional(bp.layers.elman(draw(SMALL))),
+    "fir": lambda draw, shape: bp.layers.fir(draw(SMALL), draw(SMALL)),
     "attention": lambda draw, shape: bp.attention(
         heads_of(draw, shape[-1]), causal=draw(st.booleans()), block=draw(SMALL)
     ),
-    "positions": lambda draw, shape: bp.learned_positions(shape[0]),
+    "positions": lambda draw, shape: bp.layers.learned_positions(shape[0]),
     "layer_norm": lambda draw, shape: bp.layer_norm(),
     "conv": lambda draw, shape: bp.conv(
         draw(SMALL), draw(st.integers(1, 3)), stride=draw(st.integers(1, 3)), dilation=draw(st.integers(1, 2))
@@ -75,10 +77,10 @@ IMAGE = {
         draw(SMALL), (draw(st.integers(1, 3)), draw(st.integers(1, 3))), stride=draw(st.integers(1, 4))
     ),
     "depthwise": lambda draw, shape: bp.conv(2 * shape[-1], (2, 2), groups=shape[-1]),
-    "conv_transpose": lambda draw, shape: bp.conv_transpose(draw(SMALL), (2, 3), stride=draw(st.integers(1, 2))),
+    "conv_transpose": lambda draw, shape: bp.layers.conv_transpose(draw(SMALL), (2, 3), stride=draw(st.integers(1, 2))),
     "max_pool": lambda draw, shape: bp.max_pool((2, 2), stride=draw(st.integers(1, 3)), padding="SAME"),
-    "average_pool": lambda draw, shape: bp.average_pool((2, 2), padding="SAME"),
-    "group_norm": lambda draw, shape: bp.group_norm(heads_of(draw, shape[-1])),
+    "average_pool": lambda draw, shape: bp.layers.average_pool((2, 2), padding="SAME"),
+    "group_norm": lambda draw, shape: bp.layers.group_norm(heads_of(draw, shape[-1])),
     "residual": lambda draw, shape: bp.residual(bp.conv(shape[-1], (3, 3))),
     "flatten": lambda draw, shape: bp.flatten,
 }

@@ -74,8 +74,8 @@ def test_by_hand():
 
 def test_half_precision_is_summed_in_float32(keys):
     edges = random_edges(KEY, 300, 4, per_unit=300)
-    params, x, dy = bp.cast(prepare(edges, 9, keys), jnp.float16)
-    truth = with_zeros(edges, *bp.cast((params, x, dy), jnp.float64))
+    params, x, dy = bp.util.cast(prepare(edges, 9, keys), jnp.float16)
+    truth = with_zeros(edges, *bp.util.cast((params, x, dy), jnp.float64))
     found = jax.jit(lambda *a: run(sparse(edges), *a))(params, x, dy)
     assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype(jnp.float16)}
     assert relative_error(found, truth) < 5e-4

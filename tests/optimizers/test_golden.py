@@ -14,12 +14,12 @@ import bpjax as bp
 
 RULES = {
     "momentum": bp.momentum,
-    "bold_driver": bp.bold_driver,
-    "traingda": bp.traingda,
-    "traingdx": bp.traingdx,
-    "silva_almeida": bp.silva_almeida,
-    "delta_bar_delta": bp.delta_bar_delta,
-    "supersab": bp.supersab,
+    "bold_driver": bp.optimizers.bold_driver,
+    "traingda": bp.optimizers.traingda,
+    "traingdx": bp.optimizers.traingdx,
+    "silva_almeida": bp.optimizers.silva_almeida,
+    "delta_bar_delta": bp.optimizers.delta_bar_delta,
+    "supersab": bp.optimizers.supersab,
     "quickprop": bp.quickprop,
     "rprop": bp.rprop,
 }
@@ -29,7 +29,7 @@ CASES = {case.id: case for case in golden.CASES}
 def as_params(problem, w):
     """The flat weights as the user has them: the linear unit's are a layer's, a matrix and its biases."""
     w = jnp.asarray(w)
-    return bp.Affine(w[:3, None], w[3:]) if problem is golden.UNIT else w
+    return bp.layers.Affine(w[:3, None], w[3:]) if problem is golden.UNIT else w
 
 
 def as_flat(params):

@@ -17,7 +17,9 @@ GRID = list(itertools.product(ACTIVATIONS, LOSSES))
 
 def problem(activation, loss, keys):
     case = LOSSES[loss]
-    network = bp.mlp((5, 6, 4), ACTIVATIONS[activation], output=bp.sigmoid if case.loss is bp.hyper_error else None)
+    network = bp.mlp(
+        (5, 6, 4), ACTIVATIONS[activation], output=bp.sigmoid if case.loss is bp.losses.hyper_error else None
+    )
     params, _ = network.init(next(keys), (5,))
     batch = jax.random.normal(next(keys), (8, 5)), case.target(next(keys), (8, 4))
     return network, case.loss, params, batch
@@ -32,8 +34,10 @@ def test_backprop_is_jax_grad(activation, loss, keys):
     assert float(value) == float(true_value)
     assert relative_error(grads, truth) < 1e-12
     with jax.enable_x64(False):
-        narrow = bp.backprop(network, loss).grads(*bp.cast((params, (), batch), jnp.float32))[1]
-    truth32 = bp.autodiff(network, loss).grads(*bp.cast(bp.cast((params, (), batch), jnp.float32), jnp.float64))[1]
+        narrow = bp.backprop(network, loss).grads(*bp.util.cast((params, (), batch), jnp.float32))[1]
+    truth32 = bp.autodiff(network, loss).grads(
+        *bp.util.cast(bp.util.cast((params, (), batch), jnp.float32), jnp.float64)
+    )[1]
     assert relative_error(narrow, truth32) < 1e-5
 
 
@@ -77,7 +81,7 @@ def test_the_two_cases_of_the_article(keys):
     np.testing.assert_allclose(above.error_signal[0], delta_output, rtol=1e-12)
 
     step = bp.make_train_step(rule, optax.sgd(0.3))
-    state = bp.TrainState(params, optax.sgd(0.3).init(params), ())
+    state = bp.training.TrainState(params, optax.sgd(0.3).init(params), ())
     changed, _ = step(state, batch)
     for i, j in np.ndindex(3, 2):
         change = float(changed.params[0].w[i, j] - params[0].w[i, j])
@@ -92,7 +96,7 @@ def test_the_delta_rule_is_its_closed_form(rate, keys):
     x, y = jax.random.normal(next(keys), (20, 3)), jax.random.normal(next(keys), (20, 1))
     network = bp.dense(1, use_bias=False)
     params, _ = network.init(next(keys), (3,))
-    rule = bp.backprop(network, bp.batch_mean(bp.squared_error))
+    rule = bp.backprop(network, bp.losses.batch_mean(bp.squared_error))
     correlation = np.asarray(x.T @ x) / 20
     best = np.linalg.solve(correlation, np.asarray(x.T @ y) / 20)
     rate = rate * 2 / np.linalg.eigvalsh(correlation).max()
@@ -103,7 +107,7 @@ def test_the_delta_rule_is_its_closed_form(rate, keys):
 
 def test_xor_at_zero_weights_is_the_plateau():
     """X12: gradient 0 and E = ½, exactly."""
-    network = bp.mlp((2, 2, 1), bp.sigmoid, output=bp.sigmoid, weights=bp.zeros)
+    network = bp.mlp((2, 2, 1), bp.sigmoid, output=bp.sigmoid, weights=bp.layers.zeros)
     params, _ = network.init(jax.random.key(0), (2,))
     value, grads, _ = bp.backprop(network, bp.squared_error).grads(params, (), bp.xor().present())
     assert float(value) == 0.5
@@ -135,8 +139,8 @@ def test_half_precision_is_no_further_from_the_truth_than_jax_grad(sizes, dtype)
         key = jax.random.key(seed)
         params, _ = network.init(key, (sizes[0],))
         batch = jax.random.normal(key, (32, sizes[0])), jax.random.randint(key, (32,), 0, 10)
-        narrow = bp.cast((params, (), batch), dtype)
-        truth = by_jax(*bp.cast(narrow, jnp.float64))[1]
+        narrow = bp.util.cast((params, (), batch), dtype)
+        truth = by_jax(*bp.util.cast(narrow, jnp.float64))[1]
         errors.append([relative_error(grads(*narrow)[1], truth) for grads in (by_hand, by_jax)])
     hand, auto = np.mean(errors, axis=0)
     assert hand <= 1.02 * auto

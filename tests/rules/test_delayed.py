@@ -118,7 +118,7 @@ def test_no_delay_changes_nothing(keys):
 
 def test_it_delays_any_rule_and_trains_by_fit(keys):
     network, params, batch = problem(keys)
-    rule = delayed(delayed(bp.weight_noise(bp.backprop(network, bp.squared_error), 0.01), 1), 2)
+    rule = delayed(delayed(bp.rules.weight_noise(bp.backprop(network, bp.squared_error), 0.01), 1), 2)
     result = bp.fit(rule, optax.sgd(0.05), params, batch, key=next(keys), epochs=100)
     assert result.history.error[-1] < 0.5 * result.history.error[0]
 
@@ -180,7 +180,7 @@ def test_exact_guesses_are_backprop_and_stay_so(with_target, keys):
     models = []
     for h, truth, fresh in zip(states, truths, rule.init(next(keys), params), strict=True):
         seen = np.concatenate([h, t], axis=1) if with_target else h
-        models.append(bp.Affine(jnp.asarray(np.linalg.lstsq(seen, truth, rcond=None)[0]), fresh.b))
+        models.append(bp.layers.Affine(jnp.asarray(np.linalg.lstsq(seen, truth, rcond=None)[0]), fresh.b))
     _, grads, after = rule.grads(params, models, (x, t))
     assert relative_error(grads, bp.backprop(network, bp.squared_error).grads(params, (), (x, t))[1]) < 1e-11
     for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(models), strict=True):

@@ -28,7 +28,7 @@ DIRECT = [DATA.normal(size=(width, 2)) for width in (3, 4)]
 
 
 def pytree(w, b):
-    layers = [(bp.Affine(jnp.asarray(wl), jnp.asarray(bl)), ()) for wl, bl in zip(w, b, strict=True)]
+    layers = [(bp.layers.Affine(jnp.asarray(wl), jnp.asarray(bl)), ()) for wl, bl in zip(w, b, strict=True)]
     return tuple(part for layer in layers for part in layer)
 
 
@@ -54,11 +54,11 @@ def golden(teacher, share=1.0):
 @pytest.mark.parametrize("mean", [False, True], ids=["sum", "mean"])
 @pytest.mark.parametrize("kind", ["error", "target"])
 def test_step_by_step(kind, mean):
-    loss, share = (bp.batch_mean(bp.squared_error), 1 / 4) if mean else (bp.squared_error, 1.0)
+    loss, share = (bp.losses.batch_mean(bp.squared_error), 1 / 4) if mean else (bp.squared_error, 1.0)
     make = direct_feedback if kind == "error" else direct_random_target_projection
     rule, optimizer = make(NETWORK, loss), optax.sgd(RATE)
     step = bp.make_train_step(rule, optimizer)
-    start = bp.TrainState(PARAMS, optimizer.init(PARAMS), tuple(map(jnp.asarray, DIRECT)))
+    start = bp.training.TrainState(PARAMS, optimizer.init(PARAMS), tuple(map(jnp.asarray, DIRECT)))
     end, metrics = jax.lax.scan(lambda s, _: step(s, (X, T)), start, None, length=STEPS)
     errors, params = golden((lambda e: e) if kind == "error" else (lambda e: share * T), share)
     np.testing.assert_allclose(metrics.value, errors, rtol=1e-12)
@@ -88,7 +88,7 @@ def test_with_one_hidden_layer_it_is_feedback_alignment_to_the_last_bit(keys):
 
 def test_linear_units_with_the_true_products_are_backprop(keys):
     """Without a bend between, e (W₂ W₃)ᵀ is what comes through both: DFA with B₁ = W₂ W₃ is backpropagation."""
-    network = bp.mlp((3, 3, 4, 2), bp.identity)
+    network = bp.mlp((3, 3, 4, 2), bp.layers.identity)
     params, _ = network.init(next(keys), (3,))
     w2, w3 = params[2].w, params[4].w
     found = direct_feedback(network, bp.squared_error).grads(params, (w2 @ w3, w3), (X, T))[1]

@@ -168,9 +168,9 @@ def test_the_rule_measures_and_trains_the_network_that_settles(keys):
 
 def test_half_precision_stays_half(keys):
     network, params, batch = problem(keys)
-    grads = equilibrium_propagation(network, bp.squared_error, 0.5).grads(*bp.cast((params, (), batch), jnp.bfloat16))[
-        1
-    ]
+    grads = equilibrium_propagation(network, bp.squared_error, 0.5).grads(
+        *bp.util.cast((params, (), batch), jnp.bfloat16)
+    )[1]
     assert all(g.dtype == jnp.bfloat16 and jnp.isfinite(g).all() for g in jax.tree.leaves(grads))
 
 

@@ -31,7 +31,7 @@ FEEDBACK = [DATA.normal(size=shape) / 2 for shape in SHAPES]
 
 def pytree(w, b):
     """The lists in the structure of the network's params."""
-    layers = [(bp.Affine(jnp.asarray(wl), jnp.asarray(bl)), ()) for wl, bl in zip(w, b, strict=True)]
+    layers = [(bp.layers.Affine(jnp.asarray(wl), jnp.asarray(bl)), ()) for wl, bl in zip(w, b, strict=True)]
     return tuple(part for layer in layers for part in layer)
 
 
@@ -68,7 +68,7 @@ def trained(rule, state, optimizer=None):
     optimizer = optax.sgd(RATE) if optimizer is None else optimizer
     params = pytree(WEIGHTS, BIASES)
     step = bp.make_train_step(rule, optimizer)
-    start = bp.TrainState(params, optimizer.init(params), state)
+    start = bp.training.TrainState(params, optimizer.init(params), state)
     end, metrics = jax.lax.scan(lambda s, _: step(s, (X, T)), start, None, length=STEPS)
     return metrics.value, end.params, end.rule
 
@@ -170,7 +170,7 @@ def test_weight_mirror_step_by_step():
     state = rule.init(jax.random.key(0), params)._replace(feedback=pytree(FEEDBACK, BIASES))
     step = bp.make_train_step(rule, optax.sgd(RATE))
     w, b = [a.copy() for a in WEIGHTS], biases
-    run = bp.TrainState(params, optax.sgd(RATE).init(params), state)
+    run = bp.training.TrainState(params, optax.sgd(RATE).init(params), state)
     for _ in range(STEPS):
         run, _ = step(run, (jnp.asarray(X), jnp.asarray(T)))
         y = [X]
@@ -261,7 +261,7 @@ def test_the_gap_of_kolen_pollack_is_a_power_of_its_decay(decay, optimizer, keys
     state = rule.init(next(keys), params)
     gap = jax.tree.map(lambda w, b: w - b, params, state.feedback)
     for full in (optimizer, optax.chain(optimizer, optax.add_decayed_weights(decay - 1))):
-        run = bp.TrainState(params, full.init(params), state)
+        run = bp.training.TrainState(params, full.init(params), state)
         steps = 12
         run, _ = jax.lax.scan(lambda s, _, f=full: bp.make_train_step(rule, f)(s, (X, T)), run, None, length=steps)
         # the state holds W and B of the last of 12 steps, whose t is 11
@@ -307,7 +307,7 @@ def test_what_the_mirror_learns_on_linear_units_is_the_weights(where, keys):
 
 def test_the_mirror_settles_at_its_ratio_and_aligns(keys):
     """With decay B → η σ² W / d on linear units, so errors go back along the weights."""
-    network = bp.mlp((6, 5, 4), bp.identity)
+    network = bp.mlp((6, 5, 4), bp.layers.identity)
     params, _ = network.init(next(keys), (6,))
     rule = weight_mirror(network, bp.squared_error, 0.05, 0.05, examples=64)
     batch = jnp.ones((1, 6)), jnp.ones((1, 4))
@@ -332,8 +332,8 @@ def test_linear_feedback_and_offsets_by_hand(keys):
     for w, b in zip(WEIGHTS, BIASES, strict=True):
         y.append(np.tanh(y[-1] @ w + b))
     for change, slope in (
-        (bp.without_derivative, lambda o: np.ones_like(o)),
-        (lambda unit: bp.flat_spot(unit, 0.2), lambda o: 1.2 - o**2),
+        (bp.layers.without_derivative, lambda o: np.ones_like(o)),
+        (lambda unit: bp.layers.flat_spot(unit, 0.2), lambda o: 1.2 - o**2),
         (lambda unit: borrowed_slope(unit, bp.sigmoid), lambda o: 1 / (2 + 2 * np.cosh(np.arctanh(o)))),
     ):
         network = with_slopes(NETWORK, change)
@@ -376,7 +376,7 @@ def test_noisy_slopes_serve_another_rule(keys):
 
 
 def test_slopes_of_what_is_no_activation_stay(keys):
-    network = bp.chain(bp.dense(4), layer_norm(), bp.tanh, bp.over_positions(bp.softplus), flatten, bp.softmax)
+    network = bp.chain(bp.dense(4), layer_norm(), bp.tanh, bp.over_positions(bp.layers.softplus), flatten, bp.softmax)
     seen = []
     with_slopes(network, lambda unit: seen.append(unit.name) or unit)
     assert seen == ["tanh", "softplus"]
@@ -384,7 +384,7 @@ def test_slopes_of_what_is_no_activation_stay(keys):
 
 def test_a_dead_relu_learns_with_the_slope_of_softplus():
     # relu(−1) = 0 and σ(−1) = 0.2689414…
-    unit = borrowed_slope(bp.relu, bp.softplus)
+    unit = borrowed_slope(bp.relu, bp.layers.softplus)
     y, kept = unit.forward((), jnp.array([[-1.0]]))
     assert y[0, 0] == 0 and float(unit.backward((), kept, jnp.ones((1, 1)))[1][0, 0]) == pytest.approx(0.2689414214)
 
@@ -428,6 +428,6 @@ def test_feedback_of_another_network_is_refused_with_its_leaves(keys):
     with pytest.raises(ValueError, match=r"\[0\]\.w: none for float64"):
         rule.grads(params, (), (X, T))
     with pytest.raises(ValueError, match=r"float32"):
-        rule.grads(params, bp.cast(params, "float32"), (X, T))
+        rule.grads(params, bp.util.cast(params, "float32"), (X, T))
     with pytest.raises(ValueError, match="Feedback weights of this network"):
         kolen_pollack(NETWORK, bp.squared_error).grads(params, Reciprocal(other, other, jnp.ones(())), (X, T))

@@ -36,7 +36,7 @@ HEADS = [(DATA.normal(size=(3, 2)) / 2, DATA.normal(size=2) / 2) for _ in range(
 
 
 def pytree(w, b) -> Params:
-    layers = [(bp.Affine(jnp.asarray(wl), jnp.asarray(bl)), ()) for wl, bl in zip(w, b, strict=True)]
+    layers = [(bp.layers.Affine(jnp.asarray(wl), jnp.asarray(bl)), ()) for wl, bl in zip(w, b, strict=True)]
     return tuple(part for layer in layers for part in layer)[:-1]
 
 
@@ -51,7 +51,7 @@ def softmax(a):
 def trained(rule, heads, loss_batch):
     optimizer = optax.sgd(RATE)
     step = bp.make_train_step(rule, optimizer)
-    start = bp.TrainState(PARAMS, optimizer.init(PARAMS), heads)
+    start = bp.training.TrainState(PARAMS, optimizer.init(PARAMS), heads)
     end, metrics = jax.jit(lambda s: jax.lax.scan(lambda s, _: step(s, loss_batch), s, None, length=STEPS))(start)
     return metrics.value, end.params, end.rule
 
@@ -64,9 +64,9 @@ def bits(a, b):
 @pytest.mark.parametrize("mean", [False, True], ids=["sum", "mean"])
 def test_local_losses_step_by_step(rho, mean):
     """Cross entropy of every layer's own softmax; the heads learn from its mean over the batch."""
-    loss = bp.batch_mean(bp.softmax_cross_entropy) if mean else bp.softmax_cross_entropy
+    loss = bp.losses.batch_mean(bp.softmax_cross_entropy) if mean else bp.softmax_cross_entropy
     rule = local_losses(NETWORK, loss, rate=rho)
-    heads = [bp.Affine(*map(jnp.asarray, head)) for head in HEADS]
+    heads = [bp.layers.Affine(*map(jnp.asarray, head)) for head in HEADS]
     values, params, learnt = trained(rule, heads, (jnp.asarray(X), jnp.asarray(LABELS)))
 
     share = 1 / 4 if mean else 1.0
@@ -88,9 +88,9 @@ def test_local_losses_step_by_step(rho, mean):
             w[l] = w[l] - RATE * y.T @ delta
             b[l] = b[l] - RATE * delta.sum(axis=0)
     assert relative_error(params, pytree(w, b)) < 1e-12
-    assert relative_error(learnt, [bp.Affine(*map(jnp.asarray, head)) for head in heads]) < 1e-12
+    assert relative_error(learnt, [bp.layers.Affine(*map(jnp.asarray, head)) for head in heads]) < 1e-12
     assert relative_error(params, PARAMS) > 0.01
-    assert (relative_error(learnt, [bp.Affine(*map(jnp.asarray, head)) for head in HEADS]) > 0.01) == (rho > 0)
+    assert (relative_error(learnt, [bp.layers.Affine(*map(jnp.asarray, head)) for head in HEADS]) > 0.01) == (rho > 0)
 
 
 def test_no_layer_depends_on_a_later_one(keys):
@@ -134,7 +134,7 @@ THETA = 0.7
 
 
 def ff_pytree(w, b) -> Params:
-    a1, a2, a3 = (bp.Affine(jnp.asarray(wl), jnp.asarray(bl)) for wl, bl in zip(w, b, strict=True))
+    a1, a2, a3 = (bp.layers.Affine(jnp.asarray(wl), jnp.asarray(bl)) for wl, bl in zip(w, b, strict=True))
     return (a1, (), (), a2, (), (), a3)
 
 
@@ -155,7 +155,7 @@ def test_forward_forward_step_by_step():
     """Of two classes the false label is the other one: nothing is left to chance."""
     rule, optimizer = forward_forward(FF, bp.softmax_cross_entropy, THETA), optax.sgd(RATE)
     step = bp.make_train_step(rule, optimizer)
-    start = bp.TrainState(FF_PARAMS, optimizer.init(FF_PARAMS), rule.init(jax.random.key(0), FF_PARAMS))
+    start = bp.training.TrainState(FF_PARAMS, optimizer.init(FF_PARAMS), rule.init(jax.random.key(0), FF_PARAMS))
     batch = (jnp.asarray(X), jnp.asarray(T))
     end, metrics = jax.jit(lambda s: jax.lax.scan(lambda s, _: step(s, batch), s, None, length=STEPS))(start)
 
@@ -192,7 +192,7 @@ def test_forward_forward_is_jax_grad_of_every_layers_own_loss(mean, keys):
     network = bp.chain(flatten, bp.dense(5), bp.relu, unit_length, bp.dense(4), bp.relu, unit_length, bp.dense(4))
     params, _ = network.init(next(keys), (2, 3, 1))
     x, labels = jax.random.normal(next(keys), (6, 2, 3, 1)), jnp.array([0, 2, 1, 1, 0, 3])
-    loss = bp.batch_mean(bp.softmax_cross_entropy) if mean else bp.softmax_cross_entropy
+    loss = bp.losses.batch_mean(bp.softmax_cross_entropy) if mean else bp.softmax_cross_entropy
     rule = forward_forward(network, loss, THETA, in_shape=(2, 3, 1))
     grads_of = jax.jit(rule.grads)
     state = rule.init(next(keys), params)
@@ -259,7 +259,7 @@ def test_mono_forward_step_by_step(keys):
     """Gₗ = hₗ Mₗᵀ, cross entropy of each; the network itself is taught by its squared error."""
     rho = 0.3
     rule = mono_forward(NETWORK, bp.squared_error, rate=rho)
-    given = [bp.Affine(jnp.asarray(head[0])) for head in HEADS]
+    given = [bp.layers.Affine(jnp.asarray(head[0])) for head in HEADS]
     assert jax.tree.structure(rule.init(next(keys), PARAMS)) == jax.tree.structure(given)
     values, params, learnt = trained(rule, given, (jnp.asarray(X), jnp.asarray(T)))
     w, b, m = [a.copy() for a in WEIGHTS], [a.copy() for a in BIASES], [head[0].T.copy() for head in HEADS]
@@ -277,7 +277,7 @@ def test_mono_forward_step_by_step(keys):
             w[l] = w[l] - RATE * y.T @ delta
             b[l] = b[l] - RATE * delta.sum(axis=0)
     assert relative_error(params, pytree(w, b)) < 1e-12
-    assert relative_error(learnt, [bp.Affine(jnp.asarray(a.T)) for a in m]) < 1e-12
+    assert relative_error(learnt, [bp.layers.Affine(jnp.asarray(a.T)) for a in m]) < 1e-12
     h1 = np.tanh(X @ w[0] + b[0])
     best = np.argmax(h1 @ m[0].T + np.tanh(h1 @ w[1] + b[1]) @ m[1].T, axis=1)
     assert (mono_predict(NETWORK, params, learnt, jnp.asarray(X)) == best).all()
@@ -294,10 +294,10 @@ def test_it_learns_what_it_predicts(make, keys):
     x = 2 * jax.random.normal(next(keys), (classes, width))[labels] + jax.random.normal(next(keys), (examples, width))
     x = jnp.pad(x, ((0, 0), (classes, 0)))
     params, _ = network.init(next(keys), (classes + width,))
-    rule = make(network, bp.batch_mean(bp.softmax_cross_entropy))
+    rule = make(network, bp.losses.batch_mean(bp.softmax_cross_entropy))
     optimizer = optax.adam(0.02)
     step = bp.make_train_step(rule, optimizer)
-    start = bp.TrainState(params, optimizer.init(params), rule.init(next(keys), params))
+    start = bp.training.TrainState(params, optimizer.init(params), rule.init(next(keys), params))
     end, _ = jax.jit(lambda s: jax.lax.scan(lambda s, _: step(s, (x, labels)), s, None, length=150))(start)
     one_pass = jnp.argmax(network.forward(end.params, x)[0], axis=1)
     if make is forward_forward:

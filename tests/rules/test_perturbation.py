@@ -28,7 +28,7 @@ SHAKEN_UNITS = [[DATA.normal(size=(4, width)) for width in (3, 2)] for _ in rang
 
 def pytree(w) -> Params:
     w1, b1, w2, b2 = map(jnp.asarray, w)
-    return (bp.Affine(w1, b1), (), bp.Affine(w2, b2), ())
+    return (bp.layers.Affine(w1, b1), (), bp.layers.Affine(w2, b2), ())
 
 
 PARAMS = pytree(WEIGHTS)
@@ -93,7 +93,7 @@ def test_step_by_step_with_given_noise(name):
 
     rule, optimizer = make(NETWORK, bp.squared_error, noise=noise, **settings), optax.sgd(RATE)
     step = bp.make_train_step(rule, optimizer)
-    run, w = bp.TrainState(PARAMS, optimizer.init(PARAMS), rule.init(jax.random.key(0), PARAMS)), WEIGHTS
+    run, w = bp.training.TrainState(PARAMS, optimizer.init(PARAMS), rule.init(jax.random.key(0), PARAMS)), WEIGHTS
     for xi in table:
         run, metrics = step(run, BATCH)
         assert float(metrics.value) == pytest.approx(errors(w)[0].sum(), rel=1e-12)
@@ -121,7 +121,7 @@ FORWARD = forward_gradient(NETWORK, bp.squared_error)
     [
         weight_perturbation(NETWORK, bp.squared_error, 1e-4, symmetric=True),
         weight_perturbation(NETWORK, bp.squared_error, 1e-4, noise=jax.random.rademacher),
-        node_perturbation(NETWORK, bp.batch_mean(bp.squared_error), 1e-4),
+        node_perturbation(NETWORK, bp.losses.batch_mean(bp.squared_error), 1e-4),
         FORWARD,
     ],
     ids=["weights, symmetric", "weights, by signs", "nodes, mean", "forward gradient"],
@@ -166,7 +166,7 @@ def test_nodes_of_one_linear_layer_follow_the_quadratic_exactly(keys):
     grads = rule.grads(params, next(keys), BATCH)[1]
     e = X @ np.asarray(params.w) - T
     delta = np.sum(e * given + 0.5 * SIGMA * given**2, axis=1, keepdims=True) * given
-    assert relative_error(grads, bp.Affine(jnp.asarray(X.T @ delta), jnp.asarray(delta.sum(axis=0)))) < 1e-12
+    assert relative_error(grads, bp.layers.Affine(jnp.asarray(X.T @ delta), jnp.asarray(delta.sum(axis=0)))) < 1e-12
 
 
 def test_every_pattern_is_judged_by_its_own_error(keys):

@@ -257,7 +257,7 @@ def test_the_rate_of_inference_can_be_swept(keys):
 @pytest.mark.parametrize("kind", KINDS)
 def test_half_precision_stays_half(kind, keys):
     network, params, batch, _ = problem(keys, (4, 3, 2))
-    params, batch = bp.cast((params, batch), jnp.bfloat16)
+    params, batch = bp.util.cast((params, batch), jnp.bfloat16)
     grads = direction(predictive_coding(network, bp.squared_error, kind), params, batch)
     assert all(g.dtype == jnp.bfloat16 and jnp.isfinite(g).all() for g in jax.tree.leaves(grads))
 

@@ -132,7 +132,7 @@ def test_its_number_may_be_traced_and_swept(name):
 def test_scan_is_the_loop_and_it_learns_with_any_optimizer(name):
     params, state, batch = problem(name)
     optimizer, grads = optax.adam(0.01), compiled(name)
-    start = bp.TrainState(params, optimizer.init(params), state)
+    start = bp.training.TrainState(params, optimizer.init(params), state)
     step = bp.make_train_step(made(name), optimizer)
     loop = lambda start: jax.lax.scan(lambda s, _: step(s, batch), start, None, length=4)
     scanned, metrics = jax.jit(loop, compiler_options=QUICKLY)(start)
@@ -151,7 +151,7 @@ def test_scan_is_the_loop_and_it_learns_with_any_optimizer(name):
 def test_float32_stays_float32_and_near_float64(name, examples):
     wide = problem(name, examples)
     with jax.enable_x64(False):
-        narrow = bp.cast(wide, jnp.float32)
+        narrow = bp.util.cast(wide, jnp.float32)
         value, grads, state = compiled(name)(*narrow)
     assert kind(grads) == kind(narrow[0])
     assert kind(state) == kind(narrow[1])

@@ -27,12 +27,12 @@ NETWORK = bp.mlp((3, 3, 4, 3, 2), bp.tanh, output=bp.sigmoid)
 
 
 def pytree(w, b) -> Params:
-    layers = [(bp.Affine(jnp.asarray(wl), jnp.asarray(bl)), ()) for wl, bl in zip(w, b, strict=True)]
+    layers = [(bp.layers.Affine(jnp.asarray(wl), jnp.asarray(bl)), ()) for wl, bl in zip(w, b, strict=True)]
     return tuple(part for layer in layers for part in layer)
 
 
 def maps(table):
-    return [bp.Affine(jnp.asarray(v), jnp.asarray(c)) for v, c in table]
+    return [bp.layers.Affine(jnp.asarray(v), jnp.asarray(c)) for v, c in table]
 
 
 PARAMS = pytree(WEIGHTS, BIASES)
@@ -42,7 +42,7 @@ PARAMS = pytree(WEIGHTS, BIASES)
 def test_step_by_step_with_given_noise(mean):
     """Algorithm 1: forward; targets; the inverses learn; the layers learn. Two inverses, of layers 2 and 3."""
     eta, rho, sigma, given = 0.4, 0.3, 0.5, iter(NOISE)
-    loss, share = (bp.batch_mean(bp.squared_error), 1 / 4) if mean else (bp.squared_error, 1.0)
+    loss, share = (bp.losses.batch_mean(bp.squared_error), 1 / 4) if mean else (bp.squared_error, 1.0)
 
     def noise(key, shape, dtype):
         drawn = next(given)
@@ -54,7 +54,7 @@ def test_step_by_step_with_given_noise(mean):
     step = bp.make_train_step(rule, optimizer)
     state = rule.init(jax.random.key(0), PARAMS)
     assert [(m.w.shape, m.b.shape) for m in state.maps] == [((4, 3), (3,)), ((3, 4), (4,))]
-    run = bp.TrainState(PARAMS, optimizer.init(PARAMS), state._replace(maps=maps(MAPS)))
+    run = bp.training.TrainState(PARAMS, optimizer.init(PARAMS), state._replace(maps=maps(MAPS)))
     w, b, g = [a.copy() for a in WEIGHTS], [a.copy() for a in BIASES], [[a.copy() for a in m] for m in MAPS]
     drawn = iter(NOISE)
     for _ in range(STEPS):
@@ -108,7 +108,7 @@ def test_with_exact_inverses_targets_are_the_inverse_of_those_above():
 def linear(w) -> tuple[bp.Layer, Params]:
     """A deep linear network of square layers, (N, 3) to (N, 3)."""
     network = bp.chain(*[bp.dense(3, use_bias=False) for _ in w])
-    return network, tuple(bp.Affine(jnp.asarray(wl)) for wl in w)
+    return network, tuple(bp.layers.Affine(jnp.asarray(wl)) for wl in w)
 
 
 def exact(w):
@@ -131,7 +131,7 @@ def test_linear_layers_with_exact_inverses_take_a_gauss_newton_step(keys):
     for step in (0.01, 1.0):
         rule = difference_target_propagation(network, bp.squared_error, step)
         grads = rule.grads(params, Inverses(next(keys), exact(w)), (jnp.asarray(x), jnp.asarray(t)))[1]
-        assert relative_error(grads, tuple(bp.Affine(jnp.asarray(e)) for e in expected)) < 1e-10
+        assert relative_error(grads, tuple(bp.layers.Affine(jnp.asarray(e)) for e in expected)) < 1e-10
     truth = bp.backprop(network, bp.squared_error).grads(params, (), (jnp.asarray(x), jnp.asarray(t)))[1]
     assert relative_error(grads[0], truth[0]) > 0.1
 
@@ -184,7 +184,7 @@ def test_what_has_no_inverse_to_learn_is_refused(keys):
             )
     with pytest.raises(ValueError, match="expected a network with layers of weights and the params of its own"):
         difference_target_propagation(NETWORK, bp.squared_error).init(next(keys), ())
-    halves = bp.identity._replace(name="halves", init=lambda key, in_shape: ((), (in_shape[0] // 2,)))
+    halves = bp.layers.identity._replace(name="halves", init=lambda key, in_shape: ((), (in_shape[0] // 2,)))
     narrowing = bp.chain(bp.dense(4), halves, bp.dense(2))
     with pytest.raises(ValueError, match=r"to keep its width.*got weights \[\(3, 4\), \(2, 2\)\]"):
         difference_target_propagation(narrowing, bp.squared_error).init(next(keys), narrowing.init(next(keys), (3,))[0])

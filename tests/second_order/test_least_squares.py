@@ -12,7 +12,7 @@ from oracles import sigmoid
 import bpjax as bp
 
 pytest.importorskip("optimistix")
-least_squares = bp.least_squares
+least_squares = bp.second_order.least_squares
 
 METHODS = ("levenberg_marquardt", "gauss_newton")
 XOR = bp.mlp((2, 2, 1), bp.sigmoid, bp.sigmoid, bp.uniform(1.0), bp.uniform(1.0))
@@ -176,16 +176,16 @@ def test_gauss_newton_that_jumps_returns_the_best_on_its_way():
 
 def test_an_error_that_is_not_finite_is_said():
     network = bp.dense(1)
-    params = bp.Affine(jnp.full((1, 1), 1e200), jnp.zeros(1))  # r² = 10⁴⁰⁰
+    params = bp.layers.Affine(jnp.full((1, 1), 1e200), jnp.zeros(1))  # r² = 10⁴⁰⁰
     fit = least_squares(network, bp.squared_error, params, (jnp.ones((2, 1)), jnp.zeros((2, 1))))
     assert fit.reason.startswith("stalled after 0 steps: the error is not finite") and not fit.converged
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_step_that_cannot_be_solved_for_is_said(method):
-    root = bp.elementwise("root", jnp.sqrt, lambda y: 0.5 / y, of="output")  # φ′(0) = ∞
+    root = bp.layers.elementwise("root", jnp.sqrt, lambda y: 0.5 / y, of="output")  # φ′(0) = ∞
     network = bp.chain(bp.dense(1), root)
-    params = bp.Affine(jnp.zeros((1, 1)), jnp.zeros(1)), ()
+    params = bp.layers.Affine(jnp.zeros((1, 1)), jnp.zeros(1)), ()
     fit = least_squares(network, bp.squared_error, params, (jnp.ones((2, 1)), jnp.ones((2, 1))), method=method)
     assert not fit.converged and fit.error == 1.0
     assert "the linear system for the step has no finite solution" in fit.reason
@@ -213,8 +213,8 @@ def test_a_backward_of_the_wrong_sign_is_said_before_the_steps_run_out(keys):
     ("loss", "scale"),
     [
         (bp.mean_squared_error, 2 / 24),
-        (bp.batch_mean(bp.squared_error), 1 / 12),
-        (bp.Loss("mine", lambda o, t: 3 * jnp.sum((o - t) ** 2), lambda o, t: 6 * (o - t)), 6.0),
+        (bp.losses.batch_mean(bp.squared_error), 1 / 12),
+        (bp.losses.Loss("mine", lambda o, t: 3 * jnp.sum((o - t) ** 2), lambda o, t: 6 * (o - t)), 6.0),
     ],
     ids=["mean squared error", "batch mean", "own"],
 )
@@ -249,8 +249,8 @@ def test_float32_weights_stay_float32(method, x64):
     wide = least_squares(*CURVE[:1], bp.squared_error, *CURVE[1:], method=method)
     network, params, batch = CURVE
     with jax.enable_x64(x64):
-        params, x = bp.cast((params, batch[0]), "float32")
-        batch = x, batch[1] if x64 else bp.cast(batch[1], "float32")  # float64 targets are rounded once
+        params, x = bp.util.cast((params, batch[0]), "float32")
+        batch = x, batch[1] if x64 else bp.util.cast(batch[1], "float32")  # float64 targets are rounded once
         fit = least_squares(network, bp.squared_error, params, batch, method=method)
     assert {leaf.dtype for leaf in jax.tree.leaves(fit.params)} == {jnp.dtype("float32")}
     assert fit.converged and wide.converged and fit.error == pytest.approx(wide.error, rel=1e-5)
@@ -287,8 +287,8 @@ def xor(loss=bp.squared_error, params=STARTS[0], x=None, t=None, network=XOR, **
 CASES = {
     "cross entropy": (lambda: xor(bp.binary_cross_entropy), r"expected a squared error.*got `binary cross entropy`"),
     "softmax": (lambda: xor(bp.softmax_cross_entropy), "got `softmax cross entropy`"),
-    "huber": (lambda: xor(bp.huber(10.0)), r"got `huber`.*`bp.fit`"),
-    "hyper error": (lambda: xor(bp.hyper_error), "got `hyper error`"),
+    "huber": (lambda: xor(bp.losses.huber(10.0)), r"got `huber`.*`bp.fit`"),
+    "hyper error": (lambda: xor(bp.losses.hyper_error), "got `hyper error`"),
     "labels": (lambda: xor(t=jnp.zeros(4, int)), "expected `target` of a floating-point type, got int64"),
     "no loss": (lambda: xor(loss=bp.xor), "`least_squares` expected a Loss"),
     "no network": (lambda: xor(network=bp.mlp), "`least_squares` expected a Layer, got mlp. Call it first"),
@@ -301,7 +301,10 @@ CASES = {
     "target's shape": (lambda: xor(t=jnp.ones((4, 2))), r"`target` of the output's shape \(4, 1\), got \(4, 2\)"),
     "NaN in x": (lambda: xor(x=jnp.full((4, 2), jnp.nan)), r"`least_squares` expected finite numbers in `x`"),
     "NaN in targets": (lambda: xor(t=jnp.full((4, 1), jnp.nan)), "expected finite numbers in `target`"),
-    "half precision": (lambda: xor(params=bp.cast(STARTS[0], "bfloat16")), "all float32 or all float64, got bfloat16"),
+    "half precision": (
+        lambda: xor(params=bp.util.cast(STARTS[0], "bfloat16")),
+        "all float32 or all float64, got bfloat16",
+    ),
     "no weights": (lambda: xor(params=(), network=bp.tanh), "all float32 or all float64, got no weights"),
 }
 

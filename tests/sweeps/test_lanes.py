@@ -24,7 +24,7 @@ def normal(*shape, seed=0):
 def agree(f, *args, tolerance=1e-12, **axes):
     """lanes = vmap, in values, shapes and dtypes, compiled."""
     expected = jax.jit(jax.vmap(f, **axes))(*args)
-    got = jax.jit(bp.lanes(f, **axes))(*args)
+    got = jax.jit(bp.sweeps.lanes(f, **axes))(*args)
     assert jax.tree.structure(got) == jax.tree.structure(expected)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         assert a.dtype == b.dtype and a.shape == b.shape
@@ -115,13 +115,14 @@ def test_keys():
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "size"), [(bp.momentum(0.1, 0.9), None), (bp.silva_almeida(0.1), None), (optax.adam(0.1), 5)]
+    ("optimizer", "size"),
+    [(bp.momentum(0.1, 0.9), None), (bp.optimizers.silva_almeida(0.1), None), (optax.adam(0.1), 5)],
 )
 def test_a_training(optimizer, size, keys):
     network, batch = bp.mlp((3, 4, 2), bp.tanh), (normal(7, 3, seed=1), normal(7, 2, seed=2))
     params = jax.vmap(lambda k: network.init(k, (3,))[0])(jax.random.split(next(keys), RUNS))
     rule = bp.backprop(network, bp.squared_error)
-    training = bp.make_training(rule, optimizer, (bp.outputs_within(0.1),), batch_size=size, chunk=6)
+    training = bp.training.make_training(rule, optimizer, (bp.outputs_within(0.1),), batch_size=size, chunk=6)
 
     def train(params, key):
         run, history = training.advance(training.init(key, params, 5), batch)
@@ -132,7 +133,7 @@ def test_a_training(optimizer, size, keys):
 
 def test_a_run_without_a_number_is_invisible_to_the_others():
     x = normal(RUNS, 5, 4)
-    f = jax.jit(bp.lanes(lambda x: jax.grad(lambda w: jnp.tanh(jax.nn.sigmoid(C @ w.T) @ w).sum())(x)))
+    f = jax.jit(bp.sweeps.lanes(lambda x: jax.grad(lambda w: jnp.tanh(jax.nn.sigmoid(C @ w.T) @ w).sum())(x)))
     for place in (0, 3):
         for poison in (jnp.nan, jnp.inf):
             got = np.asarray(f(x.at[place].set(poison)))
@@ -143,7 +144,7 @@ def test_a_run_without_a_number_is_invisible_to_the_others():
 def test_what_is_shared_is_computed_once():
     """Constants stay constants: no array of the result's program repeats them for every run."""
     wide = normal(50, 40)
-    text = str(jax.make_jaxpr(bp.lanes(lambda x: (jnp.exp(wide) @ jnp.exp(wide).T).sum() * x))(normal(RUNS)))
+    text = str(jax.make_jaxpr(bp.sweeps.lanes(lambda x: (jnp.exp(wide) @ jnp.exp(wide).T).sum() * x))(normal(RUNS)))
     assert f"[50,40,{RUNS}]" not in text and f"[50,50,{RUNS}]" not in text and "exp" in text
 
 
@@ -152,7 +153,7 @@ def test_long_axes_are_looped_over_not_written_out():
 
     def length(n):
         x = normal(RUNS, n, 3)
-        return len(str(jax.make_jaxpr(bp.lanes(lambda x: x.T @ jnp.tanh(x)))(x)).splitlines())
+        return len(str(jax.make_jaxpr(bp.sweeps.lanes(lambda x: x.T @ jnp.tanh(x)))(x)).splitlines())
 
     assert length(2048) < 1.2 * length(256)
 
@@ -166,7 +167,7 @@ def test_a_second_forward_pass_is_found_and_not_computed():
         def f(p):
             return [network.forward(p, x)[0] * k for k in range(passes)]
 
-        return str(jax.make_jaxpr(bp.lanes(f))(params)).count("logistic")
+        return str(jax.make_jaxpr(bp.sweeps.lanes(f))(params)).count("logistic")
 
     assert sigmoids(1) == sigmoids(3) == 2
 
@@ -177,16 +178,16 @@ def test_loops_that_differ_in_a_constant_alone_are_not_taken_for_one():
 
 
 def test_what_has_no_rule_is_logged(caplog):
-    with caplog.at_level(logging.INFO, logger="bpjax.lanes"):
+    with caplog.at_level(logging.INFO, logger="bpjax.sweeps.lanes"):
         agree(lambda x: jnp.linalg.cholesky(x.T @ x + 5 * jnp.eye(4)), normal(RUNS, 5, 4))
     assert "cholesky" in caplog.text and "by vmap" in caplog.text
 
 
 def test_bad_input():
     with pytest.raises(ValueError, match=r"one number of runs along their run axes, got \[3, 4\]"):
-        bp.lanes(lambda x, y: x + y)(jnp.ones(3), jnp.ones(4))
+        bp.sweeps.lanes(lambda x, y: x + y)(jnp.ones(3), jnp.ones(4))
     with pytest.raises(ValueError, match=r"got \[\]"):
-        bp.lanes(lambda x: x, in_axes=None)(jnp.ones(3))
+        bp.sweeps.lanes(lambda x: x, in_axes=None)(jnp.ones(3))
 
 
 UNARY = [jnp.tanh, jnp.sin, jax.nn.sigmoid, lambda x: x * 0.5, lambda x: jnp.where(x > 0, x, 0.1 * x), jnp.abs]

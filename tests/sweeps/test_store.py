@@ -49,7 +49,7 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(tmp_path, whole, af
         "add = r.Results.add\n"
         "def slow(self, log):\n    add(self, log); time.sleep(0.05)\n"
         "r.Results.add = slow\n"
-        "import bpjax.sweeps.sweep as s; s.SECONDS = 1e-3\n"
+        "import sys; s = sys.modules['bpjax.sweeps.sweep']; s.SECONDS = 1e-3\n"
         f"sweeping.swept({str(store)!r})"
     )
     environment = {

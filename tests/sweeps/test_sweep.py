@@ -99,7 +99,7 @@ def countdown(key, length):
 
     zero = jnp.zeros((), jnp.int32)
     start = Countdown(zero, zero, jnp.asarray(length, jnp.int32))
-    return bp.Trial(start, epoch, ("running", "done"), lambda run: {"epochs": run.epoch})
+    return bp.training.Trial(start, epoch, ("running", "done"), lambda run: {"epochs": run.epoch})
 
 
 @pytest.mark.parametrize("name", ["lanes", "vmap"])
@@ -144,7 +144,7 @@ def test_a_diverged_run_is_quarantined():
 
 
 def test_drawn_axes_share_a_dimension():
-    axes = {"learning_rate": bp.log_draws(0.1, 10, 50), "momentum": bp.draws(0, 0.5, 50), "seed": range(2)}
+    axes = {"learning_rate": bp.log_draws(0.1, 10, 50), "momentum": bp.sweeps.draws(0, 0.5, 50), "seed": range(2)}
     result = bp.sweep(xor, axes, key=jax.random.key(4))
     assert dict(result.sizes) == {"sample": 50, "seed": 2}
     rates, momenta = result.learning_rate.values, result.momentum.values
@@ -211,7 +211,7 @@ BAD = {
     "not finite": (xor, {**AXES, "momentum": [np.nan]}, "finite numbers"),
     "twice": (xor, {**AXES, "momentum": [0.5, 0.5]}, "different values"),
     "seed": (xor, {**AXES, "seed": [-1]}, "whole numbers ≥ 0"),
-    "lengths": (xor, {"learning_rate": bp.draws(1, 2, 3), "momentum": bp.draws(0, 1, 4)}, "one length"),
+    "lengths": (xor, {"learning_rate": bp.sweeps.draws(1, 2, 3), "momentum": bp.sweeps.draws(0, 1, 4)}, "one length"),
     "no trial": (lambda key, rate: rate, {"rate": [1.0]}, r"return `bp.trial\(...\)`"),
     "shapes": (
         lambda key, hidden: xor(key, jnp.ones(hidden).sum(), 0.0), {"hidden": [2, 3]}, "one shape for all runs",

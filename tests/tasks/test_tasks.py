@@ -33,7 +33,7 @@ def test_parity():
 
 
 def test_symmetry():
-    x, t = present(bp.symmetry(6))
+    x, t = present(bp.tasks.symmetry(6))
     assert len(x) == 64 and t.sum() == 8  # 2³ palindromes of six bits
     np.testing.assert_array_equal(t[:, 0], (x == x[:, ::-1]).all(axis=1))
 
@@ -47,20 +47,20 @@ def test_encoder():
 
 
 def test_multiplexer():
-    x, t = present(bp.multiplexer(2))
+    x, t = present(bp.tasks.multiplexer(2))
     assert x.shape == (64, 6)
     address = (2 * x[:, 0] + x[:, 1]).astype(int)
     np.testing.assert_array_equal(t[:, 0], x[np.arange(64), 2 + address])
 
 
 def test_binary_addition():
-    x, t = present(bp.binary_addition(2))
+    x, t = present(bp.tasks.binary_addition(2))
     a, b = 2 * x[:, 0] + x[:, 1], 2 * x[:, 2] + x[:, 3]
     np.testing.assert_array_equal(4 * t[:, 0] + 2 * t[:, 1] + t[:, 2], a + b)
 
 
 def test_negation():
-    x, t = present(bp.negation(3))
+    x, t = present(bp.tasks.negation(3))
     np.testing.assert_array_equal(t, np.where(x[:, 3:] == 1, 1 - x[:, :3], x[:, :3]))
 
 
@@ -78,7 +78,7 @@ def test_digits_are_split_once_and_for_all():
 
 
 def test_spike_patterns_are_poisson_s_and_their_labels_chance():
-    task = bp.spike_patterns(64, inputs=50, steps=100, classes=3, rate=20.0, dt=0.5)
+    task = bp.tasks.spike_patterns(64, inputs=50, steps=100, classes=3, rate=20.0, dt=0.5)
     x, labels = (np.asarray(a) for a in task.present(jax.random.key(0)))
     assert x.shape == (64, 100, 50) and task.in_shape == (100, 50) and task.out_shape == (3,)
     n = x.size  # spikes are binomial: n p = 3,200 with deviation √(n p (1 − p)) = 56
@@ -87,9 +87,9 @@ def test_spike_patterns_are_poisson_s_and_their_labels_chance():
     other, _ = task.present(jax.random.key(1))
     assert (np.asarray(other) != x).any()
     with pytest.raises(ValueError, match="at most one spike a step.*2000"):
-        bp.spike_patterns(rate=2000.0)
+        bp.tasks.spike_patterns(rate=2000.0)
     with pytest.raises(ValueError, match="`classes`.*≥ 2"):
-        bp.spike_patterns(classes=1)
+        bp.tasks.spike_patterns(classes=1)
 
 
 @pytest.mark.parametrize(
@@ -105,4 +105,4 @@ def test_spike_patterns_are_poisson_s_and_their_labels_chance():
     ],
 )
 def test_by_name(name, expected):
-    assert bp.task(name).name == expected
+    assert bp.tasks.task(name).name == expected

@@ -168,14 +168,18 @@ CONVERSIONS = [
 @pytest.mark.parametrize(("eta", "alpha", "source", "target"), CONVERSIONS)
 def test_converted_momentum_takes_the_same_path(eta, alpha, source, target):
     """X5 for every pair of forms that has a translation, schedules included."""
-    converted = bp.convert_momentum(eta, alpha, source, target)
+    converted = bp.optimizers.convert_momentum(eta, alpha, source, target)
     np.testing.assert_allclose(valley_path(*converted, target), valley_path(eta, alpha, source), atol=1e-13)
 
 
 def test_conversion_by_hand():
     """(1 − 0.75) · 0.4 = 0.1, and back."""
-    np.testing.assert_allclose(bp.convert_momentum(0.4, 0.75, "convex", "heavy_ball"), (0.1, 0.75), rtol=1e-15)
-    np.testing.assert_allclose(bp.convert_momentum(0.1, 0.75, "heavy_ball", "convex"), (0.4, 0.75), rtol=1e-15)
+    np.testing.assert_allclose(
+        bp.optimizers.convert_momentum(0.4, 0.75, "convex", "heavy_ball"), (0.1, 0.75), rtol=1e-15
+    )
+    np.testing.assert_allclose(
+        bp.optimizers.convert_momentum(0.1, 0.75, "heavy_ball", "convex"), (0.4, 0.75), rtol=1e-15
+    )
 
 
 @pytest.mark.parametrize("other", ["heavy_ball", "convex"])
@@ -183,14 +187,14 @@ def test_velocity_at_a_rate_that_varies_has_no_translation(other):
     """Its new rate holds for the old velocity too."""
     for pair in (("velocity", other), (other, "velocity")):
         with pytest.raises(ValueError, match="velocity"):
-            bp.convert_momentum(falling, 0.8, *pair)
+            bp.optimizers.convert_momentum(falling, 0.8, *pair)
 
 
 def test_convex_whose_momentum_varies_has_no_velocity():
     """Its rate in front of the gradient, (1 − α)η, varies then."""
     for pair in (("convex", "velocity"), ("velocity", "convex")):
         with pytest.raises(ValueError, match="velocity"):
-            bp.convert_momentum(0.1, rising, *pair)
+            bp.optimizers.convert_momentum(0.1, rising, *pair)
 
 
 @pytest.mark.parametrize("other", ["heavy_ball", "convex", "velocity"])
@@ -198,7 +202,7 @@ def test_nesterov_equals_none_of_the_others(other):
     """Its two roots multiply to α(1 − ηλ), which changes with the curvature λ; theirs to α."""
     for pair in (("nesterov", other), (other, "nesterov")):
         with pytest.raises(ValueError, match="nesterov"):
-            bp.convert_momentum(0.1, 0.8, *pair)
+            bp.optimizers.convert_momentum(0.1, 0.8, *pair)
 
 
 # --- Plateau, saddle, rest -----------------------------------------------------------------------------------------

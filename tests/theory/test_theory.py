@@ -445,9 +445,9 @@ def test_a_minimum_becomes_a_line_of_critical_points(minimum, unit):
 def test_duplicate_by_hand():
     """Unit 1 of two at a share of ¼: its outgoing weight 8 becomes 2, the copy's is 6."""
     params = (
-        bp.Affine(jnp.array([[1.0, 2.0]]), jnp.array([3.0, 4.0])),
+        bp.layers.Affine(jnp.array([[1.0, 2.0]]), jnp.array([3.0, 4.0])),
         (),
-        bp.Affine(jnp.array([[7.0], [8.0]]), jnp.array([9.0])),
+        bp.layers.Affine(jnp.array([[7.0], [8.0]]), jnp.array([9.0])),
     )
     first, none, second = theory.duplicate_unit(params, 1, 0.25)
     assert first.w.tolist() == [[1, 2, 2]] and first.b.tolist() == [3, 4, 4]
@@ -457,7 +457,7 @@ def test_duplicate_by_hand():
 # --- What is refused -----------------------------------------------------------------------------------------------
 
 
-AFFINE = bp.Affine(jnp.ones((2, 2)), jnp.ones(2))
+AFFINE = bp.layers.Affine(jnp.ones((2, 2)), jnp.ones(2))
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_presentations_against_numpy(batch_size, sizes, keys):
 
 def test_a_mean_loss_weighs_batches_by_their_patterns(keys):
     rule, params, batch = linear(keys)
-    mean = bp.backprop(rule.network, bp.batch_mean(bp.squared_error))
+    mean = bp.backprop(rule.network, bp.losses.batch_mean(bp.squared_error))
     still = bp.fit(mean, optax.sgd(0.0), params, batch, key=next(keys), epochs=1, batch_size=4)
     assert still.history.error[0] == pytest.approx(float(mean.grads(params, (), batch)[0]), rel=1e-12)
 
@@ -93,7 +93,10 @@ def test_until_every_output_is_right_then_it_classifies():
 
 def test_error_and_gradient_goals_keep_the_weights_they_were_measured_at(keys):
     rule, params, batch = linear(keys)
-    for stop, name in ((bp.error_below(3.0), "error below goal"), (bp.gradient_below(0.5), "gradient below floor")):
+    for stop, name in (
+        (bp.error_below(3.0), "error below goal"),
+        (bp.training.gradient_below(0.5), "gradient below floor"),
+    ):
         result = bp.fit(rule, optax.sgd(RATE), params, batch, key=next(keys), epochs=500, stops=stop)
         value, grads, _ = rule.grads(result.params, (), batch)
         assert result.reason == name
@@ -112,7 +115,7 @@ def test_no_improvement_on_validation_data(keys):
         batch,
         key=next(keys),
         epochs=400,
-        stops=bp.no_improvement(5),
+        stops=bp.training.no_improvement(5),
         validation=validation,
     )
     assert result.reason == "no improvement"
@@ -134,7 +137,7 @@ def test_divergence_is_reported_with_its_epoch_and_the_last_weights_kept(rate, k
 
 def test_the_first_stop_that_holds_is_the_reason(keys):
     rule, params, batch = linear(keys)
-    both = (bp.gradient_below(1e9), bp.error_below(1e9))
+    both = (bp.training.gradient_below(1e9), bp.error_below(1e9))
     result = bp.fit(rule, optax.sgd(RATE), params, batch, key=next(keys), stops=both)
     assert (result.reason, result.epochs) == ("gradient below floor", 1)
 
@@ -179,13 +182,13 @@ def test_many_runs_over_keys_and_rates_are_one_program(keys):
 
     def start(rate, key):
         params, _ = rule.network.init(key, (3,))
-        return bp.make_training(rule, optax.sgd(rate), chunk=30).init(key, params, 60)
+        return bp.training.make_training(rule, optax.sgd(rate), chunk=30).init(key, params, 60)
 
     def step(rate, run):
-        return bp.make_training(rule, optax.sgd(rate), chunk=30).advance(run, batch)
+        return bp.training.make_training(rule, optax.sgd(rate), chunk=30).advance(run, batch)
 
     many = jax.jit(jax.vmap(step))
-    run, history = bp.run_to_end(lambda run: many(rates, run), jax.vmap(start)(rates, seeds))
+    run, history = bp.training.run_to_end(lambda run: many(rates, run), jax.vmap(start)(rates, seeds))
     assert len(traces) == 1
     assert history.error.shape == (4, 60)
     for lane in range(4):
@@ -226,7 +229,7 @@ def test_a_rule_with_a_state_carries_it_along(keys):
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
 def test_half_precision_trains_in_its_dtype(dtype, keys):
     rule, params, batch = linear(keys)
-    params, batch = bp.cast((params, batch), dtype)
+    params, batch = bp.util.cast((params, batch), dtype)
     result = bp.fit(rule, optax.sgd(0.02), params, batch, key=next(keys), epochs=50, batch_size=4)
     assert {leaf.dtype for leaf in jax.tree.leaves(result.params)} == {jnp.dtype(dtype)}
     assert result.history.error[-1] < result.history.error[0]
@@ -249,7 +252,7 @@ def test_between_chunks_the_host_is_told(keys):
 
 
 def test_accuracy_counts_what_is_right():
-    identity, x = bp.identity, jnp.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
+    identity, x = bp.layers.identity, jnp.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
     assert bp.accuracy(identity, (), (x, jnp.array([0, 1, 1]))) == pytest.approx(2 / 3)
     assert bp.accuracy(identity, (), (x, jnp.eye(2)[jnp.array([0, 1, 0])])) == 1.0
     assert bp.accuracy(identity, (), (x, jnp.array([[1.0, 0], [0, 1], [1, 1]])), threshold=0.5) == pytest.approx(2 / 3)
@@ -260,7 +263,7 @@ def test_the_digits_are_learnt():
     with jax.enable_x64(False):
         network = bp.mlp((64, 32, 10))
         params, _ = network.init(jax.random.key(0), (64,))
-        rule = bp.backprop(network, bp.batch_mean(bp.softmax_cross_entropy))
+        rule = bp.backprop(network, bp.losses.batch_mean(bp.softmax_cross_entropy))
         train, test = bp.digits("train").present(), bp.digits("test").present()
         result = bp.fit(rule, optax.adam(0.01), params, train, key=jax.random.key(1), epochs=15, batch_size=64)
         assert bp.accuracy(network, result.params, test) > 0.85

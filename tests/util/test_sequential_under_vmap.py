@@ -18,13 +18,15 @@ def start(key):
 
 
 def kernels(key):
-    return [bp.delta_orthogonal()(key, (3, 3, 2, 4)), bp.orthogonal()(key, (3, 3, 2, 4))]
+    return [bp.layers.delta_orthogonal()(key, (3, 3, 2, 4)), bp.layers.orthogonal()(key, (3, 3, 2, 4))]
 
 
 def curvatures(key):
     rule = bp.backprop(NETWORK, bp.squared_error)
     params = start(key)
-    return bp.largest_curvature(rule, params, BATCH, key), bp.extreme_curvatures(rule, params, BATCH, key)
+    return bp.analysis.largest_curvature(rule, params, BATCH, key), bp.analysis.extreme_curvatures(
+        rule, params, BATCH, key
+    )
 
 
 def ranks_in_lapack(function, keys) -> list[int]:
@@ -48,5 +50,5 @@ def test_the_function_stays_what_it_is():
     a = jax.random.normal(jax.random.key(0), (2, 4, 4))
     assert jnp.array_equal(sequential_under_vmap(jnp.linalg.qr)(a[0]).Q, jnp.linalg.qr(a[0]).Q)
     assert jnp.array_equal(
-        bp.lanes(sequential_under_vmap(jnp.linalg.qr))(a).Q, jax.vmap(sequential_under_vmap(jnp.linalg.qr))(a).Q
+        bp.sweeps.lanes(sequential_under_vmap(jnp.linalg.qr))(a).Q, jax.vmap(sequential_under_vmap(jnp.linalg.qr))(a).Q
     )

@@ -110,7 +110,7 @@ def test_large_scores_do_not_overflow(keys):
     x = 1e3 * jax.random.normal(next(keys), (1, 5, 4), jnp.float32)
     for block in (2, 5):
         layer = attention(1, block=block, use_bias=False)
-        params = bp.cast(layer.init(next(keys), (5, 4))[0], jnp.float32)
+        params = bp.util.cast(layer.init(next(keys), (5, 4))[0], jnp.float32)
         y = compiled(run)(layer, params, x, jnp.zeros_like(x))[0]
         assert all(np.isfinite(a).all() for a in jax.tree.leaves((y, compiled(run)(layer, params, x, y)[1])))
 
@@ -180,7 +180,7 @@ COMPARED = transformer(5, 8, 2, 2, 4)
 @pytest.mark.xdist_group("a transformer compares")  # in one process, which compiles the oracle once
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_a_transformer_compares(dtype, float32, keys):
-    params = bp.cast(COMPARED.init(next(keys), (4,))[0], dtype)
+    params = bp.util.cast(COMPARED.init(next(keys), (4,))[0], dtype)
     x, labels = (jax.random.randint(next(keys), (3, 4), 0, 5) for _ in range(2))
     report = bp.compare(*compiled_rules(COMPARED, bp.softmax_cross_entropy), params, (x, labels), timed=False)
     assert report.ok, report

@@ -20,12 +20,12 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 def assert_vjp(layer, in_shape, keys, dtype=jnp.float64, tolerance=1e-12):
     params, out_shape = layer.init(next(keys), in_shape)
-    params, x, dy = bp.cast(
+    params, x, dy = bp.util.cast(
         (params, jax.random.normal(next(keys), (3, *in_shape)), jax.random.normal(next(keys), (3, *out_shape))), dtype
     )
     y, found = compiled(run)(layer, params, x, dy)
     assert y.shape == dy.shape and y.dtype == dtype
-    assert relative_error(found, compiled(vjp)(layer, *bp.cast((params, x, dy), jnp.float64))) < tolerance
+    assert relative_error(found, compiled(vjp)(layer, *bp.util.cast((params, x, dy), jnp.float64))) < tolerance
 
 
 DENSE_TANH = chain(bp.dense(3), bp.tanh)
@@ -37,9 +37,11 @@ DENSE_TANH = chain(bp.dense(3), bp.tanh)
         (residual(bp.over_positions(bp.dense(3))), (4, 3)),
         (residual(residual(DENSE_TANH)), (3,)),
         (parallel(bp.dense(3)), (2,)),
-        (parallel(DENSE_TANH, bp.dense(3), bp.identity), (3,)),
+        (parallel(DENSE_TANH, bp.dense(3), bp.layers.identity), (3,)),
         (
-            parallel(bp.over_positions(DENSE_TANH), bp.over_positions(bp.dense(2)), bp.identity, combine="concatenate"),
+            parallel(
+                bp.over_positions(DENSE_TANH), bp.over_positions(bp.dense(2)), bp.layers.identity, combine="concatenate"
+            ),
             (2, 4),
         ),
         (shortcut(bp.over_positions(DENSE_TANH)), (2, 3, 4)),
@@ -61,19 +63,19 @@ def test_backward_is_the_vjp(layer, in_shape, keys):
     assert_vjp(layer, in_shape, keys)
 
 
-@pytest.mark.parametrize("layer", [parallel(*[bp.identity] * 9), residual(bp.over_positions(bp.tanh))])
+@pytest.mark.parametrize("layer", [parallel(*[bp.layers.identity] * 9), residual(bp.over_positions(bp.tanh))])
 def test_half_precision_is_rounded_once(layer, keys):
     assert_vjp(layer, (5, 3), keys, jnp.bfloat16, 6e-3)  # 2⁻⁸ relative for each rounding
 
 
 def test_by_hand():
     # f(x) = 3 x: residual y = 4 x, dx = 4 dy, dw = x dy; x = 2, dy = 5
-    params, x, dy = bp.Affine(jnp.array([[3.0]]), None), jnp.array([[2.0]]), jnp.array([[5.0]])
+    params, x, dy = bp.layers.Affine(jnp.array([[3.0]]), None), jnp.array([[2.0]]), jnp.array([[5.0]])
     triple = bp.dense(1, use_bias=False)
     y, (dparams, dx) = run(residual(triple), params, x, dy)
     assert (float(y[0, 0]), float(dx[0, 0]), float(dparams.w[0, 0])) == (8, 20, 10)
     # beside 4 x the sum is 7 x, side by side it is (3 x, 4 x)
-    both = params, bp.Affine(jnp.array([[4.0]]), None)
+    both = params, bp.layers.Affine(jnp.array([[4.0]]), None)
     y, (dboth, dx) = run(parallel(triple, triple), both, x, dy)
     assert (float(y[0, 0]), float(dx[0, 0]), float(dboth[0].w[0, 0]), float(dboth[1].w[0, 0])) == (14, 35, 10, 10)
     y, (dboth, dx) = run(parallel(triple, triple, combine="concatenate"), both, x, jnp.array([[5.0, 7.0]]))
@@ -179,7 +181,7 @@ def test_the_two_spirals_net_has_138_weights(keys):
 
 
 def test_two_spirals():
-    for task in (two_spirals(), bp.task("two_spirals")):
+    for task in (two_spirals(), bp.tasks.task("two_spirals")):
         x, target = (np.asarray(a) for a in task.present())
         assert x.shape == (194, 2) and target.shape == (194, 1) and task.hidden == (5, 5, 5)
         assert len({tuple(row) for row in x}) == 194
@@ -207,7 +209,10 @@ KEY = jax.random.key(0)
         (lambda: parallel(bp.tanh, bp.dense), "`parallel` expected a Layer"),  # type: ignore[arg-type]
         (lambda: parallel(bp.tanh, combine="product"), "`combine` to be 'sum' or 'concatenate'"),  # type: ignore
         (lambda: parallel(bp.dense(2), bp.dense(3)).init(KEY, (3,)), r"\(2,\) from dense, \(3,\) from dense"),
-        (lambda: parallel(bp.identity, flatten, combine="concatenate").init(KEY, (2, 3)), "differ in the last axis"),
+        (
+            lambda: parallel(bp.layers.identity, flatten, combine="concatenate").init(KEY, (2, 3)),
+            "differ in the last axis",
+        ),
         (lambda: parallel(bp.tanh, bp.tanh).forward(((),), X), "`parallel` of 2 layers expected a tuple of 2"),
         (lambda: parallel(bp.tanh, bp.tanh).forward(X, X), "got a Array|got a ArrayImpl"),
         (lambda: shortcut(bp.dense), "`shortcut` expected a Layer"),  # type: ignore[arg-type]

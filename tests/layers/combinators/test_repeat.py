@@ -27,7 +27,7 @@ BLOCKS = {
     "tanh, dense": bp.chain(bp.tanh, bp.dense(4)),  # keeps a y that is no carry
     "dense, gelu": bp.chain(bp.dense(4), bp.gelu),  # keeps its input, no y
     "tanh": bp.tanh,  # no params, the y alone is kept
-    "identity": bp.identity,  # y is x
+    "identity": bp.layers.identity,  # y is x
     "dense, dense": bp.chain(bp.dense(6), bp.sigmoid, bp.dense(4), bp.sigmoid),
     "residual": residual(bp.chain(bp.dense(4), bp.tanh)),
     "parallel": parallel(bp.dense(4), bp.chain(bp.dense(4), bp.tanh)),
@@ -63,7 +63,7 @@ def test_initial_params_are_those_of_inits_with_keys_of_their_own(keys):
 def test_by_hand():
     # w₀ = 2, w₁ = 3, x = 5: y = 30; dy = 1: dx = 6, dw₁ = x₁ = 10, dw₀ = 3 · 5 = 15
     layer = repeat(bp.dense(1, use_bias=False), 2)
-    params = bp.Affine(jnp.array([[[2.0]], [[3.0]]]), None)
+    params = bp.layers.Affine(jnp.array([[[2.0]], [[3.0]]]), None)
     (dparams, dx) = run(layer, params, jnp.array([[5.0]]), jnp.ones((1, 1)))[1]
     assert float(dx[0, 0]) == 6
     np.testing.assert_array_equal(dparams.w.ravel(), [15, 10])
@@ -75,7 +75,7 @@ def test_by_hand():
         (bp.chain(bp.dense(4), bp.tanh), 3 * 12 + 12),  # every x, and the last y
         (bp.chain(bp.dense(4), bp.gelu), 3 * 24),  # x, and the net input
         (bp.tanh, 3 * 12),  # every y
-        (bp.identity, 3 * 12),
+        (bp.layers.identity, 3 * 12),
         (parallel(bp.dense(4), bp.chain(bp.dense(4), bp.tanh)), 3 * 24),  # x once, tanh's y
         (remat(bp.chain(bp.dense(9), bp.tanh, bp.dense(4), bp.tanh)), 3 * 12),
     ],

@@ -120,7 +120,7 @@ def test_conv_by_hand():
     # y = (0 + 10 + 200, 2 + 30 + 400) + 5 = (215, 437);  dy = (1, 10):  dw = (0 + 20, 1 + 30, 2 + 40), db = 11,
     # dx = (10 · 1, 100 · 1 + 1 · 10, 10 · 10, 100 · 10) = (10, 110, 100, 1000)
     layer = conv(1, 3, stride=2, padding=((1, 1),))
-    params = bp.Affine(jnp.array([1.0, 10, 100]).reshape(3, 1, 1), jnp.array([5.0]))
+    params = bp.layers.Affine(jnp.array([1.0, 10, 100]).reshape(3, 1, 1), jnp.array([5.0]))
     x, dy = jnp.arange(1.0, 5.0).reshape(1, 4, 1), jnp.array([1.0, 10]).reshape(1, 2, 1)
     y, (dparams, dx) = compiled(run)(layer, params, x, dy)
     np.testing.assert_array_equal(y.ravel(), [215, 437])
@@ -133,7 +133,7 @@ def test_conv_transpose_by_hand():
     # x = (1, 2), w = (1, 10, 100), stride 2:  y = (1, 10, 100, 0, 0) + (0, 0, 2, 20, 200) = (1, 10, 102, 20, 200)
     # dy = (1, 2, 3, 4, 5):  dx = (1 + 20 + 300, 3 + 40 + 500);  dw = 1 · (1, 2, 3) + 2 · (3, 4, 5) = (7, 10, 13)
     layer = conv_transpose(1, 3, stride=2, padding="VALID", use_bias=False)
-    params = bp.Affine(jnp.array([1.0, 10, 100]).reshape(3, 1, 1))
+    params = bp.layers.Affine(jnp.array([1.0, 10, 100]).reshape(3, 1, 1))
     dy = jnp.arange(1.0, 6.0).reshape(1, 5, 1)
     y, (dparams, dx) = compiled(run)(layer, params, jnp.array([1.0, 2]).reshape(1, 2, 1), dy)
     np.testing.assert_array_equal(y.ravel(), [1, 10, 102, 20, 200])
@@ -175,7 +175,7 @@ def test_conv_transpose_is_the_dx_of_a_convolution(keys):
     pairs, transposed = ((1, 2), (0, 1)), conv_transpose(2, (3, 2), (2, 3), ((1, 2), (0, 1)), use_bias=False)
     params, x, y = prepare(transposed, (3, 2, 4), keys)
     layer = conv(4, (3, 2), (2, 3), pairs, use_bias=False)  # of the image that comes out, with every Wₜ transposed
-    dx = layer.backward(bp.Affine(params.w.swapaxes(-1, -2)), y, x)[1]
+    dx = layer.backward(bp.layers.Affine(params.w.swapaxes(-1, -2)), y, x)[1]
     np.testing.assert_allclose(transposed.forward(params, x)[0], dx, rtol=1e-12, atol=1e-13)
 
 
@@ -209,8 +209,8 @@ def test_initial_weights_have_the_fan_in_of_a_kernel():
 )
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision_is_rounded_once(layer, in_shape, dtype, keys):
-    half = bp.cast(prepare(layer, in_shape, keys, examples=8), dtype)
-    exact = compiled(run)(layer, *bp.cast(half, jnp.float64))  # sums of up to 2,048 products
+    half = bp.util.cast(prepare(layer, in_shape, keys, examples=8), dtype)
+    exact = compiled(run)(layer, *bp.util.cast(half, jnp.float64))  # sums of up to 2,048 products
     rounded = jax.jit(lambda *args: run(layer, *args))(*half)  # by the emitter a user gets: it could round more often
     for found, value in zip(jax.tree.leaves(rounded), jax.tree.leaves(exact), strict=True):
         assert found.dtype == dtype
@@ -267,9 +267,9 @@ def test_bad_data(layer, keys):
         with pytest.raises(ValueError, match=message):
             layer.forward(params, bad)
     with pytest.raises(ValueError, match="Are they another network's"):
-        layer.forward(bp.Affine(params.w, None), x)
+        layer.forward(bp.layers.Affine(params.w, None), x)
     with pytest.raises(ValueError, match="Are they another network's"):
-        layer.forward(bp.Affine(params.w[:2], params.b), x)
+        layer.forward(bp.layers.Affine(params.w[:2], params.b), x)
 
 
 def test_a_chain_names_the_layer_that_does_not_fit():
@@ -277,7 +277,7 @@ def test_a_chain_names_the_layer_that_does_not_fit():
         bp.chain(conv(3, 2, padding="VALID"), conv(3, 3, padding="VALID")).init(jax.random.key(0), (3, 1))
 
 
-LENET, LENET_LOSS = lenet(), bp.batch_mean(bp.softmax_cross_entropy)
+LENET, LENET_LOSS = lenet(), bp.losses.batch_mean(bp.softmax_cross_entropy)
 
 
 @pytest.mark.xdist_group("lenet agrees")  # in one process, which compiles the oracle once
@@ -286,7 +286,7 @@ def test_lenet_agrees_with_autodiff(dtype):
     with jax.enable_x64(False):
         batch = bp.digits("validation").present()
         params, out_shape = LENET.init(jax.random.key(0), (64,))
-        params, batch = bp.cast((params, (batch[0][:32], batch[1][:32])), dtype)
+        params, batch = bp.util.cast((params, (batch[0][:32], batch[1][:32])), dtype)
         assert out_shape == (10,)
         report = bp.compare(*compiled_rules(LENET, LENET_LOSS), params, batch, timed=False)
     assert report.ok, report

@@ -169,7 +169,7 @@ def test_a_mean_of_ten_thousand_costs_no_digits_in_float32(layer, shape, keys):
     params = random_params(layer, shape[1:], keys)
     dy = jax.random.normal(next(keys), shape)
     truth = run(layer, params, x.astype(jnp.float64), dy)
-    found = run(layer, bp.cast(params, jnp.float32), x, dy.astype(jnp.float32))
+    found = run(layer, bp.util.cast(params, jnp.float32), x, dy.astype(jnp.float32))
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
     assert relative_error(found, truth) < 2e-6
 
@@ -177,8 +177,8 @@ def test_a_mean_of_ten_thousand_costs_no_digits_in_float32(layer, shape, keys):
 @pytest.mark.parametrize("layer", [layer_norm(), rms_norm(use_bias=True), group_norm(4), batch_norm()])
 def test_half_precision_is_rounded_once(layer, keys):
     x, dy = (100.0 + jax.random.normal(k, (16, 8)) for k in (next(keys), next(keys)))
-    params, x, dy = bp.cast((random_params(layer, (8,), keys), x, dy), jnp.float16)
-    truth = run(layer, *bp.cast((params, x, dy), jnp.float64))
+    params, x, dy = bp.util.cast((random_params(layer, (8,), keys), x, dy), jnp.float16)
+    truth = run(layer, *bp.util.cast((params, x, dy), jnp.float64))
     found = run(layer, params, x, dy)
     assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype(jnp.float16)}
     assert relative_error(found, truth) < 5e-4  # half a unit in the last place is 4.9e-4
@@ -252,7 +252,7 @@ def test_the_training_loop_of_the_docstring(keys):
 
 
 def test_statistics_of_half_precision_are_float32(keys):
-    params, x = bp.cast((random_params(TWO_NORMS, (3,), keys), data(keys)), jnp.bfloat16)
+    params, x = bp.util.cast((random_params(TWO_NORMS, (3,), keys), data(keys)), jnp.bfloat16)
     statistics = batch_statistics(TWO_NORMS, params, x)
     assert {leaf.dtype for leaf in jax.tree.leaves(statistics)} == {jnp.dtype(jnp.float32)}
     assert with_statistics(TWO_NORMS, statistics).forward(params, x)[0].dtype == jnp.bfloat16

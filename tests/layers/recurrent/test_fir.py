@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 def test_by_hand():
     # W₀ = 1, W₁ = 10, b = 0.5:  y = (1, 2 + 10, 3 + 20) + 0.5
     # dy = (1, 0, 2):  dxₜ = dyₜ + 10 dyₜ₊₁ = (1, 20, 2)   dW₀ = 1·1 + 3·2 = 7   dW₁ = x₁·2 = 4   db = 3
-    params = bp.Affine(jnp.array([[[1.0]], [[10.0]]]), jnp.array([0.5]))
+    params = bp.layers.Affine(jnp.array([[[1.0]], [[10.0]]]), jnp.array([0.5]))
     y, kept = fir(1, 2).forward(params, jnp.array([[[1.0], [2], [3]]]))
     np.testing.assert_array_equal(y[0, :, 0], [1.5, 12.5, 23.5])
     dparams, dx = fir(1, 2).backward(params, kept, jnp.array([[[1.0], [0], [2]]]))
@@ -47,7 +47,7 @@ def test_backward_is_the_vjp_of_forward(shape, keys):
 def test_one_tap_is_a_dense_layer_at_every_time(keys):
     dense, x = bp.over_positions(bp.dense(3)), jax.random.normal(next(keys), (2, 5, 4))
     params, _ = dense.init(next(keys), (5, 4))
-    y = fir(3, 1).forward(bp.Affine(params.w[None], params.b), x)[0]
+    y = fir(3, 1).forward(bp.layers.Affine(params.w[None], params.b), x)[0]
     assert relative_error(y, dense.forward(params, x)[0]) < 1e-14
 
 

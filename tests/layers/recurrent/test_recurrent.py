@@ -293,7 +293,7 @@ def test_truncation_as_long_as_the_sequence_is_none(block, keys):
 A, B = jnp.array([[1.0, 1], [0, 1]]), jnp.array([[0.0], [1]])
 INTEGRATORS = {
     "dynamics": (dynamics(lambda params, s, u: s @ A.T + u @ B.T, (2,)), ()),
-    "stage": (stage(bp.dense(2, use_bias=False), 2), bp.Affine(jnp.concatenate([A.T, B.T]))),
+    "stage": (stage(bp.dense(2, use_bias=False), 2), bp.layers.Affine(jnp.concatenate([A.T, B.T]))),
 }
 
 
@@ -388,7 +388,7 @@ def test_char_rnn_compares_green(keys):
     rules = compiled_rules(network, bp.softmax_cross_entropy)
     with jax.enable_x64(False):
         params, _ = network.init(next(keys), (7,))
-        params = bp.cast(params, "float32")
+        params = bp.util.cast(params, "float32")
         tokens = jax.random.randint(next(keys), (4, 8), 0, 5)
         report = bp.compare(*rules, params, (tokens[:, :-1], tokens[:, 1:]), show=False, timed=False)
     assert report.ok
@@ -440,7 +440,7 @@ BAD = {
     ),
     "state of another kind": (lambda: STATEFUL.forward(PARAMS, (X, STATE.h)), r"expected the state LstmState"),
     "state of another dtype": (
-        lambda: STATEFUL.forward(PARAMS, (X, bp.cast(STATE, "float32"))),
+        lambda: STATEFUL.forward(PARAMS, (X, bp.util.cast(STATE, "float32"))),
         r"got LstmState\(h='float32\[2, 4\]'",
     ),
     "no state": (lambda: STATEFUL.forward(PARAMS, X), r"x as a pair \(sequence, state\), got shape \(2, 5, 3\)"),

@@ -117,7 +117,7 @@ def test_float32_and_half_keep_their_dtype(keys):
     layer = bp.chain(unroll(leaky_integrate_and_fire(3)), unroll(leaky_integrator(2)))
     params, x = layer.init(next(keys), (6, 2))[0], jax.random.normal(next(keys), (3, 6, 2))
     for dtype in (jnp.float32, jnp.bfloat16):
-        narrow, x_n = bp.cast((params, x), dtype)
+        narrow, x_n = bp.util.cast((params, x), dtype)
         y, kept = layer.forward(narrow, x_n)
         found = layer.backward(narrow, kept, y)
         assert all(leaf.dtype == dtype for leaf in (y, *jax.tree.leaves(found)))
@@ -140,7 +140,7 @@ def test_the_task_of_spytorch_1_made_small(keys):
         hidden = unroll(leaky_integrate_and_fire(4, fire=fire, weights=weights))
         network = bp.chain(hidden, unroll(leaky_integrator(2, weights=weights)), global_max_pool)
         params, _ = network.init(jax.random.key(3), (100, 100))
-        rule = bp.backprop(network, bp.batch_mean(bp.softmax_cross_entropy))
+        rule = bp.backprop(network, bp.losses.batch_mean(bp.softmax_cross_entropy))
         result = bp.fit(rule, optax.adam(2e-2), params, (x, target), key=next(keys), epochs=150, chunk=150)
         right[fire.name] = float((network.forward(result.params, x)[0].argmax(axis=1) == target).mean())
         moved[fire.name] = bool((result.params[0].w != params[0].w).any())
