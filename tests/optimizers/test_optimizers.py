@@ -439,7 +439,7 @@ INVALID = {
     "smallest": [lambda: bp.rprop(smallest=-1.0), lambda: bp.rprop(0.1, smallest=0.2)],
     "largest": [lambda: bp.rprop(0.1, largest=0.05), lambda: bp.optimizers.supersab(0.1, largest=0.05)],
     "variant": [lambda: bp.rprop(variant="rprop*")],  # type: ignore[arg-type]
-    "form": [lambda: bp.momentum(0.1, form="polyak")],  # type: ignore[arg-type]
+    "form": [lambda: bp.momentum(0.1, 0.9, form="polyak")],  # type: ignore[arg-type]
     "source": [lambda: bp.optimizers.convert_momentum(0.1, 0.9, "polyak", "convex")],  # type: ignore[arg-type]
     "offset": [lambda: bp.layers.flat_spot(bp.sigmoid, -0.1)],
     "factor": [lambda: bp.layers.scaled_error(bp.dense(1), 0.0)],
