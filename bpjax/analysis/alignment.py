@@ -103,7 +103,7 @@ def recording(rule: Rule, at, reference: Rule | None = None) -> Rule:
         reference: what gives the gradient, a rule without a state; `backprop` if None.
 
     Raises:
-        ValueError: no steps, or one that is not a whole number ≥ 0; a rule that does not name its network and loss.
+        ValueError: no steps, or one that is not an integer ≥ 0; a rule that does not name its network and loss.
     """
     steps = np.atleast_1d(np.asarray(at)).tolist()
     for step in steps:

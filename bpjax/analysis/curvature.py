@@ -48,7 +48,7 @@ def largest_curvature(rule: Rule, params, batch, key, steps: int = 24) -> Array:
     there are no more parameters than steps, from below otherwise.
 
     Raises:
-        ValueError: `steps` is not a positive whole number.
+        ValueError: `steps` is not a positive integer.
     """
     check_count("largest_curvature", "steps", steps)
     flat, unravel = ravel_pytree(params)
@@ -64,7 +64,7 @@ def steepest_direction(rule: Rule, params: Params, batch, key: Key, steps: int =
     step. By Lanczos iterations as in `largest_curvature`; the residual says how well they have converged.
 
     Raises:
-        ValueError: `steps` is not a positive whole number.
+        ValueError: `steps` is not a positive integer.
     """
     check_count("steepest_direction", "steps", steps)
     largest = extreme_curvatures(rule, params, batch, key, count=1, steps=steps).largest
@@ -78,7 +78,7 @@ def extreme_curvatures(rule: Rule, params: Params, batch, key: Key, count: int =
     where there are no more parameters than steps; otherwise from within, those at the ends first.
 
     Raises:
-        ValueError: `count` or `steps` is not a positive whole number, or more are asked for than there are steps or
+        ValueError: `count` or `steps` is not a positive integer, or more are asked for than there are steps or
             parameters.
     """
     who = "extreme_curvatures"

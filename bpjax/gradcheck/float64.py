@@ -41,7 +41,7 @@ def widen_to_float64(tree):
 
 
 def cast_on_host(tree, dtype):
-    """NumPy leaves of floating-point type in `dtype`; whole numbers and keys stay as they are."""
+    """NumPy leaves of floating-point type in `dtype`; integers and keys stay as they are."""
 
     def convert(leaf):
         floating = isinstance(leaf, np.ndarray) and jnp.issubdtype(leaf.dtype, jnp.floating)

@@ -37,7 +37,7 @@ class LayerAlone(NamedTuple):
 def check_layer(layer: Layer, params, x) -> LayerAlone:
     """Hold the layer's backward against `jax.vjp` of its forward in float64, at `x` and a random dy.
 
-    The layer runs as it is, in the dtype of `x`, compiled. `x` may be a pytree of arrays; those of whole numbers, such
+    The layer runs as it is, in the dtype of `x`, compiled. `x` may be a pytree of arrays; those of integers, such
     as tokens, and keys have no gradient.
     """
     params, x = to_host(params), to_host(x)

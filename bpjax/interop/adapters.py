@@ -101,7 +101,7 @@ def from_equinox(module: Any, per_example: bool = True) -> Layer:
         params, _ = layer.init(key, (4,))
         module = to_equinox(module, trained)
 
-    The module itself never changes; whole numbers and functions inside it are constants. State (`eqx.nn.BatchNorm`)
+    The module itself never changes; integers and functions inside it are constants. State (`eqx.nn.BatchNorm`)
     and dropout that is not in inference mode are refused.
 
     Raises:

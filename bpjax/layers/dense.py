@@ -33,7 +33,7 @@ def dense(
     such, "he".
 
     Raises:
-        ValueError: `features` is not a positive whole number, an initializer's name is unknown; in `forward`, `x` is
+        ValueError: `features` is not a positive integer, an initializer's name is unknown; in `forward`, `x` is
             not (N, D), is empty or of another dtype than the weights, or the params are another layer's.
     """
     check_count("dense", "features", features)

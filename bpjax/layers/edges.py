@@ -52,7 +52,7 @@ def banded_edges(inputs: int, outputs: int, width: int) -> Edges:
     Unit h sits at h (D − 1) / (H − 1). Fields that would stick out at the rim are moved in, none is smaller.
 
     Raises:
-        ValueError: `width` is not a whole number from 1 to `inputs`.
+        ValueError: `width` is not an integer from 1 to `inputs`.
     """
     _check_sizes("banded_edges", inputs, outputs)
     check_count("banded_edges", "width", width)
@@ -67,12 +67,12 @@ def edges_from_mask(mask) -> Edges:
     """The edges where a mask (D, H) is true, unit by unit.
 
     Raises:
-        ValueError: `mask` is not a matrix of truth values.
+        ValueError: `mask` is not a matrix of booleans.
     """
     mask = np.asarray(mask)
     if mask.ndim != 2 or mask.dtype != bool:
         raise ValueError(
-            f"`edges_from_mask` expected truth values (inputs, units), got {mask.dtype}{list(mask.shape)}. "
+            f"`edges_from_mask` expected booleans (inputs, units), got {mask.dtype}{list(mask.shape)}. "
             "Make them by a comparison, such as `w != 0`."
         )
     target, source = np.nonzero(mask.T)
@@ -102,7 +102,7 @@ def check_edges(who: str, edges) -> Edges:
     whole = np.issubdtype(source.dtype, np.integer) and np.issubdtype(target.dtype, np.integer)
     if not whole or source.ndim != 1 or source.shape != target.shape or not source.size:
         raise ValueError(
-            f"`{who}` expected whole numbers (E,) for `source` and `target`, at least one edge, got "
+            f"`{who}` expected integers (E,) for `source` and `target`, at least one edge, got "
             f"{source.dtype}{list(source.shape)} and {target.dtype}{list(target.shape)}."
         )
     for name, index, size in (("source", source, inputs), ("target", target, outputs)):

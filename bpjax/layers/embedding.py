@@ -20,7 +20,7 @@ class Embedding(NamedTuple):
 
 
 def embedding(vocabulary: int, features: int, weights: str | Initializer = unit_normal) -> Layer:
-    """The row of a learnt table for each token: x (N, ...) of whole numbers to y (N, ..., F).
+    """The row of a learnt table for each token: x (N, ...) of integers to y (N, ..., F).
 
     forward    yₙₜ = W[xₙₜ]
     backward   dW[v] = Σ dyₙₜ over the n, t with xₙₜ = v          tokens have no gradient
@@ -29,7 +29,7 @@ def embedding(vocabulary: int, features: int, weights: str | Initializer = unit_
     0 … V − 1 raise where their values are known; inside `jit` they give rows of NaN, and no gradient.
 
     Raises:
-        ValueError: `vocabulary` or `features` is not a positive whole number; in `forward`, `x` is not of an integer
+        ValueError: `vocabulary` or `features` is not a positive integer; in `forward`, `x` is not of an integer
             dtype, has no example or a token outside 0 … V − 1, or the params are another layer's.
     """
     check_count("embedding", "vocabulary", vocabulary)

@@ -117,7 +117,7 @@ def sparse_weights(connections: int = 15, scale: float = 1.0) -> Initializer:
     fewer inputs than `connections` all have weights. To keep the zeros zero, use the layer `sparse`.
 
     Raises:
-        ValueError: `connections` is not a positive whole number, `scale` is not above 0.
+        ValueError: `connections` is not a positive integer, `scale` is not above 0.
     """
     check_count("sparse_weights", "connections", connections)
     check_number("sparse_weights", "scale", scale, above=0.0)

@@ -113,7 +113,7 @@ def handed(
 
 
 def no_gradient(x):
-    """What stands for the gradient of whole numbers, truth values and keys: zeros of JAX's dtype float0."""
+    """What stands for the gradient of integers, booleans and keys: zeros of JAX's dtype float0."""
     return np.zeros(jnp.shape(x), jax.dtypes.float0)
 
 
@@ -127,7 +127,7 @@ def check_layer(who: str, layer) -> Layer:
 
 
 def is_shape(tree) -> bool:
-    """Whether it is one shape, a tuple of whole numbers, rather than a pytree of shapes."""
+    """Whether it is one shape, a tuple of integers, rather than a pytree of shapes."""
     return isinstance(tree, tuple | list) and all(isinstance(n, int) for n in tree)
 
 
@@ -136,7 +136,6 @@ def check_in_shape(who: str, in_shape: Shape, rank: int) -> Shape:
     shape = tuple(in_shape) if isinstance(in_shape, tuple | list) else (in_shape,)
     if len(shape) != rank or not all(isinstance(n, int) and n > 0 for n in shape):
         raise ValueError(
-            f"`{who}` expected an `in_shape` of {rank} positive whole number(s), without the batch axis, "
-            f"got {in_shape!r}."
+            f"`{who}` expected an `in_shape` of {rank} positive integer(s), without the batch axis, got {in_shape!r}."
         )
     return shape

@@ -18,7 +18,7 @@ def reshape(shape: Shape) -> Layer:
     One entry of `shape` may be −1: whatever remains. Kept: of x its shape alone, as an empty array.
 
     Raises:
-        ValueError: `shape` holds something else than positive whole numbers and at most one −1; in `init` and
+        ValueError: `shape` holds something else than positive integers and at most one −1; in `init` and
             `forward`, an example has not as many numbers as `shape`.
     """
     shape = tuple(shape) if isinstance(shape, tuple | list) else (shape,)

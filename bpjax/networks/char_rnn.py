@@ -12,14 +12,14 @@ from bpjax.layers.recurrent.recurrent import Cell, unroll
 def char_rnn(
     vocabulary: int, features: int = 32, cells: tuple[Cell, ...] = (lstm(128),), truncate: int | None = None
 ) -> Layer:
-    """A recurrent network over characters: tokens x (N, T) of whole numbers to logits (N, T, vocabulary).
+    """A recurrent network over characters: tokens x (N, T) of integers to logits (N, T, vocabulary).
 
     `chain(embedding(vocabulary, features), unroll(cell), …, over_positions(dense(vocabulary)))`. Targets for
     `softmax_cross_entropy` are the characters that come next, labels (N, T). `cells` lie above one another, each may be
     `lstm`, `gru` or any other; `truncate` as in `unroll`.
 
     Raises:
-        ValueError: a size is not a positive whole number, `cells` is empty or holds something that is not a Cell.
+        ValueError: a size is not a positive integer, `cells` is empty or holds something that is not a Cell.
     """
     if not isinstance(cells, tuple | list) or not cells:
         raise ValueError(f"`char_rnn` expected a tuple of at least one cell, got {cells!r}.")

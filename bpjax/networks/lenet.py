@@ -37,12 +37,12 @@ def lenet(
     to y, and a quarter of the places are left.
 
     Raises:
-        ValueError: a size is not a positive whole number, `maps` is empty or `image` not (H, W, C); in `init`, an
+        ValueError: a size is not a positive integer, `maps` is empty or `image` not (H, W, C); in `init`, an
             `in_shape` that is not the image's, or an image too small to be halved so often.
     """
     for name, sizes in (("maps", maps), ("hidden", hidden)):
         if not isinstance(sizes, tuple | list):
-            raise ValueError(f"`lenet` expected `{name}` to be a tuple of whole numbers ≥ 1, got {sizes!r}.")
+            raise ValueError(f"`lenet` expected `{name}` to be a tuple of integers ≥ 1, got {sizes!r}.")
         for size in sizes:
             check_count("lenet", name, size)
     check_count("lenet", "classes", classes)

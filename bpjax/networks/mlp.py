@@ -22,7 +22,7 @@ def mlp(
     on logits want it.
 
     Raises:
-        ValueError: fewer than two sizes, a size that is not a positive whole number, or, in `init`, an
+        ValueError: fewer than two sizes, a size that is not a positive integer, or, in `init`, an
             `in_shape` other than `(sizes[0],)`.
     """
     if len(sizes) < 2:

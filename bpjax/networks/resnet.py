@@ -36,7 +36,7 @@ def resnet(
     x (N, H · W · C) are laid out, or None where x comes as images (N, H, W, C) of any size.
 
     Raises:
-        ValueError: a size is not a positive whole number, `channels` is empty, `image` is not (H, W, C), `norm` not a
+        ValueError: a size is not a positive integer, `channels` is empty, `image` is not (H, W, C), `norm` not a
             layer; in `init`, an `in_shape` that is not the image's, or channels the norm's groups do not divide.
     """
     norm, weights = group_norm(4) if norm is None else check_layer("resnet", norm), initializer(weights)

@@ -30,7 +30,7 @@ def transformer(
     et al. 2017, with the norms before attention and net, as Radford et al. 2019 have them.
 
     Raises:
-        ValueError: a number is not a positive whole number, or `positions` is none of the three; in `init`, an
+        ValueError: a number is not a positive integer, or `positions` is none of the three; in `init`, an
             `in_shape` other than (T,) with T ≤ `length`, or features that do not fit the heads.
     """
     for name, count in {"features": features, "blocks": blocks, "length": length}.items():
@@ -66,7 +66,7 @@ def transformer_block(features: int, heads: int, causal: bool = False, rotary: b
     Inside `masked(...)` its attention does not see padding.
 
     Raises:
-        ValueError: `features` or `heads` is not a positive whole number; in `init`, they do not fit each other.
+        ValueError: `features` or `heads` is not a positive integer; in `init`, they do not fit each other.
     """
     check_count("transformer_block", "features", features)
     return chain(

@@ -22,7 +22,7 @@ def two_spirals_net(
     weights are not theirs, but as everywhere here.
 
     Raises:
-        ValueError: a hidden width that is not a positive whole number.
+        ValueError: a hidden width that is not a positive integer.
     """
     for width in hidden:
         check_count("two_spirals_net", "hidden", width)

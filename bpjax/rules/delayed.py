@@ -43,7 +43,7 @@ def delayed(rule: Rule, steps: int | tuple[int, ...]) -> Rule:
         steps: τ, for all weights, or for each layer with parameters of the rule's network, in forward order.
 
     Raises:
-        ValueError: a delay is not a whole number ≥ 0; delays by layer for a rule that does not know its network; in
+        ValueError: a delay is not an integer ≥ 0; delays by layer for a rule that does not know its network; in
             `init`, not as many delays as layers with parameters.
     """
     by_layer = isinstance(steps, tuple | list)

@@ -64,7 +64,7 @@ def hopfield(network: Layer, steps: int = 50, rate: float | Array = 0.5) -> Laye
     2 over the largest curvature of E, which large weights raise.
 
     Raises:
-        ValueError: `network` is not a Layer, `steps` not a whole number above 0, `rate` not above 0; in `init`, the
+        ValueError: `network` is not a Layer, `steps` not an integer above 0, `rate` not above 0; in `init`, the
             network has no layers of weights.
     """
     check_layer("hopfield", network)
@@ -137,7 +137,7 @@ def equilibrium_propagation(
 
     Raises:
         ValueError: `network` is not a Layer or `loss` not a Loss; `nudging` is another word; `steps` or `nudged_steps`
-            is not a whole number above 0; `beta` or `rate` is not above 0; in `init`, the network has no layers of
+            is not an integer above 0; `beta` or `rate` is not above 0; in `init`, the network has no layers of
             weights or the params are another one's.
     """
     who = "equilibrium_propagation"

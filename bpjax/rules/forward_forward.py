@@ -103,7 +103,7 @@ def ff_goodness(network: Layer, params: Params, x: Array, classes: int, skip: in
     units, both together predict best.
 
     Raises:
-        ValueError: `classes` is not a whole number ≥ 2, `skip` not one ≥ 0, no hidden layer is left or one does not end
+        ValueError: `classes` is not an integer ≥ 2, `skip` not one ≥ 0, no hidden layer is left or one does not end
             with `unit_length`.
     """
     check_count("ff_goodness", "classes", classes, least=2)

@@ -33,7 +33,7 @@ def draws(low: float, high: float, samples: int) -> Draws:
     All drawn hyperparameters of a sweep share the dimension "sample": sample k has its own value of each.
 
     Raises:
-        ValueError: the bounds are not finite numbers with low < high, or `samples` is not a positive whole number.
+        ValueError: the bounds are not finite numbers with low < high, or `samples` is not a positive integer.
     """
     check_number("draws", "low", low)
     check_number("draws", "high", high, above=float(low))
@@ -107,7 +107,7 @@ def as_values(name: str, axis) -> np.ndarray:
     if not np.isfinite(values.astype(float)).all():
         raise ValueError(f"`sweep` expected finite numbers on the axis `{name}`, got {axis!r}.")
     if name == SEED and (values.dtype.kind not in "iu" or values.min() < 0):
-        raise ValueError(f"`sweep` expected the axis `{SEED}` to hold whole numbers ≥ 0, got {axis!r}.")
+        raise ValueError(f"`sweep` expected the axis `{SEED}` to hold integers ≥ 0, got {axis!r}.")
     if len(np.unique(values)) < len(values):
         raise ValueError(f"`sweep` expected different values on the axis `{name}`, got {axis!r}.")
     return values
@@ -139,5 +139,5 @@ def arguments(values: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.n
 
 
 def dtype_of(values: np.ndarray) -> np.dtype:
-    """Floats in the default precision, whole numbers as int32."""
+    """Floats in the default precision, integers as int32."""
     return np.dtype(np.int32 if values.dtype.kind in "iub" else jnp.result_type(float))

@@ -65,8 +65,8 @@ def lanes(f: Callable, in_axes=0, out_axes=0) -> Callable:
 
     Args:
         f: a function of pytrees of arrays, as `vmap` takes it. Best where arrays are small: up to some hundred numbers.
-        in_axes: the run axis of each argument: a whole number or None for all or each of them, or a pytree of such.
-        out_axes: where the run axis comes out: a whole number.
+        in_axes: the run axis of each argument: an integer or None for all or each of them, or a pytree of such.
+        out_axes: where the run axis comes out: an integer.
 
     Raises:
         ValueError: no argument has a run axis, or their lengths differ.

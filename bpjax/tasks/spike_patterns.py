@@ -18,7 +18,7 @@ def spike_patterns(
     labels that follow from nothing, a reading of the inputs alone gets few of them right.
 
     Raises:
-        ValueError: a count is not a positive whole number, `classes` is below 2, `rate` or `dt` is not above 0, more
+        ValueError: a count is not a positive integer, `classes` is below 2, `rate` or `dt` is not above 0, more
             than one spike a step.
     """
     who = "spike_patterns"

@@ -58,7 +58,7 @@ def plateau_distance(form: str, rate, momentum, slope, steps, velocity=0.0) -> n
 
 
 def plateau_steps(form: str, rate, momentum, slope, length) -> np.ndarray:
-    """Steps from rest until a stretch of `length` > 0 with slope G ≠ 0 is crossed: whole numbers.
+    """Steps from rest until a stretch of `length` > 0 with slope G ≠ 0 is crossed: integers.
 
     The first t with |`plateau_distance`| ≥ length. Without momentum ⌈length / η|G|⌉; with it at most the lag more than
     the effective rate promises.
@@ -106,7 +106,7 @@ def saddle_distance(form: str, rate, momentum, curvature, steps, start) -> np.nd
 
 
 def saddle_steps(form: str, rate, momentum, curvature, start, end) -> np.ndarray:
-    """Steps from rest at a distance `start` from a saddle until the distance is `end`: whole numbers.
+    """Steps from rest at a distance `start` from a saddle until the distance is `end`: integers.
 
     The first t with `saddle_distance` ≥ end, 0 < start < end. Without momentum ⌈ln(end/start) / ln(1 − ηλ)⌉.
 

@@ -26,10 +26,10 @@ def as_numbers(
 
 
 def as_counts(who: str, name: str, value) -> np.ndarray:
-    """`value` as an array of whole numbers ≥ 0, kept as float64 so that they can be exponents, or a `ValueError`."""
+    """`value` as an array of integers ≥ 0, kept as float64 so that they can be exponents, or a `ValueError`."""
     counts = as_numbers(who, name, value, least=0.0)
     if (counts != np.floor(counts)).any():
-        raise ValueError(f"`{who}` expected `{name}` to be whole numbers, got {counts[counts % 1 != 0].flat[0]:g}.")
+        raise ValueError(f"`{who}` expected `{name}` to be integers, got {counts[counts % 1 != 0].flat[0]:g}.")
     return counts
 
 
@@ -44,7 +44,7 @@ def as_matrix(who: str, name: str, value, shape: tuple[int | None, int | None] =
 
 
 def first_whole_number(reached, low, high) -> np.ndarray:
-    """The smallest whole number from `low` to `high` where `reached` holds, which it does at `high` and ever after.
+    """The smallest integer from `low` to `high` where `reached` holds, which it does at `high` and ever after.
 
     By bisection, elementwise: a closed form that grows with time is turned into an exact count of steps.
     """

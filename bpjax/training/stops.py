@@ -92,7 +92,7 @@ def no_improvement(epochs: int, least: float = 0.0) -> Stop:
     """The validation error has not fallen by more than `least` below its best for so many epochs.
 
     Raises:
-        ValueError: `epochs` is not a positive whole number or `least` is negative.
+        ValueError: `epochs` is not a positive integer or `least` is negative.
     """
     check_count("no_improvement", "epochs", epochs)
     check_number("no_improvement", "least", least, least=0.0)

@@ -115,4 +115,4 @@ def other_params(layer: str, expected: str, params) -> ValueError:
 def check_count(who: str, name: str, value, least: int = 1) -> None:
     """Raise a `ValueError` unless `value` is a Python or NumPy integer of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"`{who}` expected `{name}` to be a whole number ≥ {least}, got {value!r}.")
+        raise ValueError(f"`{who}` expected `{name}` to be an integer ≥ {least}, got {value!r}.")

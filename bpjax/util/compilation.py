@@ -40,7 +40,7 @@ def compile_small_loops(threshold: int = 65_536) -> int:
         The threshold that holds: the one given, or one that XLA_FLAGS had already.
 
     Raises:
-        ValueError: `threshold` is not no whole number from 1 on.
+        ValueError: `threshold` is not an integer ≥ 1.
         RuntimeError: it is too late, or XLA_FLAGS names a file, which is not written to.
     """
     check_count("compile_small_loops", "threshold", threshold)

@@ -203,7 +203,7 @@ def test_sharpness_at_the_edge_is_that_of_training_step_by_step(small, float32):
         (["--lowest-rate", "-1"], "`lowest_rate` to be a finite number > 0, got -1.0"),
         (["--highest-rate", "0.001"], "`highest_rate` to be a finite number > 0.01, got 0.001"),
         (["--lowest-rate", "nan"], "`lowest_rate` to be a finite number > 0, got nan"),
-        (["--seeds", "0"], "`seeds` to be a whole number ≥ 1, got 0"),
+        (["--seeds", "0"], "`seeds` to be an integer ≥ 1, got 0"),
         (["--squared-rates", "0.5", "0.5"], "`squared_rates` to be different rates"),
         (["--only", "chess"], "`only` to be one of digits, xor, encoder, parity, got 'chess'"),
         (["--looks", "999"], "`looks` ≤ the epochs"),

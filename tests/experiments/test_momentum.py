@@ -177,7 +177,7 @@ def test_a_plane_without_success_says_so():
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--rates", "1"], "`rates` to be a whole number ≥ 2, got 1"),
+        (["--rates", "1"], "`rates` to be an integer ≥ 2, got 1"),
         (["--highest-momentum", "1"], "`highest_momentum`"),
         (["--boundary-momenta", "0.5", "1.5"], "`boundary_momenta`"),
         (["--conditions", "10", "10"], "different numbers in `conditions`"),

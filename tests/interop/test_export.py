@@ -85,7 +85,7 @@ def test_what_does_not_fit_is_refused(params):
         export_network(bp.dense, params, (5,))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"expected platforms among cpu, cuda, rocm, tpu, got \('gpu',\)"):
         export_network(NETWORK, params, (5,), platforms=("gpu",))
-    with pytest.raises(ValueError, match=r"`batch_size` to be a whole number ≥ 1, got 0"):
+    with pytest.raises(ValueError, match=r"`batch_size` to be an integer ≥ 1, got 0"):
         export_network(NETWORK, params, (5,), batch_size=0)
     with pytest.raises(ValueError, match=r"`dense` expected `x` of shape \(N, 5\)"):
         export_network(NETWORK, params, (6,))

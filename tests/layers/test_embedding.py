@@ -61,8 +61,8 @@ def test_embedding_bad_input(keys):
     layer = embedding(5, 2)
     params, _ = layer.init(next(keys), (3,))
     for arguments, message in {
-        (0, 2): "`vocabulary` to be a whole number ≥ 1, got 0",
-        (2, 1.5): "`features` to be a whole number ≥ 1, got 1.5",
+        (0, 2): "`vocabulary` to be an integer ≥ 1, got 0",
+        (2, 1.5): "`features` to be an integer ≥ 1, got 1.5",
     }.items():
         with pytest.raises(ValueError, match=message):
             embedding(*arguments)
@@ -73,7 +73,7 @@ def test_embedding_bad_input(keys):
             layer.forward(params, jnp.zeros(shape, jnp.int32))
     with pytest.raises(ValueError, match="Are they another network's"):
         layer.forward(embedding(4, 2).init(next(keys), (3,))[0], jnp.zeros((1, 3), jnp.int32))
-    with pytest.raises(ValueError, match="positive whole number"):
+    with pytest.raises(ValueError, match="positive integer"):
         layer.init(next(keys), (0,))
 
 
@@ -133,5 +133,5 @@ def test_positions_bad_input(keys):
         learnt.forward(params, jnp.zeros((1, 2, 6)))
     with pytest.raises(ValueError, match="in the dtype of its weights, float64, got float32"):
         learnt.forward(params, jnp.zeros((1, 2, 4), jnp.float32))
-    with pytest.raises(ValueError, match="`length` to be a whole number ≥ 1"):
+    with pytest.raises(ValueError, match="`length` to be an integer ≥ 1"):
         learned_positions(0)

@@ -91,7 +91,7 @@ BAD = {
     "delta's scale": (lambda: delta_orthogonal(-1.0), r"`delta_orthogonal` expected `scale`"),
     "delta of a matrix": (lambda: delta_orthogonal()(KEY, (3, 4)), r"got \(3, 4\)\. Take `orthogonal`"),
     "delta of fewer features": (lambda: delta_orthogonal()(KEY, (3, 4, 2)), r"C ≤ H, got \(3, 4, 2\)"),
-    "connections": (lambda: sparse_weights(0), r"`connections` to be a whole number ≥ 1, got 0"),
+    "connections": (lambda: sparse_weights(0), r"`connections` to be an integer ≥ 1, got 0"),
 }
 
 

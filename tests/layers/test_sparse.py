@@ -158,7 +158,7 @@ TWICE = Edges(np.array([0, 1, 0]), np.array([1, 1, 1]), 2, 2)
 PARAMS, _ = sparse(ONE).init(KEY, (3,))
 BAD = {
     "not edges": (lambda: sparse(3), r"`sparse` expected Edges.*got int\. Make them with `random_edges`"),
-    "fractions": (lambda: sparse(ONE._replace(source=np.array([0.5]))), r"whole numbers.*got float64\[1\]"),
+    "fractions": (lambda: sparse(ONE._replace(source=np.array([0.5]))), r"integers.*got float64\[1\]"),
     "no edges": (lambda: sparse(edges_from_mask(np.zeros((2, 2), bool))), r"at least one edge, got int\d+\[0\]"),
     "source": (lambda: sparse(ONE._replace(source=np.array([3]))), r"every `source` from 0 to 2, got 3 at edge 0"),
     "target": (lambda: sparse(ONE._replace(target=np.array([-1]))), r"every `target` from 0 to 3, got -1 at edge 0"),
@@ -177,7 +177,7 @@ BAD = {
     ),
     "density": (lambda: random_edges(KEY, 3, 3, density=1.5), r"`density` to be a finite number > 0 and ≤ 1, got 1.5"),
     "width": (lambda: banded_edges(3, 3, 4), r"`width` to be at most the number of inputs, 3, got 4"),
-    "mask": (lambda: edges_from_mask(np.ones((2, 2))), r"truth values \(inputs, units\), got float64\[2, 2\]"),
+    "mask": (lambda: edges_from_mask(np.ones((2, 2))), r"booleans \(inputs, units\), got float64\[2, 2\]"),
 }
 
 

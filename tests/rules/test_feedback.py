@@ -400,7 +400,7 @@ def test_a_dead_relu_learns_with_the_slope_of_softplus():
         (lambda: sign_symmetry(NETWORK, bp.squared_error, "USF"), "'uSF', 'brSF' or 'frSF', got 'USF'"),
         (lambda: sign_symmetry(NETWORK, bp.squared_error, scale=0.0), "finite number > 0, got 0.0"),
         (lambda: kolen_pollack(NETWORK, bp.squared_error, 1.1), "≥ 0 and ≤ 1, got 1.1"),
-        (lambda: weight_mirror(NETWORK, bp.squared_error, examples=1), "whole number ≥ 2, got 1"),
+        (lambda: weight_mirror(NETWORK, bp.squared_error, examples=1), "integer ≥ 2, got 1"),
         (lambda: weight_mirror(NETWORK, bp.squared_error, -1.0), "`rate` to be a finite number ≥ 0"),
         (lambda: noisy_slopes(bp.backprop, bp.dense(2), bp.squared_error, 0.1), "expected a network with activations"),
         (lambda: noisy_slopes(bp.backprop, NETWORK, bp.squared_error, -0.1), "finite number ≥ 0, got -0.1"),

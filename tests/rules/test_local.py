@@ -328,7 +328,7 @@ def test_what_forward_forward_cannot_serve_is_refused(keys):
     params, _ = narrow.init(next(keys), (3,))
     with pytest.raises(ValueError, match=r"at least K inputs.*got outputs of shape \(N, 4\) for 3 inputs"):
         forward_forward(narrow, bp.squared_error).init(next(keys), params)
-    with pytest.raises(ValueError, match="`ff_goodness` expected `classes` to be a whole number ≥ 2"):
+    with pytest.raises(ValueError, match="`ff_goodness` expected `classes` to be an integer ≥ 2"):
         ff_predict(FF, FF_PARAMS, jnp.asarray(X), 1)
     with pytest.raises(ValueError, match="expected `skip` below the number of hidden layers, 2, got 2"):
         ff_predict(FF, FF_PARAMS, jnp.asarray(X), 2, skip=2)

@@ -86,7 +86,7 @@ FUNCTIONS = {
     "jvp": lambda x: jax.jvp(lambda w: jax.nn.sigmoid(w @ w.T), (x,), (x,)),
     "vmap inside": lambda x: jax.vmap(lambda row: jnp.outer(row, row).sum(0) @ x.T)(x),
     "constant result": lambda x: (C, 3),
-    "whole numbers": lambda x: ((x * 10).astype(jnp.int32) % 7, jnp.isfinite(x), jnp.sign(x).astype(bool)),
+    "integers": lambda x: ((x * 10).astype(jnp.int32) % 7, jnp.isfinite(x), jnp.sign(x).astype(bool)),
 }  # fmt: skip
 
 

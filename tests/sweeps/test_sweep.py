@@ -210,7 +210,7 @@ BAD = {
     "text": (xor, {**AXES, "momentum": ["convex"]}, "makes a sweep of its own"),
     "not finite": (xor, {**AXES, "momentum": [np.nan]}, "finite numbers"),
     "twice": (xor, {**AXES, "momentum": [0.5, 0.5]}, "different values"),
-    "seed": (xor, {**AXES, "seed": [-1]}, "whole numbers ≥ 0"),
+    "seed": (xor, {**AXES, "seed": [-1]}, "integers ≥ 0"),
     "lengths": (xor, {"learning_rate": bp.sweeps.draws(1, 2, 3), "momentum": bp.sweeps.draws(0, 1, 4)}, "one length"),
     "no trial": (lambda key, rate: rate, {"rate": [1.0]}, r"return `bp.trial\(...\)`"),
     "shapes": (

@@ -472,7 +472,7 @@ AFFINE = bp.layers.Affine(jnp.ones((2, 2)), jnp.ones(2))
         (lambda: theory.best_rate_and_momentum("convex", 2.0, 1.0), "swap"),
         (lambda: theory.best_convergence_rate("convex", 0.5), "`condition`.*≥ 1"),
         (lambda: theory.plateau_steps("convex", 0.1, 0.5, 0.0, 1.0), "nothing moves"),
-        (lambda: theory.plateau_distance("convex", 0.1, 0.5, 1.0, 1.5), "whole numbers, got 1.5"),
+        (lambda: theory.plateau_distance("convex", 0.1, 0.5, 1.0, 1.5), "integers, got 1.5"),
         (lambda: theory.saddle_steps("convex", 0.1, 0.5, 0.1, 1e-6, 1.0), "`curvature`.*< 0, got 0.1"),
         (lambda: theory.saddle_steps("convex", 0.1, 0.5, -0.1, 1.0, 1.0), "`start` < `end`"),
         (lambda: theory.delay_limit(-1), "`delay`.*≥ 0"),

@@ -94,7 +94,7 @@ def test_asking_whether_the_back_end_has_started_does_not_start_it():
 
 
 def test_bad_input_is_told(monkeypatch):
-    with pytest.raises(ValueError, match="`threshold` to be a whole number ≥ 1, got 0"):
+    with pytest.raises(ValueError, match="`threshold` to be an integer ≥ 1, got 0"):
         compile_small_loops(0)
     monkeypatch.setenv("XLA_FLAGS", "/etc/flags")
     with pytest.raises(RuntimeError, match="the name of a file, '/etc/flags'"):

@@ -49,9 +49,9 @@ def attention(
     Vaswani et al. 2017; Dao et al. 2022.
 
     Raises:
-        ValueError: `heads`, `head_features` or `block` is not a positive whole number; F is odd with `rotary`; D cannot
+        ValueError: `heads`, `head_features` or `block` is not a positive integer; F is odd with `rotary`; D cannot
             be divided by `heads`; in `forward`, `x` is not (N, T, D), has another dtype than the weights, or the params
-            are another layer's; a mask is not of truth values (N, T).
+            are another layer's; a mask is not of booleans (N, T).
     """
     check_count("attention", "block", block)
     return _attention("attention", heads, head_features, causal, rotary, use_bias, weights, biases, int(block))

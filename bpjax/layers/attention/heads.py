@@ -145,11 +145,11 @@ def affine_backward(form: Form, x, into: list):
 
 
 def check_mask(who: str, mask) -> Array:
-    """`mask` as an array (N, T) of truth values, or a `ValueError`."""
+    """`mask` as an array (N, T) of booleans, or a `ValueError`."""
     mask = jnp.asarray(mask)
     if mask.dtype != bool or mask.ndim != 2:
         raise ValueError(
-            f"`{who}` expected a mask (N, T) of truth values, true where a position is real, got "
+            f"`{who}` expected a mask (N, T) of booleans, true where a position is real, got "
             f"{mask.dtype}{list(mask.shape)}. Make one: `jnp.arange(T)[None, :] < lengths[:, None]`."
         )
     return mask

@@ -18,7 +18,7 @@ def masked(network: Layer, takes: str = "mask") -> Layer:
 
     Raises:
         ValueError: `network` is not a Layer or nothing in it takes such a mask; in `forward`, what comes in is not a
-            pair, or the mask is not of truth values (N, T).
+            pair, or the mask is not of booleans (N, T).
     """
     check_layer("masked", network)
     if not takers(network, takes):

@@ -71,7 +71,7 @@ def learned_positions(length: int, weights: str | Initializer = unit_normal) -> 
     Kept for the backward pass: nothing, dy tells T.
 
     Raises:
-        ValueError: `length` is not a positive whole number; in `forward`, `x` is not (N, T, D), longer than L or of
+        ValueError: `length` is not a positive integer; in `forward`, `x` is not (N, T, D), longer than L or of
             another dtype than the params, or those are another layer's.
     """
     check_count("learned_positions", "length", length)

@@ -21,7 +21,7 @@ def repeat(layer: Layer, n: int) -> Layer:
     x stacked, and the last y. A dropout inside draws another mask at each depth.
 
     Raises:
-        ValueError: `layer` is not a Layer, `n` not a positive whole number; in `init`, the layer changes the shape;
+        ValueError: `layer` is not a Layer, `n` not a positive integer; in `init`, the layer changes the shape;
             in `forward`, params that have not n entries along their first axis.
     """
     check_layer("repeat", layer)

@@ -34,7 +34,7 @@ def conv(
                db   = Σₙₒ dy_o
 
     o is a place of the output, t of the kernel, s the `stride`, d the `dilation`; x is 0 outside the image, and a
-    place of dy that is no whole number is none. Written for one axis; `kernel` is a whole number for sequences
+    place of dy that is not an integer is none. Written for one axis; `kernel` is an integer for sequences
     (N, W, C) and a tuple of two or three for images (N, H, W, C) and volumes. Along an axis of n places there come out
 
         "SAME"       ⌈n / s⌉, with low = ⌊p / 2⌋ of the p zeros that takes

@@ -87,7 +87,7 @@ def windows(who: str, what: str, size, stride, padding, dilation: int | Shape = 
     rank = 1 if isinstance(size, int | np.integer) else len(size) if isinstance(size, tuple | list) else 0
     if rank not in IMAGES:
         raise ValueError(
-            f"`{who}` expected `{what}` to be a whole number for sequences, or a tuple of up to three for images, "
+            f"`{who}` expected `{what}` to be an integer for sequences, or a tuple of up to three for images, "
             f"got {size!r}."
         )
     sizes = per_axis(who, what, size, rank)
@@ -96,12 +96,12 @@ def windows(who: str, what: str, size, stride, padding, dilation: int | Shape = 
 
 
 def per_axis(who: str, name: str, value, rank: int) -> Shape:
-    """A whole number ≥ 1 for each spatial axis, from one number or a tuple, or a `ValueError`."""
+    """An integer ≥ 1 for each spatial axis, from one number or a tuple, or a `ValueError`."""
     values = tuple(value) if isinstance(value, tuple | list) else (value,) * rank
     whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) and n > 0 for n in values)
     if len(values) != rank or not whole:
         raise ValueError(
-            f"`{who}` expected `{name}` to be a whole number ≥ 1 or a tuple of {rank} of them, one for each "
+            f"`{who}` expected `{name}` to be an integer ≥ 1 or a tuple of {rank} of them, one for each "
             f"spatial axis, got {value!r}."
         )
     return tuple(int(n) for n in values)
@@ -114,7 +114,7 @@ def _padding(who: str, padding, rank: int) -> Literal["SAME", "VALID"] | Pairs:
     is_count = lambda n: isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 0
     if not isinstance(padding, tuple | list) or len(padding) != rank or not all(map(is_pair, padding)):
         raise ValueError(
-            f'`{who}` expected `padding` to be "SAME", "VALID" or {rank} pair(s) of whole numbers ≥ 0, '
+            f'`{who}` expected `padding` to be "SAME", "VALID" or {rank} pair(s) of integers ≥ 0, '
             f"((low, high), ...), one pair for each spatial axis, got {padding!r}."
         )
     return tuple((int(low), int(high)) for low, high in padding)

@@ -157,7 +157,7 @@ def group_norm(groups: int, epsilon: float = 1e-5, use_bias: bool = True) -> Lay
     Kept: x, the mean and 1/σ, two numbers for each example and group. Where a group is one number x̂ = 0 and dx = 0.
 
     Raises:
-        ValueError: `groups` is not a positive whole number, `epsilon` not above 0; in `init`, channels that the groups
+        ValueError: `groups` is not a positive integer, `epsilon` not above 0; in `init`, channels that the groups
             do not divide; in `forward`, an `x` that is not (N, ..., C), is empty or of another dtype than the gains,
             or params that are another layer's.
     """
@@ -232,7 +232,7 @@ def along_last(vector: Array, x: Array) -> Array:
 
 
 def check_positions(who: str, in_shape) -> Shape:
-    """`in_shape` as a tuple (..., D) of at least one positive whole number, or a `ValueError`."""
+    """`in_shape` as a tuple (..., D) of at least one positive integer, or a `ValueError`."""
     shape = tuple(in_shape) if isinstance(in_shape, tuple | list) else (in_shape,)
     return check_in_shape(who, shape, max(1, len(shape)))
 

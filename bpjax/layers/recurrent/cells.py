@@ -71,7 +71,7 @@ def elman(
     Kept of each step: h, and what φ keeps. `activation` is any activation layer, its own backward is used.
 
     Raises:
-        ValueError: `features` is not a positive whole number, `activation` not a Layer.
+        ValueError: `features` is not a positive integer, `activation` not a Layer.
     """
     check_count("elman", "features", features)
     check_layer("elman", activation)
@@ -113,7 +113,7 @@ def jordan(
     in place of the output, is not done. Kept of each step: c, h and what φ and ψ keep.
 
     Raises:
-        ValueError: `features` or `outputs` is not a positive whole number, `decay` not between 0 and 1, an
+        ValueError: `features` or `outputs` is not a positive integer, `decay` not between 0 and 1, an
             activation not a Layer.
     """
     check_count("jordan", "features", features)
@@ -175,7 +175,7 @@ def gru(features: int, weights: str | Initializer = lecun_normal, recurrent: str
     [Ur, Uz, Un] `wh`, [br, bz, bn] `b`. Kept of each step: h, r, z, n, m.
 
     Raises:
-        ValueError: `features` is not a positive whole number.
+        ValueError: `features` is not a positive integer.
     """
     check_count("gru", "features", features)
     weights, recurrent = initializer(weights), initializer(recurrent)
@@ -236,7 +236,7 @@ def lstm(
     gate: at first, memory is kept. Kept of each step: h, c, i, f, g, o; c′ is made again from them.
 
     Raises:
-        ValueError: `features` is not a positive whole number, or `forget_bias` not finite.
+        ValueError: `features` is not a positive integer, or `forget_bias` not finite.
     """
     check_count("lstm", "features", features)
     check_number("lstm", "forget_bias", forget_bias)

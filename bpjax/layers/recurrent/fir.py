@@ -29,7 +29,7 @@ def fir(
     is one matrix product. Kept: x.
 
     Raises:
-        ValueError: `features` or `taps` is not a positive whole number; in `forward`, `x` is not (N, T, D), is empty or
+        ValueError: `features` or `taps` is not a positive integer; in `forward`, `x` is not (N, T, D), is empty or
             of another dtype than the weights, or the params are another layer's.
     """
     check_count("fir", "features", features)

@@ -76,7 +76,7 @@ def unroll(
             between them, and forward nothing changes. From the length T on, it is the full gradient.
 
     Raises:
-        ValueError: `cell` is not a Cell or `truncate` not a positive whole number; in `forward`, x is not (N, T, D), is
+        ValueError: `cell` is not a Cell or `truncate` not a positive integer; in `forward`, x is not (N, T, D), is
             empty, or has other features or another dtype than the weights; the state has another shape.
     """
     if not isinstance(cell, Cell):

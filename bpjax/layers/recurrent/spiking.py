@@ -76,7 +76,7 @@ def leaky_integrate_and_fire(
         weights: an initializer or its name.
 
     Raises:
-        ValueError: `features` is not a positive whole number; `membrane`, `dt` or `threshold` is not above 0, `synapse`
+        ValueError: `features` is not a positive integer; `membrane`, `dt` or `threshold` is not above 0, `synapse`
             is negative; `fire` is not a Layer; in `forward`, x has other features or another dtype than the weights.
     """
     who = "leaky_integrate_and_fire"

@@ -191,8 +191,8 @@ def test_bad_input(keys):
     layer = attention(2)
     params, _ = layer.init(key, (3, 4))
     for make, message in [
-        (lambda: attention(0), "`attention` expected `heads` to be a whole number ≥ 1"),
-        (lambda: attention(2, block=0), "`block` to be a whole number ≥ 1, got 0"),
+        (lambda: attention(0), "`attention` expected `heads` to be an integer ≥ 1"),
+        (lambda: attention(2, block=0), "`block` to be an integer ≥ 1, got 0"),
         (lambda: attention(2, head_features=3, rotary=True), "even number of features of a head .*, got 3"),
         (lambda: attention(2, rotary=True).init(key, (3, 6)), "even number of features of a head .*, got 3"),
         (lambda: attention(3).init(key, (3, 4)), "3 heads can share evenly, got D = 4"),
@@ -203,21 +203,21 @@ def test_bad_input(keys):
         (lambda: attention(2, use_bias=False).forward(params, x), "no biases, .* Are they another"),
         (
             lambda: bind(layer, "mask", iter([jnp.ones((2, 3))])),
-            r"mask \(N, T\) of truth values, .* got float64\[2, 3\]",
+            r"mask \(N, T\) of booleans, .* got float64\[2, 3\]",
         ),
         (lambda: masked(layer).forward(params, (x, np.ones(3, bool))), r"got bool\[3\]"),
         (lambda: masked(layer).forward(params, (x, np.ones((2, 4), bool))), r"mask \(2, 3\) for .* got \(2, 4\)"),
         (lambda: masked(layer).forward(params, x), r"pair \(x, mask\)"),
         (lambda: masked(dense(2)), "takes a 'mask' in the network, got none in dense"),
         (lambda: masked(attention), "expected a Layer"),  # type: ignore[arg-type]
-        (lambda: cross_attention(2).init(key, (3, 4)), r"\(\(T, D\), \(S, M\)\)|whole number"),
+        (lambda: cross_attention(2).init(key, (3, 4)), r"\(\(T, D\), \(S, M\)\)|integer"),
         (lambda: cross_attention(2).forward(params, x), r"pair \(x, memory\)"),
         (lambda: cross_attention(2).forward(params, (x, x[:1])), "memory of x's examples and dtype"),
         (lambda: cross_attention(2).forward(params, (x, x.astype(jnp.float32))), "memory of x's examples and dtype"),
-        (lambda: transformer(5, 4, 2, 0, 3), "`blocks` to be a whole number"),
+        (lambda: transformer(5, 4, 2, 0, 3), "`blocks` to be an integer"),
         (lambda: transformer(5, 4, 2, 1, 3).init(key, (4,)), r"length` 3 expected .* got \(4,\)"),
         (lambda: transformer(5, 4, 2, 1, 3, positions="none"), "one of rotary, sinusoidal, learned, got 'none'"),  # type: ignore[arg-type]
-        (lambda: transformer_block(0, 2), "`features` to be a whole number"),
+        (lambda: transformer_block(0, 2), "`features` to be an integer"),
     ]:
         with pytest.raises(ValueError, match=message):
             make()

@@ -105,7 +105,7 @@ def test_shapes_by_hand():
 
 
 def lookup(size):
-    """A layer of whole numbers: y = w[x]."""
+    """A layer of integers: y = w[x]."""
 
     def backward(params, x, dy):
         return jnp.zeros_like(params).at[x].add(dy), no_gradient(x)
@@ -176,7 +176,7 @@ def test_the_two_spirals_net_has_138_weights(keys):
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 138  # Lang & Witbrock 1988
     widths = [leaf.shape[0] for leaf in jax.tree.leaves(params) if leaf.ndim == 2]
     assert widths == [2, 7, 12, 17]
-    with pytest.raises(ValueError, match="`hidden` to be a whole number"):
+    with pytest.raises(ValueError, match="`hidden` to be an integer"):
         two_spirals_net((5, 0))
 
 
@@ -220,7 +220,7 @@ KEY = jax.random.key(0)
         (lambda: shortcut(bp.tanh).forward((), jnp.ones((2, 3), int)), "floating-point"),
         (lambda: freeze(3), "`freeze` expected a Layer, got 3"),  # type: ignore[arg-type]
         (lambda: reshape((2, -1, -1)), "at most one −1"),
-        (lambda: reshape((2, 0)), "whole number ≥ 1"),
+        (lambda: reshape((2, 0)), "integer ≥ 1"),
         (lambda: reshape((2, 2)).init(KEY, (3,)), r"examples of 4 number\(s\), got 3"),
         (lambda: reshape((2, -1)).forward((), X), r"a multiple of 2 number\(s\), got 3"),
         (lambda: flatten.forward((), jnp.ones((2, 3), int)), "floating-point"),
@@ -229,7 +229,7 @@ KEY = jax.random.key(0)
         (lambda: tie(chain(bp.tanh)), "at least one group"),
         (lambda: tie(chain(bp.tanh, bp.tanh), (0,)), "at least two places"),
         (lambda: tie(chain(bp.tanh, bp.tanh), (0, 2)), "places below 2"),
-        (lambda: tie(chain(bp.tanh, bp.tanh), (0, -1)), "`place` to be a whole number ≥ 0"),
+        (lambda: tie(chain(bp.tanh, bp.tanh), (0, -1)), "`place` to be an integer ≥ 0"),
         (lambda: tie(chain(bp.tanh, bp.tanh), (0, 1), (1, 0)), "every place once, got 1 twice"),
         (
             lambda: tie(chain(bp.dense(2), bp.dense(2)), (0, 1)).init(KEY, (3,)),

@@ -205,8 +205,8 @@ def test_the_program_does_not_grow_with_depth(keys):
             lambda: repeat(bp.dense, 3),  # type: ignore[arg-type]
             "`repeat` expected a Layer",
         ),
-        (lambda: repeat(bp.tanh, 0), "`n` to be a whole number ≥ 1"),
-        (lambda: repeat(bp.tanh, 2.0), "`n` to be a whole number ≥ 1"),  # type: ignore[arg-type]
+        (lambda: repeat(bp.tanh, 0), "`n` to be an integer ≥ 1"),
+        (lambda: repeat(bp.tanh, 2.0), "`n` to be an integer ≥ 1"),  # type: ignore[arg-type]
         (
             lambda: remat(bp.dense),  # type: ignore[arg-type]
             "`remat` expected a Layer",

@@ -232,14 +232,14 @@ def test_the_same_arguments_give_the_same_layer():
 
 
 BAD_ARGUMENTS = {
-    "`kernel` to be a whole number for sequences": lambda: conv(2, (1, 1, 1, 1)),
-    "`kernel` to be a whole number ≥ 1 or a tuple of 2": lambda: conv(2, (3, 0)),
-    "`stride` to be a whole number ≥ 1": lambda: conv(2, (3, 3), stride=0),
-    "`dilation` to be a whole number ≥ 1 or a tuple of 2": lambda: conv(2, (3, 3), dilation=(1, 1, 1)),
+    "`kernel` to be an integer for sequences": lambda: conv(2, (1, 1, 1, 1)),
+    "`kernel` to be an integer ≥ 1 or a tuple of 2": lambda: conv(2, (3, 0)),
+    "`stride` to be an integer ≥ 1": lambda: conv(2, (3, 3), stride=0),
+    "`dilation` to be an integer ≥ 1 or a tuple of 2": lambda: conv(2, (3, 3), dilation=(1, 1, 1)),
     "got 'same'": lambda: conv(2, 3, padding="same"),
-    r"2 pair\(s\) of whole numbers": lambda: conv(2, (3, 3), padding=((1, 1),)),
-    r"1 pair\(s\) of whole numbers": lambda: conv(2, 3, padding=((-1, 1),)),
-    "`features` to be a whole number": lambda: conv(0, 3),
+    r"2 pair\(s\) of integers": lambda: conv(2, (3, 3), padding=((1, 1),)),
+    r"1 pair\(s\) of integers": lambda: conv(2, 3, padding=((-1, 1),)),
+    "`features` to be an integer": lambda: conv(0, 3),
     "`features` to be a multiple of `groups`, 2, got 3": lambda: conv(3, 3, groups=2),
     "channels of `in_shape` to be a multiple": lambda: conv(4, 3, groups=2).init(jax.random.key(0), (5, 3)),
     "an `in_shape` of 3 positive": lambda: conv(2, (3, 3)).init(jax.random.key(0), (5, 5)),
@@ -300,7 +300,7 @@ def test_lenet_takes_images_of_any_size(keys):
     for bad, message in [
         (lambda: lenet(maps=()), "at least one entry in `maps`"),
         (lambda: lenet(maps=6), "`maps` to be a tuple"),
-        (lambda: lenet(hidden=(0,)), "`hidden` to be a whole number"),
+        (lambda: lenet(hidden=(0,)), "`hidden` to be an integer"),
         (lambda: lenet(image=(8, 8)), r"`image` to be \(H, W, C\)"),
         (lambda: lenet(image=(2, 2, 1)).init(jax.random.key(0), (4,)), "the output would be empty"),
         (lambda: lenet().init(jax.random.key(0), (63,)), "63"),

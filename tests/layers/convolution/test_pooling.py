@@ -157,7 +157,7 @@ def test_no_scatter():
 
 BAD_ARGUMENTS = {
     "`max_pool` expected `window`": lambda: max_pool("2"),
-    "`max_pool` expected `window` to be a whole number ≥ 1": lambda: max_pool((2, 0)),
+    "`max_pool` expected `window` to be an integer ≥ 1": lambda: max_pool((2, 0)),
     "`average_pool` expected `stride`": lambda: average_pool((2, 2), 0),
     "`average_pool` expected `padding`": lambda: average_pool((2, 2), padding="FULL"),
     "`max_pool` expected a padding smaller than the window": lambda: max_pool(2, padding=((0, 2),)),
