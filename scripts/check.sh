@@ -1,15 +1,47 @@
 #!/usr/bin/env bash
-# What CI runs, in a fresh copy of the tree and a fresh environment: the README's own test command, ruff, pyright.
+# What CI runs, in fresh copies of the tree with fresh environments, on two generations of JAX:
+#   newest   the newest Python of 3.12, 3.13, 3.14 that is installed, with the newest JAX: the README's own test command, ruff, pyright
+#   oldest   Python 3.11 with JAX 0.10, the last that supports it: laws, sweeps and stores, gradient checks, other libraries
+# With only one of the two installed, the whole suite runs on that one. The last lines say which legs ran.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-cd "$root"
-git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do
-    if [ -e "$file" ]; then cp --parents "$file" "$work"; fi
-done
-cd "$work"
+chosen_quarter=(
+    tests/test_public.py tests/layers/test_layers.py tests/rules/test_rule_laws.py tests/rules/test_backprop.py
+    tests/optimizers tests/training tests/sweeps tests/results/test_record.py tests/gradcheck tests/interop tests/util
+)
+
+# The path of an installed Python of a version: on PATH, or one of pyenv's.
+find_python() {
+    local candidate
+    for candidate in "$(command -v "python$1" || true)" "${PYENV_ROOT:-$HOME/.pyenv}"/versions/"$1".*/bin/python"$1"; do
+        if [ -x "$candidate" ] && "$candidate" -c 'import ensurepip, venv' 2>/dev/null; then echo "$candidate"; return; fi
+    done
+}
+
+# A fresh copy of the tree: what git tracks, and what it would track.
+copy_tree() {
+    mkdir -p "$1"
+    cd "$root"
+    git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do
+        if [ -e "$file" ]; then cp --parents "$file" "$1"; fi
+    done
+}
+
+# Run the README's test command, word for word, with `python3` being a given Python; further words are passed to pytest.
+run_tests() {
+    local name=$1 python=$2
+    shift 2
+    copy_tree "$work/$name"
+    mkdir "$work/$name-bin"
+    ln -s "$python" "$work/$name-bin/python3"
+    cd "$work/$name"
+    echo "+ [$name: $("$python" --version)] $command $*"
+    PATH="$work/$name-bin:$PATH" bash -euo pipefail -c "$command $*"
+    legs+=("$name: $("$python" --version), JAX $(.venv/bin/python -c 'import jax; print(jax.__version__)'), ${*:-the whole suite}")
+}
 
 # The test of the HTML page drives a real browser; where there is none it is skipped, with its reason in the summary.
 missing=()
@@ -24,13 +56,27 @@ if [ ${#missing[@]} -gt 0 ]; then
     fi
 fi
 
-# The second command of the README, word for word, so that what it says is what is checked.
-command=$(awk '/<!-- the tests -->/ { wanted = 1 } wanted && /^```$/ { exit } wanted && inside { print } wanted && /^```sh$/ { inside = 1 }' README.md)
+command=$(awk '/<!-- the tests -->/ { wanted = 1 } wanted && /^```$/ { exit } wanted && inside { print } wanted && /^```sh$/ { inside = 1 }' "$root/README.md")
 [ -n "$command" ] || { echo "README.md has no test command after <!-- the tests -->" >&2; exit 1; }
-echo "+ $command"
-bash -euo pipefail -c "$command"
+
+oldest=$(find_python 3.11)
+newest=
+for version in 3.14 3.13 3.12; do
+    [ -n "$newest" ] || newest=$(find_python "$version")
+done
+[ -n "$oldest$newest" ] || { echo "No Python from 3.11 to 3.14 with venv was found: install one." >&2; exit 1; }
+
+legs=()
+if [ -n "$oldest" ] && [ -n "$newest" ]; then
+    run_tests oldest "$oldest" "${chosen_quarter[@]}"
+    run_tests newest "$newest"
+else
+    echo "notice: only ${oldest:-$newest} was found; the other generation of JAX is not tested" >&2
+    run_tests only "${oldest:-$newest}"
+fi
 
 .venv/bin/python -m pip install --quiet ruff "pyright[nodejs]"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/pyright
+printf 'ran: %s\n' "${legs[@]}"
