@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 from bpjax.layers.layer import Layer
 from bpjax.rules.backprop import backprop
 from bpjax.rules.rule import Rule
-from bpjax.rules.units import Unit, by_unit, units_within
+from bpjax.rules.units import Unit, split_units, units_within
 from bpjax.types import Array, Params, RuleState
 from bpjax.util.checks import check_count
 from bpjax.util.precision import widen
@@ -52,7 +52,7 @@ def alignment_on_host(network: Layer, params: Params, direction: Params, gradien
 def _by_units(network: Layer, params: Params, direction: Params, gradient: Params):
     """Pairs (d, g), one for each layer of units."""
     layers = units_within(network, params)
-    return zip(by_unit(layers, direction), by_unit(layers, gradient), strict=True)
+    return zip(split_units(layers, direction), split_units(layers, gradient), strict=True)
 
 
 def _aligned(xp, d, g):

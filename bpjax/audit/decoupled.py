@@ -7,7 +7,7 @@ from jax.flatten_util import ravel_pytree
 
 from bpjax.layers.layer import Layer, map_layers
 from bpjax.rules.slopes import is_activation, noisy_slope
-from bpjax.rules.units import within
+from bpjax.rules.units import inner_chain
 from bpjax.types import Key, Params
 
 
@@ -84,7 +84,7 @@ def part_by_part(network: Layer, params: Params, change: Callable[[Layer, Params
     if network.name == "chain":
         pairs = zip(network.layers, params, strict=True)
         return network.rebuild(*(part_by_part(layer, p, change) for layer, p in pairs))  # type: ignore[misc]
-    inner = within(network)
+    inner = inner_chain(network)
     if inner is not network:
         return network.rebuild(part_by_part(inner, params, change))  # type: ignore[misc]
     return change(network, params)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.audit.decoupled import crossed, other_slopes, part_by_part, within
+from bpjax.audit.decoupled import crossed, inner_chain, other_slopes, part_by_part
 from bpjax.audit.resampling import CHANGED, DRAWS, drawn
 from bpjax.gradcheck.agreement import relative_error
 from bpjax.gradcheck.float64 import float64_on_host, to_host, widen_to_float64
@@ -18,7 +18,7 @@ from bpjax.layers.layer import Layer, parts
 from bpjax.losses import Loss
 from bpjax.rules.registry import RULES, RuleCase
 from bpjax.rules.rule import Rule, check_batch, check_made_of
-from bpjax.rules.units import by_unit, gather, units, units_within
+from bpjax.rules.units import merge_units, split_units, units, units_within
 from bpjax.types import Array, Key, Params, RuleState, Shape
 from bpjax.util.checks import check_count
 from bpjax.util.trees import flat
@@ -166,13 +166,13 @@ class _Trial:
         state, step = self.rule.init(self.key_state, self.params), 0
         while True:
             _, direction, after = self.rule.grads(self.params, state, (self.x, self.target))
-            found = by_unit(self.layers, direction)[:-1]
+            found = split_units(self.layers, direction)[:-1]
             if step == most or all(map(_any, found)):
                 return state, step, found
             state, step = after, step + 1
 
     def _last(self, rule: Rule, params, state, target) -> list:
-        return by_unit(self.layers, rule.grads(params, state, (self.x, target))[1])[:-1]
+        return split_units(self.layers, rule.grads(params, state, (self.x, target))[1])[:-1]
 
     def _run(self, rule: Rule, params, before, now) -> list:
         """The directions after as many steps as the rule itself was given."""
@@ -190,7 +190,7 @@ class _Trial:
         def tried(index: int) -> Iterator[float | None]:
             for key in jax.random.split(jax.random.fold_in(self.key_draws, index), DRAWS):
                 below, upper = self.layers[: index + 1], self.layers[index + 1 :]
-                other = gather(self.params, [unit.params for unit in (*below, *drawn(key, upper))])
+                other = merge_units(self.params, [unit.params for unit in (*below, *drawn(key, upper))])
                 yield relative_change(change(index, other)[index], self.found[index])
 
         return tuple(_first_change(tried(index)) for index in range(len(self.found)))
@@ -305,7 +305,7 @@ def ledger_of_case(case: RuleCase, *, key: Key, examples: int = 3) -> LedgerRow:
 
 def with_two_hidden(network: Layer, in_shape: Shape) -> Layer:
     """The network with its first layer of units repeated until there are two hidden ones: one may be a special case."""
-    inner = within(network)
+    inner = inner_chain(network)
     if inner is not network:
         return network.rebuild(with_two_hidden(inner, in_shape))  # type: ignore[misc]
     flat = network if network.name == "chain" else chain(network)

@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 from bpjax.gradcheck.agreement import relative_error
 from bpjax.gradcheck.float64 import float64_on_host, to_host, widen_to_float64
 from bpjax.rules.rule import Rule
-from bpjax.rules.units import Unit, by_unit, gather, units_within
+from bpjax.rules.units import Unit, merge_units, split_units, units_within
 from bpjax.types import Array, Key, Params, RuleState
 
 CHANGED = 1e-8
@@ -35,12 +35,14 @@ class Above:
         (None, None) for the last layer, and for one whose direction is 0, of which nothing can be told.
         """
         layers = units_within(self.rule.network, self.params)  # type: ignore[arg-type]
-        if index == len(layers) - 1 or not any(map(jnp.any, jax.tree.leaves(by_unit(layers, self.whole)[index]))):
+        if index == len(layers) - 1 or not any(map(jnp.any, jax.tree.leaves(split_units(layers, self.whole)[index]))):
             return None, None
         key = jax.random.fold_in(self.key, index)
-        other = gather(self.params, [unit.params for unit in (*layers[: index + 1], *drawn(key, layers[index + 1 :]))])
+        other = merge_units(
+            self.params, [unit.params for unit in (*layers[: index + 1], *drawn(key, layers[index + 1 :]))]
+        )
         changed = self.grads(other, self.state, self.batch)[1]
-        local = same_bits(by_unit(layers, changed)[index], by_unit(layers, self.whole)[index])
+        local = same_bits(split_units(layers, changed)[index], split_units(layers, self.whole)[index])
         return (0.0 if local else self.between(index)), local
 
     def between(self, index: int) -> float | None:
@@ -58,13 +60,13 @@ class Above:
             few = jax.tree.map(lambda a: a[:examples], (x, target))
 
             def whole(flat):
-                return gather(params, [*(unit.params for unit in below), *unravel(flat)])
+                return merge_units(params, [*(unit.params for unit in below), *unravel(flat)])
 
             def output(flat):
                 return self.rule.network.forward(whole(flat), few[0])[0].ravel()  # type: ignore[union-attr]
 
             def direction(flat):
-                return by_unit(layers, self.grads(whole(flat), state, few)[1])[index]
+                return split_units(layers, self.grads(whole(flat), state, few)[1])[index]
 
             keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(self.key, index), 1), DRAWS)
             starts = [ravel_pytree([unit.params for unit in drawn(key, upper)])[0] for key in keys]

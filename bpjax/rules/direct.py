@@ -17,7 +17,7 @@ from bpjax.layers.layer import Layer, check_layer
 from bpjax.layers.product import matmul
 from bpjax.losses import Loss, rows_of, share
 from bpjax.rules.rule import Rule, check_made_of
-from bpjax.rules.units import Passed, gather, propagate, send_back, units
+from bpjax.rules.units import UnitForward, merge_units, propagate, unit_backward, units
 from bpjax.types import Array, Params, Shape
 from bpjax.util.checks import check_number
 
@@ -108,14 +108,14 @@ def _direct(name, who, network: Layer, loss: Loss, scale, weights, in_shape, tea
         layers = units(network, params)
         passed = propagate(layers, x)
         output = passed[-1].output
-        last = send_back(layers[-1], passed[-1], loss.gradient(output, target))
+        last = unit_backward(layers[-1], passed[-1], loss.gradient(output, target))
         taught = teacher(output, last.error_signal, target).reshape(len(output), -1)
         check_direct(who, feedback, [seen.output for seen in passed[:-1]], taught)
         changes = [
-            send_back(unit, seen, matmul(taught, b.T).reshape(seen.output.shape)).params
+            unit_backward(unit, seen, matmul(taught, b.T).reshape(seen.output.shape)).params
             for unit, seen, b in zip(layers[:-1], passed[:-1], feedback, strict=True)
         ]
-        return loss.value(output, target), gather(params, [*changes, last.params]), feedback
+        return loss.value(output, target), merge_units(params, [*changes, last.params]), feedback
 
     return Rule(name, init, grads, network, loss)
 
@@ -130,7 +130,7 @@ def check_chain(who: str, network: Layer) -> None:
         )
 
 
-def unit_shapes(who: str, network: Layer, params: Params, in_shape: Shape | None = None) -> list[Passed]:
+def unit_shapes(who: str, network: Layer, params: Params, in_shape: Shape | None = None) -> list[UnitForward]:
     """Shapes and dtypes of all that a batch of one example leaves at each layer of units.
 
     Raises:

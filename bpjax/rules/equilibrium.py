@@ -9,7 +9,7 @@ from bpjax.layers.layer import Layer, check_layer
 from bpjax.losses import Loss
 from bpjax.rules.predictive import descend
 from bpjax.rules.rule import Rule, check_made_of
-from bpjax.rules.units import Unit, check_units, gather, units
+from bpjax.rules.units import Unit, check_units, merge_units, units
 from bpjax.types import Array
 from bpjax.util.checks import check_choice, check_count, check_number
 
@@ -94,7 +94,7 @@ def hopfield(network: Layer, steps: int = 50, rate: float | Array = 0.5) -> Laye
         still = [jnp.zeros_like(u) for u in states]
         towards = jax.lax.fori_loop(0, steps, lambda _, v: descend(v, answer(v).states, rate), still)
         found = answer(towards)
-        return gather(params, found.params), found.x
+        return merge_units(params, found.params), found.x
 
     return Layer("hopfield", init, forward, backward, (network,), rebuild=lambda inner: hopfield(inner, steps, rate))
 
@@ -173,7 +173,7 @@ def equilibrium_propagation(
         else:
             above, below, distance = nudged(beta), nudged(-beta), 2 * beta
         dparams = jax.tree.map(lambda a, b: (a - b) / jnp.asarray(distance, a.dtype), above.params, below.params)
-        return loss.value(at_free.output, target), gather(params, dparams), rule_state
+        return loss.value(at_free.output, target), merge_units(params, dparams), rule_state
 
     return Rule(f"equilibrium propagation, {nudging.replace('_', ' ')}", init, grads, settling, loss)
 

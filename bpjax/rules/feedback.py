@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal, lecun_uniform
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
-from bpjax.rules.feedback_params import carriers, check_feedback, check_weights, random_feedback
+from bpjax.rules.feedback_params import check_feedback, check_weights, feedback_params, random_feedback
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.types import Array, Key, Params
 from bpjax.util.checks import check_number
@@ -138,5 +138,5 @@ def gradient_through(network: Layer, loss: Loss, params: Params, feedback: Param
     """The loss, and the direction of change when errors travel back through `feedback` instead of the weights."""
     x, target = batch
     output, residuals = network.forward(params, x)
-    dparams, _ = network.backward(carriers(network, feedback, params), residuals, loss.gradient(output, target))
+    dparams, _ = network.backward(feedback_params(network, feedback, params), residuals, loss.gradient(output, target))
     return loss.value(output, target), dparams

@@ -13,7 +13,7 @@ ENDS = ("dense", "conv", "embedding")
 travels back through its weights. They are often most of a network's."""
 
 
-def carrying(network: Layer, params: Params) -> Params:
+def feedback_mask(network: Layer, params: Params) -> Params:
     """In the structure of params, whether errors travel back through a leaf: through arrays of two and more axes.
 
     Through those of the first layer that learns they would go on to the data, which nobody asks for; see `ENDS`. Gains
@@ -29,14 +29,14 @@ def carrying(network: Layer, params: Params) -> Params:
     return jax.tree.structure(params).unflatten(flags)
 
 
-def carriers(network: Layer, feedback: Params, params: Params) -> Params:
+def feedback_params(network: Layer, feedback: Params, params: Params) -> Params:
     """What `backward` is handed: `feedback` where errors travel back, `params` elsewhere.
 
     Raises:
         ValueError: the two are of different networks; the differing leaves are named.
     """
     check_feedback(feedback, params)
-    return jax.tree.map(lambda c, b, w: b if c else w, carrying(network, params), feedback, params)
+    return jax.tree.map(lambda c, b, w: b if c else w, feedback_mask(network, params), feedback, params)
 
 
 def random_feedback(
@@ -53,7 +53,7 @@ def random_feedback(
     def drawn(carries, key, w):
         return jnp.asarray(scale, w.dtype) * draw(key, w.shape, w.dtype) if carries else jnp.zeros_like(w)
 
-    return jax.tree.map(drawn, carrying(network, params), keys, params)
+    return jax.tree.map(drawn, feedback_mask(network, params), keys, params)
 
 
 def check_weights(who: str, params: Params) -> None:

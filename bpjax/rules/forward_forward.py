@@ -18,7 +18,7 @@ from bpjax.rules.direct import unit_shapes
 from bpjax.rules.local import taught_by_heads
 from bpjax.rules.models import predicted
 from bpjax.rules.rule import Rule, check_made_of
-from bpjax.rules.units import Unit, gather, propagate, send_back, units
+from bpjax.rules.units import Unit, merge_units, propagate, unit_backward, units
 from bpjax.types import Array, Params, Shape
 from bpjax.util.checks import check_count, check_number
 from bpjax.util.precision import widen
@@ -82,10 +82,10 @@ def forward_forward(network: Layer, loss: Loss, threshold: float | Array = 2.0, 
         for unit in layers[:-1]:
             below = before_length(who, unit)
             (seen,) = propagate([below], h)
-            changes.append(send_back(below, seen, toward_truth(seen.output, sign, counts)).params)
+            changes.append(unit_backward(below, seen, toward_truth(seen.output, sign, counts)).params)
             h, _ = unit_length.forward((), seen.output)
-        changes.append(send_back(layers[-1], passed[-1], loss.gradient(output, target)).params)
-        return loss.value(output, target), gather(params, changes), next_key
+        changes.append(unit_backward(layers[-1], passed[-1], loss.gradient(output, target)).params)
+        return loss.value(output, target), merge_units(params, changes), next_key
 
     def toward_truth(h, sign, counts):
         """∂Eₗ/∂hₗ: E = Σ softplus(s (θ − G)), s = +1 for true and −1 for false examples."""

@@ -9,7 +9,7 @@ from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
 from bpjax.rules.feedback import gradient_through
-from bpjax.rules.feedback_params import carrying, check_feedback, random_feedback
+from bpjax.rules.feedback_params import check_feedback, feedback_mask, random_feedback
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.types import Array, Params
 from bpjax.util.checks import check_number
@@ -59,14 +59,16 @@ def kolen_pollack(
     draw = initializer(weights)
 
     def init(key, params):
-        forward = jax.tree.map(lambda c, w: jnp.array(w) if c else jnp.zeros_like(w), carrying(network, params), params)
+        forward = jax.tree.map(
+            lambda c, w: jnp.array(w) if c else jnp.zeros_like(w), feedback_mask(network, params), params
+        )
         feedback = random_feedback("kolen_pollack", key, network, params, draw, scale)
         return Reciprocal(feedback, forward, as_number(1.0))
 
     def grads(params, state, batch):
         check_feedback(state.feedback, params)
         check_feedback(state.forward, params)
-        carries = carrying(network, params)
+        carries = feedback_mask(network, params)
 
         def up_to_date(goes_back, b, w, last):
             kept = state.kept.astype(b.dtype)

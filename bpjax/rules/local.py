@@ -19,7 +19,7 @@ from bpjax.losses import Loss
 from bpjax.rules.direct import unit_shapes
 from bpjax.rules.models import descended, predicted
 from bpjax.rules.rule import Rule, check_made_of
-from bpjax.rules.units import gather, propagate, send_back, units
+from bpjax.rules.units import merge_units, propagate, unit_backward, units
 from bpjax.types import Array, Shape
 from bpjax.util.checks import check_number
 
@@ -85,9 +85,9 @@ def taught_by_heads(
             p = predicted(head, seen.output, output.shape[1:])
             e = local_loss.gradient(p, target)
             dh = matmul(e.reshape(len(p), -1), head.w.T).reshape(seen.output.shape)
-            changes.append(send_back(unit, seen, dh).params)
+            changes.append(unit_backward(unit, seen, dh).params)
             learnt.append(descended(head, seen.output, e, rate * on_mean(len(p))))
-        changes.append(send_back(layers[-1], passed[-1], loss.gradient(output, target)).params)
-        return loss.value(output, target), gather(params, changes), learnt
+        changes.append(unit_backward(layers[-1], passed[-1], loss.gradient(output, target)).params)
+        return loss.value(output, target), merge_units(params, changes), learnt
 
     return Rule(name, init, grads, network, loss)

@@ -16,7 +16,7 @@ from bpjax.layers.initializers import Initializer
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss, share
 from bpjax.rules.rule import Rule, check_made_of
-from bpjax.rules.units import check_units, gather, units
+from bpjax.rules.units import check_units, merge_units, units
 from bpjax.types import Array, Params
 from bpjax.util.checks import check_number
 from bpjax.util.precision import widen
@@ -148,7 +148,7 @@ def node_perturbation(
             xi = noise(own, a.shape, a.dtype)
             seen.append((residuals, xi))
             h, _ = unit.activation.forward(unit.params[1], a + jnp.asarray(deviation, a.dtype) * xi)
-        rise = errors_by_pattern(loss, h, target) - errors_by_pattern(loss, output, target)
+        rise = errors_per_example(loss, h, target) - errors_per_example(loss, output, target)
         rise = rise / jnp.asarray(deviation, rise.dtype)
 
         def change(unit, residuals, xi):
@@ -156,12 +156,12 @@ def node_perturbation(
             return unit.net.backward(unit.params[0], residuals, delta.astype(xi.dtype))[0], ()
 
         changes = [change(unit, *kept) for unit, kept in zip(layers, seen, strict=True)]
-        return loss.value(output, target), gather(params, changes), next_key
+        return loss.value(output, target), merge_units(params, changes), next_key
 
     return Rule("node perturbation", init, grads, network, loss)
 
 
-def errors_by_pattern(loss: Loss, output: Array, target) -> Array:
+def errors_per_example(loss: Loss, output: Array, target) -> Array:
     """What each example adds to the error of the batch, (N,)."""
     return share(loss, len(output)) * jax.vmap(lambda o, t: loss.value(o[None], t[None]))(output, jnp.asarray(target))
 

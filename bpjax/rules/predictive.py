@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
 from bpjax.rules.rule import Rule, check_made_of
-from bpjax.rules.units import check_units, gather, propagate, send_back, units
+from bpjax.rules.units import check_units, merge_units, propagate, unit_backward, units
 from bpjax.types import Array
 from bpjax.util.checks import check_choice, check_count, check_number
 
@@ -86,7 +86,7 @@ def predictive_coding(
         passed = propagate(layers, x)
         output, values = passed[-1].output, [x, *(p.output for p in passed[:-1])]
         dparams = direction[kind](layers, values, target)
-        return loss.value(output, target), gather(params, dparams), rule_state
+        return loss.value(output, target), merge_units(params, dparams), rule_state
 
     def errors_at(layers, values, target):
         """−e_l = ∂F/∂f_l of every layer, with what its backward pass needs; values are v_0 … v_{L-1}."""
@@ -97,13 +97,13 @@ def predictive_coding(
 
     def slopes(layers, passed, errors):
         """∂F/∂v_l = e_l − J_{l+1}ᵀ e_{l+1} of every hidden layer."""
-        below = [send_back(*layer).input for layer in zip(layers[1:], passed[1:], errors[1:], strict=True)]
+        below = [unit_backward(*layer).input for layer in zip(layers[1:], passed[1:], errors[1:], strict=True)]
         return [dx - e for dx, e in zip(below, errors[:-1], strict=True)]
 
     def changes(layers, passed, errors):
         """Σ_L ∂F/∂W_l of every layer."""
         errors = [e * jnp.asarray(output_variance, e.dtype) for e in errors]
-        return [send_back(*layer).params for layer in zip(layers, passed, errors, strict=True)]
+        return [unit_backward(*layer).params for layer in zip(layers, passed, errors, strict=True)]
 
     def strict(layers, values, target):
         x, *hidden = values

@@ -45,7 +45,7 @@ class RuleCase(NamedTuple):
     """(network, loss) -> Rule, or (network, loss, number) -> Rule where there is a `number`."""
     exact: bool = False
     """Whether its direction is the gradient, to rounding."""
-    number: float | None = None
+    hyperparameter: float | None = None
     """A value of the hyperparameter a user would sweep first; `make` takes it as third argument, traced too."""
     network: Layer = chain(dense(4), tanh, dense(2))
     """A small one that suits the rule, for the laws."""
@@ -53,7 +53,7 @@ class RuleCase(NamedTuple):
     """Of the network, without the batch axis."""
     loss: Loss = squared_error
     """One that suits the rule; the laws hand it one-hot targets of the output's shape."""
-    suited: Callable = lambda network: network
+    adapt: Callable = lambda network: network
     """A chain -> a network of the same layers with weights, as the rule wants it."""
     answers: str = ""
     """Which of the article's objections to backpropagation it answers; "" for backpropagation."""
@@ -70,68 +70,72 @@ RULES: dict[str, RuleCase] = {
     "backprop": RuleCase(backprop, exact=True),
     "autodiff": RuleCase(autodiff, exact=True),
     # weights that errors travel back through
-    "feedback alignment": RuleCase(feedback_alignment, number=1.0, answers=WEIGHTS),
+    "feedback alignment": RuleCase(feedback_alignment, hyperparameter=1.0, answers=WEIGHTS),
     "sign symmetry, uSF": RuleCase(
-        lambda n, l, scale=0.3: sign_symmetry(n, l, "uSF", scale), number=0.3, answers=WEIGHTS
+        lambda n, l, scale=0.3: sign_symmetry(n, l, "uSF", scale), hyperparameter=0.3, answers=WEIGHTS
     ),
     "sign symmetry, brSF": RuleCase(lambda n, l: sign_symmetry(n, l, "brSF"), answers=WEIGHTS),
     "sign symmetry, frSF": RuleCase(lambda n, l: sign_symmetry(n, l, "frSF"), answers=WEIGHTS),
     "batch Manhattan": RuleCase(lambda n, l: batch_manhattan(backprop(n, l)), answers=WEIGHTS),
-    "Kolen-Pollack": RuleCase(kolen_pollack, number=0.9, answers=WEIGHTS),
-    "weight mirror": RuleCase(weight_mirror, number=0.05, answers=WEIGHTS),
-    "direct feedback": RuleCase(direct_feedback, number=1.0, answers=WEIGHTS),
+    "Kolen-Pollack": RuleCase(kolen_pollack, hyperparameter=0.9, answers=WEIGHTS),
+    "weight mirror": RuleCase(weight_mirror, hyperparameter=0.05, answers=WEIGHTS),
+    "direct feedback": RuleCase(direct_feedback, hyperparameter=1.0, answers=WEIGHTS),
     # derivatives
     "noisy slopes": RuleCase(
-        lambda n, l, deviation=0.1: noisy_slopes(backprop, n, l, deviation), number=0.1, answers=SLOPES
+        lambda n, l, deviation=0.1: noisy_slopes(backprop, n, l, deviation), hyperparameter=0.1, answers=SLOPES
     ),
     # a teacher for each layer, or one number for all
-    "direct random target projection": RuleCase(direct_random_target_projection, number=1.0, answers=TEACHER),
+    "direct random target projection": RuleCase(direct_random_target_projection, hyperparameter=1.0, answers=TEACHER),
     "difference target propagation": RuleCase(
         difference_target_propagation,
-        number=0.3,
+        hyperparameter=0.3,
         network=chain(dense(4), tanh, dense(3), tanh, dense(2)),
         answers=TEACHER,
     ),
-    "local losses": RuleCase(local_losses, number=0.1, answers=TEACHER),
-    "mono-forward": RuleCase(mono_forward, number=0.1, loss=softmax_cross_entropy, answers=TEACHER),
+    "local losses": RuleCase(local_losses, hyperparameter=0.1, answers=TEACHER),
+    "mono-forward": RuleCase(mono_forward, hyperparameter=0.1, loss=softmax_cross_entropy, answers=TEACHER),
     "forward-forward": RuleCase(
         forward_forward,
-        number=2.0,
+        hyperparameter=2.0,
         network=chain(dense(4), tanh, unit_length, dense(4), tanh, unit_length, dense(2)),
         loss=softmax_cross_entropy,
-        suited=with_unit_lengths,
+        adapt=with_unit_lengths,
         answers=TEACHER,
     ),
-    "node perturbation": RuleCase(node_perturbation, number=0.01, answers=TEACHER),
-    "weight perturbation": RuleCase(weight_perturbation, number=0.01, answers=TEACHER),
+    "node perturbation": RuleCase(node_perturbation, hyperparameter=0.01, answers=TEACHER),
+    "weight perturbation": RuleCase(weight_perturbation, hyperparameter=0.01, answers=TEACHER),
     "symmetric weight perturbation": RuleCase(
-        lambda n, l, deviation=0.01: weight_perturbation(n, l, deviation, symmetric=True), number=0.01, answers=TEACHER
+        lambda n, l, deviation=0.01: weight_perturbation(n, l, deviation, symmetric=True),
+        hyperparameter=0.01,
+        answers=TEACHER,
     ),
     "forward gradient": RuleCase(forward_gradient, answers=TEACHER),
     # signals out of step
     "delayed": RuleCase(lambda n, l: delayed(backprop(n, l), 2), answers=STEPS),
-    "synthetic gradients": RuleCase(synthetic_gradients, number=0.1, answers=STEPS),
+    "synthetic gradients": RuleCase(synthetic_gradients, hyperparameter=0.1, answers=STEPS),
     # energies
     "predictive coding, strict": RuleCase(
-        lambda n, l, rate=0.1: predictive_coding(n, l, rate=rate), number=0.1, answers=ENERGIES
+        lambda n, l, rate=0.1: predictive_coding(n, l, rate=rate), hyperparameter=0.1, answers=ENERGIES
     ),
     "predictive coding, fixed prediction": RuleCase(
-        lambda n, l, rate=0.1: predictive_coding(n, l, "fixed_prediction", rate=rate), number=0.1, answers=ENERGIES
+        lambda n, l, rate=0.1: predictive_coding(n, l, "fixed_prediction", rate=rate),
+        hyperparameter=0.1,
+        answers=ENERGIES,
     ),
     "predictive coding, zero divergence": RuleCase(
         lambda n, l: predictive_coding(n, l, "zero_divergence"), exact=True, answers=ENERGIES
     ),
     "equilibrium propagation": RuleCase(
         lambda n, l, beta=0.1: equilibrium_propagation(n, l, beta, steps=20),
-        number=0.1,
+        hyperparameter=0.1,
         network=hopfield(chain(dense(4), tanh, dense(2)), steps=20),
-        suited=lambda network: hopfield(network, steps=20),
+        adapt=lambda network: hopfield(network, steps=20),
         answers=ENERGIES,
     ),
     # spikes
     "spike-timing-dependent plasticity": RuleCase(
         stdp,
-        number=0.01,
+        hyperparameter=0.01,
         network=unroll(leaky_integrate_and_fire(2, weights=unit_normal)),
         in_shape=(12, 3),
         answers=SPIKES,

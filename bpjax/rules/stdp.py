@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
 from bpjax.rules.rule import Rule, check_made_of
-from bpjax.rules.units import check_units, gather, propagate, units
+from bpjax.rules.units import check_units, merge_units, propagate, units
 from bpjax.types import Array
 from bpjax.util.checks import as_floating, check_number
 
@@ -113,7 +113,7 @@ def stdp(
         passed = propagate(units(network, params), x)
         numbers = (potentiation, depression, tau_plus, tau_minus, dt)
         changes = [(-stdp_change(at.input, at.output, *numbers), ()) for at in passed]
-        return loss.value(passed[-1].output, target), gather(params, changes), rule_state
+        return loss.value(passed[-1].output, target), merge_units(params, changes), rule_state
 
     return Rule("spike-timing-dependent plasticity", init, grads, network, loss)
 

@@ -8,7 +8,7 @@ from bpjax.losses import Loss, rows_of
 from bpjax.rules.direct import unit_shapes
 from bpjax.rules.models import descended, predicted
 from bpjax.rules.rule import Rule, check_made_of
-from bpjax.rules.units import check_units, gather, propagate, send_back, units
+from bpjax.rules.units import check_units, merge_units, propagate, unit_backward, units
 from bpjax.types import Array, Shape
 from bpjax.util.checks import check_number
 
@@ -63,12 +63,12 @@ def synthetic_gradients(
         seen = [what_is_seen(at.output, output, target if with_target else None) for at in passed[:-1]]
         guesses = [predicted(model, h, at.output.shape[1:]) for model, h, at in zip(models, seen, passed, strict=False)]
         errors = [*guesses, loss.gradient(output, target)]
-        changes = [send_back(*layer) for layer in zip(layers, passed, errors, strict=True)]
+        changes = [unit_backward(*layer) for layer in zip(layers, passed, errors, strict=True)]
         models = [
             descended(model, h, guess - change.input, rate / len(output))
             for model, h, guess, change in zip(models, seen, guesses, changes[1:], strict=True)
         ]
-        return loss.value(output, target), gather(params, [change.params for change in changes]), models
+        return loss.value(output, target), merge_units(params, [change.params for change in changes]), models
 
     return Rule("synthetic gradients", init, grads, network, loss)
 

@@ -13,7 +13,7 @@ from bpjax.layers.product import affine
 from bpjax.losses import Loss
 from bpjax.rules.models import descended
 from bpjax.rules.rule import Rule, check_made_of
-from bpjax.rules.units import Unit, check_units, gather, propagate, send_back, units
+from bpjax.rules.units import Unit, check_units, merge_units, propagate, unit_backward, units
 from bpjax.types import Array, Key, Params
 from bpjax.util.checks import check_number
 
@@ -90,7 +90,7 @@ def difference_target_propagation(
         layers = units(network, params)
         passed = propagate(layers, x)
         output = passed[-1].output
-        last = send_back(layers[-1], passed[-1], loss.gradient(output, target))
+        last = unit_backward(layers[-1], passed[-1], loss.gradient(output, target))
         inverses = [
             lambda h, unit=unit, v=v: reconstructed(unit, v, h)[0]
             for unit, v in zip(layers[:-2], state.maps, strict=True)
@@ -99,12 +99,12 @@ def difference_target_propagation(
         eta = jnp.asarray(step, output.dtype)
         gaps = distances(hidden, eta * last.input, inverses)
         changes = [
-            send_back(unit, seen, gap / eta).params
+            unit_backward(unit, seen, gap / eta).params
             for unit, seen, gap in zip(layers[:-1], passed[:-1], gaps, strict=True)
         ]
         key, *keys = jax.random.split(state.key, len(state.maps) + 1)
         maps = [learnt(*at) for at in zip(keys, layers[:-2], layers[1:-1], state.maps, hidden[:-1], strict=True)]
-        return loss.value(output, target), gather(params, [*changes, last.params]), Inverses(key, maps)
+        return loss.value(output, target), merge_units(params, [*changes, last.params]), Inverses(key, maps)
 
     def learnt(key, below, unit, v, h):
         """One step of g_l at the shaken input of its layer."""

@@ -20,7 +20,7 @@ class Unit(NamedTuple):
     params: tuple[Params, Params]  # of the two
 
 
-class Passed(NamedTuple):
+class UnitForward(NamedTuple):
     """What a forward pass leaves at one layer of units."""
 
     input: Array  # (N, D) what came in
@@ -42,7 +42,7 @@ def units(network: Layer, params: Params) -> list[Unit]:
     return [_unit(chained[first : l + 1], chained[l + 1 : end]) for first, l, end in groups]
 
 
-def within(network: Layer) -> Layer:
+def inner_chain(network: Layer) -> Layer:
     """The chain inside combinations of one layer, such as `hopfield`, that have its params; else the network itself."""
     if network.name != "chain" and len(network.layers) == 1 and network.layers[0].name == "chain":
         return network.layers[0]
@@ -51,7 +51,7 @@ def within(network: Layer) -> Layer:
 
 def units_within(network: Layer, params: Params) -> list[Unit]:
     """The layers of units of the network, or of the chain within it."""
-    return units(within(network), params)
+    return units(inner_chain(network), params)
 
 
 def check_units(who: str, network: Layer, params: Params) -> None:
@@ -78,18 +78,18 @@ def _chain(members: list[Part]) -> tuple[Layer, Params]:
     return chain(*(part.layer for part in members)), tuple(part.params for part in members)
 
 
-def propagate(layers: Sequence[Unit], x) -> list[Passed]:
+def propagate(layers: Sequence[Unit], x) -> list[UnitForward]:
     """What a forward pass leaves at each layer of units: the output of one is the input of the next."""
     passed = []
     for unit in layers:
         a, kept_net = unit.net.forward(unit.params[0], x)
         y, kept_phi = unit.activation.forward(unit.params[1], a)
-        passed.append(Passed(x, a, y, (kept_net, kept_phi)))
+        passed.append(UnitForward(x, a, y, (kept_net, kept_phi)))
         x = y
     return passed
 
 
-class Change(NamedTuple):
+class UnitBackward(NamedTuple):
     """What the backward pass of one layer of units gives."""
 
     params: tuple[Params, Params]  # gradients of the net's params and of the activation's
@@ -97,19 +97,19 @@ class Change(NamedTuple):
     input: Array  # (N, D) dx, what goes on to the layer below
 
 
-def send_back(unit: Unit, passed: Passed, dy: Array) -> Change:
+def unit_backward(unit: Unit, passed: UnitForward, dy: Array) -> UnitBackward:
     """The layer of units' own backward pass, for an error `dy` at its output, wherever that comes from."""
     kept_net, kept_phi = passed.residuals
     dphi, delta = unit.activation.backward(unit.params[1], kept_phi, dy)
     dnet, dx = unit.net.backward(unit.params[0], kept_net, delta)
-    return Change((dnet, dphi), delta, dx)
+    return UnitBackward((dnet, dphi), delta, dx)
 
 
-def gather(params: Params, by_unit: Sequence[tuple[Params, Params]]) -> Params:
+def merge_units(params: Params, split_units: Sequence[tuple[Params, Params]]) -> Params:
     """What was found for each layer of units, laid into the structure of the network's params."""
-    return jax.tree.unflatten(jax.tree.structure(params), jax.tree.leaves(list(by_unit)))
+    return jax.tree.unflatten(jax.tree.structure(params), jax.tree.leaves(list(split_units)))
 
 
-def by_unit(layers: Sequence[Unit], tree: Params) -> list[tuple[Params, Params]]:
+def split_units(layers: Sequence[Unit], tree: Params) -> list[tuple[Params, Params]]:
     """A pytree in the structure of the network's params, cut into those of its layers of units."""
     return jax.tree.structure([unit.params for unit in layers]).unflatten(jax.tree.leaves(tree))

@@ -9,9 +9,9 @@ from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
 from bpjax.rules.feedback import gradient_through
-from bpjax.rules.feedback_params import carrying, random_feedback
+from bpjax.rules.feedback_params import feedback_mask, random_feedback
 from bpjax.rules.rule import Rule, check_made_of
-from bpjax.rules.units import Unit, by_unit, gather, propagate, units
+from bpjax.rules.units import Unit, merge_units, propagate, split_units, units
 from bpjax.types import Array, Key, Params
 from bpjax.util.checks import check_count, check_number
 
@@ -77,8 +77,8 @@ def weight_mirror(
     def mirrored(key, params, feedback, x):
         shapes = jax.eval_shape(lambda p, x: [seen.input for seen in propagate(units(network, p), x)], params, x)
         layers, keys = units(network, params), jax.random.split(key, len(shapes))
-        carries, reciprocal = by_unit(layers, carrying(network, params)), by_unit(layers, feedback)
-        return gather(feedback, list(map(mirror, keys, shapes, layers, carries, reciprocal)))
+        carries, reciprocal = split_units(layers, feedback_mask(network, params)), split_units(layers, feedback)
+        return merge_units(feedback, list(map(mirror, keys, shapes, layers, carries, reciprocal)))
 
     def mirror(key, like, unit, carries, feedback):
         if not any(jax.tree.leaves(carries[0])):

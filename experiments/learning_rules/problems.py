@@ -80,7 +80,7 @@ def entry_of(name: str, case: RuleCase, problem: Problem) -> Entry | str:
     if case.loss is bp.softmax_cross_entropy and not problem.classes:
         return f"{name} tells classes apart, and {problem.name} has none."
     try:
-        network = case.suited(problem.network)
+        network = case.adapt(problem.network)
         room = problem.classes if name == "forward-forward" else 0
         entry = Entry(name, case.make(network, problem.loss), network, room)
         jax.eval_shape(lambda key: entry.rule.init(key, entry.init(key, problem)), jax.random.key(0))

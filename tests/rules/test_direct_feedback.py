@@ -13,7 +13,7 @@ from bpjax.layers.normalization.layer import layer_norm
 from bpjax.layers.shapes import flatten
 from bpjax.rules.direct import direct_feedback, direct_random_target_projection
 from bpjax.rules.feedback import feedback_alignment
-from bpjax.rules.units import gather, propagate, send_back, units
+from bpjax.rules.units import merge_units, propagate, unit_backward, units
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -158,11 +158,11 @@ def test_sent_back_through_every_layer_of_units_the_error_is_backprops(keys):
     passed, changes = propagate(found, x), []
     dy = bp.squared_error.gradient(passed[-1].output, t)
     for unit, seen in zip(found[::-1], passed[::-1], strict=True):
-        change = send_back(unit, seen, dy)
+        change = unit_backward(unit, seen, dy)
         changes.insert(0, change)
         dy = change.input
     truth = bp.backprop(network, bp.squared_error).grads(params, (), (x, t))[1]
-    grads = gather(params, [change.params for change in changes])
+    grads = merge_units(params, [change.params for change in changes])
     assert jax.tree.structure(grads) == jax.tree.structure(truth)
     assert all((a == b).all() for a, b in zip(*map(jax.tree.leaves, (grads, truth)), strict=True))
 

@@ -12,7 +12,7 @@ from bpjax.layers.convolution.conv import conv
 from bpjax.layers.normalization.layer import layer_norm
 from bpjax.layers.shapes import flatten
 from bpjax.rules.feedback import batch_manhattan, feedback_alignment, sign_symmetry
-from bpjax.rules.feedback_params import carriers
+from bpjax.rules.feedback_params import feedback_params
 from bpjax.rules.kolen_pollack import Reciprocal, kolen_pollack
 from bpjax.rules.slopes import borrowed_slope, noisy_slopes, with_slopes
 from bpjax.rules.weight_mirror import weight_mirror
@@ -235,7 +235,7 @@ def test_gains_biases_and_the_last_layer_are_backprops(where, keys):
     last = -2 if where == "dense" else -1
     assert same_bits(found[last], truth[last])
     nothing = jax.tree.map(lambda w: jnp.full_like(w, jnp.nan), params)
-    merged = carriers(network, nothing, params)
+    merged = feedback_params(network, nothing, params)
     first, *above = zip(*map(jax.tree.leaves, (merged, params)), strict=True)  # the first layer's weights lead to data
     assert (first[0] == first[1]).all()
     assert all((w == own).all() if w.ndim == 1 else jnp.isnan(w).all() for w, own in above)

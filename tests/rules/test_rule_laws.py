@@ -17,7 +17,9 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 IN_GROUPS = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in RULES]  # compiled once, in one process
 TABLE = pytest.mark.parametrize("name", IN_GROUPS)
-NUMBERED = pytest.mark.parametrize("name", [row for row in IN_GROUPS if RULES[row.values[0]].number is not None])
+NUMBERED = pytest.mark.parametrize(
+    "name", [row for row in IN_GROUPS if RULES[row.values[0]].hyperparameter is not None]
+)
 
 
 @functools.cache
@@ -115,7 +117,7 @@ def test_vmap_over_keys_is_one_run_for_each(name):
 @NUMBERED
 def test_its_number_may_be_traced_and_swept(name):
     case, (params, _, batch) = RULES[name], problem(name)
-    numbers, key = case.number * jnp.array([0.5, 1.0]), jax.random.key(5)
+    numbers, key = case.hyperparameter * jnp.array([0.5, 1.0]), jax.random.key(5)
 
     def begun(number):
         rule = case.make(case.network, case.loss, number)
