@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from bpjax.rules.rule import Rule
-from bpjax.training.fit import TrainState, make_train_step
+from bpjax.training.step import TrainState, make_train_step
 from bpjax.types import Key, Params
 
 

@@ -1,8 +1,10 @@
 """Training: steps, epochs, stops, restarts, trials, evaluation."""
 
 from bpjax.training.evaluate import accuracy, predict
-from bpjax.training.fit import Fit, Run, Training, TrainState, fit, make_train_step, make_training, run_to_end
+from bpjax.training.fit import Fit, fit
 from bpjax.training.restarts import restart_unsolved
+from bpjax.training.run import Run, Training, make_training, run_to_end
+from bpjax.training.step import TrainState, make_train_step
 from bpjax.training.stops import Stop, diverged, error_below, gradient_below, no_improvement, outputs_within
 from bpjax.training.trial import Trial, trial
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from bpjax.training.fit import Run, Training
+from bpjax.training.run import Run, Training
 from bpjax.types import Key
 from bpjax.util.trees import select
 

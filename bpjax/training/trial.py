@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from bpjax.rules.rule import Rule, check_batch
-from bpjax.training.fit import Run, make_training
+from bpjax.training.run import Run, make_training
 from bpjax.training.stops import Stop, check_validation
 from bpjax.types import Array, Batch, Key, Params
 from bpjax.util.checks import check_count

@@ -18,7 +18,7 @@ import xarray as xr
 from jax.flatten_util import ravel_pytree
 
 import bpjax as bp
-from bpjax.training.fit import TrainState, make_train_step
+from bpjax.training.step import TrainState, make_train_step
 from bpjax.util.trees import select
 
 LINEAR, NETWORK = "linear unit on the digits", "XOR network near its minimum"

@@ -1,0 +1,221 @@
+"""A training run as pure functions: start it, advance it by an epoch or a chunk of epochs, stop it.
+
+`bp.fit` compiles these functions for one run, `bp.sweep` for many runs side by side.
+"""
+
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from bpjax.losses import rows_of
+from bpjax.optimizers.hyperparameters import hyperparameter
+from bpjax.optimizers.undo import undone
+from bpjax.rules.rule import Rule
+from bpjax.training.step import TrainState, make_presentation
+from bpjax.training.stops import Epoch, Stop, start_watches, watching_divergence
+from bpjax.types import Array, Batch, Key, Params
+from bpjax.util.trees import select
+
+
+class Run(NamedTuple):
+    """A training in progress: a pytree of arrays, so that many runs are one `Run` with a leading axis."""
+
+    state: TrainState
+    key: Key  # () root of the shuffles: epoch e uses fold_in(key, e)
+    epoch: Array  # () int32, epochs done
+    limit: Array  # () int32, the most epochs allowed
+    reason: Array  # () int32, index into `Training.reasons`; 0 while the run continues
+    error: Array  # () of the last epoch; NaN before the first
+    refused: Array  # () int32, steps refused so far
+    watches: tuple  # the state of each stop
+
+
+class History(NamedTuple):
+    """Curves with one entry per epoch, NaN after the run has stopped. NumPy arrays where a host loop collected them."""
+
+    error: Array | np.ndarray
+    gradient_norm: Array | np.ndarray
+    validation_error: Array | np.ndarray  # NaN without validation data
+    refused: Array | np.ndarray  # steps not taken (gradient not finite) or taken back by the optimizer
+    learning_rate: Array | np.ndarray | None  # of the epoch's last step; the mean if every weight has its own rate
+    momentum: Array | np.ndarray | None  # None, like learning_rate, where the optimizer's state does not hold it
+
+
+class StartRun(Protocol):
+    """Starts a run."""
+
+    def __call__(self, key: Key, params: Params, epochs: int | Array) -> Run:
+        """The run at epoch 0, which may take `epochs`."""
+        ...
+
+
+class AdvanceRun(Protocol):
+    """Advances a run by some epochs."""
+
+    def __call__(self, run: Run, data: Batch, validation: Batch | None = None) -> tuple[Run, History]:
+        """The run some epochs later, with the curves of these epochs; a stopped run is returned unchanged."""
+        ...
+
+
+class HostAdvance(Protocol):
+    """`AdvanceRun` with the data bound, usually compiled."""
+
+    def __call__(self, run: Run, /) -> tuple[Run, History]:
+        """The run some epochs later, with the curves of these epochs."""
+        ...
+
+
+class OnChunk(Protocol):
+    """Called by the host loop after each chunk of epochs."""
+
+    def __call__(self, run: Run, /) -> None:
+        """Report progress, for example: `run.epoch` of `run.limit` epochs are done."""
+        ...
+
+
+class Training(NamedTuple):
+    """A training as pure functions: `fit` jits them, a sweep runs many of them side by side."""
+
+    reasons: tuple[str, ...]  # what `Run.reason` means; the first is "running", the last "epoch limit"
+    init: StartRun
+    epoch: AdvanceRun  # by one epoch: the curves are scalars
+    advance: AdvanceRun  # by a chunk of epochs: the curves have a leading axis (chunk,)
+
+
+def make_training(
+    rule: Rule,
+    optimizer: optax.GradientTransformation,
+    stops: tuple[Stop, ...] = (),
+    batch_size: int | None = None,
+    shuffle: bool = True,
+    chunk: int = 100,
+) -> Training:
+    """Bind what is static in a training. `optimizer` may close over traced hyperparameters.
+
+    In full batch the error of an epoch is that of the weights before its step, and a run that stops keeps those
+    weights. With smaller batches the error is the sum over the batches, measured while the weights change, and a run
+    that stops keeps the weights after the epoch. A diverged run keeps the weights from before the epoch. The first of
+    `stops` that fires is the reason. A step that the optimizer has just taken back stops nothing.
+
+    Args:
+        rule: gives the gradient.
+        optimizer: turns it into new weights.
+        stops: reasons to stop early; `bp.training.diverged` is added if it is missing.
+        batch_size: examples per step; None for all, 1 for on-line learning.
+        shuffle: a new order of the examples each epoch, where there are batches.
+        chunk: epochs that `Training.advance` runs.
+    """
+    stops = watching_divergence(stops)
+    needs = {stop.needs for stop in stops}
+    reasons = ("running", *(stop.reason for stop in stops), "epoch limit")
+    present = make_presentation(rule, optimizer, batch_size, shuffle)
+
+    def init(key, params, epochs) -> Run:
+        shuffle_key, rule_key = jax.random.split(key)
+        state = TrainState(params, optimizer.init(params), rule.init(rule_key, params))
+        zero = jnp.zeros((), jnp.int32)
+        limit = jnp.asarray(epochs, jnp.int32)
+        error = jnp.full((), jnp.nan, jnp.result_type(float))
+        return Run(state, shuffle_key, zero, limit, zero, error, zero, start_watches(stops))
+
+    def epoch(run, data, validation=None):
+        new, metrics = present(run.state, jax.random.fold_in(run.key, run.epoch), data)
+        full_batch = batch_size is None or batch_size >= data[1].shape[0]
+        measured = run.state if full_batch else new
+        facts = Epoch(
+            run.epoch + 1,
+            metrics.value,
+            metrics.gradient_norm,
+            worst_output(rule, measured.params, data) if "worst_output" in needs else unknown(metrics.value),
+            unknown(metrics.value) if validation is None else error_of(rule, measured.params, validation),
+        )
+        watches, reason, keeps_old = _check_stops(stops, run, facts, ~undone(new.optimizer), full_batch)
+        after = run._replace(
+            state=select(keeps_old, run.state, new),
+            epoch=facts.number,
+            reason=reason,
+            error=facts.error.astype(run.error.dtype),
+            refused=run.refused + metrics.refused.astype(jnp.int32),
+            watches=watches,
+        )
+        history = History(
+            facts.error,
+            facts.gradient_norm,
+            facts.validation_error,
+            metrics.refused.astype(facts.error.dtype),
+            hyperparameter(new.optimizer, "learning_rate"),
+            hyperparameter(new.optimizer, "momentum"),
+        )
+        running = run.reason == 0
+        return select(running, after, run), jax.tree.map(lambda a: jnp.where(running, a, jnp.nan), history)
+
+    def advance(run, data, validation=None):
+        return jax.lax.scan(lambda r, _: epoch(r, data, validation), run, None, length=chunk)
+
+    return Training(reasons, init, epoch, advance)
+
+
+def _check_stops(stops, run: Run, facts: Epoch, accepted: Array, full_batch: bool) -> tuple[tuple, Array, Array]:
+    """(watches, reason, whether the weights from before the epoch are kept) after an epoch."""
+    checks = [stop.check(watch, facts) for stop, watch in zip(stops, run.watches, strict=True)]
+    reason = jnp.where(facts.number >= run.limit, len(stops) + 1, 0).astype(jnp.int32)
+    keeps_old = jnp.zeros((), bool)
+    for index, (stop, (_, fires)) in reversed([*enumerate(zip(stops, checks, strict=True), start=1)]):
+        fires = fires & accepted
+        reason = jnp.where(fires, jnp.int32(index), reason)  # backwards, so that the first that fires wins
+        keeps_old = jnp.where(fires, stop.keeps_old or full_batch, keeps_old)
+    return tuple(watch for watch, _ in checks), reason, keeps_old
+
+
+def unknown(like: Array) -> Array:
+    """NaN () in the dtype of `like`."""
+    return jnp.full((), jnp.nan, like.dtype)
+
+
+def worst_output(rule: Rule, params: Params, data: Batch) -> Array:
+    """Largest |t − o| over examples and outputs; labels are compared as one-hot rows."""
+    x, target = data
+    output = output_of(rule, params, x)
+    return jnp.max(jnp.abs(rows_of(target, output) - output))
+
+
+def error_of(rule: Rule, params: Params, data: Batch) -> Array:
+    """The rule's loss on `data`, without a change of the weights."""
+    if rule.loss is None:
+        raise ValueError(
+            f"A rule that knows its loss was expected, `{rule.name}` does not: give `Rule(..., loss=...)`."
+        )
+    return rule.loss.value(output_of(rule, params, data[0]), data[1])
+
+
+def output_of(rule: Rule, params: Params, x) -> Array:
+    """The output of the rule's network."""
+    if rule.network is None:
+        raise ValueError(
+            f"A rule that knows its network was expected, `{rule.name}` does not: give `Rule(..., network=...)`."
+        )
+    return rule.network.forward(params, x)[0]
+
+
+def run_to_end(advance: HostAdvance, run: Run, on_chunk: OnChunk | None = None) -> tuple[Run, History]:
+    """The host loop: call `advance` until every run has stopped.
+
+    Args:
+        advance: run -> (run, history), usually compiled.
+        run: one run, or many with a leading axis, as `jax.vmap` makes them.
+        on_chunk: called with the run after each call of `advance`.
+
+    Returns:
+        The run, and its curves as NumPy arrays whose last axis is the epochs, cut where the last run stopped.
+    """
+    curves = []
+    while not np.asarray(run.reason).all():
+        run, history = advance(run)
+        curves.append(jax.device_get(history))
+        if on_chunk is not None:
+            on_chunk(run)
+    last = int(np.max(run.epoch))
+    return run, jax.tree.map(lambda *parts: np.concatenate(parts, axis=-1)[..., :last], *curves)
