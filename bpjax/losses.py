@@ -1,9 +1,9 @@
-"""Compare with the target: the error of a batch and its derivative, side by side.
+"""Losses: the error of a batch and its derivative by the output, side by side.
 
-Every loss is summed over the examples unless its name says mean; `batch_mean(loss)` divides by their number.
+Every loss is a sum over the examples unless its name says mean; `batch_mean(loss)` divides by their number.
 o is the output (N, K), t the target of the same shape. Half-precision outputs are compared in float32: the
-value is float32, the gradient has the output's dtype. Value and gradient are written from the same terms, o − t or
-ln p, so that a compiled program that wants both computes them once.
+value is float32, the gradient has the output's dtype. Value and gradient are written with the same terms, o − t or
+ln p, so that a compiled program that needs both computes these terms once.
 
     name                     E                                         ∂E/∂o
     squared_error            ½ Σ (t − o)²                              o − t
@@ -14,8 +14,7 @@ ln p, so that a compiled program that wants both computes them once.
     hyper_error              Σ (1+d) ln(1+d) + (1−d) ln(1−d)           −ln((1+d) / (1−d))    d = t − o
 """
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +26,8 @@ from bpjax.util.precision import widen
 
 __all__ = [
     "Loss",
+    "LossGradient",
+    "LossValue",
     "batch_mean",
     "binary_cross_entropy",
     "error_tolerance",
@@ -38,20 +39,43 @@ __all__ = [
 ]
 
 
+class LossValue(Protocol):
+    """Compute the error of a batch."""
+
+    def __call__(self, output: Array, target: Any, /) -> Array:
+        """The scalar error."""
+        ...
+
+
+class LossGradient(Protocol):
+    """Compute the derivative of the error by the output."""
+
+    def __call__(self, output: Array, target: Any, /) -> Array:
+        """d value / d output, in the shape and dtype of the output."""
+        ...
+
+
 class Loss(NamedTuple):
     """The error of a batch and its derivative by the output, written out."""
 
     name: str
-    value: Callable
+    """For people: "squared error"."""
+    value: LossValue
     """(output, target) -> scalar."""
-    gradient: Callable
-    """(output, target) -> d value / d output, shape and dtype of the output."""
+    gradient: LossGradient
+    """(output, target) -> d value / d output, in the shape and dtype of the output."""
     reduction: Literal["sum", "mean"] = "sum"
-    """How the examples of a batch are put together: what makes errors of batches add up to that of an epoch."""
+    """How the examples of a batch are combined, which determines how batch errors add up to the error of an epoch."""
+    call: str | None = None
+    """For `repr`: the expression that makes the loss, `huber(0.5)`; without it, the name."""
+
+    def __repr__(self) -> str:
+        """The expression that makes the loss: `squared_error`, `batch_mean(huber(1))`."""
+        return self.call or self.name.replace(" ", "_")
 
 
 def _loss(name, value, gradient, prepare, reduction: Literal["sum", "mean"] = "sum") -> Loss:
-    """A loss from formulas on prepared arrays (checked, wide, targets as floats)."""
+    """A loss from formulas on prepared arrays: checked, half precision widened to float32, targets as floats."""
 
     def checked_value(output, target):
         return value(*prepare(name, output, target))
@@ -64,7 +88,7 @@ def _loss(name, value, gradient, prepare, reduction: Literal["sum", "mean"] = "s
 
 
 def _same_shape(name, output, target) -> tuple[Array, Array]:
-    """Output and target as wide floats of one shape (N, ...), N ≥ 1."""
+    """Output and target as floats of one shape (N, ...), N ≥ 1, half precision widened to float32."""
     output, target = as_floating(name, "output", output), as_floating(name, "target", target)
     if output.shape != target.shape:
         raise ValueError(f"`{name}` expected `target` of the output's shape {output.shape}, got {target.shape}.")
@@ -90,18 +114,18 @@ def _logits_and_weights(name, output, target) -> tuple[Array, Array]:
         check_labels(name, target, classes)
     labels = target.astype(jnp.int32)
     one_hot = jax.nn.one_hot(labels, classes, dtype=output.dtype)
-    in_range = (labels >= 0) & (labels < classes)  # traced labels cannot raise: a NaN error says it instead
+    in_range = (labels >= 0) & (labels < classes)  # traced labels cannot raise: the error is NaN instead
     return output, jnp.where(in_range[..., None], one_hot, jnp.nan)
 
 
 def labels_of(target) -> Array:
-    """Labels as they are, and of rows (..., K) the place of the largest entry."""
+    """The labels of a target: integers as they are, of rows (..., K) the index of the largest entry."""
     target = jnp.asarray(target)
     return target if jnp.issubdtype(target.dtype, jnp.integer) else target.argmax(axis=-1)
 
 
 def rows_of(target, output: Array) -> Array:
-    """The target in the shape of the output (..., K): labels as one-hot rows in its dtype, anything else as it is."""
+    """The target in the shape of the output (..., K): labels become one-hot rows, anything else is unchanged."""
     target = jnp.asarray(target)
     if jnp.issubdtype(target.dtype, jnp.integer):
         return jax.nn.one_hot(target, output.shape[-1], dtype=output.dtype)
@@ -109,7 +133,7 @@ def rows_of(target, output: Array) -> Array:
 
 
 def share(loss: Loss, examples: int) -> float:
-    """By how much an example's error counts in that of its batch."""
+    """The weight of one example's error in the error of a batch of `examples`."""
     return 1 / examples if loss.reduction == "mean" else 1.0
 
 
@@ -130,7 +154,7 @@ squared_error = _loss(
     lambda o, t: o - t,
     _same_shape,
 )
-"""The article's error, E = ½ Σ (t − o)², summed over examples and outputs."""
+"""E = ½ Σ (t − o)², summed over examples and outputs: the error of the encyclopedia article on backpropagation."""
 
 mean_squared_error = _loss(
     "mean squared error",
@@ -147,8 +171,8 @@ softmax_cross_entropy = _loss(
     lambda o, t: jnp.sum(t, axis=-1, keepdims=True) * jnp.exp(jax.nn.log_softmax(o, axis=-1)) - t,
     _logits_and_weights,
 )
-"""−Σ t ln softmax(o) on logits (N, K), or (N, T, K) at every time step; targets are labels, without the last axis
-and of integer dtype, or weights of the logits' shape, one-hot or soft."""
+"""−Σ t ln softmax(o) on logits (N, K), or (N, T, K) at every time step. Targets are integer labels, in the shape of
+the logits without the last axis, or weights in the shape of the logits, one-hot or soft."""
 
 binary_cross_entropy = _loss(
     "binary cross entropy",
@@ -171,7 +195,8 @@ def huber(delta: float = 1.0) -> Loss:
         distance = jnp.abs(t - o)
         return jnp.sum(jnp.where(distance <= delta, 0.5 * distance**2, delta * (distance - 0.5 * delta)))
 
-    return _loss("huber", value, lambda o, t: jnp.clip(o - t, -delta, delta), _same_shape)
+    loss = _loss("huber", value, lambda o, t: jnp.clip(o - t, -delta, delta), _same_shape)
+    return loss._replace(call=f"huber({_text(delta)})")
 
 
 HYPER_LIMIT, HYPER_SLOPE = 0.9999999, 17.0
@@ -192,14 +217,14 @@ def _hyper_gradient(o, t):
 
 hyper_error = _loss("hyper error", _hyper_value, _hyper_gradient, _same_shape)
 """Fahlman's hyper-error (1988): the error signal −ln((1+d)/(1−d)) grows without bound as d = t − o nears ±1, and
-is ±17 beyond |d| = 0.9999999. Fahlman gives the signal alone; the value is its integral."""
+is ±17 beyond |d| = 0.9999999. Fahlman gives only the error signal; the value is its integral."""
 
 
 def batch_mean(loss: Loss) -> Loss:
     """The loss divided by the number of examples: E / N, ∂E/∂o / N.
 
     Raises:
-        ValueError: the loss is a mean already.
+        ValueError: the loss is already a mean.
     """
     if loss.reduction == "mean":
         raise ValueError(f"`batch_mean` expected a loss that sums over the batch, got `{loss.name}`, a mean already.")
@@ -210,14 +235,14 @@ def batch_mean(loss: Loss) -> Loss:
     def gradient(output, target):
         return loss.gradient(output, target) / jnp.shape(output)[0]
 
-    return Loss(f"mean {loss.name}", value, gradient, "mean")
+    return Loss(f"mean {loss.name}", value, gradient, "mean", f"batch_mean({loss!r})")
 
 
 def error_tolerance(loss: Loss, tolerance: float | Array = 0.1) -> Loss:
-    """The loss, with errors below a tolerance let be: ∂E/∂o is 0 where |t − o| < d_max.
+    """The loss with errors below a tolerance ignored: ∂E/∂o is 0 where |t − o| < `tolerance`.
 
-    SNNS's d_max and Fahlman's 0.1: units that are right enough learn nothing more. The value is the loss's own, so the
-    gradient is no longer its derivative. Targets of the output's shape, not labels.
+    This is SNNS's d_max and Fahlman's 0.1: units close enough to their target stop learning. The value of the loss is
+    unchanged, so the gradient is no longer its derivative. Targets have the output's shape; labels are not accepted.
 
     Raises:
         ValueError: `tolerance` is negative.
@@ -228,5 +253,10 @@ def error_tolerance(loss: Loss, tolerance: float | Array = 0.1) -> Loss:
         wide, wide_target = _same_shape(loss.name, output, target)
         return jnp.where(jnp.abs(wide_target - wide) < tolerance, 0, loss.gradient(output, target))
 
-    bound = f"{tolerance:g}" if is_concrete(tolerance) else "a tolerance"
-    return loss._replace(name=f"{loss.name} beyond {bound}", gradient=gradient)
+    name = f"{loss.name} beyond {_text(tolerance) if is_concrete(tolerance) else 'a tolerance'}"
+    return loss._replace(name=name, gradient=gradient, call=f"error_tolerance({loss!r}, {_text(tolerance)})")
+
+
+def _text(value: float | Array) -> str:
+    """A number in a name; a traced one has no value to show."""
+    return f"{value:g}" if is_concrete(value) else "…"

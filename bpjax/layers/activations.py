@@ -1,9 +1,9 @@
 """Activations y = φ(a), each with its derivative φ′ written by hand beside it.
 
-φ′ is taken from the output y where that is its natural form: y is kept anyway, as the input of the next layer.
-Half-precision numbers are computed in float32 and rounded once. All are finite from −10⁴ to 10⁴ in every dtype.
+φ′ is written as a function of the output y where that is simpler: y is stored anyway, as the input of the next layer.
+Half-precision inputs are computed in float32 and rounded once. All values are finite from −10⁴ to 10⁴ in every dtype.
 
-    name              y = φ(a)                      φ′, from        at its kink
+    name              y = φ(a)                      φ′              at its kink
     identity          a                             1
     sigmoid           1 / (1 + e⁻ᵃ)                 y (1 − y)
     scaled_sigmoid    low + (high − low) σ(a)       (y − low) (high − y) / (high − low)
@@ -38,12 +38,18 @@ def elementwise(
     derivative: Callable[[Array], Array],
     of: Literal["input", "output"],
 ) -> Layer:
-    """An activation made from φ and φ′.
+    """An activation made from φ and φ′, for inputs of any shape (N, ...).
 
     forward    y = φ(a)
-    backward   da = φ′ ⊙ dy       φ′ = derivative(y) or derivative(a), as `of` says
+    backward   da = φ′ ⊙ dy       φ′ = derivative(y) or derivative(a)
 
-    Any shape (N, ...). Kept for the backward pass: the output or the input, whichever φ′ is a function of.
+    Residuals: y or a, whichever φ′ is a function of.
+
+    Args:
+        name: The name in reports and messages.
+        phi: φ, an elementwise function of a.
+        derivative: φ′, an elementwise function of y or of a.
+        of: What `derivative` takes, the "input" a or the "output" y.
     """
 
     def init(key, in_shape):
@@ -54,8 +60,8 @@ def elementwise(
         y = phi(widen(a)).astype(a.dtype)
         return y, (y if of == "output" else a)
 
-    def backward(params, kept, dy):
-        return (), (derivative(widen(kept)) * widen(dy)).astype(dy.dtype)
+    def backward(params, residual, dy):
+        return (), (derivative(widen(residual)) * widen(dy)).astype(dy.dtype)
 
     return Layer(name, init, forward, backward)
 
@@ -72,7 +78,7 @@ softplus = elementwise("softplus", jax.nn.softplus, jax.nn.sigmoid, of="input")
 
 
 def scaled_sigmoid(low: float, high: float) -> Layer:
-    """A sigmoid from `low` to `high`: (−½, ½) for Fahlman's symmetric units, or wider than 0.1 … 0.9 targets.
+    """A sigmoid from `low` to `high`: (−½, ½) for Fahlman's symmetric units, or a range wider than the targets'.
 
     forward    y = low + (high − low) / (1 + e⁻ᵃ)
     backward   da = (y − low) (high − y) / (high − low) ⊙ dy
@@ -91,10 +97,10 @@ def scaled_sigmoid(low: float, high: float) -> Layer:
 
 
 def leaky_relu(slope: float = 0.01) -> Layer:
-    """Y = a where a > 0, else slope · a; φ′ = 1 where y > 0, else slope, at the kink too.
+    """y = a where a > 0, else slope · a; φ′ = 1 where y > 0, else slope, also at the kink a = 0.
 
     Raises:
-        ValueError: `slope` is not above 0 (for 0 there is `relu`).
+        ValueError: `slope` is not above 0 (with slope 0 it is `relu`).
     """
     check_number("leaky_relu", "slope", slope, above=0.0)
     return elementwise(
@@ -106,7 +112,7 @@ def leaky_relu(slope: float = 0.01) -> Layer:
 
 
 def elu(scale: float = 1.0) -> Layer:
-    """Y = a where a > 0, else c (eᵃ − 1); φ′ = 1 where y > 0, else y + c. At 0 it is c.
+    """y = a where a > 0, else c (eᵃ − 1); φ′ = 1 where y > 0, else y + c, which is c at a = 0. c is `scale`.
 
     Raises:
         ValueError: `scale` is not above 0.
@@ -121,7 +127,7 @@ def elu(scale: float = 1.0) -> Layer:
 
 
 def _normal_cdf(a):
-    return 0.5 * erfc(-a / math.sqrt(2))  # 1 + erf would cancel far below 0
+    return 0.5 * erfc(-a / math.sqrt(2))  # 1 + erf(a / √2) would cancel for large negative a
 
 
 gelu = elementwise(
@@ -154,7 +160,7 @@ silu = elementwise("silu", jax.nn.silu, _silu_derivative, of="input")
 
 
 def _softmax() -> Layer:
-    """Probabilities along the last axis: y = eᵃ / Σ eᵃ,  da = y ⊙ (dy − Σ y dy). Kept: y."""
+    """Probabilities along the last axis: y = eᵃ / Σ eᵃ,  da = y ⊙ (dy − Σ y dy). Residuals: y."""
 
     def init(key, in_shape):
         return (), tuple(in_shape)

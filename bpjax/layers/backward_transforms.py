@@ -1,6 +1,7 @@
-"""Devices of the literature that change what travels back: functions from a layer to a layer with another `backward`.
+"""Backward transforms from the literature: functions from a layer to a layer with another `backward`.
 
-Forward they change nothing. What they send back is no longer the gradient, on purpose: `compare` finds them wrong.
+They do not change the forward pass. Their backward pass is no longer the gradient, on purpose: `compare` reports it as
+wrong.
 """
 
 import jax
@@ -12,7 +13,7 @@ from bpjax.util.checks import check_number
 
 
 def flat_spot(activation: Layer, offset: float | Array = 0.1) -> Layer:
-    """An activation whose derivative never vanishes: φ′ + c, so that units at their limits go on learning.
+    """An activation whose derivative never vanishes: φ′ + c, so that saturated units keep learning.
 
     backward   da = (φ′ + c) ⊙ dy        Fahlman 1988, c = 0.1; SNNS's flat-spot elimination, c ≤ 0.25
 
@@ -32,8 +33,8 @@ def flat_spot(activation: Layer, offset: float | Array = 0.1) -> Layer:
 def without_derivative(activation: Layer) -> Layer:
     """An activation whose derivative is left out: da = dy.
 
-    Of an output unit it is Chen & Mars' device (1990): δ = o − t instead of φ′ (o − t). With it goes a learning rate
-    of the hidden units 0.1 times that of the output units, which is `scaled_error`:
+    At the output units this is the method of Chen & Mars (1990): δ = o − t instead of φ′ (o − t). They combine it with
+    a learning rate of the hidden units that is 0.1 times that of the output units, which is `scaled_error`:
 
         chain(dense(5), sigmoid, scaled_error(dense(10), 0.1), without_derivative(sigmoid))
 
@@ -49,9 +50,9 @@ def without_derivative(activation: Layer) -> Layer:
 
 
 def scaled_error(layer: Layer, factor: float | Array) -> Layer:
-    """A layer that passes on a share of the error: dx ← factor · dx, its own dparams whole.
+    """A layer with a scaled input gradient, dx ← factor · dx, and unchanged dparams.
 
-    All layers before it then learn with `factor` times the learning rate.
+    All earlier layers then learn with `factor` times the learning rate.
 
     Raises:
         ValueError: `layer` is not a Layer, `factor` not above 0.
@@ -67,10 +68,10 @@ def scaled_error(layer: Layer, factor: float | Array) -> Layer:
 
 
 def check_activation(who: str, activation) -> None:
-    """Raise a `ValueError` unless `activation` is a layer without params or parts, of any width."""
+    """Raise a `ValueError` unless `activation` is a layer without params and parts."""
     check_layer(who, activation)
     if activation.layers or jax.tree.leaves(jax.eval_shape(lambda: activation.init(jax.random.key(0), (2,)))[0]):
         raise ValueError(
             f"`{who}` expected an activation, such as `bp.sigmoid`, got the layer {activation.name}. "
-            "Give it the activations and make the network of those."
+            "Transform the activations first, then make the network of them."
         )

@@ -1,4 +1,4 @@
-"""The article's neurons: a net input that is the weighted sum of what comes in."""
+"""The dense layer: each unit's net input is the weighted sum of its inputs, plus a bias."""
 
 import functools
 from typing import NamedTuple
@@ -17,7 +17,7 @@ class Affine(NamedTuple):
     """The parameters of an affine map."""
 
     w: Array  # (D, H) weight from input to unit
-    b: Array | None = None  # (H,) weight from the on-neuron; None where there is none
+    b: Array | None = None  # (H,) bias, the weight from the on-neuron; None without bias
 
 
 def dense(
@@ -28,13 +28,18 @@ def dense(
     forward    y = x W + b
     backward   dW = xᵀ dy     db = Σₙ dyₙ     dx = dy Wᵀ
 
-    The bias is the weight of an on-neuron whose output is always 1. Kept for the backward pass: x, which the
-    layer before has made anyway. `weights` and `biases` are initializers, `(key, shape, dtype) -> array`, or names of
-    such, "he".
+    The bias is the weight of an on-neuron whose output is always 1. Residuals: x, which the previous layer has already
+    computed.
+
+    Args:
+        features: H, the number of units.
+        use_bias: Whether there is a bias b.
+        weights: The initializer of W, `(key, shape, dtype) -> array`, or the name of one, such as "he".
+        biases: The initializer of b, or the name of one.
 
     Raises:
-        ValueError: `features` is not a positive integer, an initializer's name is unknown; in `forward`, `x` is
-            not (N, D), is empty or of another dtype than the weights, or the params are another layer's.
+        ValueError: `features` is not a positive integer, or an initializer's name is unknown; in `forward`, `x` is
+            not (N, D), is empty or has another dtype than the weights, or the params belong to another layer.
     """
     check_count("dense", "features", features)
     return _dense(int(features), use_bias, initializer(weights), initializer(biases))
@@ -42,7 +47,7 @@ def dense(
 
 @functools.cache
 def _dense(features: int, use_bias: bool, weights: Initializer, biases: Initializer) -> Layer:
-    """The same layer for the same arguments, so that what was compiled for one serves all of its kind."""
+    """The cached factory: equal arguments give the same Layer object, so jitted functions of it compile once."""
 
     def init(key, in_shape):
         (in_features,) = check_in_shape("dense", in_shape, rank=1)

@@ -1,4 +1,4 @@
-"""Which inputs feed which units, where not all feed all: lists of edges, and the sums that run along them."""
+"""Lists of edges, which say which inputs feed which units of a sparse layer, and sums along them."""
 
 from typing import NamedTuple
 
@@ -11,10 +11,10 @@ from bpjax.util.checks import check_count, check_number
 
 
 class Edges(NamedTuple):
-    """Edges from inputs to units. Plain numbers, never trained; edge e has weight e of the layer `sparse`."""
+    """Edges from inputs to units: fixed integers, not trained. Edge e has the e-th weight of the layer `sparse`."""
 
-    source: np.ndarray  # (E,) the input an edge comes from, 0 ... D − 1
-    target: np.ndarray  # (E,) the unit it goes to, 0 ... H − 1
+    source: np.ndarray  # (E,) the input at which an edge starts, 0 ... D − 1
+    target: np.ndarray  # (E,) the unit at which it ends, 0 ... H − 1
     inputs: int  # D
     outputs: int  # H
 
@@ -22,12 +22,19 @@ class Edges(NamedTuple):
 def random_edges(
     key: Key, inputs: int, outputs: int, per_unit: int | None = None, density: float | None = None
 ) -> Edges:
-    """Edges drawn at random, none twice: `per_unit` into every unit, or a `density` of all D · H of them.
+    """Distinct random edges: `per_unit` into every unit, or a `density` of all D · H possible edges.
 
     Memory and work grow with the number of edges, not with D · H.
 
+    Args:
+        key: The key of the draw.
+        inputs: D.
+        outputs: H, the number of units.
+        per_unit: The number of edges into every unit. Give either this or `density`.
+        density: The fraction of the D · H possible edges that exist, in 0 … 1, 0 excluded.
+
     Raises:
-        ValueError: both or neither of `per_unit` and `density` are given, or they ask for more edges than there are.
+        ValueError: both or neither of `per_unit` and `density` are given, or they ask for more edges than possible.
     """
     _check_sizes("random_edges", inputs, outputs)
     if (per_unit is None) == (density is None):
@@ -49,7 +56,13 @@ def random_edges(
 def banded_edges(inputs: int, outputs: int, width: int) -> Edges:
     """A receptive field of `width` neighbouring inputs for every unit, the fields spread evenly over the inputs.
 
-    Unit h sits at h (D − 1) / (H − 1). Fields that would stick out at the rim are moved in, none is smaller.
+    The field of unit h is centred at h (D − 1) / (H − 1). Fields that would cross the border are shifted inwards, so
+    all have the same width.
+
+    Args:
+        inputs: D.
+        outputs: H, the number of units.
+        width: The number of inputs in a field.
 
     Raises:
         ValueError: `width` is not an integer from 1 to `inputs`.
@@ -64,7 +77,7 @@ def banded_edges(inputs: int, outputs: int, width: int) -> Edges:
 
 
 def edges_from_mask(mask) -> Edges:
-    """The edges where a mask (D, H) is true, unit by unit.
+    """The edges where a mask (D, H) is true, sorted by unit.
 
     Raises:
         ValueError: `mask` is not a matrix of booleans.
@@ -73,7 +86,7 @@ def edges_from_mask(mask) -> Edges:
     if mask.ndim != 2 or mask.dtype != bool:
         raise ValueError(
             f"`edges_from_mask` expected booleans (inputs, units), got {mask.dtype}{list(mask.shape)}. "
-            "Make them by a comparison, such as `w != 0`."
+            "Make the mask by a comparison, such as `w != 0`."
         )
     target, source = np.nonzero(mask.T)
     return Edges(source, target, *mask.shape)
@@ -116,54 +129,61 @@ def check_edges(who: str, edges) -> Edges:
         order = np.argsort(pairs, kind="stable")
         twice = order[1:][np.diff(pairs[order]) == 0][0]
         raise ValueError(
-            f"`{who}` expected every edge once, got the one from {source[twice]} to {target[twice]} again "
-            f"at edge {twice}. Add their weights."
+            f"`{who}` expected distinct edges, got a second edge from {source[twice]} to {target[twice]} at index "
+            f"{twice}. Remove it: two edges with one source and target act as one edge with the sum of their weights."
         )
     return Edges(source.astype(np.int32), target.astype(np.int32), int(inputs), int(outputs))
 
 
 WIDTH = 16
-"""Edges of a row: so many gathers are added up in one loop, and compiled."""
+"""The largest number of edges in a row, which is the number of gathers that are added in one compiled loop."""
 
 
 class Rows(NamedTuple):
-    """Edges in rows of up to 16 that meet in the same place, the long rows first; a place may have many rows.
+    """Edges grouped into rows of up to 16 that share a node (an input or a unit), long rows first.
 
-    It is jagged diagonal storage: column j holds the j-th edge of every row that has one, so nothing is padded.
+    A node may have several rows. This is jagged diagonal storage: column j holds the j-th edge of every row that has
+    one, so nothing is padded.
     """
 
     columns: tuple[np.ndarray, ...]  # the edges of column j, (rows longer than j,)
-    place: np.ndarray  # (rows,) where a row meets
-    places: int
+    node: np.ndarray  # (rows,) the node that a row's edges share
+    nodes: int  # the number of nodes
 
 
-def rows_by(place: np.ndarray, places: int) -> Rows:
-    """Lay edges out in rows by the place, input or unit, where they meet."""
-    edge = np.argsort(place, kind="stable")
-    count = np.bincount(place, minlength=places)
-    position = np.arange(len(place)) - (np.cumsum(count) - count)[place[edge]]
+def rows_by(node: np.ndarray, nodes: int) -> Rows:
+    """Group edges into rows by `node` (E,), the input or the unit of each edge."""
+    edge = np.argsort(node, kind="stable")
+    count = np.bincount(node, minlength=nodes)
+    position = np.arange(len(node)) - (np.cumsum(count) - count)[node[edge]]
     rows = -(-count // WIDTH)
-    row, column = (np.cumsum(rows) - rows)[place[edge]] + position // WIDTH, position % WIDTH
+    row, column = (np.cumsum(rows) - rows)[node[edge]] + position // WIDTH, position % WIDTH
     order = np.argsort(-np.bincount(row), kind="stable")
     rank = np.argsort(order)[row]
     inside = [np.flatnonzero(column == j) for j in range(column.max() + 1)]
     columns = tuple(edge[of][np.argsort(rank[of])].astype(np.int32) for of in inside)
-    return Rows(columns, np.repeat(np.arange(places), rows)[order], places)
+    return Rows(columns, np.repeat(np.arange(nodes), rows)[order], nodes)
 
 
 def sum_along(w: Array, values: Array, index: np.ndarray, rows: Rows) -> Array:
-    """Σₑ wₑ values[indexₑ] over the edges e that meet in a place: values (S, N) to (places, N), in their dtype.
+    """Σₑ wₑ values[indexₑ] over the edges e of each node: values (S, N) to (nodes, N), in their dtype.
 
-    On a CPU gathers of whole rows of N numbers, added up in one loop, take a tenth of the time of a scatter.
+    On a CPU gathers of whole rows of N values, added in one loop, take a tenth of the time of a scatter.
+
+    Args:
+        w: The weights of the edges (E,).
+        values: Values of the nodes at the other end of the edges, (S, N).
+        index: The row of `values` that each edge reads, (E,).
+        rows: The edges grouped by the node over which the sum runs.
     """
     total = jnp.zeros((0, values.shape[1]), values.dtype)
-    for edges in rows.columns[::-1]:  # short columns first: what is there so far is the head of the next
+    for edges in rows.columns[::-1]:  # short columns first: the sum so far is the head of the next, longer one
         term, head = w[edges][:, None] * values[index[edges]], len(total)
         total = total + term if head == len(term) else jnp.concatenate([total + term[:head], term[head:]])
-    if np.array_equal(rows.place, np.arange(rows.places)):
+    if np.array_equal(rows.node, np.arange(rows.nodes)):
         return total
-    if len(np.unique(rows.place)) < len(rows.place):
-        return jax.ops.segment_sum(total, rows.place, rows.places)
-    where = np.full(rows.places, len(total), np.int32)  # places without edges read the row of zeros
-    where[rows.place] = np.arange(len(total))
+    if len(np.unique(rows.node)) < len(rows.node):
+        return jax.ops.segment_sum(total, rows.node, rows.nodes)
+    where = np.full(rows.nodes, len(total), np.int32)  # nodes without edges read a row of zeros
+    where[rows.node] = np.arange(len(total))
     return jnp.concatenate([total, jnp.zeros_like(total[:1])])[where]

@@ -1,4 +1,4 @@
-"""Words, or whatever is counted, as rows of a table of numbers that are learnt."""
+"""Embeddings: a learnt row of features for each token of a vocabulary."""
 
 import functools
 from typing import NamedTuple
@@ -20,17 +20,22 @@ class Embedding(NamedTuple):
 
 
 def embedding(vocabulary: int, features: int, weights: str | Initializer = unit_normal) -> Layer:
-    """The row of a learnt table for each token: x (N, ...) of integers to y (N, ..., F).
+    """The row of a learnt table for each token, integers x (N, ...) to y (N, ..., F).
 
     forward    yₙₜ = W[xₙₜ]
     backward   dW[v] = Σ dyₙₜ over the n, t with xₙₜ = v          tokens have no gradient
 
-    The product of a one-hot code with W, without the code. Kept for the backward pass: the tokens. Tokens outside
-    0 … V − 1 raise where their values are known; inside `jit` they give rows of NaN, and no gradient.
+    This equals the product of one-hot rows with W, which are not formed. Tokens outside 0 … V − 1 raise where their
+    values are known; inside `jit` their rows of y are NaN and they add nothing to dW. Residuals: the tokens.
+
+    Args:
+        vocabulary: V, the number of different tokens.
+        features: F, the length of a row.
+        weights: The initializer of W, or the name of one.
 
     Raises:
         ValueError: `vocabulary` or `features` is not a positive integer; in `forward`, `x` is not of an integer
-            dtype, has no example or a token outside 0 … V − 1, or the params are another layer's.
+            dtype, has no example or a token outside 0 … V − 1, or the params belong to another layer.
     """
     check_count("embedding", "vocabulary", vocabulary)
     check_count("embedding", "features", features)
@@ -39,7 +44,7 @@ def embedding(vocabulary: int, features: int, weights: str | Initializer = unit_
 
 @functools.cache
 def _embedding(vocabulary: int, features: int, weights: Initializer) -> Layer:
-    """The same layer for the same arguments, so that what was compiled for one serves all of its kind."""
+    """The cached factory: equal arguments give the same Layer object, so jitted functions of it compile once."""
 
     def init(key, in_shape):
         positions = check_in_shape("embedding", in_shape, rank=len(in_shape))
@@ -65,7 +70,7 @@ def _embedding(vocabulary: int, features: int, weights: Initializer) -> Layer:
 
 
 def check_tokens(x, vocabulary: int) -> Array:
-    """Tokens (N, ...) as int32, those out of range, where they are traced and cannot raise, as `vocabulary`."""
+    """Tokens (N, ...) as int32, or a `ValueError`; traced tokens out of range cannot raise and become `vocabulary`."""
     x = jnp.asarray(x)
     if not jnp.issubdtype(x.dtype, jnp.integer):
         raise ValueError(
@@ -83,6 +88,6 @@ def check_tokens(x, vocabulary: int) -> Array:
                 f"`embedding` of {vocabulary} tokens expected tokens from 0 to {vocabulary - 1}, got {values[index]} "
                 f"at index {index} ({len(wrong)} of {values.size} out of range)."
             )
-    if x.dtype.itemsize < 4:  # so that `vocabulary` itself is a number of x's dtype
+    if x.dtype.itemsize < 4:  # so that x's dtype can hold `vocabulary` itself
         x = x.astype(jnp.int32)
     return jnp.where((x >= 0) & (x < vocabulary), x, vocabulary).astype(jnp.int32)

@@ -1,37 +1,43 @@
-"""How weights begin: functions `(key, shape, dtype) -> array`, as in `jax.nn.initializers`, or their names.
+"""Initializers of weights: functions `(key, shape, dtype) -> array`, as in `jax.nn.initializers`, or their names.
 
-Weights are (D, H), kernels (..., C, H): all axes but the last are what comes into a unit, its fan-in D.
+Weights have the shape (D, H), kernels (..., C, H): the product of all axes but the last is a unit's fan-in D.
 
     name                  variance of a weight     from
-    lecun                 1 / D                    LeCun, Bottou, Orr & Müller 1998: what comes in keeps its variance
-    glorot                2 / (D + H)              Glorot & Bengio 2010: and so does the error that goes back, nearly
-    he                    2 / D                    He, Zhang, Ren & Sun 2015: the same behind a relu, which lets half in
-    orthogonal            1 / max(D, H)            Saxe, McClelland & Ganguli 2014: Wᵀ W = 1, lengths are kept exactly
-    delta_orthogonal      (the centre alone)       Xiao et al. 2018: orthogonal where the kernel meets its own position
-    sparse                15 / D                   Martens 2010: 15 normal weights a unit, all others 0
-    zeros                 0                        the usual start of a bias
+    lecun                 1 / D                    LeCun, Bottou, Orr & Müller 1998: signals keep their variance
+    glorot                2 / (D + H)              Glorot & Bengio 2010: a compromise between signals and errors
+    he                    2 / D                    He, Zhang, Ren & Sun 2015: as lecun, after a relu, which passes half
+    orthogonal            1 / max(D, H)            Saxe, McClelland & Ganguli 2014: Wᵀ W = 1, lengths are preserved
+    delta_orthogonal      (at the centre only)     Xiao et al. 2018: a kernel that is orthogonal at its centre, else 0
+    sparse                15 / D                   Martens 2010: 15 normal weights per unit, all others 0
+    zeros                 0                        the usual initial bias
 
-The first three are normal, cut off at two standard deviations and stretched to the variance named; `lecun_uniform`,
-`glorot_uniform` and `he_uniform` are drawn evenly from (−√(3 · variance), √(3 · variance)). For a kernel over positions
-D = positions · C, and H of `glorot` is positions · H.
+The first three are normal distributions truncated at two standard deviations and rescaled to the given variance.
+`lecun_uniform`, `glorot_uniform` and `he_uniform` are uniform on (−√(3 · variance), √(3 · variance)). For a kernel
+D = positions · C, and the H of `glorot` is positions · H.
 """
 
 import difflib
 import math
-from collections.abc import Callable
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 
+from bpjax.types import Array, Key, Shape
 from bpjax.util.checks import check_count, check_number
 from bpjax.util.sequential_under_vmap import sequential_under_vmap
 
-Initializer = Callable[..., jax.Array]
-"""(key, shape, dtype) -> array."""
+
+class Initializer(Protocol):
+    """Draw initial weights."""
+
+    def __call__(self, key: Key, shape: Shape, dtype: Any, /) -> Array:
+        """An array of the given shape and dtype."""
+        ...
 
 
 def uniform(radius: float) -> Initializer:
-    """Weights drawn evenly from (−r, r), the choice of the classics: 0.3 in Nature 1986, 1 in Fahlman 1988.
+    """Weights uniform on (−radius, radius): 0.3 in Rumelhart, Hinton & Williams (Nature 1986), 1 in Fahlman 1988.
 
     Raises:
         ValueError: `radius` is negative or not finite.
@@ -45,64 +51,64 @@ def uniform(radius: float) -> Initializer:
 
 
 lecun_normal: Initializer = jax.nn.initializers.lecun_normal()
-"""Normal with variance 1 / D: a unit's net input begins with the variance of its inputs."""
+"""Normal with variance 1 / D: a unit's net input initially has the variance of its inputs."""
 
 lecun_uniform: Initializer = jax.nn.initializers.lecun_uniform()
-"""Even with variance 1 / D."""
+"""Uniform with variance 1 / D."""
 
 glorot_normal: Initializer = jax.nn.initializers.glorot_normal()
-"""Normal with variance 2 / (D + H): between what keeps the signals' variance and what keeps the errors'."""
+"""Normal with variance 2 / (D + H), between 1 / D, which preserves the variance of signals, and 1 / H, of errors."""
 
 glorot_uniform: Initializer = jax.nn.initializers.glorot_uniform()
-"""Even with variance 2 / (D + H)."""
+"""Uniform with variance 2 / (D + H)."""
 
 he_normal: Initializer = jax.nn.initializers.he_normal()
-"""Normal with variance 2 / D: a relu lets half through, so twice as much comes in."""
+"""Normal with variance 2 / D: a relu passes half of its inputs, so the variance is twice that of `lecun_normal`."""
 
 he_uniform: Initializer = jax.nn.initializers.he_uniform()
-"""Even with variance 2 / D."""
+"""Uniform with variance 2 / D."""
 
 unit_normal: Initializer = jax.nn.initializers.normal(1.0)
-"""Normal with variance 1: rows as large as the sines and cosines that `sinusoidal_positions` adds to an embedding's."""
+"""Normal with variance 1, the initializer of embeddings: as large as the sines that `sinusoidal_positions` adds."""
 
 zeros: Initializer = jax.nn.initializers.zeros
-"""All zero: the usual start of a bias."""
+"""All zero, the usual initial bias."""
 
 
 def orthogonal(scale: float = 1.0) -> Initializer:
-    """A random matrix that keeps lengths: Wᵀ W = scale² · 1 where D ≥ H, W Wᵀ = scale² · 1 where D ≤ H.
+    """A random orthogonal matrix times `scale`: Wᵀ W = scale² · 1 where D ≥ H, W Wᵀ = scale² · 1 where D ≤ H.
 
-    Even over all such matrices. A kernel counts as the matrix (positions · C, H).
+    The distribution is uniform over all such matrices. A kernel is treated as the matrix (positions · C, H).
 
     Raises:
         ValueError: `scale` is not above 0.
     """
     check_number("orthogonal", "scale", scale, above=0.0)
-    return _drawn_one_by_one(jax.nn.initializers.orthogonal(scale))
+    return _draw_sequentially(jax.nn.initializers.orthogonal(scale))
 
 
 def delta_orthogonal(scale: float = 1.0) -> Initializer:
     """A kernel (..., C, H) that is an orthogonal matrix at its centre, the middle of every odd axis, and 0 elsewhere.
 
     Raises:
-        ValueError: `scale` is not above 0; of the initializer, a shape without position axes, or with C > H.
+        ValueError: `scale` is not above 0; from the initializer, a shape without position axes, or with C > H.
     """
     check_number("delta_orthogonal", "scale", scale, above=0.0)
-    draw = _drawn_one_by_one(jax.nn.initializers.delta_orthogonal(scale))
+    draw = _draw_sequentially(jax.nn.initializers.delta_orthogonal(scale))
 
     def initializer(key, shape, dtype=jnp.float32):
         if not 3 <= len(shape) <= 5 or shape[-2] > shape[-1]:
             raise ValueError(
                 "`delta_orthogonal` expected a kernel of shape (..., C, H) with one to three position axes and C ≤ H, "
-                f"got {tuple(shape)}. Take `orthogonal`."
+                f"got {tuple(shape)}. Use `orthogonal`."
             )
         return draw(key, shape, dtype)
 
     return initializer
 
 
-def _drawn_one_by_one(draw: Initializer) -> Initializer:
-    """The same numbers, drawn matrix by matrix where networks are made by `jax.vmap`."""
+def _draw_sequentially(draw: Initializer) -> Initializer:
+    """The initializer under `jax.vmap` as a loop over matrices, so that batched draws give the same values."""
 
     def initializer(key, shape, dtype=jnp.float32):
         return sequential_under_vmap(lambda key: draw(key, shape, dtype))(key)
@@ -111,10 +117,10 @@ def _drawn_one_by_one(draw: Initializer) -> Initializer:
 
 
 def sparse_weights(connections: int = 15, scale: float = 1.0) -> Initializer:
-    """Of every unit so many weights, picked at random, normal with standard deviation `scale`; all others 0.
+    """`connections` random weights per unit, normal with standard deviation `scale`; all others are 0.
 
-    Martens 2010: units differ from the first, and a net input does not grow with the number of inputs. Where there are
-    fewer inputs than `connections` all have weights. To keep the zeros zero, use the layer `sparse`.
+    Martens 2010: units differ from the start, and net inputs do not grow with the number of inputs. With fewer inputs
+    than `connections` every weight is drawn. The zeros are trained as well; the layer `sparse` has none of them.
 
     Raises:
         ValueError: `connections` is not a positive integer, `scale` is not above 0.
@@ -147,21 +153,21 @@ NAMED: dict[str, Initializer] = {
     "sparse": sparse_weights(),
     "zeros": zeros,
 }
-"""What `weights="he"` stands for. One object each, so that the same name makes the same layer."""
+"""The initializer of each name. One object per name, so that layers made with the same name are the same object."""
 
 
 def initializer(weights: str | Initializer) -> Initializer:
-    """The initializer of that name; a function stays what it is.
+    """The initializer with the given name; a function is returned unchanged.
 
     Raises:
-        ValueError: there is none of that name, or it is neither a name nor a function.
+        ValueError: `weights` is an unknown name, or neither a name nor a function.
     """
     if callable(weights):
         return weights
     if weights in NAMED:
         return NAMED[weights]
     near = difflib.get_close_matches(str(weights), NAMED, n=1, cutoff=0.5)
-    cure = f"Did you mean {near[0]!r}?" if near else f"Take one of {', '.join(NAMED)}, or a function."
+    cure = f"Did you mean {near[0]!r}?" if near else f"Use one of {', '.join(NAMED)}, or a function."
     raise ValueError(
-        f"An initializer is a name or a function (key, shape, dtype) -> array; there is no {weights!r}. {cure}"
+        f"An initializer must be a name or a function (key, shape, dtype) -> array, got {weights!r}. {cure}"
     )

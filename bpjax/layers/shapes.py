@@ -1,4 +1,4 @@
-"""Layers that compute nothing: they give the numbers of an example another shape, or choose positions."""
+"""Layers without arithmetic: they reshape each example, or select positions."""
 
 import math
 
@@ -10,16 +10,16 @@ from bpjax.util.checks import as_floating, check_count
 
 
 def reshape(shape: Shape) -> Layer:
-    """The numbers of each example in another shape: x (N, ...) to y (N, *shape), last axis fastest.
+    """Each example reshaped, x (N, ...) to y (N, *shape), last axis fastest.
 
     forward    y = x in `shape`
     backward   dx = dy in the shape of x
 
-    One entry of `shape` may be −1: whatever remains. Kept: of x its shape alone, as an empty array.
+    One entry of `shape` may be −1, which is inferred from the others. Residuals: an empty array with the shape of x.
 
     Raises:
-        ValueError: `shape` holds something else than positive integers and at most one −1; in `init` and
-            `forward`, an example has not as many numbers as `shape`.
+        ValueError: `shape` holds anything else than positive integers and at most one −1; in `init` and `forward`,
+            the size of an example is not that of `shape`.
     """
     shape = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
     for size in shape:
@@ -30,13 +30,13 @@ def reshape(shape: Shape) -> Layer:
     known = math.prod(size for size in shape if size != -1)
 
     def filled(in_shape):
-        numbers = math.prod(in_shape)
-        if numbers % known or (-1 not in shape and numbers != known):
+        total = math.prod(in_shape)
+        if total % known or (-1 not in shape and total != known):
             raise ValueError(
-                f"`reshape({shape})` expected examples of {'a multiple of ' * (-1 in shape)}{known} number(s), got "
-                f"{numbers}, shape {tuple(in_shape)}."
+                f"`reshape({shape})` expected examples of {'a multiple of ' * (-1 in shape)}{known} value(s), got "
+                f"{total}, shape {tuple(in_shape)}."
             )
-        return tuple(numbers // known if size == -1 else size for size in shape)
+        return tuple(total // known if size == -1 else size for size in shape)
 
     def init(key, in_shape):
         return (), filled(in_shape)
@@ -52,11 +52,11 @@ def reshape(shape: Shape) -> Layer:
 
 
 flatten = reshape((-1,))._replace(name="flatten")
-"""The numbers of each example in a row, x (N, ...) to y (N, D): from an image or a sequence to a `dense` layer."""
+"""Each example as a vector, x (N, ...) to y (N, D), for a `dense` layer after images or sequences."""
 
 
 def _last_position() -> Layer:
-    """The last position of a sequence, x (N, T, ...) to y (N, ...): y = x_T. Kept: of x its shape alone."""
+    """The last position of a sequence, x (N, T, ...) to y (N, ...): y = x_T. Residuals: the shape of x."""
 
     def init(key, in_shape):
         return (), check_has_positions("last_position", in_shape)[1:]
@@ -87,4 +87,4 @@ def check_positions(who: str, x):
 
 
 last_position = _last_position()
-"""What a sequence ends with, x (N, T, D) to y (N, D)."""
+"""The last position of a sequence, x (N, T, D) to y (N, D)."""

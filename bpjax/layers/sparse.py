@@ -1,4 +1,4 @@
-"""Thin layers: weights on given edges only, so that work and gradient are as large as the number of edges."""
+"""Sparse affine layers: weights on given edges only, so that work and memory grow with the number of edges."""
 
 from typing import NamedTuple
 
@@ -14,14 +14,14 @@ from bpjax.util.checks import check_features, check_same_dtype, other_params
 from bpjax.util.precision import widen
 
 SMALL = 1024
-"""Up to so many edges the examples are summed at once; beyond, on a CPU, one after another, each in the cache."""
+"""Up to this many edges dw is one sum over all examples; above it a CPU scans over examples, each fits its cache."""
 
 
 class SparseAffine(NamedTuple):
     """The parameters of a sparse affine map."""
 
     w: Array  # (E,) weight of each edge
-    b: Array | None = None  # (H,) weight from the on-neuron; None where there is none
+    b: Array | None = None  # (H,) bias, the weight from the on-neuron; None without bias
 
 
 def sparse(
@@ -30,23 +30,29 @@ def sparse(
     weights: str | Initializer = lecun_normal,
     biases: str | Initializer = zeros,
 ) -> Layer:
-    """A dense layer most of whose weights are not there, x (N, D) to y (N, H).
+    """A dense layer in which most weights are absent, x (N, D) to y (N, H).
 
     forward    yₕ = Σₑ wₑ x[sourceₑ] over the edges into h, + bₕ                          E multiply-adds an example
     backward   dwₑ = Σₙ x[n, sourceₑ] dy[n, targetₑ]     db = Σₙ dyₙ                      E
                dxᵢ = Σₑ wₑ dy[targetₑ] over the edges out of i                            E
 
-    The whole gradient costs two more passes over the edges that are there, as it does in any graph of operations
-    (Linnainmaa 1970; BIT 16, 1976), where a matrix with zeros pays for D · H of them three times.
+    The gradient costs two more passes over the existing edges, as in any graph of operations (Linnainmaa 1970; BIT 16,
+    1976). A matrix with zeros costs three passes over D · H entries instead.
 
-    Examples are `random_edges`, `banded_edges`, `edges_from_mask`; any `Edges` in any order will do. A unit without
-    edges gives its bias, an input without edges gets dx = 0. Weights begin as those of a dense layer with as many
-    inputs as the unit has edges: units with k edges are drawn as one matrix (k, units). Kept: x.
+    Edges are made by `random_edges`, `banded_edges` or `edges_from_mask`; their order does not matter. The output of a
+    unit without edges is its bias; dx of an input without edges is 0. Initial weights are those of a dense layer with
+    as many inputs as the unit has edges: all units with k edges are drawn as one matrix (k, units). Residuals: x.
+
+    Args:
+        edges: Which input feeds which unit; fixed, not learnt.
+        use_bias: Whether there is a bias b.
+        weights: The initializer of w, or the name of one.
+        biases: The initializer of b, or the name of one.
 
     Raises:
-        ValueError: an edge is out of range or there twice; in `init`, another number of inputs than the edges';
-            in `forward`, `x` is not (N, D), is empty or of another dtype than the weights, or the params are another
-            layer's.
+        ValueError: an edge is out of range or given twice; in `init`, the number of inputs is not that of the edges;
+            in `forward`, `x` is not (N, D), is empty or has another dtype than the weights, or the params belong to
+            another layer.
     """
     edges = check_edges("sparse", edges)
     weights, biases = initializer(weights), initializer(biases)
@@ -65,7 +71,7 @@ def sparse(
 
     def initial_weights(key, dtype):
         w, count = jnp.zeros(len(target), dtype), np.bincount(target, minlength=outputs)
-        edge = np.argsort(target, kind="stable")  # unit by unit
+        edge = np.argsort(target, kind="stable")  # edges sorted by unit
         for k in np.unique(count[count > 0]):
             units = edge[count[target[edge]] == k].reshape(-1, k)
             drawn = weights(jax.random.fold_in(key, int(k)), units.T.shape, dtype)
@@ -91,13 +97,13 @@ def sparse(
         def at_once(x, dy):
             return (x[:, source] * dy[:, target]).sum(axis=0)
 
-        def sequential_under_vmap(x, dy):
+        def one_at_a_time(x, dy):
             add = lambda dw, example: (dw + example[0][source] * example[1][target], None)
             return jax.lax.scan(add, jnp.zeros(len(source), x.dtype), (x, dy), unroll=min(8, len(x)))[0]
 
         if len(source) <= SMALL:
             return at_once(x, dy)
-        return jax.lax.platform_dependent(x, dy, cpu=sequential_under_vmap, default=at_once)
+        return jax.lax.platform_dependent(x, dy, cpu=one_at_a_time, default=at_once)
 
     def check_params(params):
         w, b = getattr(params, "w", None), getattr(params, "b", None)

@@ -1,4 +1,4 @@
-"""How weights begin: variances by a hundred thousand draws, orthogonality, names."""
+"""Initializers: variances estimated from a hundred thousand draws, orthogonality, names."""
 
 import math
 
@@ -38,8 +38,8 @@ def test_variances(name, kind):
     assert 0.98 * furthest < abs(w).max() / deviation <= furthest * (1 + 1e-9)
 
 
-def test_a_kernel_counts_as_the_matrix_of_what_comes_in():
-    # 3 × 3 places of 20 channels: D = 180; 3 · 3 · 20 · 300 = 54,000 draws
+def test_the_fan_in_of_a_kernel_is_positions_times_channels():
+    # 3 × 3 positions of 20 channels: D = 180; 3 · 3 · 20 · 300 = 54,000 draws
     w = initializer("he")(KEY, (3, 3, 20, 300), jnp.float64)
     assert float(w.std()) == pytest.approx(math.sqrt(2 / 180), rel=0.02)
     w = initializer("glorot_uniform")(KEY, (3, 3, 20, 300), jnp.float64)
@@ -53,16 +53,16 @@ def test_orthogonal_keeps_lengths(shape):
     np.testing.assert_allclose(smaller, 1.5**2 * np.eye(len(smaller)), atol=1e-12)
 
 
-@pytest.mark.parametrize("places", [(3,), (3, 5), (1, 3, 3)])
-def test_delta_orthogonal_is_orthogonal_at_its_centre_and_zero_elsewhere(places):
-    w = np.array(delta_orthogonal(2.0)(KEY, (*places, 4, 6), jnp.float64))
-    centre = tuple(n // 2 for n in places)
+@pytest.mark.parametrize("positions", [(3,), (3, 5), (1, 3, 3)])
+def test_delta_orthogonal_is_orthogonal_at_its_centre_and_zero_elsewhere(positions):
+    w = np.array(delta_orthogonal(2.0)(KEY, (*positions, 4, 6), jnp.float64))
+    centre = tuple(n // 2 for n in positions)
     np.testing.assert_allclose(w[centre] @ w[centre].T, 4 * np.eye(4), atol=1e-12)
     w[centre] = 0
     assert not w.any()
 
 
-def test_sparse_weights_are_so_many_a_unit():
+def test_sparse_weights_draws_the_given_number_per_unit():
     w = np.asarray(sparse_weights(15, 0.5)(KEY, (200, 400), jnp.float64))
     assert ((w != 0).sum(axis=0) == 15).all()
     assert w[w != 0].std() == pytest.approx(0.5, rel=0.05)  # 6,000 draws: five standard errors are 4.6 %
@@ -83,20 +83,20 @@ def test_names():
 
 
 BAD = {
-    "a typo": (lambda: dense(3, weights="glorott"), r"there is no 'glorott'\. Did you mean 'glorot'\?"),
-    "nothing near": (lambda: initializer("xyzzy"), r"there is no 'xyzzy'\. Take one of lecun, .*, or a function"),
-    "a number": (lambda: dense(3, biases=0.0), r"a name or a function .*there is no 0\.0"),
+    "a typo": (lambda: dense(3, weights="glorott"), r"got 'glorott'\. Did you mean 'glorot'\?"),
+    "nothing near": (lambda: initializer("xyzzy"), r"got 'xyzzy'\. Use one of lecun, .*, or a function"),
+    "a number": (lambda: dense(3, biases=0.0), r"a name or a function .*got 0\.0"),
     "radius": (lambda: uniform(-1.0), r"`uniform` expected `radius` to be a finite number ≥ 0, got -1.0"),
     "scale": (lambda: orthogonal(0.0), r"`orthogonal` expected `scale` to be a finite number > 0"),
     "delta's scale": (lambda: delta_orthogonal(-1.0), r"`delta_orthogonal` expected `scale`"),
-    "delta of a matrix": (lambda: delta_orthogonal()(KEY, (3, 4)), r"got \(3, 4\)\. Take `orthogonal`"),
+    "delta of a matrix": (lambda: delta_orthogonal()(KEY, (3, 4)), r"got \(3, 4\)\. Use `orthogonal`"),
     "delta of fewer features": (lambda: delta_orthogonal()(KEY, (3, 4, 2)), r"C ≤ H, got \(3, 4, 2\)"),
     "connections": (lambda: sparse_weights(0), r"`connections` to be an integer ≥ 1, got 0"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_gets_one_sentence(name):
+def test_bad_input_raises(name):
     call, sentence = BAD[name]
     with pytest.raises(ValueError, match=sentence):
         call()

@@ -162,7 +162,7 @@ BAD = {
     "no edges": (lambda: sparse(edges_from_mask(np.zeros((2, 2), bool))), r"at least one edge, got int\d+\[0\]"),
     "source": (lambda: sparse(ONE._replace(source=np.array([3]))), r"every `source` from 0 to 2, got 3 at edge 0"),
     "target": (lambda: sparse(ONE._replace(target=np.array([-1]))), r"every `target` from 0 to 3, got -1 at edge 0"),
-    "twice": (lambda: sparse(TWICE), r"every edge once, got the one from 0 to 1 again at edge 2\. Add their weights"),
+    "twice": (lambda: sparse(TWICE), r"distinct edges, got a second edge from 0 to 1 at index 2\. Remove it"),
     "in_shape": (lambda: sparse(ONE).init(KEY, (4,)), r"edges from 3 inputs expected `in_shape` \(3,\), got \(4,\)"),
     "x": (lambda: sparse(ONE).forward(PARAMS, jnp.ones((2, 4))), r"`sparse` expected `x` of shape \(N, 3\)"),
     "dtype": (lambda: sparse(ONE).forward(PARAMS, jnp.ones((2, 3), jnp.float32)), r"dtype of its weights, float64"),
