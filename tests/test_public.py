@@ -1,5 +1,6 @@
 """What a user meets first: the import, the README, the files of the repository."""
 
+import json
 import re
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 
 
@@ -66,20 +67,49 @@ def test_the_root_of_the_package_holds_rooms_alone():
     }  # fmt: skip
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+RUN_BLOCKS = """
+import json, sys
+for name, code in json.load(sys.stdin):
+    exec(compile(code, name, "exec"), {"__name__": "__main__"})
+"""
 
 
-@pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.strip().split("\n")[0][:40])
-def test_the_readme_runs(code, tmp_path):
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, cwd=tmp_path)
+def blocks(page, language):
+    """The (first line number, code) of every block of a language on a page."""
+    text = page.read_text()
+    found = re.finditer(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    return [(text.count("\n", 0, block.start()) + 2, block[1]) for block in found]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+def test_the_code_on_a_page_runs(page, tmp_path):
+    """Each block by itself, as a reader would paste it; all blocks of a page in one process."""
+    code = json.dumps([(f"{page.name}, line {line}", code) for line, code in blocks(page, "python")])
+    command = [sys.executable, "-c", RUN_BLOCKS]
+    result = subprocess.run(command, input=code, capture_output=True, text=True, timeout=600, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
 
 
-def test_the_readme_has_its_two_commands():
-    commands = " ".join(blocks("sh"))
+def test_the_readme_is_short_and_has_its_two_commands():
+    commands = " ".join(code for _, code in blocks(README, "sh"))
     assert "experiments.learning_rate" in commands and "pytest" in commands
     assert commands.count("python3 -m venv") == 2
+    assert len(README.read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_figures_of_a_page_exist(page):
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text())
+    assert not [target for target in targets if not (page.parent / target).exists()]
+
+
+def test_the_reference_page_names_every_public_name():
+    import bpjax as bp
+
+    text = (ROOT / "docs" / "reference.md").read_text()
+    names = {name for room in ROOMS if room != "cli" for name in getattr(getattr(bp, room), "__all__", [])}
+    assert not [name for name in names | set(bp.__all__) - set(ROOMS) if f"`{name}`" not in text]
 
 
 def test_public_names_are_documented_and_importable_from_their_rooms():
