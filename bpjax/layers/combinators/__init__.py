@@ -1,1 +1,1 @@
-"""Folders for convolution, recurrence, attention, normalization and combinators."""
+"""Layers made of layers."""

@@ -1,4 +1,4 @@
-"""Convolutions: the same small net of weights at every place of a sequence, an image or a volume."""
+"""Convolutions: the same weights applied at every position of a sequence, an image or a volume."""
 
 import functools
 
@@ -30,25 +30,37 @@ def conv(
 
     forward    y_o  = b + Σₜ x_(s·o + d·t − low) Wₜ           x convolved with W
     backward   dW_t = Σₙₒ x_(s·o + d·t − low)ᵀ dy_o           x convolved with dy as the kernel
-               dx_i = Σₜ dy_((i − d·t + low) / s) Wₜᵀ         dy, spread out by s, with W turned round, transposed
+               dx_i = Σₜ dy_((i − d·t + low) / s) Wₜᵀ         dy dilated by s, with W flipped and transposed
                db   = Σₙₒ dy_o
 
-    o is a place of the output, t of the kernel, s the `stride`, d the `dilation`; x is 0 outside the image, and a
-    place of dy that is not an integer is none. Written for one axis; `kernel` is an integer for sequences
-    (N, W, C) and a tuple of two or three for images (N, H, W, C) and volumes. Along an axis of n places there come out
+    The formulas are for one axis. o is a position of the output, t of the kernel, s the `stride`, d the `dilation`; x
+    is 0 outside the image, and dy is 0 where its position is not an integer. An axis of n positions becomes an axis of
 
-        "SAME"       ⌈n / s⌉, with low = ⌊p / 2⌋ of the p zeros that takes
+        "SAME"       ⌈n / s⌉, with low = ⌊p / 2⌋ of the p zeros needed
         "VALID"      ⌊(n − k′) / s⌋ + 1, no zeros; k′ = (k − 1) d + 1
         (low, high)  ⌊(n + low + high − k′) / s⌋ + 1, a pair for each axis
 
-    With `groups` the channels and the features are split, and each part of the features sees its part of the channels;
-    `groups` = C is a depthwise convolution, F / C kernels for each channel. The params are `Affine`, w (*kernel,
-    C / groups, F) and b (F,). Kept for the backward pass: x, which the layer before has made anyway.
+    The params are `Affine`, w (*kernel, C / groups, F) and b (F,). Residuals: x, which the previous layer has already
+    computed.
+
+    Args:
+        features: F, the number of output channels.
+        kernel: The size k of the kernel: an integer for sequences (N, W, C), a tuple of two or three integers for
+            images (N, H, W, C) and volumes (N, Z, H, W, C).
+        stride: s, an integer or one per spatial axis.
+        padding: "SAME", "VALID" or a pair (low, high) of zeros for each spatial axis.
+        dilation: d, an integer or one per spatial axis.
+        groups: Channels and features are split into this many groups, and each group of features sees its group of
+            channels only. `groups` = C is a depthwise convolution, with F / C kernels per channel.
+        use_bias: Whether there is a bias b.
+        weights: The initializer of w, or the name of one.
+        biases: The initializer of b, or the name of one.
 
     Raises:
-        ValueError: an argument is out of its range, or `groups` does not divide `features`; in `init`, an `in_shape` of
-            another rank, channels `groups` does not divide, or an image smaller than the kernel; in `forward`, `x` is
-            not such an image, is empty or of another dtype than the weights, or the params are another layer's.
+        ValueError: an argument is out of its range, or `groups` does not divide `features`; in `init`, `in_shape` has
+            another rank, `groups` does not divide the channels, or the image is smaller than the kernel; in `forward`,
+            `x` is not such an image, is empty or has another dtype than the weights, or the params belong to another
+            layer.
     """
     shape = windows("conv", "kernel", kernel, stride, padding, dilation)
     check_count("conv", "features", features)
@@ -63,7 +75,7 @@ def conv(
 
 @functools.cache
 def _conv(features: int, shape: Windows, groups: int, use_bias: bool, weights, biases) -> Layer:
-    """The same layer for the same arguments, so that what was compiled for one serves all of its kind."""
+    """The cached factory: equal arguments give the same Layer object, so jitted functions of it compile once."""
 
     def init(key, in_shape):
         spatial, channels = check_image_shape("conv", in_shape, shape.rank)
@@ -73,7 +85,8 @@ def _conv(features: int, shape: Windows, groups: int, use_bias: bool, weights, b
                 "Each group sees the same number of channels."
             )
         out = place("conv", shape, spatial).out
-        return _start(key, (*shape.size, channels // groups, features), use_bias, weights, biases), (*out, features)
+        kernel_shape = (*shape.size, channels // groups, features)
+        return _initial_params(key, kernel_shape, use_bias, weights, biases), (*out, features)
 
     def forward(params, x):
         _check_params("conv", params, shape.size, features, use_bias)
@@ -100,27 +113,38 @@ def conv_transpose(
     weights: str | Initializer = lecun_normal,
     biases: str | Initializer = zeros,
 ) -> Layer:
-    """Transposed convolution, x (N, *spatial, C) to a larger y (N, *O, F): what a convolution's backward pass does.
+    """Transposed convolution, x (N, *spatial, C) to a larger y (N, *O, F): the backward pass of a convolution.
 
     forward    y_o  = b + Σₜ x_((o − d·t + low) / s) Wₜ       the dx of a convolution with Wᵀ: x_i adds x_i Wₜ
                                                               to the output at s·i + d·t − low
     backward   dW_t = Σₙᵢ x_iᵀ dy_(s·i + d·t − low)           dy convolved with x as the kernel
                dx_i = Σₜ dy_(s·i + d·t − low) Wₜᵀ             an ordinary convolution of dy, with stride s
 
-    Along an axis of n places there come out, with k′ = (k − 1) d + 1,
+    With k′ = (k − 1) d + 1, an axis of n positions becomes an axis of
 
         "SAME"       n s
         "VALID"      n s + max(k′ − s, 0)
-        (low, high)  (n − 1) s + k′ − low − high: `padding` is that of the convolution it transposes, cut off here
+        (low, high)  (n − 1) s + k′ − low − high
 
-    Named paddings cut as `jax.lax.conv_transpose` does, and y is that function's with the kernel turned round, or with
-    `transpose_kernel=True` and w's last two axes exchanged. Its pairs mean something else: zeros around x,
-    k′ − 1 − low of them. The params are `Affine`, w (*kernel, C, F) and b (F,). Kept: x.
+    Named paddings are those of `jax.lax.conv_transpose`: y equals its result with the kernel flipped, or with
+    `transpose_kernel=True` and the last two axes of w exchanged. Pairs have another meaning there, k′ − 1 − low zeros
+    around x. The params are `Affine`, w (*kernel, C, F) and b (F,). Residuals: x.
+
+    Args:
+        features: F, the number of output channels.
+        kernel: The size k of the kernel, as in `conv`.
+        stride: s, an integer or one per spatial axis.
+        padding: The padding of the convolution that is transposed: "SAME", "VALID" or a pair (low, high) for each
+            spatial axis, the number of output positions cut off at its ends.
+        dilation: d, an integer or one per spatial axis.
+        use_bias: Whether there is a bias b.
+        weights: The initializer of w, or the name of one.
+        biases: The initializer of b, or the name of one.
 
     Raises:
-        ValueError: an argument is out of its range; in `init`, an `in_shape` of another rank, or a padding that cuts
-            everything off; in `forward`, `x` is not such an image, is empty or of another dtype than the weights, or
-            the params are another layer's.
+        ValueError: an argument is out of its range; in `init`, `in_shape` has another rank, or the padding cuts
+            everything off; in `forward`, `x` is not such an image, is empty or has another dtype than the weights, or
+            the params belong to another layer.
     """
     shape = windows("conv_transpose", "kernel", kernel, stride, padding, dilation)
     check_count("conv_transpose", "features", features)
@@ -131,18 +155,18 @@ def conv_transpose(
 def _conv_transpose(features: int, shape: Windows, use_bias: bool, weights, biases) -> Layer:
     def init(key, in_shape):
         spatial, channels = check_image_shape("conv_transpose", in_shape, shape.rank)
-        out = _place_under(shape, spatial).spatial
-        return _start(key, (*shape.size, channels, features), use_bias, weights, biases), (*out, features)
+        out = _transposed_placement(shape, spatial).spatial
+        return _initial_params(key, (*shape.size, channels, features), use_bias, weights, biases), (*out, features)
 
     def forward(params, x):
         _check_params("conv_transpose", params, shape.size, features, use_bias)
         x = check_image("conv_transpose", x, shape.rank, params.w.shape[-2])
         check_same_dtype("conv_transpose", x, params.w)
-        at = _place_under(shape, x.shape[1:-1])
+        at = _transposed_placement(shape, x.shape[1:-1])
         return _add_bias(input_gradient(x, _transposed(params.w), at, groups=1), params.b), x
 
     def backward(params, x, dy):
-        at = _place_under(shape, x.shape[1:-1])
+        at = _transposed_placement(shape, x.shape[1:-1])
         dw, db = _transposed(weight_gradient(dy, x, at, groups=1)), bias_gradient(dy) if use_bias else None
         return Affine(dw, db), convolve(dy, _transposed(params.w), at, groups=1)
 
@@ -150,8 +174,8 @@ def _conv_transpose(features: int, shape: Windows, use_bias: bool, weights, bias
 
 
 @functools.cache
-def _place_under(shape: Windows, out: Shape) -> Placed:
-    """The windows of the convolution that is transposed: its `out` is the image that comes in, its image comes out."""
+def _transposed_placement(shape: Windows, out: Shape) -> Placed:
+    """The windows of the convolution that is transposed: its output `out` is the input here, its input the output."""
     spatial, pairs = [], []
     for axis, (o, r, s) in enumerate(zip(out, shape.reach, shape.stride, strict=True)):
         if shape.padding == "SAME":
@@ -163,8 +187,8 @@ def _place_under(shape: Windows, out: Shape) -> Placed:
             n = (o - 1) * s + r - low - high
         if n < 1:
             raise ValueError(
-                f"`conv_transpose` expected a padding that leaves something of the output, got {shape.padding} for "
-                f"an image of {out} and a kernel of {shape}: the output would be empty. Pad less."
+                f"`conv_transpose` expected a padding smaller than the output, got {shape.padding} for an image of "
+                f"{out} and a kernel of {shape}: the output would be empty. Pad less."
             )
         spatial.append(n)
         pairs.append((low, (o - 1) * s + r - n - low))
@@ -172,11 +196,11 @@ def _place_under(shape: Windows, out: Shape) -> Placed:
 
 
 def _transposed(w: Array) -> Array:
-    """Every Wₜ transposed."""
+    """The kernel with Wₜᵀ in place of every Wₜ."""
     return jnp.swapaxes(w, -1, -2)
 
 
-def _start(key, w_shape: Shape, use_bias: bool, weights: Initializer, biases: Initializer) -> Affine:
+def _initial_params(key, w_shape: Shape, use_bias: bool, weights: Initializer, biases: Initializer) -> Affine:
     key_w, key_b = jax.random.split(key)
     dtype = jnp.result_type(float)
     return Affine(weights(key_w, w_shape, dtype), biases(key_b, w_shape[-1:], dtype) if use_bias else None)

@@ -1,9 +1,9 @@
-"""Pooling: a window of an image becomes one place, its largest x or its average.
+"""Pooling: each window of an image is reduced to one value, its maximum or its average.
 
-Windows that tile the image are a reshape away; others are looked at place by place in strided slices. Either way the
-backward pass is a mask and a sum. XLA's own derivative of a windowed maximum is a scatter, 60 times slower on a CPU
-(2 × 2 windows of (64, 28, 28, 32), two cores: 0.3 ms by hand, 21 ms by `jax.grad` of `jax.lax.reduce_window`).
-The y of `max_pool` is that function's nevertheless, for XLA joins it to the layers before.
+Windows that tile the image are read by a reshape, others by strided slices, one for each position in a window. In both
+cases the backward pass is a mask and a sum. XLA's derivative of a windowed maximum is a scatter, 60 times slower on a
+CPU (2 × 2 windows of (64, 28, 28, 32), two cores: 0.3 ms by hand, 21 ms by `jax.grad` of `jax.lax.reduce_window`).
+The forward pass of `max_pool` does use `reduce_window`, which XLA fuses with the previous layers.
 """
 
 import functools
@@ -32,20 +32,24 @@ from bpjax.util.precision import widen
 
 
 def max_pool(window: int | Shape, stride: int | Shape | None = None, padding: Padding = "VALID") -> Layer:
-    """The largest x of every window, channel by channel: x (N, *spatial, C) to y (N, *O, C).
+    """The maximum of every window in each channel, x (N, *spatial, C) to y (N, *O, C).
 
-    forward    y_o  = maxₜ x_(s·o + t − low)                  m_o: the t it was found at
+    forward    y_o  = maxₜ x_(s·o + t − low)                  m_o: the t of the maximum
     backward   dx_i = Σ dy_o over the windows o with s·o + m_o − low = i
 
-    Equal largest x: the first of the window, row by row, takes the whole error, as in XLA. Where a window holds a NaN,
-    y is NaN and its first place takes the error. Padding is −∞ and is never chosen. `stride` is `window` where
-    it is not given; places between windows, or behind the last, are not seen and get dx = 0. Kept for the backward
-    pass: m alone, in the smallest type that holds it, a byte for each y where the window has up to 256 places (for
-    2 × 2 windows a sixteenth of a float32 x).
+    Of equal maxima, the first of the window in row-major order receives the whole error, as in XLA. If a window holds a
+    NaN, y is NaN and the first position of the window receives the error. Padding is −∞ and never chosen. Positions
+    outside all windows have dx = 0. Residuals: m in the smallest integer type that holds it, one byte per output for
+    windows of up to 256 positions (for 2 × 2 windows a sixteenth of a float32 x).
+
+    Args:
+        window: The size of a window: an integer for sequences, a tuple of two or three for images and volumes.
+        stride: s, an integer or one per spatial axis; the size of the window by default.
+        padding: "SAME", "VALID" or a pair (low, high) for each spatial axis, smaller than the window.
 
     Raises:
-        ValueError: an argument is out of its range, or a padding is not smaller than the window; in `init`, an
-            `in_shape` of another rank, or an image smaller than the window; in `forward`, an `x` of another rank.
+        ValueError: an argument is out of its range, or a padding is not smaller than the window; in `init`, `in_shape`
+            has another rank, or the image is smaller than the window; in `forward`, `x` has another rank.
     """
     return _max_pool(_pool_windows("max_pool", window, stride, padding))
 
@@ -58,14 +62,14 @@ def _max_pool(shape: Windows) -> Layer:
         windowed = lambda per_axis: (1, *per_axis, 1)
         outside = ((0, 0), *at.pairs, (0, 0))
         y = lax.reduce_window(x, -math.inf, lax.max, windowed(at.size), windowed(at.stride), outside)
-        return y, (_first_largest(x, y, at), x[:0])  # of x its size alone
+        return y, (_first_largest(x, y, at), x[:0])  # x[:0] stores the shape of x
 
     def backward(params, residuals, dy):
         found, empty = residuals
         at = place("max_pool", shape, empty.shape[1:-1])
         if _tiles(at):
             t = np.arange(math.prod(at.size), dtype=found.dtype).reshape(_unfolded(1, (1,) * shape.rank, at.size, 1))
-            dx = jnp.where(_beside(found, at) == t, _beside(dy, at), jnp.array(0, dy.dtype))
+            dx = jnp.where(_per_window(found, at) == t, _per_window(dy, at), jnp.array(0, dy.dtype))
             return (), dx.reshape(dy.shape[0], *at.spatial, dy.shape[-1])
         wide = widen(dy)
         pieces = [jnp.where(found == t, wide, jnp.zeros_like(wide)) for t in range(math.prod(at.size))]
@@ -75,16 +79,21 @@ def _max_pool(shape: Windows) -> Layer:
 
 
 def average_pool(window: int | Shape, stride: int | Shape | None = None, padding: Padding = "VALID") -> Layer:
-    """The average of every window, channel by channel: x (N, *spatial, C) to y (N, *O, C).
+    """The average of every window in each channel, x (N, *spatial, C) to y (N, *O, C).
 
-    forward    y_o  = Σₜ x_(s·o + t − low) / n_o              over the n_o places of window o inside the image
-    backward   dx_i = Σ dy_o / n_o over the windows o that see i
+    forward    y_o  = Σₜ x_(s·o + t − low) / n_o              over the n_o positions of window o inside the image
+    backward   dx_i = Σ dy_o / n_o over the windows o that contain i
 
-    Padded places do not count: a window half outside is the average of its inner half. `stride` is `window` where it
-    is not given; places no window sees get dx = 0. Kept: nothing of x but its size.
+    Padded positions do not count: a window half outside the image is the average of its inner half. Positions outside
+    all windows have dx = 0. Residuals: the shape of x.
+
+    Args:
+        window: The size of a window, as in `max_pool`.
+        stride: s, an integer or one per spatial axis; the size of the window by default.
+        padding: "SAME", "VALID" or a pair (low, high) for each spatial axis, smaller than the window.
 
     Raises:
-        ValueError: as for `max_pool`.
+        ValueError: as `max_pool`.
     """
     return _average_pool(_pool_windows("average_pool", window, stride, padding))
 
@@ -99,14 +108,14 @@ def _average_pool(shape: Windows) -> Layer:
             total = widen(apart).sum(axis=tuple(range(2, apart.ndim - 1, 2)))
         else:
             total = add(widen(x_t) for x_t in seen(x, at))
-        return (total / _inside(at, total.dtype)).astype(x.dtype), x[:0]
+        return (total / _count_inside(at, total.dtype)).astype(x.dtype), x[:0]
 
     def backward(params, empty, dy):
         at = place("average_pool", shape, empty.shape[1:-1])
-        share = widen(dy) / _inside(at, widen(dy).dtype)
+        share = widen(dy) / _count_inside(at, widen(dy).dtype)
         if _tiles(at):
             apart = _unfolded(dy.shape[0], at.out, at.size, dy.shape[-1])
-            dx = jnp.broadcast_to(_beside(share, at), apart).reshape(dy.shape[0], *at.spatial, dy.shape[-1])
+            dx = jnp.broadcast_to(_per_window(share, at), apart).reshape(dy.shape[0], *at.spatial, dy.shape[-1])
         else:
             dx = sent_back([share] * math.prod(at.size), at)
         return (), dx.astype(dy.dtype)
@@ -121,64 +130,64 @@ def _pool_windows(who: str, window, stride, padding) -> Windows:
             if max(pair) >= k:
                 raise ValueError(
                     f"`{who}` expected a padding smaller than the window, {shape.size}, got {padding!r}. "
-                    "Pad less: a window that sees nothing but padding has no maximum and no average."
+                    "Pad less: a window that contains only padding has no maximum and no average."
                 )
     return shape
 
 
 def _tiles(at: Placed) -> bool:
-    """Whether the windows cover every place of the image once."""
+    """Whether the windows cover every position of the image exactly once."""
     fits = tuple(o * k for o, k in zip(at.out, at.size, strict=True)) == at.spatial
     return fits and at.stride == at.size and not any(map(any, at.pairs))
 
 
 def _unfolded(examples: int, out: Shape, size: Shape, channels: int) -> Shape:
-    """(N, O₁, k₁, O₂, k₂, ..., C): an image its windows tile, with the places of a window on axes of their own."""
+    """The shape (N, O₁, k₁, O₂, k₂, ..., C) of a tiled image, with separate axes for windows and their positions."""
     return (examples, *itertools.chain.from_iterable(zip(out, size, strict=True)), channels)
 
 
-def _beside(y: Array, at: Placed) -> Array:
-    """What belongs to a window beside its places: (N, O₁, 1, O₂, 1, ..., C)."""
+def _per_window(y: Array, at: Placed) -> Array:
+    """y (N, *O, C) as (N, O₁, 1, O₂, 1, ..., C), to be broadcast over the positions of each window."""
     return y.reshape(_unfolded(y.shape[0], at.out, (1,) * len(at.out), y.shape[-1]))
 
 
 def _first_largest(x: Array, y: Array, at: Placed) -> Array:
-    """The first place of each window, inside the image, whose x is not below y."""
-    places = math.prod(at.size)
-    dtype = _smallest_type(places + 1)
+    """The first position of each window, inside the image, whose x is not below y."""
+    positions = math.prod(at.size)
+    dtype = _smallest_type(positions + 1)
     if _tiles(at):
-        t = np.arange(places, dtype=dtype).reshape(_unfolded(1, (1,) * len(at.size), at.size, 1))
+        t = np.arange(positions, dtype=dtype).reshape(_unfolded(1, (1,) * len(at.size), at.size, 1))
         apart = x.reshape(_unfolded(x.shape[0], at.out, at.size, x.shape[-1]))
-        t_of_largest = jnp.where(apart < _beside(y, at), np.array(places, dtype), t)
+        t_of_largest = jnp.where(apart < _per_window(y, at), np.array(positions, dtype), t)
         return t_of_largest.min(axis=tuple(range(2, apart.ndim - 1, 2)))
-    found = jnp.full(y.shape, places - 1, dtype)
+    found = jnp.full(y.shape, positions - 1, dtype)
     padded = any(map(any, at.pairs))
-    inside = _places_inside(at) if padded else None
+    inside = _inside(at) if padded else None
     for t, x_t in reversed(list(enumerate(seen(x, at, -math.inf)))):
         largest = ~(x_t < y) if inside is None else ~(x_t < y) & inside[t]
         found = jnp.where(largest, np.array(t, dtype), found)
     return found
 
 
-def _places_inside(at: Placed) -> np.ndarray:
-    """For each place of a window, row by row, whether it is inside the image, (places, 1, *O, 1)."""
+def _inside(at: Placed) -> np.ndarray:
+    """For each position in a window, in row-major order, whether it is inside the image, (positions, 1, *O, 1)."""
     axes = []
     for n, low, k, s, o in zip(at.spatial, at.low, at.size, at.stride, at.out, strict=True):
-        where = np.arange(o)[None, :] * s + np.arange(k)[:, None] - low
-        axes.append((where >= 0) & (where < n))
+        index = np.arange(o)[None, :] * s + np.arange(k)[:, None] - low
+        axes.append((index >= 0) & (index < n))
     outer = lambda t: functools.reduce(np.logical_and.outer, [axis[i] for axis, i in zip(axes, t, strict=True)])
     return np.stack([outer(t) for t in at.offsets()])[:, None, ..., None]
 
 
-def _inside(at: Placed, dtype):
-    """N_o, how many places of each window are inside the image: one number, or an array (1, *O, 1)."""
+def _count_inside(at: Placed, dtype):
+    """n_o, the number of positions of each window inside the image: an integer, or an array (1, *O, 1)."""
     if not any(map(any, at.pairs)):
         return math.prod(at.size)
-    return _places_inside(at).sum(axis=0).astype(dtype)
+    return _inside(at).sum(axis=0).astype(dtype)
 
 
 def _smallest_type(count: int):
-    """The smallest unsigned type that tells so many places apart."""
+    """The smallest unsigned integer type with at least `count` values."""
     return np.min_scalar_type(count - 1)
 
 
@@ -200,13 +209,13 @@ def _global_init(who: str):
 
 
 def _global_max_pool() -> Layer:
-    """The largest x of the whole image, x (N, *spatial, C) to y (N, C); ties and NaN as in `max_pool`. Kept: where."""
+    """The maximum over the image, x (N, *spatial, C) to y (N, C); ties and NaN as `max_pool`. Residuals: the argmax."""
 
     def forward(params, x):
         x = check_image("global_max_pool", x, rank=None)
-        places = x.reshape(len(x), -1, x.shape[-1])
-        found = jnp.argmax(places, axis=1).astype(_smallest_type(places.shape[1]))
-        y = jnp.take_along_axis(places, found.astype(jnp.int32)[:, None, :], axis=1)[:, 0, :]
+        flat = x.reshape(len(x), -1, x.shape[-1])
+        found = jnp.argmax(flat, axis=1).astype(_smallest_type(flat.shape[1]))
+        y = jnp.take_along_axis(flat, found.astype(jnp.int32)[:, None, :], axis=1)[:, 0, :]
         return y, (found, x[:0])
 
     def backward(params, residuals, dy):
@@ -220,7 +229,7 @@ def _global_max_pool() -> Layer:
 
 
 def _global_average_pool() -> Layer:
-    """The average over the whole image, x (N, *spatial, C) to y (N, C): dx = dy / places. Kept: the size of x."""
+    """The average over the image, x (N, *spatial, C) to y (N, C): dx = dy / positions. Residuals: the shape of x."""
 
     def forward(params, x):
         x = check_image("global_average_pool", x, rank=None)
@@ -236,7 +245,7 @@ def _global_average_pool() -> Layer:
 
 
 global_max_pool = _global_max_pool()
-"""The largest x of the whole image, x (N, *spatial, C) to y (N, C)."""
+"""The maximum over the whole image, x (N, *spatial, C) to y (N, C)."""
 
 global_average_pool = _global_average_pool()
 """The average over the whole image, x (N, *spatial, C) to y (N, C)."""

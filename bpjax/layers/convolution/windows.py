@@ -1,7 +1,7 @@
-"""Where the windows of a convolution or a pooling lie on an image, and what is seen through them.
+"""The windows of a convolution or a pooling on an image: their positions, and the values inside them.
 
 An image has a batch axis, one to three spatial axes and its channels last, (N, *spatial, C). Along an axis of n
-places window o begins at place s·o − low and looks at k places, d apart:
+positions window o starts at s·o − low and covers k positions at distance d:
 
     reach  k′ = (k − 1) d + 1        windows  O = ⌊(n + low + high − k′) / s⌋ + 1
 """
@@ -21,14 +21,14 @@ from bpjax.types import Array, Shape
 from bpjax.util.checks import as_floating
 
 Pairs = tuple[tuple[int, int], ...]
-"""((low, high), ...): how many places are added before and behind each spatial axis."""
+"""((low, high), ...): the number of positions added before and after each spatial axis."""
 Padding = Literal["SAME", "VALID"] | Sequence[Sequence[int]]
 
 IMAGES = {1: "(N, W, C)", 2: "(N, H, W, C)", 3: "(N, Z, H, W, C)"}
 
 
 class Windows(NamedTuple):
-    """Windows of one size, an entry of each tuple for a spatial axis."""
+    """The size and spacing of windows; each tuple has one entry per spatial axis."""
 
     size: Shape  # k
     stride: Shape  # s
@@ -42,7 +42,7 @@ class Windows(NamedTuple):
 
     @property
     def reach(self) -> Shape:
-        """k′: from the first place a window looks at to the last, both included."""
+        """k′: the extent of a window, from its first position to its last, both included."""
         return tuple((k - 1) * d + 1 for k, d in zip(self.size, self.dilation, strict=True))
 
     def __str__(self) -> str:
@@ -53,37 +53,46 @@ class Windows(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """Windows laid over an image of known size."""
+    """Windows placed on an image of known size."""
 
     size: Shape  # k
     stride: Shape  # s
     dilation: Shape  # d
-    pairs: Pairs  # (low, high); a negative `high` leaves out places no window sees
+    pairs: Pairs  # (low, high); a negative `high` leaves out positions after the last window
     spatial: Shape  # n
     out: Shape  # O
 
     @property
     def reach(self) -> Shape:
-        """k′: from the first place a window looks at to the last, both included."""
+        """k′: the extent of a window, from its first position to its last, both included."""
         return tuple((k - 1) * d + 1 for k, d in zip(self.size, self.dilation, strict=True))
 
     @property
     def low(self) -> Shape:
-        """Places added before each axis."""
+        """The number of positions added before each axis."""
         return tuple(low for low, _ in self.pairs)
 
     @property
     def last(self) -> Shape:
-        """From the beginning of the first window to that of the last, s (O − 1)."""
+        """The distance from the start of the first window to the start of the last, s (O − 1)."""
         return tuple(s * (o - 1) for s, o in zip(self.stride, self.out, strict=True))
 
     def offsets(self):
-        """The places of a window counted from its beginning, row by row."""
+        """The positions in a window relative to its start, in row-major order."""
         return itertools.product(*(range(0, r, d) for r, d in zip(self.reach, self.dilation, strict=True)))
 
 
 def windows(who: str, what: str, size, stride, padding, dilation: int | Shape = 1) -> Windows:
-    """Windows from what a user wrote, or a `ValueError`; `what` is the size's name in the signature."""
+    """`Windows` from the arguments of a layer, or a `ValueError`.
+
+    Args:
+        who: The layer, for messages.
+        what: The name of `size` in the layer's signature, for messages.
+        size: k, an integer for sequences or a tuple of one to three integers.
+        stride: s, an integer or one per spatial axis.
+        padding: "SAME", "VALID" or a pair (low, high) for each spatial axis.
+        dilation: d, an integer or one per spatial axis.
+    """
     rank = 1 if isinstance(size, int | np.integer) else len(size) if isinstance(size, tuple | list) else 0
     if rank not in IMAGES:
         raise ValueError(
@@ -122,9 +131,9 @@ def _padding(who: str, padding, rank: int) -> Literal["SAME", "VALID"] | Pairs:
 
 @functools.cache
 def place(who: str, shape: Windows, spatial: Shape) -> Placed:
-    """The windows laid over an image of the `spatial` size, or a `ValueError` where none fits."""
+    """The windows placed on an image of size `spatial`, or a `ValueError` where none fits; `who` is for messages."""
     axes = zip(spatial, shape.reach, shape.stride, strict=True)
-    if shape.padding == "SAME":  # ⌈n / s⌉ windows; of an odd number of places to add, the odd one comes behind
+    if shape.padding == "SAME":  # ⌈n / s⌉ windows; an odd number of added positions has one more at the end
         totals = [max((-(-n // s) - 1) * s + r - n, 0) for n, r, s in axes]
         pairs = tuple((total // 2, total - total // 2) for total in totals)
     else:
@@ -133,8 +142,8 @@ def place(who: str, shape: Windows, spatial: Shape) -> Placed:
     out = tuple((n + low + high - r) // s + 1 for n, (low, high), r, s in axes)
     if min(out) < 1:
         raise ValueError(
-            f"`{who}` expected an image its windows fit into, got {spatial} for windows of {shape}: the output would "
-            'be empty. Take a smaller window, or padding="SAME".'
+            f"`{who}` expected an image as large as a window, got {spatial} for windows of {shape}: the output would "
+            'be empty. Use a smaller window, or padding="SAME".'
         )
     return Placed(shape.size, shape.stride, shape.dilation, pairs, spatial, out)
 
@@ -146,7 +155,7 @@ def check_image_shape(who: str, in_shape, rank: int) -> tuple[Shape, int]:
 
 
 def check_image(who: str, x, rank: int | None, channels: int | None = None) -> Array:
-    """`x` as a float array (N, *spatial, C) with N ≥ 1, or a `ValueError`; None stands for any number."""
+    """`x` as a float array (N, *spatial, C) with N ≥ 1, or a `ValueError`; a `rank` or `channels` of None is any."""
     x = as_floating(who, "x", x)
     expected = IMAGES[rank] if rank else "(N, ..., C)"
     if x.ndim != rank + 2 if rank else x.ndim < 3:
@@ -160,12 +169,12 @@ def check_image(who: str, x, rank: int | None, channels: int | None = None) -> A
             f"got {x.shape}. Give `init` the `in_shape` of the data."
         )
     if x.size == 0:
-        raise ValueError(f"`{who}` expected at least one example and one place, got an empty `x` of shape {x.shape}.")
+        raise ValueError(f"`{who}` expected at least one example and position, got an empty `x` of shape {x.shape}.")
     return x
 
 
 def seen(x: Array, at: Placed, fill: float = 0.0) -> list[Array]:
-    """What the windows see: for each of their places, row by row, its x in all windows, (N, *O, C)."""
+    """The values in the windows: for each position in a window, in row-major order, its x in all windows (N, *O, C)."""
     if any(pair != (0, 0) for pair in at.pairs):
         outside = [(0, 0, 0), *((low, high, 0) for low, high in at.pairs), (0, 0, 0)]
         x = lax.pad(x, jnp.array(fill, x.dtype), outside)
@@ -177,7 +186,7 @@ def seen(x: Array, at: Placed, fill: float = 0.0) -> list[Array]:
 
 
 def sent_back(pieces: list[Array], at: Placed) -> Array:
-    """The adjoint of `seen`: each piece (N, *O, C) at the places it was seen at, added up, (N, *n, C)."""
+    """The adjoint of `seen`: each piece (N, *O, C) at the positions it was read from, summed, (N, *n, C)."""
     axes = list(zip(at.spatial, at.low, at.last, at.stride, strict=True))
 
     def spread(t, piece):

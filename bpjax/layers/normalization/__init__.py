@@ -1,1 +1,1 @@
-"""Folders for convolution, recurrence, attention, normalization and combinators."""
+"""Normalization of activations and of weights."""

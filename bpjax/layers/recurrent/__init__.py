@@ -1,1 +1,1 @@
-"""Folders for convolution, recurrence, attention, normalization and combinators."""
+"""Recurrent cells and their unrolling over time."""

@@ -1,4 +1,4 @@
-"""Convolutions against plain NumPy loops, `jax.vjp`, `jax.lax` and values worked out by hand."""
+"""Convolutions against NumPy loops, `jax.vjp`, `jax.lax` and values worked out by hand."""
 
 import itertools
 
@@ -20,7 +20,7 @@ NAMES = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NZHWC", "ZH
 
 
 def prepare(layer, in_shape, keys, examples=2):
-    """Params, x and dy of normal numbers, drawn by NumPy, which compiles nothing."""
+    """Normal params, x and dy, drawn by NumPy, which compiles nothing."""
     shapes = {}
 
     def init(key):
@@ -35,7 +35,7 @@ def prepare(layer, in_shape, keys, examples=2):
 
 
 def loops(x, w, b, dy, stride, pairs, dilation, groups):
-    """Y, dW, db, dx of the textbook's sums, one multiplication after the other; places outside the image are skipped.
+    """y, dW, db, dx by the sums of the textbook in Python loops; positions outside the image are skipped.
 
     y[n, o, f] = b[f] + Σ_t Σ_c x[n, s·o + d·t − low, c] w[t, c, f], c over the channels of f's group.
     """
@@ -69,7 +69,7 @@ AGAINST_LOOPS = {
     "dilated, strided, grouped": (4, (2, 2), (2, 1), ((1, 2), (0, 1)), (2, 3), 2, (5, 6, 4)),
     "depthwise, 2 for each channel": (6, (2, 3), (2, 1), ((0, 1), (1, 1)), (1, 2), 3, (4, 5, 3)),
     "volume": (2, (2, 1, 2), (1, 2, 1), ((0, 1), (0, 0), (1, 0)), (1, 1, 2), 1, (2, 3, 4, 2)),
-    "one place": (3, (1, 1), (2, 3), ((1, 0), (0, 0)), (1, 1), 1, (4, 5, 2)),
+    "one position": (3, (1, 1), (2, 3), ((1, 0), (0, 0)), (1, 1), 1, (4, 5, 2)),
 }
 
 
@@ -84,31 +84,31 @@ def test_against_numpy_loops(case, keys):
         np.testing.assert_allclose(found, value, rtol=1e-12, atol=1e-13)
 
 
-AWKWARD = {
+EDGE_CASES = {
     "stride larger than kernel": (conv(2, (2, 1), stride=3), (7, 5, 2)),
     "kernel larger than the image": (conv(2, (5, 4)), (3, 2, 2)),
     "more padding than kernel": (conv(2, (2, 2), padding=((3, 0), (0, 4))), (3, 2, 2)),
-    "axes of one place": (conv(2, (3, 3), stride=2), (1, 1, 2)),
+    "axes of one position": (conv(2, (3, 3), stride=2), (1, 1, 2)),
     "pairs of zeros": (conv(2, 3, padding=((0, 0),)), (5, 2)),
     "dilation, stride, groups": (conv(4, (3, 2), (2, 3), "SAME", (2, 1), 2), (7, 8, 2)),
-    "last places unseen": (conv(2, (2, 2), stride=3, padding="VALID"), (7, 6, 2)),
+    "positions after the last window": (conv(2, (2, 2), stride=3, padding="VALID"), (7, 6, 2)),
     "even kernel": (conv(2, (2, 4), use_bias=False), (4, 5, 1)),
     "depthwise": (conv(4, 3, stride=2, groups=4), (6, 4)),
-    "depthwise, last places unseen": (conv(4, 2, 3, "VALID", groups=2), (7, 2)),
+    "depthwise, positions after the last window": (conv(4, 2, 3, "VALID", groups=2), (7, 2)),
     "groups of a channel, volume": (conv(2, (2, 2, 1), groups=2), (2, 3, 2, 2)),
-    "one place": (conv(3, (1, 1), stride=2, padding="VALID"), (4, 5, 2)),
-    "one place, groups": (conv(4, (1, 1), groups=2), (2, 3, 4)),
+    "one position": (conv(3, (1, 1), stride=2, padding="VALID"), (4, 5, 2)),
+    "one position, groups": (conv(4, (1, 1), groups=2), (2, 3, 4)),
     "transposed": (conv_transpose(2, (3, 2), stride=(2, 3)), (3, 2, 3)),
     "transposed, stride larger than kernel": (conv_transpose(2, 2, stride=3, padding="VALID"), (4, 2)),
     "transposed, cut": (conv_transpose(2, (4, 3), 2, ((1, 2), (0, 1)), use_bias=False), (3, 2, 2)),
     "transposed, dilated": (conv_transpose(2, 2, stride=2, dilation=3, padding="VALID"), (3, 2)),
-    "transposed, one place": (conv_transpose(3, 1, stride=2), (3, 2)),
+    "transposed, one position": (conv_transpose(3, 1, stride=2), (3, 2)),
     "transposed volume": (conv_transpose(2, (2, 1, 2), stride=2), (1, 2, 2, 2)),
 }
 
 
-@pytest.mark.parametrize(("layer", "in_shape"), AWKWARD.values(), ids=AWKWARD)
-def test_backward_is_the_vjp_where_it_is_awkward(layer, in_shape, keys):
+@pytest.mark.parametrize(("layer", "in_shape"), EDGE_CASES.values(), ids=EDGE_CASES)
+def test_backward_is_the_vjp_in_edge_cases(layer, in_shape, keys):
     params, x, dy = prepare(layer, in_shape, keys, examples=1)
     y, found = compiled(run)(layer, params, x, dy)
     assert y.shape == dy.shape
@@ -157,7 +157,7 @@ def test_conv_transpose_is_that_of_lax(k, s, d, padding, keys):
     params, x, _ = prepare(layer, (4, 2), keys)
     y = lax.conv_transpose(
         x, params.w[::-1], (s,), padding, rhs_dilation=(d,), dimension_numbers=NAMES[1]
-    )  # the kernel turned round
+    )  # the kernel flipped
     same = lax.conv_transpose(
         x,
         params.w.swapaxes(-1, -2),
@@ -174,17 +174,17 @@ def test_conv_transpose_is_that_of_lax(k, s, d, padding, keys):
 def test_conv_transpose_is_the_dx_of_a_convolution(keys):
     pairs, transposed = ((1, 2), (0, 1)), conv_transpose(2, (3, 2), (2, 3), ((1, 2), (0, 1)), use_bias=False)
     params, x, y = prepare(transposed, (3, 2, 4), keys)
-    layer = conv(4, (3, 2), (2, 3), pairs, use_bias=False)  # of the image that comes out, with every Wₜ transposed
+    layer = conv(4, (3, 2), (2, 3), pairs, use_bias=False)  # of the output image, with every Wₜ transposed
     dx = layer.backward(bp.layers.Affine(params.w.swapaxes(-1, -2)), y, x)[1]
     np.testing.assert_allclose(transposed.forward(params, x)[0], dx, rtol=1e-12, atol=1e-13)
 
 
-def test_places_no_window_sees_get_no_error(keys):
-    layer = conv(2, (2, 2), stride=3, padding="VALID")  # windows at 0 and 3 of 7 and 6 places: 2, 5, 6 are not seen
+def test_positions_outside_all_windows_get_no_error(keys):
+    layer = conv(2, (2, 2), stride=3, padding="VALID")  # windows at 0 and 3 on axes of 7 and 6: 2, 5, 6 are in none
     params, x, dy = prepare(layer, (7, 6, 2), keys)
     dx = np.asarray(compiled(run)(layer, params, x, dy)[1][1])
-    seen_h, seen_w = np.isin(np.arange(7), [0, 1, 3, 4]), np.isin(np.arange(6), [0, 1, 3, 4])
-    assert ((dx != 0).any(axis=(0, 3)) == np.outer(seen_h, seen_w)).all()
+    inside_h, inside_w = np.isin(np.arange(7), [0, 1, 3, 4]), np.isin(np.arange(6), [0, 1, 3, 4])
+    assert ((dx != 0).any(axis=(0, 3)) == np.outer(inside_h, inside_w)).all()
 
 
 def test_initial_weights_have_the_fan_in_of_a_kernel():
@@ -205,20 +205,20 @@ def test_initial_weights_have_the_fan_in_of_a_kernel():
         (conv(8, (1, 1)), (8, 8, 16)),
         (conv_transpose(4, (3, 3), stride=2), (8, 8, 16)),
     ],
-    ids=["conv", "depthwise", "groups", "one place", "transposed"],
+    ids=["conv", "depthwise", "groups", "one position", "transposed"],
 )
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision_is_rounded_once(layer, in_shape, dtype, keys):
     half = bp.util.cast(prepare(layer, in_shape, keys, examples=8), dtype)
     exact = compiled(run)(layer, *bp.util.cast(half, jnp.float64))  # sums of up to 2,048 products
-    rounded = jax.jit(lambda *args: run(layer, *args))(*half)  # by the emitter a user gets: it could round more often
+    rounded = jax.jit(lambda *args: run(layer, *args))(*half)  # default options: QUICKLY may round differently
     for found, value in zip(jax.tree.leaves(rounded), jax.tree.leaves(exact), strict=True):
         assert found.dtype == dtype
         error = np.linalg.norm(np.asarray(found, np.float64) - value) / np.linalg.norm(value)
         assert error < 1.2 * jnp.finfo(dtype).eps / 2
 
 
-def test_the_first_layer_convolves_for_its_weights_alone(keys):
+def test_the_input_gradient_of_the_first_layer_is_not_computed(keys):
     network = bp.chain(conv(4, (3, 3)), conv(4, (3, 3)))
     params, x, target = prepare(network, (6, 6, 2), keys)
     rule = bp.backprop(network, bp.squared_error)
@@ -244,7 +244,7 @@ BAD_ARGUMENTS = {
     "channels of `in_shape` to be a multiple": lambda: conv(4, 3, groups=2).init(jax.random.key(0), (5, 3)),
     "an `in_shape` of 3 positive": lambda: conv(2, (3, 3)).init(jax.random.key(0), (5, 5)),
     "the output would be empty": lambda: conv(2, (3, 3), padding="VALID").init(jax.random.key(0), (5, 2, 1)),
-    "leaves something of the output": lambda: conv_transpose(2, 2, padding=((2, 2),)).init(jax.random.key(0), (2, 1)),
+    "a padding smaller than the": lambda: conv_transpose(2, 2, padding=((2, 2),)).init(jax.random.key(0), (2, 1)),
 }
 
 
@@ -260,7 +260,7 @@ def test_bad_data(layer, keys):
     for bad, message in [
         (x[0], r"of shape \(N, H, W, C\), got \(4, 4, 3\). Add the batch axis"),
         (x[..., :2], r"with 3 channels, last, as its weights have, got \(2, 4, 4, 2\)"),
-        (x[:0], "at least one example and one place"),
+        (x[:0], "at least one example and position"),
         (x.astype(jnp.float32), "in the dtype of its weights, float64, got float32"),
         (x.astype(int), "of a floating-point type"),
     ]:
@@ -294,7 +294,7 @@ def test_lenet_agrees_with_autodiff(dtype):
 
 def test_lenet_takes_images_of_any_size(keys):
     network = lenet(7, image=None, maps=(2, 3), hidden=(4,), kernel=2, activation=bp.relu)
-    for in_shape in [(8, 8, 1), (11, 6, 3)]:  # an odd last row is left out: 11 → 5 → 2
+    for in_shape in [(8, 8, 1), (11, 6, 3)]:  # an odd last row is dropped: 11 → 5 → 2
         params, x, dy = prepare(network, in_shape, keys)
         assert network.forward(params, x)[0].shape == dy.shape == (2, 7)
     for bad, message in [

@@ -1,4 +1,4 @@
-"""Pooling against plain NumPy loops and `jax.vjp`; ties, NaN, infinities and places no window sees."""
+"""Pooling against NumPy loops and `jax.vjp`; ties, NaN, infinities and positions outside all windows."""
 
 import math
 
@@ -15,13 +15,13 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def run(layer, x, dy):
-    """Y and dx, compiled as one."""
+    """y and dx, compiled as one program."""
     y, (_, dx) = passes.compiled(passes.run)(layer, (), x, dy)
     return y, dx
 
 
 def draw(*shape):
-    """Normal numbers, drawn by NumPy, which compiles nothing."""
+    """Normal values, drawn by NumPy, which compiles nothing."""
     return jnp.asarray(np.random.default_rng(20261125).normal(size=shape))
 
 
@@ -30,13 +30,13 @@ def vjp(layer, x, dy):
 
 
 def loops(kind, x, dy, window, stride, pairs):
-    """Y and dx, one window after the other; `kind` is "max" or "average"."""
+    """y and dx in Python loops over windows; `kind` is "max" or "average"."""
     x, dy = np.asarray(x), np.asarray(dy)
     y, dx = np.zeros(dy.shape), np.zeros(x.shape)
     for n, *o, c in np.ndindex(*dy.shape):
         begin = [s * o_ - low for s, o_, (low, _) in zip(stride, o, pairs, strict=True)]
-        places = [tuple(b + t_ for b, t_ in zip(begin, t, strict=True)) for t in np.ndindex(*window)]
-        inside = [i for i in places if all(0 <= i_ < size for i_, size in zip(i, x.shape[1:-1], strict=True))]
+        positions = [tuple(b + t_ for b, t_ in zip(begin, t, strict=True)) for t in np.ndindex(*window)]
+        inside = [i for i in positions if all(0 <= i_ < size for i_, size in zip(i, x.shape[1:-1], strict=True))]
         values = [x[n, *i, c] for i in inside]
         if kind == "max":
             y[n, *o, c] = max(values)
@@ -53,11 +53,11 @@ CASES = {
     "tiles": ((2, 3), (2, 3), ((0, 0), (0, 0)), (4, 6, 2)),
     "tiles of a sequence": ((2,), (2,), ((0, 0),), (6, 2)),
     "tiles of a volume": ((2, 1, 2), (2, 1, 2), ((0, 0),) * 3, (2, 2, 4, 2)),
-    "tiles that leave a rest": ((2, 2), (2, 2), ((0, 0), (0, 0)), (5, 3, 2)),
+    "tiles with a remainder": ((2, 2), (2, 2), ((0, 0), (0, 0)), (5, 3, 2)),
     "overlapping": ((3, 2), (1, 1), ((0, 0), (0, 0)), (4, 4, 2)),
     "overlapping, padded": ((3, 3), (2, 2), ((1, 2), (0, 1)), (4, 5, 2)),
     "apart": ((1, 2), (2, 3), ((0, 0), (0, 0)), (5, 7, 2)),
-    "one place": ((1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1, 2)),
+    "one position": ((1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1, 2)),
 }
 
 
@@ -68,7 +68,7 @@ def test_against_numpy_loops_and_vjp(kind, window, stride, pairs, in_shape, ties
     layer = (max_pool if kind == "max" else average_pool)(window, stride, pairs)
     _, out_shape = layer.init(next(keys), in_shape)
     x = draw(2, *in_shape)
-    x = jnp.round(x) if ties else x  # mostly −1, 0 and 1: many equal
+    x = jnp.round(x) if ties else x  # mostly −1, 0 and 1: many ties
     dy = draw(2, *out_shape)
     y, dx = run(layer, x, dy)
     expected = loops(kind, x, dy, window, stride, pairs)
@@ -94,8 +94,8 @@ def test_global_pools_are_pools_of_one_window(layer, in_shape, keys):
 
 @pytest.mark.parametrize("layer", [max_pool((2, 2)), max_pool((2, 2), padding=((1, 0), (1, 0))), global_max_pool])
 @pytest.mark.parametrize("value", [0.0, -math.inf])
-def test_the_first_of_equals_takes_the_error(layer, value):
-    # all four equal: place (0, 0) alone; padded by one, each window holds one place more at its end: each of its own
+def test_the_first_of_equal_maxima_takes_the_error(layer, value):
+    # all four equal: only position (0, 0); padded by one, each of the four windows starts at another position
     x = jnp.full((1, 2, 2, 1), value)
     y, _ = layer.forward((), x)
     dx = run(layer, x, jnp.ones_like(y))[1]
@@ -110,7 +110,7 @@ def test_overlapping_windows_add_their_errors():
 
 
 def test_padding_does_not_count():
-    # x = (2, 4), a place of padding at each end, windows of 2 at every place: (·, 2), (2, 4), (4, ·)
+    # x = (2, 4), one position of padding at each end, windows of 2 with stride 1: (·, 2), (2, 4), (4, ·)
     x, dy = jnp.array([2.0, 4]).reshape(1, 2, 1), jnp.array([1.0, 2, 4]).reshape(1, 3, 1)
     y, dx = run(average_pool(2, 1, ((1, 1),)), x, dy)
     np.testing.assert_array_equal(y.ravel(), [2, 3, 4])
@@ -120,15 +120,15 @@ def test_padding_does_not_count():
 
 
 @pytest.mark.parametrize("layer", [max_pool((2, 2)), max_pool((2, 2), 1), max_pool((2, 2), 1, ((1, 0), (0, 0)))])
-def test_a_nan_comes_through(layer):
+def test_nan_propagates(layer):
     x = jnp.array([3.0, 1, jnp.nan, 2]).reshape(1, 2, 2, 1)
     y, residuals = layer.forward((), x)
     assert jnp.isnan(y[0, -1, -1, 0])
     dx = layer.backward((), residuals, jnp.zeros_like(y).at[0, -1, -1, 0].set(1.0))[1]
-    np.testing.assert_array_equal(dx.ravel(), [1, 0, 0, 0])  # as documented: the first place of the window
+    np.testing.assert_array_equal(dx.ravel(), [1, 0, 0, 0])  # as documented: the first position of the window
 
 
-def test_what_is_kept_is_small():
+def test_residuals_are_small():
     (found, empty), bytes_of_x = max_pool((2, 2)).forward((), jnp.ones((2, 8, 8, 3), jnp.float32))[1], 2 * 8 * 8 * 3 * 4
     assert (found.dtype, empty.size) == (jnp.uint8, 0)
     assert found.nbytes * 16 == bytes_of_x
@@ -162,7 +162,7 @@ BAD_ARGUMENTS = {
     "`average_pool` expected `padding`": lambda: average_pool((2, 2), padding="FULL"),
     "`max_pool` expected a padding smaller than the window": lambda: max_pool(2, padding=((0, 2),)),
     "the output would be empty": lambda: max_pool((3, 3)).init(jax.random.key(0), (2, 5, 1)),
-    "`average_pool` expected an image its windows fit": lambda: average_pool(3).forward((), jnp.ones((1, 2, 1))),
+    "`average_pool` expected an image as large as a window": lambda: average_pool(3).forward((), jnp.ones((1, 2, 1))),
     "an `in_shape` of 3 positive": lambda: max_pool((2, 2)).init(jax.random.key(0), (4, 4)),
     r"`max_pool` expected `x` of shape \(N, H, W, C\)": lambda: max_pool((2, 2)).forward((), jnp.ones((4, 4, 1))),
     r"`global_max_pool` expected `x` of shape \(N, ..., C\)": lambda: global_max_pool.forward((), jnp.ones((4, 4))),
