@@ -1,11 +1,11 @@
-"""The classic cells: Elman's and Jordan's networks, the gated recurrent unit, long short-term memory.
+"""Recurrent cells: Elman's and Jordan's networks, the gated recurrent unit, long short-term memory.
 
-x is the input of a time (N, D), h the state before it (N, H); a prime marks the state after it, and dh′ its error. What
-the inputs contribute, x Wx + b, is one product for all times before the first step. On the way back a step makes only
-its error signal δ, at the net inputs; from the δ of all times each weight's gradient is again one product, over T · N
-rows: dWx = xᵀ δ, dWh = hᵀ δ, db = Σ δ, dx = δ Wxᵀ.
+x (N, D) is the input at one time, h (N, H) the state before it, h′ the state after it and dh′ the error of h′. The
+contribution of the inputs, x Wx + b, is computed for all times before the first step, as one matrix product. A step of
+the backward pass computes only its error signal δ at the net inputs; the gradients are then one product each over the
+T · N rows of all times: dWx = xᵀ δ, dWh = hᵀ δ, db = Σ δ, dx = δ Wxᵀ.
 
-In half precision the state is rounded at every step, to the dtype of x; sums and slopes are taken in float32.
+In half precision the state is rounded to the dtype of x at every step; sums and derivatives are computed in float32.
 """
 
 from typing import Any, NamedTuple
@@ -24,10 +24,10 @@ from bpjax.util.precision import widen
 
 
 class Recurrent(NamedTuple):
-    """The parameters of a cell with G gates of H units; an Elman cell has one, its only."""
+    """The parameters of a cell with G gates of H units; G = 1 in an Elman cell."""
 
     wx: Array  # (D, G H) from the inputs
-    wh: Array  # (H, G H) from the state before
+    wh: Array  # (H, G H) from the previous state
     b: Array  # (G H,)
 
 
@@ -42,16 +42,16 @@ class Jordan(NamedTuple):
 
 
 class Gru(NamedTuple):
-    """The parameters of a gated recurrent unit; gates in the order r, z, n."""
+    """The parameters of a gated recurrent unit, its gates in the order r, z, n."""
 
     wx: Array  # (D, 3 H) from the inputs
-    wh: Array  # (H, 3 H) from the state before
+    wh: Array  # (H, 3 H) from the previous state
     b: Array  # (3 H,)
     c: Array  # (H,) bias of the candidate's recurrent part, inside the reset gate
 
 
 class LstmState(NamedTuple):
-    """What a long short-term memory carries along."""
+    """The state of a long short-term memory."""
 
     h: Any  # (N, H) the output
     c: Any  # (N, H) the memory
@@ -63,15 +63,21 @@ def elman(
     weights: str | Initializer = lecun_normal,
     recurrent: str | Initializer = "orthogonal",
 ) -> Cell:
-    """The simple recurrent network: hidden units that see their own last values (Elman 1990).
+    """The simple recurrent network: hidden units with their previous values as inputs (Elman 1990).
 
     forward    h′ = y = φ(x Wx + h Wh + b)
     backward   δ = φ′ ⊙ (dh′ + dy)     dh = δ Whᵀ
 
-    Kept of each step: h, and what φ keeps. `activation` is any activation layer, its own backward is used.
+    Residuals per step: h and the residuals of φ.
+
+    Args:
+        features: H, the number of units.
+        activation: φ, any activation layer; its `backward` gives φ′.
+        weights: The initializer of Wx, or the name of one.
+        recurrent: The initializer of Wh, or the name of one.
 
     Raises:
-        ValueError: `features` is not a positive integer, `activation` not a Layer.
+        ValueError: `features` is not a positive integer, `activation` is not a Layer.
     """
     check_count("elman", "features", features)
     check_layer("elman", activation)
@@ -84,11 +90,11 @@ def elman(
         return _from_inputs("elman", params, x, features, 1)
 
     def step(params, h, driven):
-        y, kept = activation.forward((), driven + matmul(h, params.wh))
-        return y, y, (h, kept)
+        y, residuals = activation.forward((), driven + matmul(h, params.wh))
+        return y, y, (h, residuals)
 
-    def back(params, kept, dh, dy):
-        _, delta = activation.backward((), kept[1], dh + dy)
+    def back(params, residuals, dh, dy):
+        _, delta = activation.backward((), residuals[1], dh + dy)
         return matmul(delta, params.wh.T), delta
 
     rebuild = lambda changed: elman(features, changed, weights, recurrent)
@@ -103,18 +109,26 @@ def jordan(
     decay: float = 0.0,
     weights: str | Initializer = lecun_normal,
 ) -> Cell:
-    """The network whose hidden units see its last outputs (Jordan 1986); y is the output (N, K).
+    """The network whose hidden units have its previous outputs as inputs (Jordan 1986); y is the output (N, K).
 
     forward    h = φ(x Wx + c Wc + b)     y = ψ(h Wo + bo)     c′ = μ c + y
     backward   δo = ψ′ ⊙ (dy + dc′)       δ = φ′ ⊙ (δo Woᵀ)    dc = μ dc′ + δ Wcᵀ
 
-    The context c holds the last output, with `decay` μ a fading sum of all outputs so far: Jordan's state units, which
-    feed back into themselves. Weights there are fixed, not learnt, as his were. Teacher forcing, which puts the target
-    in place of the output, is not done. Kept of each step: c, h and what φ and ψ keep.
+    The context c holds Jordan's state units: the previous output (μ = 0), or a decaying sum of all outputs so far. The
+    weights from the outputs to the context and within the context are fixed, as in the original. There is no teacher
+    forcing (the target in place of the previous output). Residuals per step: c, h and the residuals of φ and ψ.
+
+    Args:
+        features: H, the number of hidden units.
+        outputs: K, the number of outputs.
+        activation: φ, any activation layer.
+        output: ψ, any activation layer.
+        decay: μ, the fraction of the context that remains after a step.
+        weights: The initializer of Wx, Wc and Wo, or the name of one.
 
     Raises:
-        ValueError: `features` or `outputs` is not a positive integer, `decay` not between 0 and 1, an
-            activation not a Layer.
+        ValueError: `features` or `outputs` is not a positive integer, `decay` is not between 0 and 1, an activation
+            is not a Layer.
     """
     check_count("jordan", "features", features)
     check_count("jordan", "outputs", outputs)
@@ -136,19 +150,19 @@ def jordan(
         return _driven("jordan", params, x)
 
     def step(params, c, driven):
-        h, kept_h = activation.forward((), driven + matmul(c, params.wc))
-        y, kept_y = output.forward((), matmul(h, params.wo) + params.bo[None, :])
-        return (decay * widen(c) + widen(y)).astype(y.dtype), y, (c, h, kept_h, kept_y)
+        h, h_residuals = activation.forward((), driven + matmul(c, params.wc))
+        y, y_residuals = output.forward((), matmul(h, params.wo) + params.bo[None, :])
+        return (decay * widen(c) + widen(y)).astype(y.dtype), y, (c, h, h_residuals, y_residuals)
 
-    def back(params, kept, dc, dy):
-        _, _, kept_h, kept_y = kept
-        _, delta_out = output.backward((), kept_y, dy + dc)
-        _, delta = activation.backward((), kept_h, matmul(delta_out, params.wo.T))
+    def back(params, residuals, dc, dy):
+        _, _, h_residuals, y_residuals = residuals
+        _, delta_out = output.backward((), y_residuals, dy + dc)
+        _, delta = activation.backward((), h_residuals, matmul(delta_out, params.wo.T))
         dc = decay * widen(dc) + widen(matmul(delta, params.wc.T))
         return dc.astype(dy.dtype), (delta, delta_out)
 
-    def gradient(params, x, kept, deltas):
-        (c, h, _, _), (delta, delta_out) = kept, deltas
+    def gradient(params, x, residuals, deltas):
+        (c, h, _, _), (delta, delta_out) = residuals, deltas
         dparams = Jordan(
             weight_gradient(x, delta),
             weight_gradient(c, delta),
@@ -163,7 +177,7 @@ def jordan(
 
 
 def gru(features: int, weights: str | Initializer = lecun_normal, recurrent: str | Initializer = "orthogonal") -> Cell:
-    """The gated recurrent unit (Cho et al. 2014), with the reset gate after the product, so that there is only one.
+    """The gated recurrent unit (Cho et al. 2014), in the form with the reset gate after the matrix product.
 
     forward    r = σ(x Wr + h Ur + br)     z = σ(x Wz + h Uz + bz)     m = h Un + c     n = tanh(x Wn + bn + r ⊙ m)
                h′ = y = (1 − z) ⊙ n + z ⊙ h
@@ -171,8 +185,14 @@ def gru(features: int, weights: str | Initializer = lecun_normal, recurrent: str
                δn = (1 − n²) ⊙ (1 − z) ⊙ e                             dm = r ⊙ δn
                δr = r (1 − r) ⊙ m ⊙ δn     dh = z ⊙ e + δr Urᵀ + δz Uzᵀ + dm Unᵀ
 
-    Cho's first form resets before the product, (r ⊙ h) Un; this one is cuDNN's and PyTorch's. [Wr, Wz, Wn] are `wx`,
-    [Ur, Uz, Un] `wh`, [br, bz, bn] `b`. Kept of each step: h, r, z, n, m.
+    In the original form the reset is before the product, (r ⊙ h) Un, which then needs a second product per step; this
+    is the form of cuDNN and PyTorch. [Wr, Wz, Wn] is `wx`, [Ur, Uz, Un] is `wh`, [br, bz, bn] is `b`. Residuals per
+    step: h, r, z, n, m.
+
+    Args:
+        features: H, the number of units.
+        weights: The initializer of `wx`, or the name of one.
+        recurrent: The initializer of Ur, Uz and Un, or the name of one.
 
     Raises:
         ValueError: `features` is not a positive integer.
@@ -197,8 +217,8 @@ def gru(features: int, weights: str | Initializer = lecun_normal, recurrent: str
         y = ((1 - z) * n + z * widen(h)).astype(h.dtype)
         return y, y, (h, *(k.astype(h.dtype) for k in (r, z, n, m)))
 
-    def back(params, kept, dh, dy):
-        h, r, z, n, m = (widen(k) for k in kept)
+    def back(params, residuals, dh, dy):
+        h, r, z, n, m = (widen(k) for k in residuals)
         e = widen(dh) + widen(dy)
         delta_n = (1 - n * n) * (1 - z) * e
         delta_z = z * (1 - z) * (h - n) * e
@@ -207,8 +227,8 @@ def gru(features: int, weights: str | Initializer = lecun_normal, recurrent: str
         at_state = jnp.concatenate([delta_r, delta_z, r * delta_n], axis=1).astype(dy.dtype)
         return (z * e + widen(matmul(at_state, params.wh.T))).astype(dy.dtype), delta
 
-    def gradient(params, x, kept, delta):
-        h, r = kept[:2]
+    def gradient(params, x, residuals, delta):
+        h, r = residuals[:2]
         dm = (widen(r) * widen(delta[..., two:])).astype(delta.dtype)
         at_state = jnp.concatenate([delta[..., :two], dm], axis=-1)
         dparams = Gru(weight_gradient(x, delta), weight_gradient(h, at_state), bias_gradient(delta), bias_gradient(dm))
@@ -232,11 +252,18 @@ def lstm(
                δₒ = o (1 − o) ⊙ tanh c′ ⊙ e
                dc = f ⊙ s               dh = δ Whᵀ
 
-    The state is `LstmState(h, c)`, the gates stand in the order i, f, g, o. b begins as 0, `forget_bias` at the forget
-    gate: at first, memory is kept. Kept of each step: h, c, i, f, g, o; c′ is made again from them.
+    The state is `LstmState(h, c)`; the order of the gates is i, f, g, o. Residuals per step: h, c, i, f, g, o, from
+    which the backward pass recomputes c′.
+
+    Args:
+        features: H, the number of units.
+        forget_bias: The initial bias of the forget gate; a positive one makes the memory persist at first. All other
+            biases are initially 0.
+        weights: The initializer of Wx, or the name of one.
+        recurrent: The initializer of the four H × H blocks of Wh, or the name of one.
 
     Raises:
-        ValueError: `features` is not a positive integer, or `forget_bias` not finite.
+        ValueError: `features` is not a positive integer, or `forget_bias` is not finite.
     """
     check_count("lstm", "features", features)
     check_number("lstm", "forget_bias", forget_bias)
@@ -259,8 +286,8 @@ def lstm(
         y = (o * jnp.tanh(memory)).astype(h.dtype)
         return LstmState(y, memory.astype(h.dtype)), y, (h, c, *(k.astype(h.dtype) for k in (i, f, g, o)))
 
-    def back(params, kept, dstate, dy):
-        c, i, f, g, o = (widen(k) for k in kept[1:])
+    def back(params, residuals, dstate, dy):
+        c, i, f, g, o = (widen(k) for k in residuals[1:])
         e = widen(dstate.h) + widen(dy)
         t = jnp.tanh(f * c + i * g)
         s = widen(dstate.c) + o * (1 - t * t) * e
@@ -272,7 +299,7 @@ def lstm(
 
 
 def _weights(who, key, in_shape, features, gates, weights, recurrent) -> Recurrent:
-    """Weights of all gates beside one another; those from the state drawn gate by gate, each H × H."""
+    """Initial weights of all gates, concatenated; the recurrent ones are drawn per gate, H × H each."""
     (in_features,) = check_in_shape(who, in_shape, rank=1)
     dtype = jnp.result_type(float)
     key_x, *keys_h = jax.random.split(key, 1 + gates)
@@ -281,9 +308,9 @@ def _weights(who, key, in_shape, features, gates, weights, recurrent) -> Recurre
     return Recurrent(wx, wh, jnp.zeros(gates * features, dtype))
 
 
-def _gradient(params, x, kept, delta):
-    """(dparams, dx) of the cells whose δ is at x Wx + h Wh + b, h the first that is kept."""
-    dparams = Recurrent(weight_gradient(x, delta), weight_gradient(kept[0], delta), bias_gradient(delta))
+def _gradient(params, x, residuals, delta):
+    """(dparams, dx) of cells with net inputs x Wx + h Wh + b, whose first residual is h."""
+    dparams = Recurrent(weight_gradient(x, delta), weight_gradient(residuals[0], delta), bias_gradient(delta))
     return dparams, input_gradient(delta, params.wx)
 
 
@@ -299,7 +326,7 @@ def _from_inputs(who: str, params, x: Array, features: int, gates: int) -> Array
 
 
 def _driven(who: str, params, x: Array) -> Array:
-    """X Wx + b for all times (T, N, G H): one matrix product."""
+    """x Wx + b for all times, (T, N, G H), as one matrix product."""
     steps, batch, in_features = x.shape
     if in_features != len(params.wx):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Synapses with a memory: every link is a filter of the last values, not a single weight."""
+"""Finite impulse response (FIR) synapses: every connection is a filter of the latest inputs, not a single weight."""
 
 import jax
 import jax.numpy as jnp
@@ -14,23 +14,29 @@ from bpjax.util.checks import as_floating, check_count, check_same_dtype, other_
 def fir(
     features: int, taps: int, weights: str | Initializer = lecun_normal, biases: str | Initializer = zeros
 ) -> Layer:
-    """Finite impulse response synapses, x (N, T, D) to y (N, T, H); before the start everything was 0 (Wan 1993).
+    """Finite impulse response synapses, x (N, T, D) to y (N, T, H); x is 0 before the first time (Wan 1993).
 
     forward    yₜ = Σₖ xₜ₋ₖ Wₖ + b               k = 0 … taps − 1        a causal filter of x
     backward   dxₜ = Σₖ dyₜ₊ₖ Wₖᵀ                                        the anticausal filter of dy
                dWₖ = Σₙₜ xₙ,ₜ₋ₖᵀ dyₙₜ     db = Σₙₜ dyₙₜ
 
-    Chained with activations, the backward filter is Wan's temporal backpropagation, δₜ = φ′ ⊙ Σₖ δₜ₊ₖ Wₖᵀ. He changes
-    the weights at every time, with errors that are to come delayed; here they stay for the whole sequence, and the
-    gradient is the sum of his steps. His net for the laser series is
-    `chain(fir(12, 25), tanh, fir(12, 5), tanh, fir(1, 5))`, 1,105 parameters.
+    In a chain with activations the backward filter is Wan's temporal backpropagation, δₜ = φ′ ⊙ Σₖ δₜ₊ₖ Wₖᵀ. Deviation:
+    Wan updates the weights at every time, delayed until the later errors are known; here the weights are constant over
+    the sequence, and the gradient is the sum of his steps. His network for the laser series is
+    `chain(fir(12, 25), tanh, fir(12, 5), tanh, fir(1, 5))` with 1,105 parameters.
 
-    Params are `Affine(w (taps, D, H), b (H,))`. The delayed x stand side by side, (N T, taps D), so that each formula
-    is one matrix product. Kept: x.
+    Params are `Affine(w (taps, D, H), b (H,))`. The delayed inputs are concatenated, (N T, taps D), so that each
+    formula is one matrix product. Residuals: x.
+
+    Args:
+        features: H, the number of units.
+        taps: The number of weights of a filter, which covers the current input and the `taps` − 1 inputs before it.
+        weights: The initializer of w, called with the shape (taps D, H), or the name of one.
+        biases: The initializer of b, or the name of one.
 
     Raises:
         ValueError: `features` or `taps` is not a positive integer; in `forward`, `x` is not (N, T, D), is empty or
-            of another dtype than the weights, or the params are another layer's.
+            has another dtype than the weights, or the params belong to another layer.
     """
     check_count("fir", "features", features)
     check_count("fir", "taps", taps)
@@ -52,7 +58,7 @@ def fir(
     def backward(params, x, dy):
         dw = weight_gradient(delayed(x, taps), dy).reshape(taps, x.shape[2], features)
         transposed = jnp.swapaxes(params.w, 1, 2).reshape(taps * features, -1)
-        return Affine(dw, bias_gradient(dy)), matmul(to_come(dy, taps), transposed).reshape(x.shape)
+        return Affine(dw, bias_gradient(dy)), matmul(advanced(dy, taps), transposed).reshape(x.shape)
 
     def check(params, x):
         w = getattr(params, "w", None)
@@ -73,15 +79,15 @@ def fir(
 
 
 def delayed(x: Array, taps: int) -> Array:
-    """[xₜ, xₜ₋₁, …] for every example and time, 0 before the start: (N, T, D) to (N T, taps D)."""
+    """[xₜ, xₜ₋₁, …] for every example and time, 0 before the first time: (N, T, D) to (N T, taps D)."""
     steps = x.shape[1]
     padded = jnp.pad(x, ((0, 0), (taps - 1, 0), (0, 0)))
     columns = [padded[:, taps - 1 - k : taps - 1 - k + steps] for k in range(taps)]
     return jnp.concatenate(columns, axis=2).reshape(-1, taps * x.shape[2])
 
 
-def to_come(dy: Array, taps: int) -> Array:
-    """[dyₜ, dyₜ₊₁, …] for every example and time, 0 after the end: (N, T, H) to (N T, taps H)."""
+def advanced(dy: Array, taps: int) -> Array:
+    """[dyₜ, dyₜ₊₁, …] for every example and time, 0 after the last time: (N, T, H) to (N T, taps H)."""
     steps = dy.shape[1]
     padded = jnp.pad(dy, ((0, 0), (0, taps - 1), (0, 0)))
     columns = [padded[:, k : k + steps] for k in range(taps)]

@@ -1,7 +1,7 @@
-"""Spiking neurons: cells for `unroll` whose units say only whether they fire, and a slope to send errors through.
+"""Spiking neurons: cells for `unroll` with binary outputs, trained with a surrogate derivative.
 
-Currents and potentials are in units in which the synaptic filter and the membrane have no gain of their own: both are
-sums that leak (Neftci, Mostafa & Zenke 2019). Times are in units of the time constants, milliseconds for instance.
+Currents and potentials are scaled so that the synaptic filter and the membrane have gain 1: both are leaky sums
+(Neftci, Mostafa & Zenke 2019). All times are in the same unit, for instance milliseconds.
 """
 
 import math
@@ -19,7 +19,7 @@ from bpjax.util.checks import check_count, check_number, check_same_dtype
 
 
 def spike(steepness: float | Array = 100.0) -> Layer:
-    """Whether a unit fires, with a surrogate for the derivative that a step does not have.
+    """A step function with a surrogate derivative: whether a unit fires.
 
     forward    y = 1 where u > 0, else 0
     backward   du = dy / (k |u| + 1)²          Zenke & Ganguli 2018; k = `steepness`
@@ -41,7 +41,7 @@ superspike = spike()
 """`spike` with k = 100."""
 
 heaviside = elementwise("heaviside", _fires, jnp.zeros_like, of="input")
-"""The same step with its true derivative, 0: no error passes."""
+"""The same step function with its true derivative, 0: errors do not pass through it."""
 
 
 def leaky_integrate_and_fire(
@@ -57,27 +57,29 @@ def leaky_integrate_and_fire(
 
     forward    y = s(u − θ)
                i′ = α i + x W                        α = e^(−dt/τ_s): the synaptic current
-               u′ = (β u + i) (1 − y)                β = e^(−dt/τ_m): the membrane; a unit that fires begins anew at 0
+               u′ = (β u + i) (1 − y)                β = e^(−dt/τ_m): the potential; a spike resets it to 0
     backward   di = α di′ + (1 − y) du′              δ = di′, at x W
                du = β (1 − y) du′ + s′ dy            the reset is not differentiated
 
-    The form of Zenke's SpyTorch tutorials. u at a time does not know the input of that time: an input spike moves the
-    membrane two steps later. A constant drive (1 − β) I of a membrane without synapses fires first after about
-    τ_m ln(I / (I − θ)). Kept of each step: y and what `fire` keeps. Params: the weights W (D, H), without a bias. In
-    half precision the state is rounded at every step.
+    The form of Zenke's SpyTorch tutorials. An input spike changes the current one step later and the potential two
+    steps later. Without synapses, a constant input (1 − β) I causes the first spike after about τ_m ln(I / (I − θ)).
+    Params: the weights W (D, H), without a bias. Residuals per step: y and the residuals of `fire`. In half precision
+    the state is rounded at every step.
 
     Args:
-        features: H, units.
-        membrane: τ_m, the membrane's time constant.
-        synapse: τ_s, that of the synapses; 0 for none, i′ = x W.
-        dt: the time of a step.
+        features: H, the number of units.
+        membrane: τ_m, the time constant of the membrane.
+        synapse: τ_s, the time constant of the synapses; 0 for i′ = x W.
+        dt: The duration of a time step.
         threshold: θ.
-        fire: s, an activation: forward the spike, backward its surrogate slope. `heaviside` has the true one.
-        weights: an initializer or its name.
+        fire: s, an activation whose forward pass is the step function and whose backward pass is its surrogate
+            derivative. `heaviside` has the true derivative.
+        weights: The initializer of W, or the name of one.
 
     Raises:
         ValueError: `features` is not a positive integer; `membrane`, `dt` or `threshold` is not above 0, `synapse`
-            is negative; `fire` is not a Layer; in `forward`, x has other features or another dtype than the weights.
+            is negative; `fire` is not a Layer; in `forward`, the features or the dtype of x are not those of the
+            weights.
     """
     who = "leaky_integrate_and_fire"
     alpha, beta = _leaks(who, features, membrane, synapse, dt)
@@ -86,12 +88,12 @@ def leaky_integrate_and_fire(
 
     def step(params, state, driven):
         current, potential = state
-        y, kept = fire.forward((), potential - threshold)
-        return (alpha * current + driven, (beta * potential + current) * (1 - y)), y, (y, kept)
+        y, residuals = fire.forward((), potential - threshold)
+        return (alpha * current + driven, (beta * potential + current) * (1 - y)), y, (y, residuals)
 
-    def back(params, kept, dstate, dy):
-        (y, kept), (dcurrent, dpotential) = kept, dstate
-        _, du = fire.backward((), kept, dy)
+    def back(params, residuals, dstate, dy):
+        (y, fire_residuals), (dcurrent, dpotential) = residuals, dstate
+        _, du = fire.backward((), fire_residuals, dy)
         unfired = (1 - y) * dpotential
         return (alpha * dcurrent + unfired, beta * unfired + du), dcurrent
 
@@ -108,13 +110,20 @@ def leaky_integrator(
     dt: float = 1.0,
     weights: str | Initializer = lecun_normal,
 ) -> Cell:
-    """The same units without a threshold, whose output is the potential: what reads out spikes. y (N, H).
+    """The same units without a threshold: the output y (N, H) is the potential. They read out spiking layers.
 
     forward    y = u         i′ = α i + x W         u′ = β u + i
     backward   di = α di′ + du′,   δ = di′          du = β du′ + dy
 
-    An input spike of weight w at t = 0 makes the double exponential u_t = w (α^(t−1) − β^(t−1)) / (α − β), t ≥ 1.
-    Nothing is kept but x.
+    The response to an input spike of weight w at t = 0 is the double exponential
+    u_t = w (α^(t−1) − β^(t−1)) / (α − β), t ≥ 1. Residuals: only x.
+
+    Args:
+        features: H, the number of units.
+        membrane: τ_m, the time constant of the membrane.
+        synapse: τ_s, the time constant of the synapses; 0 for i′ = x W.
+        dt: The duration of a time step.
+        weights: The initializer of W, or the name of one.
 
     Raises:
         ValueError: as `leaky_integrate_and_fire`.
@@ -126,7 +135,7 @@ def leaky_integrator(
         current, potential = state
         return (alpha * current + driven, beta * potential + current), potential, ()
 
-    def back(params, kept, dstate, dy):
+    def back(params, residuals, dstate, dy):
         dcurrent, dpotential = dstate
         return (alpha * dcurrent + dpotential, beta * dpotential + dy), dcurrent
 
@@ -134,7 +143,7 @@ def leaky_integrator(
 
 
 def _leaks(who: str, features: int, membrane: float, synapse: float, dt: float) -> tuple[float, float]:
-    """What is left after a step of the synaptic current and of the potential: α and β."""
+    """α and β, the fractions of the synaptic current and of the potential that remain after a step."""
     check_count(who, "features", features)
     check_number(who, "membrane", membrane, above=0.0)
     check_number(who, "synapse", synapse, least=0.0)
@@ -143,7 +152,7 @@ def _leaks(who: str, features: int, membrane: float, synapse: float, dt: float) 
 
 
 def _cell(who: str, features: int, weights: str | Initializer, step, back) -> Cell:
-    """What both cells have in common: their weights, and two leaky sums of H numbers."""
+    """A cell with weights W (D, H) and the state (current, potential), two leaky sums (N, H) each."""
     draw = initializer(weights)
 
     def init(key, in_shape):
@@ -155,12 +164,12 @@ def _cell(who: str, features: int, weights: str | Initializer, step, back) -> Ce
             raise ValueError(
                 f"`{who}({features})` expected `x` of shape (N, T, {len(params.w)}) and weights ({x.shape[-1]}, "
                 f"{features}), got {(x.shape[1], x.shape[0], x.shape[2])} and {params.w.shape}. "
-                "Are the params another network's? Make them with this network's `init`."
+                "Do the params belong to another network? Make them with this network's `init`."
             )
         check_same_dtype(who, x, params.w)
         return affine(x, params.w)
 
-    def gradient(params, x, kept, delta):
+    def gradient(params, x, residuals, delta):
         return Affine(weight_gradient(x, delta)), input_gradient(delta, params.w)
 
     return Cell(who, ((features,), (features,)), init, step, back, inputs, gradient)
