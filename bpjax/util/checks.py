@@ -108,7 +108,7 @@ def other_params(layer: str, expected: str, params) -> ValueError:
     """The error, to be raised, of a layer handed params it did not make; `layer` names it: "`dense(3)`"."""
     return ValueError(
         f"{layer} expected params {expected}, got {jax.tree.map(jnp.shape, params)}. "
-        "Are they another network's? Make them with this network's `init`."
+        "Do they belong to another network? Make them with this network's `init`."
     )
 
 

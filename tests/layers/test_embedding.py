@@ -71,7 +71,7 @@ def test_embedding_bad_input(keys):
     for shape in [(), (0, 3)]:
         with pytest.raises(ValueError, match="at least one example"):
             layer.forward(params, jnp.zeros(shape, jnp.int32))
-    with pytest.raises(ValueError, match="Are they another network's"):
+    with pytest.raises(ValueError, match="Do they belong to another network"):
         layer.forward(embedding(4, 2).init(next(keys), (3,))[0], jnp.zeros((1, 3), jnp.int32))
     with pytest.raises(ValueError, match="positive integer"):
         layer.init(next(keys), (0,))
@@ -119,7 +119,7 @@ def test_the_product_of_rotated_vectors_depends_on_their_distance_alone(keys):
 def test_positions_bad_input(keys):
     fixed, learnt = sinusoidal_positions(), learned_positions(3)
     params, _ = learnt.init(next(keys), (2, 4))
-    with pytest.raises(ValueError, match="even D, since features are taken in pairs, got 3"):
+    with pytest.raises(ValueError, match="even D, since features are used in pairs, got 3"):
         fixed.init(next(keys), (4, 3))
     with pytest.raises(ValueError, match="even D"):
         fixed.forward((), jnp.zeros((1, 4, 3)))
@@ -129,7 +129,7 @@ def test_positions_bad_input(keys):
         learnt.init(next(keys), (4, 4))
     with pytest.raises(ValueError, match="at most 3 steps, got 4"):
         learnt.forward(params, jnp.zeros((1, 4, 4)))
-    with pytest.raises(ValueError, match="Are they another network's"):
+    with pytest.raises(ValueError, match="Do they belong to another network"):
         learnt.forward(params, jnp.zeros((1, 2, 6)))
     with pytest.raises(ValueError, match="in the dtype of its weights, float64, got float32"):
         learnt.forward(params, jnp.zeros((1, 2, 4), jnp.float32))

@@ -1,4 +1,4 @@
-"""What all attention layers are made of: the maps into heads and out of them, and their parameters."""
+"""The common parts of all attention layers: parameters, projections into heads, and their backward passes."""
 
 from typing import NamedTuple
 
@@ -15,38 +15,39 @@ from bpjax.util.checks import check_count, check_same_dtype, other_params
 
 
 class Attention(NamedTuple):
-    """The parameters of attention with H heads of F features, x (N, T, D) looking at a memory (N, S, M), or at itself.
+    """The parameters of attention with H heads of F features, from x (N, T, D) to a memory (N, S, M) or to x itself.
 
-    Biases are None where there are none. Keys have none: it would add one number to all scores of a query, which
-    softmax does not see, and its gradient would be rounding alone.
+    Biases are None in layers without. Keys never have a bias: it would add the same value to all scores of a query,
+    which leaves the softmax unchanged, and its gradient would be rounding error.
     """
 
     w_q: Array  # (D, H F) queries from x
     w_k: Array  # (M, H F) keys from the memory
     w_v: Array  # (M, H F) values from the memory
-    w_o: Array  # (H F, D) what goes out, from all heads
+    w_o: Array  # (H F, D) the output from all heads
     b_q: Array | None = None  # (H F,)
     b_v: Array | None = None  # (H F,)
     b_o: Array | None = None  # (D,)
 
 
-class Kept(NamedTuple):
-    """What attention keeps of its forward pass: its inputs, and what q and k made of them.
+class AttentionResiduals(NamedTuple):
+    """The residuals of attention.
 
-    q, k and v could be made again from x, but only with weights, and backward may be handed others.
+    q, k and v could be recomputed from x, but only with the weights of the forward pass, and `backward` may receive
+    others.
     """
 
     x: Array  # (N, T, D)
     memory: Array  # (N, S, M); the same as x in self-attention
-    q: Array  # (N, T, H, F), turned where positions are rotary; likewise k
+    q: Array  # (N, T, H, F), rotated in layers with rotary positions, as is k
     k: Array  # (N, S, H, F)
     v: Array  # (N, S, H, F)
-    o: Array  # (N, T, H, F) what went into w_o
-    softmax: Array  # L (N, H, T), or P (N, H, T, S) where one block holds it; see attention_blocks
+    o: Array  # (N, T, H, F) the input of w_o
+    softmax: Array  # L (N, H, T), or P (N, H, T, S) where one block holds it; see `blocks.attend`
 
 
 class Form(NamedTuple):
-    """What is static of an attention layer."""
+    """The static arguments of an attention layer."""
 
     who: str
     heads: int
@@ -60,22 +61,22 @@ class Form(NamedTuple):
 
 
 def make_form(who, heads, head_features, causal, rotary, use_bias, weights, biases, block) -> Form:
-    """What is static of a layer, or a `ValueError` where a number makes no sense."""
+    """The static arguments of a layer `who`, checked, or a `ValueError`; the arguments are those of `attention`."""
     check_count(who, "heads", heads)
     if head_features is not None:
         check_count(who, "head_features", head_features)
         head_features = int(head_features)
     if rotary and head_features is not None:
         check_even(who, "number of features of a head with `rotary`", head_features)
-    made = initializer(weights), initializer(biases)
-    return Form(who, int(heads), head_features, causal, rotary, use_bias, *made, block)
+    weights, biases = initializer(weights), initializer(biases)
+    return Form(who, int(heads), head_features, causal, rotary, use_bias, weights, biases, block)
 
 
 def make_params(form: Form, key, features: int, memory_features: int) -> Attention:
-    """Initial params for x of D features and a memory of M, or a `ValueError` where heads do not fit them."""
+    """Initial params for x with D features and a memory with M, or a `ValueError` where the heads do not divide D."""
     if form.head_features is None and features % form.heads:
         raise ValueError(
-            f"`{form.who}` expected features that {form.heads} heads can share evenly, got D = {features}. "
+            f"`{form.who}` expected a number of features D that {form.heads} heads divide, got D = {features}. "
             "Choose other `heads`, or give `head_features`."
         )
     per_head = form.head_features or features // form.heads
@@ -91,13 +92,21 @@ def make_params(form: Form, key, features: int, memory_features: int) -> Attenti
 
 
 def weight_shapes(form: Form, features: int, memory_features: int) -> list[Shape]:
-    """Of w_q, w_k, w_v and w_o."""
+    """The shapes of w_q, w_k, w_v and w_o for x with D features and a memory with M."""
     width = form.heads * (form.head_features or features // form.heads)
     return [(features, width), (memory_features, width), (memory_features, width), (width, features)]
 
 
-def attend_heads(form: Form, mask, params: Attention, x, memory) -> Kept:
-    """Everything of the forward pass but the last product."""
+def attend_heads(form: Form, mask, params: Attention, x, memory) -> AttentionResiduals:
+    """The forward pass up to o, the input of the output projection.
+
+    Args:
+        form: The static arguments of the layer.
+        mask: (N, S), true where a position of the memory is visible; None where all are.
+        params: The parameters of the layer.
+        x: The sequence that queries, (N, T, D).
+        memory: The sequence that is queried, (N, S, M); x itself in self-attention.
+    """
     check_params(form, params, x.shape[-1], memory.shape[-1])
     check_same_dtype(form.who, x, params.w_q)
     if mask is not None and mask.shape != memory.shape[:2]:
@@ -115,27 +124,41 @@ def attend_heads(form: Form, mask, params: Attention, x, memory) -> Kept:
     if form.rotary:
         q, k = rotate(q, axis=1), rotate(k, axis=1)
     o, softmax = attend(q, k, v, mask, form.causal, form.block)
-    return Kept(x, memory, q, k, v, o, softmax)
+    return AttentionResiduals(x, memory, q, k, v, o, softmax)
 
 
 def out_of_heads(params: Attention, o) -> Array:
-    """The last product, y = o W_o + b_o."""
+    """The output projection, y = o W_o + b_o."""
     return affine(o.reshape(*o.shape[:2], -1), params.w_o, params.b_o)
 
 
-def attend_heads_backward(form: Form, mask, params: Attention, kept: Kept, dy):
-    """(dw_o, db_o, (dq, dk, dv)), the last as (N, T, H F) before the rotation."""
-    o = kept.o
+def attend_heads_backward(form: Form, mask, params: Attention, residuals: AttentionResiduals, dy):
+    """(dw_o, db_o, (dq, dk, dv)), the last three as (N, T, H F), before the rotation.
+
+    Args:
+        form: The static arguments of the layer.
+        mask: As in `attend_heads`.
+        params: The parameters through which errors are transported.
+        residuals: The result of `attend_heads`.
+        dy: The cotangent of the output, (N, T, D).
+    """
+    o = residuals.o
     ((dw_o, db_o),), do = affine_backward(form, o.reshape(*o.shape[:2], -1), [(params.w_o, dy)])
-    q, k, v = kept.q, kept.k, kept.v
-    dq, dk, dv = attend_backward(q, k, v, o, kept.softmax, do.reshape(o.shape), mask, form.causal, form.block)
+    q, k, v = residuals.q, residuals.k, residuals.v
+    dq, dk, dv = attend_backward(q, k, v, o, residuals.softmax, do.reshape(o.shape), mask, form.causal, form.block)
     if form.rotary:
         dq, dk = rotate(dq, axis=1, back=True), rotate(dk, axis=1, back=True)
     return dw_o, db_o, tuple(d.reshape(*d.shape[:2], -1) for d in (dq, dk, dv))
 
 
 def affine_backward(form: Form, x, into: list):
-    """([(dw, db), ...], dx) of the maps y = x w + b of one x, (w, dy) given: two products for all."""
+    """([(dw, db), ...], dx) of several maps y = x w + b of the same x, in two products.
+
+    Args:
+        form: The static arguments of the layer.
+        x: The common input, (..., D).
+        into: The pairs (w, dy) of the maps.
+    """
     ws, dys = zip(*into, strict=True)
     packed = jnp.concatenate(dys, axis=-1)
     ends = np.cumsum([dy.shape[-1] for dy in dys])[:-1]
@@ -156,10 +179,10 @@ def check_mask(who: str, mask) -> Array:
 
 
 def check_params(form: Form, params, features: int, memory_features: int) -> None:
-    """Raise a `ValueError` where the params are not those of such a layer."""
+    """Raise a `ValueError` if the params do not fit the layer and the features of x and of the memory."""
     shapes = weight_shapes(form, features, memory_features)
-    is_whole = isinstance(params, Attention) and [jnp.shape(w) for w in params[:4]] == shapes
-    if is_whole and all((b is not None) == form.use_bias for b in params[4:]):
+    weights_fit = isinstance(params, Attention) and [jnp.shape(w) for w in params[:4]] == shapes
+    if weights_fit and all((b is not None) == form.use_bias for b in params[4:]):
         return
     biases = f"{'' if form.use_bias else 'no '}biases"
     expected = f"Attention of w_q {shapes[0]}, w_k and w_v {shapes[1]}, w_o {shapes[3]} and {biases}"

@@ -1,4 +1,4 @@
-"""Where in a sequence a vector stands, told to layers that would not know: attention sees a set."""
+"""Position encodings, for layers such as attention that treat a sequence as a set."""
 
 import functools
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from bpjax.util.checks import as_floating, check_count, check_same_dtype, other_
 from bpjax.util.precision import widen
 
 WAVELENGTH = 10_000
-"""Of the slowest sine, in units of 2π positions: Vaswani et al.'s choice, and Su et al.'s."""
+"""The wavelength of the slowest sine in units of 2π positions, as in Vaswani et al. and Su et al."""
 
 
 @functools.cache
@@ -30,11 +30,11 @@ def sinusoidal_positions() -> Layer:
     forward    yₙₜ = xₙₜ + pₜ     pₜ,₂ᵢ = sin(t / 10000^(2i/D))     pₜ,₂ᵢ₊₁ = cos(t / 10000^(2i/D))
     backward   dx = dy
 
-    No params, nothing kept. Vaswani et al. 2017, section 3.5; they multiply what the embedding gives by √D first,
-    for which there is its initializer.
+    No params and no residuals. Vaswani et al. 2017, section 3.5. Deviation: they first multiply the embedding by √D;
+    here the initializer of the embedding determines its scale.
 
     Raises:
-        ValueError: `x` is not (N, T, D) of floating-point numbers, or D is odd.
+        ValueError: `x` is not a floating-point array (N, T, D), or D is odd.
     """
 
     def init(key, in_shape):
@@ -50,7 +50,7 @@ def sinusoidal_positions() -> Layer:
         wide = widen(x)
         return (wide + jnp.asarray(table, wide.dtype)).astype(x.dtype), ()
 
-    def backward(params, kept, dy):
+    def backward(params, residuals, dy):
         return (), dy
 
     return Layer("sinusoidal positions", init, forward, backward)
@@ -59,20 +59,20 @@ def sinusoidal_positions() -> Layer:
 class Positions(NamedTuple):
     """The parameters of learnt positions."""
 
-    w: Array  # (L, D) a row of features for each place in a sequence
+    w: Array  # (L, D) a row of features for each position of a sequence
 
 
 def learned_positions(length: int, weights: str | Initializer = unit_normal) -> Layer:
-    """A learnt row for each place added to a sequence, x (N, T, D) to y of the same shape, T ≤ L = `length`.
+    """A learnt row for each position added to a sequence, x (N, T, D) to y of the same shape, T ≤ L = `length`.
 
     forward    yₙₜ = xₙₜ + Wₜ
-    backward   dWₜ = Σₙ dyₙₜ, 0 from T on     dx = dy
+    backward   dWₜ = Σₙ dyₙₜ, 0 for t ≥ T     dx = dy
 
-    Kept for the backward pass: nothing, dy tells T.
+    No residuals: dy determines T.
 
     Raises:
-        ValueError: `length` is not a positive integer; in `forward`, `x` is not (N, T, D), longer than L or of
-            another dtype than the params, or those are another layer's.
+        ValueError: `length` is not a positive integer; in `forward`, `x` is not (N, T, D), is longer than L or has
+            another dtype than the params, or the params belong to another layer.
     """
     check_count("learned_positions", "length", length)
     return _learned_positions(int(length), initializer(weights))
@@ -80,7 +80,7 @@ def learned_positions(length: int, weights: str | Initializer = unit_normal) -> 
 
 @functools.cache
 def _learned_positions(length: int, weights: Initializer) -> Layer:
-    """The same layer for the same arguments, so that what was compiled for one serves all of its kind."""
+    """The cached factory: equal arguments give the same Layer object, so jitted functions of it compile once."""
 
     def init(key, in_shape):
         steps, features = check_in_shape("learned_positions", in_shape, rank=2)
@@ -96,7 +96,7 @@ def _learned_positions(length: int, weights: Initializer) -> Layer:
         check_same_dtype("learned_positions", x, params.w)
         return x + params.w[None, : x.shape[1]], ()
 
-    def backward(params, kept, dy):
+    def backward(params, residuals, dy):
         dw = jnp.zeros_like(params.w).at[: dy.shape[1]].set(widen(dy).sum(axis=0).astype(dy.dtype))
         return Positions(dw), dy
 
@@ -104,20 +104,26 @@ def _learned_positions(length: int, weights: Initializer) -> Layer:
         if steps > length:
             raise ValueError(
                 f"`learned_positions({length})` expected sequences of at most {length} steps, got {steps}. "
-                "Give it a larger `length`, or cut the sequences."
+                "Choose a larger `length`, or cut the sequences."
             )
 
     return Layer("learned positions", init, forward, backward)
 
 
 def rotate(x: Array, axis: int, back: bool = False) -> Array:
-    """Rotary positions: the pairs (xᵢ, xᵢ₊D/₂) of the last axis turned by angles that grow along the time axis.
+    """Rotary positions: the pairs (xᵢ, xᵢ₊D/₂) of the last axis rotated by angles that grow along the time axis.
 
     forward      yᵢ = xᵢ cos tθᵢ − xᵢ₊D/₂ sin tθᵢ     yᵢ₊D/₂ = xᵢ sin tθᵢ + xᵢ₊D/₂ cos tθᵢ     θᵢ = 10000^(−2i/D)
     backward     the transposed rotation, by −tθᵢ: `rotate(dy, axis, back=True)`
 
-    The product of a query at s and a key at t, both turned, depends on s − t alone. Su et al. 2021, eq. 34; they turn
-    neighbours (x₂ᵢ, x₂ᵢ₊₁), which is the same up to the order of the features; halves need no strided access.
+    The product of a rotated query at s and a rotated key at t depends on s and t only through s − t. Su et al. 2021,
+    eq. 34. Deviation: they rotate neighbours (x₂ᵢ, x₂ᵢ₊₁), which is the same up to the order of the features; pairs
+    from the two halves need no strided access.
+
+    Args:
+        x: An array with an even number D of features on its last axis.
+        axis: The time axis.
+        back: Whether to rotate by −tθᵢ, which is the inverse and the backward pass.
     """
     half = x.shape[-1] // 2
     angles = _angles(x.shape[axis], x.shape[-1])
@@ -141,6 +147,6 @@ def check_sequence(who: str, name: str, x) -> Array:
 
 
 def check_even(who: str, name: str, features: int) -> None:
-    """Raise a `ValueError` where features that are paired are odd in number."""
+    """Raise a `ValueError` if the number of features is odd; `who` and `name` are for the message."""
     if features % 2:
-        raise ValueError(f"`{who}` expected an even {name}, since features are taken in pairs, got {features}.")
+        raise ValueError(f"`{who}` expected an even {name}, since features are used in pairs, got {features}.")

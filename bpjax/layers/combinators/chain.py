@@ -241,5 +241,5 @@ def check_length(who: str, layers: tuple[Layer, ...], params) -> None:
         got = f"{len(params)}" if isinstance(params, tuple | list) else f"a {type(params).__name__}"
         raise ValueError(
             f"`{who}` of {len(layers)} layers expected a tuple of {len(layers)} params, got {got}. "
-            "Are they another network's? Make them with this network's `init`."
+            "Do they belong to another network? Make them with this network's `init`."
         )

@@ -230,5 +230,5 @@ def _check_channels(given: BatchStatistics, shape) -> None:
     if jnp.shape(given.mean) != shape or jnp.shape(given.variance) != shape:
         raise ValueError(
             f"`batch_norm` expected statistics of shape {shape}, got mean {jnp.shape(given.mean)} and variance "
-            f"{jnp.shape(given.variance)}. Are they another network's? Make them with `batch_statistics`."
+            f"{jnp.shape(given.variance)}. Do they belong to another network? Make them with `batch_statistics`."
         )

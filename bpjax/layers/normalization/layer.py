@@ -1,15 +1,15 @@
-"""Normalization within an example: each is brought to mean 0 and variance 1 by numbers of its own.
+"""Normalization within each example: layer, RMS and group normalization.
 
-All rest on one map, x̂ = (x − μ) / σ along some axes, and its derivative. Means run along the same axes.
+All use one map, x̂ = (x − μ) / σ along some axes, and its derivative. Means are taken along the same axes.
 
     μ = mean(x)     σ = √(mean((x − μ)²) + ε)     x̂ = (x − μ) / σ
     dx = (dx̂ − mean(dx̂) − x̂ mean(dx̂ x̂)) / σ
 
-A shift of x and a stretch of x change nothing, so dx has no part along 1 and (but for ε) none along x̂.
-ε stands inside the root: where all numbers are alike x̂ = 0, 1/σ = 1/√ε, and everything is finite.
+x̂ is invariant to a shift and to a scaling of x, so dx is orthogonal to 1 and (up to ε) to x̂.
+ε is inside the root: where all values are equal, x̂ = 0, 1/σ = 1/√ε, and everything is finite.
 
-The mean is taken of x − x₀, x₀ the first number along the axes, and the variance of what is left after it, in two
-passes: at a mean of 10⁴ in float32 all seven digits of x̂ survive that x itself has.
+The mean is computed from x − x₀, where x₀ is the first value along the axes, and the variance in a second pass from
+the centred values. So x̂ has all seven digits of x in float32 even at a mean of 10⁴.
 """
 
 import functools
@@ -26,55 +26,55 @@ from bpjax.util.precision import widen
 
 
 class Gains(NamedTuple):
-    """The parameters of a normalization: what each feature is stretched and shifted by afterwards."""
+    """The parameters of a normalization: the scale and the shift of each feature after it."""
 
     gain: Array  # (D,)
-    bias: Array | None = None  # (D,) None where there is none
+    bias: Array | None = None  # (D,); None without bias
 
 
 class Moments(NamedTuple):
-    """What was found along the axes averaged over, which have length 1."""
+    """Mean and variance along some axes, which have length 1 in both arrays."""
 
-    offset: Array  # mean of x − x₀: the mean, less the first number
-    variance: Array  # mean of (x − μ)², divided by their count
+    offset: Array  # mean of x − x₀: the mean minus the first value
+    variance: Array  # mean of (x − μ)²
 
 
 def moments(x: Array, axes: Sequence[int]) -> Moments:
-    """Mean and variance of x along `axes`, the mean less the first number."""
+    """Mean (minus the first value) and variance of x along `axes`."""
     shifted = x - first(x, axes)
     offset = shifted.mean(axis=tuple(axes), keepdims=True)
     return Moments(offset, jnp.square(shifted - offset).mean(axis=tuple(axes), keepdims=True))
 
 
 def first(x: Array, axes: Sequence[int]) -> Array:
-    """The first number along `axes`, which keep length 1."""
+    """The first value along `axes`, which keep length 1."""
     return x[tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(x.ndim))]
 
 
 def normalized(x: Array, offset: Array, inverse: Array, axes: Sequence[int]) -> Array:
-    """x̂ = (x − x₀ − offset) / σ, `inverse` being 1/σ."""
+    """x̂ = (x − x₀ − offset) / σ along `axes`, with `inverse` = 1/σ."""
     return (x - first(x, axes) - offset) * inverse
 
 
 def pull_back(dx_hat: Array, x_hat: Array, inverse: Array, axes: Sequence[int]) -> Array:
-    """Dx = (dx̂ − mean(dx̂) − x̂ mean(dx̂ x̂)) / σ."""
+    """dx = (dx̂ − mean(dx̂) − x̂ mean(dx̂ x̂)) / σ, with means along `axes` and `inverse` = 1/σ."""
     mean = dx_hat.mean(axis=tuple(axes), keepdims=True)
     along = (dx_hat * x_hat).mean(axis=tuple(axes), keepdims=True)
     return (dx_hat - mean - x_hat * along) * inverse
 
 
 def layer_norm(epsilon: float = 1e-5, use_bias: bool = True) -> Layer:
-    """Every example, at every position, brought to mean 0 and variance 1 over its features, x (N, ..., D).
+    """The features of each example and position normalized to mean 0 and variance 1, x (N, ..., D).
 
     forward    x̂ = (x − μ) / σ     y = g x̂ + b      μ, σ over the last axis, σ² = variance + ε
     backward   dg = Σ dy x̂     db = Σ dy     dx̂ = g dy     dx = (dx̂ − mean(dx̂) − x̂ mean(dx̂ x̂)) / σ
 
-    Ba, Kiros & Hinton 2016. Sums run over examples and positions. Kept: x, the mean and 1/σ, two numbers a row. x is
-    most often kept by a neighbour anyway, x̂ never is. Over a single feature x̂ = 0 and dx = 0.
+    Ba, Kiros & Hinton 2016. Sums run over examples and positions. With a single feature x̂ = 0 and dx = 0. Residuals: x,
+    and the mean and 1/σ of each row. They hold x and not x̂ because a neighbouring layer usually stores x anyway.
 
     Raises:
-        ValueError: `epsilon` is not above 0; in `init`, an `in_shape` that is not (..., D); in `forward`, an `x` that
-            is not (N, ..., D), is empty or of another dtype than the gains, or params that are another layer's.
+        ValueError: `epsilon` is not above 0; in `init`, `in_shape` is not (..., D); in `forward`, `x` is not
+            (N, ..., D), is empty or has another dtype than the gains, or the params belong to another layer.
     """
     check_number("layer_norm", "epsilon", epsilon, above=0.0)
     return _layer_norm(float(epsilon), use_bias)
@@ -82,7 +82,7 @@ def layer_norm(epsilon: float = 1e-5, use_bias: bool = True) -> Layer:
 
 @functools.cache
 def _layer_norm(epsilon: float, use_bias: bool) -> Layer:
-    """The same layer for the same arguments, so that what was compiled for one serves all of its kind."""
+    """The cached factory: equal arguments give the same Layer object, so jitted functions of it compile once."""
 
     def init(key, in_shape):
         shape = check_positions("layer_norm", in_shape)
@@ -107,13 +107,13 @@ def _layer_norm(epsilon: float, use_bias: bool) -> Layer:
 
 
 def rms_norm(epsilon: float = 1e-6, use_bias: bool = False) -> Layer:
-    """Every example, at every position, divided by the root mean square of its features, x (N, ..., D).
+    """The features of each example and position divided by their root mean square, x (N, ..., D).
 
     forward    x̂ = x / r     y = g x̂ (+ b)     r = √(mean(x²) + ε) over the last axis
     backward   dg = Σ dy x̂     dx̂ = g dy     dx = (dx̂ − x̂ mean(dx̂ x̂)) / r
 
-    Zhang & Sennrich 2019: layer norm without its mean, and half its sums. Kept: x and 1/r, one number a row.
-    Of x = 0 it makes 0, with dx = dx̂ / √ε.
+    Zhang & Sennrich 2019: layer norm without the mean, with half of its sums. x = 0 gives x̂ = 0 and dx = dx̂ / √ε.
+    Residuals: x, and 1/r of each row.
 
     Raises:
         ValueError: as `layer_norm`.
@@ -124,7 +124,7 @@ def rms_norm(epsilon: float = 1e-6, use_bias: bool = False) -> Layer:
 
 @functools.cache
 def _rms_norm(epsilon: float, use_bias: bool) -> Layer:
-    """The same layer for the same arguments, so that what was compiled for one serves all of its kind."""
+    """The cached factory: equal arguments give the same Layer object, so jitted functions of it compile once."""
 
     def init(key, in_shape):
         shape = check_positions("rms_norm", in_shape)
@@ -147,19 +147,24 @@ def _rms_norm(epsilon: float, use_bias: bool) -> Layer:
 
 
 def group_norm(groups: int, epsilon: float = 1e-5, use_bias: bool = True) -> Layer:
-    """Channels in groups, each brought to mean 0 and variance 1 over its channels and all positions, x (N, ..., C).
+    """Groups of channels normalized to mean 0 and variance 1 over channels and positions, x (N, ..., C).
 
-    forward    x̂ = (x − μ) / σ     y = g x̂ + b      μ, σ for every example and group, σ² = variance + ε
+    forward    x̂ = (x − μ) / σ     y = g x̂ + b      μ, σ per example and group, σ² = variance + ε
     backward   dg = Σ dy x̂     db = Σ dy     dx̂ = g dy     dx = (dx̂ − mean(dx̂) − x̂ mean(dx̂ x̂)) / σ
 
-    Wu & He 2018. Every example alone, so a batch of one is as good as any: what `batch_norm` is not. Group k holds the
-    channels k C/groups ... (k + 1) C/groups − 1. One group normalizes the whole example, C groups are instance norm.
-    Kept: x, the mean and 1/σ, two numbers for each example and group. Where a group is one number x̂ = 0 and dx = 0.
+    Wu & He 2018. In contrast to `batch_norm` the examples are independent, so batches of one example work. Group k
+    holds the channels k C/groups … (k + 1) C/groups − 1. One group normalizes the whole example; C groups are instance
+    norm. Where a group has a single value x̂ = 0 and dx = 0. Residuals: x, and mean and 1/σ of each example and group.
+
+    Args:
+        groups: The number of groups, which must divide C.
+        epsilon: ε, added to the variance.
+        use_bias: Whether there is a bias b.
 
     Raises:
-        ValueError: `groups` is not a positive integer, `epsilon` not above 0; in `init`, channels that the groups
-            do not divide; in `forward`, an `x` that is not (N, ..., C), is empty or of another dtype than the gains,
-            or params that are another layer's.
+        ValueError: `groups` is not a positive integer or `epsilon` is not above 0; in `init`, the groups do not divide
+            the channels; in `forward`, `x` is not (N, ..., C), is empty or has another dtype than the gains, or the
+            params belong to another layer.
     """
     check_count("group_norm", "groups", groups)
     check_number("group_norm", "epsilon", epsilon, above=0.0)
@@ -168,7 +173,7 @@ def group_norm(groups: int, epsilon: float = 1e-5, use_bias: bool = True) -> Lay
 
 @functools.cache
 def _group_norm(groups: int, epsilon: float, use_bias: bool) -> Layer:
-    """The same layer for the same arguments, so that what was compiled for one serves all of its kind."""
+    """The cached factory: equal arguments give the same Layer object, so jitted functions of it compile once."""
     axes = (1, 3)
 
     def init(key, in_shape):
@@ -200,20 +205,20 @@ def _group_norm(groups: int, epsilon: float, use_bias: bool) -> Layer:
         if channels % groups:
             raise ValueError(
                 f"`group_norm({groups})` expected a number of channels that {groups} groups divide, got {channels}. "
-                f"Take one of {', '.join(str(n) for n in range(1, channels + 1) if channels % n == 0)} groups."
+                f"Use one of {', '.join(str(n) for n in range(1, channels + 1) if channels % n == 0)} groups."
             )
 
     return Layer("group norm", init, forward, backward)
 
 
 def initial_gains(features: int, use_bias: bool) -> Gains:
-    """Gains 1 and biases 0: at first the normalization alone."""
+    """Gains 1 and biases 0, so that y = x̂ initially."""
     dtype = jnp.result_type(float)
     return Gains(jnp.ones(features, dtype), jnp.zeros(features, dtype) if use_bias else None)
 
 
 def stretch(params: Gains, x_hat: Array) -> Array:
-    """Y = g x̂ + b, in the dtype of x̂."""
+    """y = g x̂ + b, in the dtype of x̂."""
     y = along_last(params.gain, x_hat) * x_hat
     return y if params.bias is None else y + along_last(params.bias, x_hat)
 
@@ -227,7 +232,7 @@ def stretch_backward(params: Gains, x_hat: Array, dy: Array) -> tuple[Gains, Arr
 
 
 def along_last(vector: Array, x: Array) -> Array:
-    """A vector (D,) beside x (..., D), in the dtype of x."""
+    """A vector (D,) in the rank and dtype of x (..., D), to be broadcast."""
     return vector.astype(x.dtype).reshape(*(1,) * (x.ndim - 1), -1)
 
 
@@ -238,7 +243,7 @@ def check_positions(who: str, in_shape) -> Shape:
 
 
 def check_normalized(who: str, params, x, use_bias: bool) -> Array:
-    """`x` as a float array (N, ..., D) that the gains fit, or a `ValueError`."""
+    """`x` as a float array (N, ..., D) with the features of the gains, or a `ValueError`."""
     gain, bias = getattr(params, "gain", None), getattr(params, "bias", None)
     if gain is None or gain.ndim != 1 or (bias is not None) != use_bias:
         raise other_params(f"`{who}`", f"Gains(gain=(D,), bias={'(D,)' if use_bias else None})", params)

@@ -1,4 +1,4 @@
-"""Every example divided by its length."""
+"""Every example divided by its Euclidean length."""
 
 import jax.numpy as jnp
 
@@ -8,12 +8,12 @@ from bpjax.util.precision import widen
 
 
 def _unit_length() -> Layer:
-    """Every example divided by its length: the next layer sees the direction of what comes in and not how much.
+    """Every example divided by its length, so that the next layer receives its direction only.
 
-    forward    y = x / r     r = √(Σ x² + ε) over all that is not the batch axis, ε = 1e-8
+    forward    y = x / r     r = √(Σ x² + ε) over all axes but the batch axis, ε = 1e-8
     backward   dx = (dy − y Σ(dy y)) / r
 
-    Of x = 0 it makes 0. Kept: y and 1/r. No params.
+    x = 0 gives y = 0. No params. Residuals: y and 1/r.
     """
 
     def init(key, in_shape):
@@ -38,4 +38,4 @@ def _unit_length() -> Layer:
 
 
 unit_length = _unit_length()
-"""Every example divided by its length, y = x / √(Σ x² + 1e-8): what ends a hidden layer of `forward_forward`."""
+"""Every example divided by its length, y = x / √(Σ x² + 1e-8): the last part of a hidden layer in `forward_forward`."""

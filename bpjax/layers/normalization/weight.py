@@ -1,4 +1,4 @@
-"""Weight normalization: the length of a unit's weights and their direction are learnt apart."""
+"""Weight normalization: the length and the direction of a unit's weights are separate parameters."""
 
 import functools
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class WeightNormed(NamedTuple):
 
     v: Array  # (D, H) the direction of each unit's weights, of any length
     g: Array  # (H,) their length
-    b: Array | None = None  # (H,) weight from the on-neuron; None where there is none
+    b: Array | None = None  # (H,) bias, the weight from the on-neuron; None without bias
 
 
 def weight_norm(
@@ -28,17 +28,23 @@ def weight_norm(
     weights: str | Initializer = lecun_normal,
     biases: str | Initializer = zeros,
 ) -> Layer:
-    """A dense layer whose weights are a length times a direction, x (N, D) to y (N, H).
+    """A dense layer whose weights are the product of a length and a direction, x (N, D) to y (N, H).
 
     forward    wₕ = gₕ vₕ / ‖vₕ‖     y = x W + b
     backward   dW = xᵀ dy     dgₕ = dwₕ · vₕ / ‖vₕ‖     dvₕ = (gₕ / ‖vₕ‖) (dwₕ − dgₕ vₕ / ‖vₕ‖)     dx = dy Wᵀ
 
-    Salimans & Kingma 2016, eqs 2 and 3. dv is at right angles to v, so v only grows, and the more it has grown the
-    smaller its steps. Begins as `dense` does: g = ‖v‖, so W = v (the paper sets g and b from the first batch instead).
-    A unit with v = 0 has no direction: its weights count as 0, and so do dg and dv. Kept: x.
+    Salimans & Kingma 2016, eqs 2 and 3. dv is orthogonal to v, so under gradient descent ‖v‖ only grows, and its growth
+    makes the effective steps smaller. Initially g = ‖v‖, so W = v as in `dense`. Deviation: the paper initializes g and
+    b from the first batch. A unit with v = 0 has no direction: its weights, dg and dv are 0. Residuals: x.
 
-    Handed other weights, `backward` takes the lengths and directions of those, in dv and dg too: under feedback
-    alignment the gradient is not exact even in the last layer, where a dense layer's is.
+    With other weights B (feedback alignment), `backward` uses the lengths and directions of B, in dv and dg too. So the
+    gradient is not exact even in the last layer, where that of a dense layer is.
+
+    Args:
+        features: H, the number of units.
+        use_bias: Whether there is a bias b.
+        weights: The initializer of v, or the name of one.
+        biases: The initializer of b, or the name of one.
 
     Raises:
         ValueError: as `dense`.
@@ -49,7 +55,7 @@ def weight_norm(
 
 @functools.cache
 def _weight_norm(features: int, use_bias: bool, weights: Initializer, biases: Initializer) -> Layer:
-    """The same layer for the same arguments, so that what was compiled for one serves all of its kind."""
+    """The cached factory: equal arguments give the same Layer object, so jitted functions of it compile once."""
 
     def init(key, in_shape):
         (in_features,) = check_in_shape("weight_norm", in_shape, rank=1)
@@ -79,7 +85,7 @@ def _weight_norm(features: int, use_bias: bool, weights: Initializer, biases: In
         return (split(params.v)[0] * widen(params.g)[None, :]).astype(params.v.dtype)
 
     def split(v):
-        """Directions v / ‖v‖ and 1 / ‖v‖, both 0 where v = 0."""
+        """The directions v / ‖v‖ and the factors 1 / ‖v‖, both 0 where v = 0."""
         v = widen(v)
         square = jnp.square(v).sum(axis=0)
         inverse = jnp.where(square > 0, 1 / jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)

@@ -266,9 +266,9 @@ def test_bad_data(layer, keys):
     ]:
         with pytest.raises(ValueError, match=message):
             layer.forward(params, bad)
-    with pytest.raises(ValueError, match="Are they another network's"):
+    with pytest.raises(ValueError, match="Do they belong to another network"):
         layer.forward(bp.layers.Affine(params.w, None), x)
-    with pytest.raises(ValueError, match="Are they another network's"):
+    with pytest.raises(ValueError, match="Do they belong to another network"):
         layer.forward(bp.layers.Affine(params.w[:2], params.b), x)
 
 

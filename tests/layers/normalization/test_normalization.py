@@ -341,7 +341,7 @@ BAD = {
     "groups": (lambda: group_norm(0), r"`groups` to be an integer ≥ 1, got 0"),
     "groups that do not divide": (
         lambda: group_norm(4).init(KEY, (5, 6)),
-        r"`group_norm\(4\)` expected a number of channels that 4 groups divide, got 6\. Take one of 1, 2, 3, 6 groups",
+        r"`group_norm\(4\)` expected a number of channels that 4 groups divide, got 6\. Use one of 1, 2, 3, 6 groups",
     ),
     "groups of other params": (lambda: group_norm(2).forward(GAINS, X), r"that 2 groups divide, got 3"),
     "in_shape": (lambda: layer_norm().init(KEY, (2, 0)), r"`in_shape` of 2 positive integer"),

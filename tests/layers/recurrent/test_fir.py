@@ -89,7 +89,7 @@ BAD = {
     "no time": (lambda: fir(2, 3).forward(PARAMS, jnp.ones((1, 0, 2))), r"N and T at least 1, got \(1, 0, 2\)"),
     "integers": (lambda: fir(2, 3).forward(PARAMS, jnp.ones((1, 4, 2), int)), r"floating-point type, got int64"),
     "dtype": (lambda: fir(2, 3).forward(PARAMS, jnp.ones((1, 4, 2), jnp.float32)), r"float64, got float32"),
-    "params": (lambda: fir(2, 4).forward(PARAMS, jnp.ones((1, 4, 2))), r"Affine\(w=\(4, D, 2\).*another network's"),
+    "params": (lambda: fir(2, 4).forward(PARAMS, jnp.ones((1, 4, 2))), r"Affine\(w=\(4, D, 2\).*another network"),
     "in_shape": (lambda: fir(2, 3).init(jax.random.key(0), (2,)), r"`fir` expected an `in_shape` of 2"),
     "taps": (lambda: fir(2, 0), r"`fir` expected `taps` to be an integer ≥ 1, got 0"),
     "units": (lambda: fir(-1, 2), r"`fir` expected `features` to be an integer ≥ 1, got -1"),

@@ -431,7 +431,7 @@ BAD = {
     ),
     "another cell's params": (
         lambda: LAYER.forward(elman(H).init(jax.random.key(0), (D,))[0], X),
-        r"`lstm` expected params with \{'wh': \(4, 16\)\}.*another network's",
+        r"`lstm` expected params with \{'wh': \(4, 16\)\}.*another network",
     ),
     "Jordan's params": (lambda: unroll(jordan(4, 4)).forward(PARAMS, X), r"`jordan` expected params with"),
     "state of another shape": (
