@@ -31,11 +31,11 @@ def pytest_configure(config):
 
 
 TESTS_RUN = itertools.count(1)
-MAPPINGS = 8_000  # Linux allows a process 65,530; memory is then at some 2 GB, which with 20,000 are 5
+MAPPINGS = 8_000  # Linux allows 65,530 per process; a worker then uses about 2 GB of memory, with 20,000 mappings 5 GB
 
 
 def many_programs(tests_run) -> bool:
-    """Whether this process nears that limit; where the system does not tell, after every 100 tests."""
+    """Whether this process holds more memory mappings than that; without /proc, whether 100 more tests have run."""
     if tests_run % 20:
         return False
     try:
@@ -47,7 +47,7 @@ def many_programs(tests_run) -> bool:
 
 @pytest.fixture(autouse=True)
 def few_programs():
-    """Compiled programs are let go now and then: many thousands in one process bring XLA down."""
+    """Clear the compiled programs now and then: XLA fails when a process holds many thousands of them."""
     yield
     if many_programs(next(TESTS_RUN)):
         jax.clear_caches()
@@ -55,27 +55,27 @@ def few_programs():
 
 @pytest.fixture
 def keys():
-    """Fresh keys, one after another; none is ever used twice."""
+    """An iterator of fresh keys; no key is used twice."""
     return map(jax.random.fold_in, itertools.repeat(jax.random.key(20261123)), itertools.count())
 
 
 @pytest.fixture
 def float32():
-    """The dtype a user begins with: jnp.zeros and its kin make float32."""
+    """JAX's default dtype, float32, as a user has it."""
     with jax.enable_x64(False):
         yield
 
 
 @pytest.fixture
 def as_a_user_runs_it(float32):
-    """float32, and JAX's own rules of promotion."""
+    """JAX's defaults: float32 and its own rules of promotion."""
     with jax.numpy_rank_promotion("allow"):
         yield
 
 
 @pytest.fixture
 def quick_compilation():
-    """Programs that are tiny and run once: compiled in half the time, to the same numbers."""
+    """Compile without most optimizations: half the time for small programs that run once."""
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
