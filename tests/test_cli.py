@@ -20,7 +20,7 @@ import jax, jax.numpy as jnp
 @jax.custom_vjp
 def function(a, n): return n * jax.nn.sigmoid(a)
 def forward(a, n): y = jax.nn.sigmoid(a); return n * y, (y, n)
-def backward(kept, dy): return kept[1] * kept[0] * (1 - kept[0]) * dy, None
+def backward(residuals, dy): y, n = residuals; return n * y * (1 - y) * dy, None
 function.defvjp(forward, backward)
 arguments = (jnp.linspace(-2, 2, 9), 3)
 """
@@ -48,7 +48,7 @@ def test_a_right_file(text, file, capsys, float32):
         (RIGHT.replace("return x.T @", "return 2 * x.T @"), "doubled"),
         (RIGHT.replace("return x.T @", "return -x.T @"), "sign flipped"),
         (CUSTOM_VJP.replace("(y, n)", "(a, n)"), "no classic mistake"),
-        (CUSTOM_VJP.replace("kept[1] * kept[0] *", "0.5 * kept[1] * kept[0] *"), "halved"),
+        (CUSTOM_VJP.replace("n * y * (1 - y)", "0.5 * n * y * (1 - y)"), "halved"),
     ],
 )
 def test_a_wrong_file(text, mistake, file, capsys, float32):
@@ -94,7 +94,7 @@ def test_help_explains_the_file(capsys):
     assert "def gradient(w, x)" in capsys.readouterr().out
 
 
-def test_the_catalogue_is_right(capsys, monkeypatch):
+def test_the_registry_is_right(capsys, monkeypatch):
     some = list(registry.LAYERS.items())[::12]  # tests/test_layers.py checks every one
     monkeypatch.setattr(registry, "LAYERS", dict(some))
     assert cli.main(["compare"]) == 0
@@ -107,7 +107,7 @@ def test_the_catalogue_is_right(capsys, monkeypatch):
 def test_a_wrong_built_in_is_reported(monkeypatch, capsys):
     wrong = agree([1.0], [2.0], dtype="float32", allowed=1e-5)
     rows = [registry.Checked("layer", "broken", dtype, wrong) for dtype in registry.DTYPES]
-    monkeypatch.setattr(cli, "check_catalogue", lambda: rows)
+    monkeypatch.setattr(cli, "check_registry", lambda: rows)
     assert cli.main(["compare"]) == 1
     assert "WRONG in float64, float32, bfloat16, float16" in capsys.readouterr().out
     assert cli.main(["compare", "--json"]) == 1

@@ -12,7 +12,7 @@ from bpjax.audit.decoupled import crossed, inner_chain, other_slopes, part_by_pa
 from bpjax.audit.resampling import CHANGED, DRAWS, drawn
 from bpjax.gradcheck.agreement import relative_error
 from bpjax.gradcheck.float64 import float64_on_host, to_host, widen_to_float64
-from bpjax.gradcheck.report import plain, table
+from bpjax.gradcheck.report import table, to_plain_data
 from bpjax.layers.combinators.chain import chain
 from bpjax.layers.layer import Layer, parts
 from bpjax.losses import Loss
@@ -54,7 +54,7 @@ class LedgerRow(NamedTuple):
 
     def to_dict(self) -> dict:
         """Plain data, ready for JSON: numbers that are not finite become None."""
-        return {key: plain(entry) for key, entry in self._asdict().items()}
+        return {key: to_plain_data(entry) for key, entry in self._asdict().items()}
 
     def __str__(self) -> str:
         return ledger_table([self])

@@ -10,7 +10,7 @@ import numpy as np
 from bpjax.analysis.alignment import alignment_on_host, name_of
 from bpjax.audit.resampling import CHANGED, Above, largest_error, same_bits
 from bpjax.gradcheck.agreement import budget
-from bpjax.gradcheck.report import plain, table
+from bpjax.gradcheck.report import table, to_plain_data
 from bpjax.rules.backprop import autodiff, backprop
 from bpjax.rules.rule import Rule, check_batch
 from bpjax.rules.units import units_within
@@ -89,7 +89,7 @@ class Receipt(NamedTuple):
     def to_dict(self) -> dict:
         """Plain data, ready for JSON: numbers that are not finite become None."""
         data = self._asdict() | {"exact": self.exact, "verdict": self.verdict}
-        return {key: plain(entry) for key, entry in data.items()}
+        return {key: to_plain_data(entry) for key, entry in data.items()}
 
     def __str__(self) -> str:
         lines = [f"receipt of {self.rule} · {self.dtype}, {self.examples} examples", ""]

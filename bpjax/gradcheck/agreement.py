@@ -1,4 +1,4 @@
-"""How far an array is from the truth, and how far rounding alone may take it."""
+"""Relative error of an array against float64, and the tolerance that rounding justifies."""
 
 import math
 from typing import NamedTuple
@@ -7,24 +7,24 @@ import jax.numpy as jnp
 import numpy as np
 
 BUDGET = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 0.03, "float16": 0.005}
-"""Relative error by norm that a correct gradient one layer deep may have, by dtype. With depth it grows as √depth."""
+"""By dtype: the relative error by norm that a correct gradient of one layer may have. It grows as √depth."""
 
 HEADROOM = 8.0
-"""How many times farther from the truth than the reference in the same dtype, or than the truth itself moves
-when its inputs are moved by one rounding, a correct gradient may be. It matters where the gradient is badly
-conditioned: cancelling examples, saturated units, a net near its minimum."""
+"""A correct gradient may be this many times as far from the truth as the reference in the same dtype, or as the truth
+at inputs perturbed by one rounding. It matters where the gradient is badly conditioned: examples whose gradients
+cancel, saturated units, a network near its minimum."""
 
 
 def budget(dtype, depth: int = 1) -> float:
-    """The documented budget for a gradient through `depth` layers with parameters."""
+    """The documented budget of a gradient through `depth` layers with parameters, BUDGET √depth."""
     return BUDGET[jnp.dtype(dtype).name] * math.sqrt(max(depth, 1))
 
 
 class Agreement(NamedTuple):
-    """An array held against the truth."""
+    """An array compared with the truth."""
 
     error: float  # ‖a − truth‖ / ‖truth‖
-    tolerance: float  # what rounding may make of it
+    tolerance: float  # relative error that rounding may cause
     reference_error: float  # of the reference in the same dtype; NaN where there is none
     ulp: float  # largest distance in units in the last place of the truth
     cosine: float
@@ -39,12 +39,20 @@ class Agreement(NamedTuple):
         return self.finite and self.shapes[0] == self.shapes[1] and self.error <= self.tolerance
 
 
-def agree(a, truth, *, dtype, allowed: float, reference=None, moved=None, sensitivity: float = 0.0) -> Agreement:
-    """Hold `a` against `truth`; `allowed` is the budget.
+def agree(a, truth, *, dtype, allowed: float, reference=None, perturbed=None, sensitivity: float = 0.0) -> Agreement:
+    """Compare `a` with `truth`.
 
-    `reference` is the same quantity by the reference in the dtype under test, `moved` the truth at inputs moved by
-    one rounding, `sensitivity` what one rounding elsewhere does, relatively: what they are off by, times `HEADROOM`, is
-    tolerated too.
+    The tolerance is `allowed` or, where that is larger, `HEADROOM` times the largest relative error that rounding alone
+    is seen to cause: that of `reference`, that of `perturbed`, and `sensitivity`.
+
+    Args:
+        a: the array under test.
+        truth: the same in float64.
+        dtype: the dtype under test, for the distance in ULP.
+        allowed: the budget, a relative error by norm.
+        reference: the same array computed by the reference in the dtype under test.
+        perturbed: the truth at inputs perturbed by one rounding of the dtype under test.
+        sensitivity: relative change of the array when intermediate results are perturbed by one rounding.
     """
     wide, truth = np.asarray(a, np.float64), np.asarray(truth, np.float64)
     shapes = (wide.shape, truth.shape)
@@ -53,8 +61,8 @@ def agree(a, truth, *, dtype, allowed: float, reference=None, moved=None, sensit
         nan = math.nan
         return Agreement(math.inf, allowed, nan, math.inf, nan, nan, (), finite, shapes)
     reference_error = math.nan if reference is None else relative_error(reference, truth)
-    moved_error = 0.0 if moved is None else relative_error(moved, truth)
-    natural = [error for error in (reference_error, moved_error, sensitivity) if math.isfinite(error)]
+    perturbed_error = 0.0 if perturbed is None else relative_error(perturbed, truth)
+    natural = [error for error in (reference_error, perturbed_error, sensitivity) if math.isfinite(error)]
     tolerance = max(allowed, HEADROOM * max(natural, default=0.0))
     difference = np.nan_to_num(np.abs(wide - truth), nan=math.inf)
     worst = tuple(int(i) for i in np.unravel_index(difference.argmax(), difference.shape)) if wide.size else ()
@@ -92,7 +100,7 @@ def _norm(a: np.ndarray) -> float:
 
 
 def _largest_ulp(a: np.ndarray, truth: np.ndarray, dtype) -> float:
-    """Largest |a − truth| in units in the last place of the truth, for numbers kept in `dtype`."""
+    """Largest |a − truth| in units in the last place (ULP) of the truth in `dtype`."""
     info = jnp.finfo(dtype)
     if not a.size:
         return 0.0

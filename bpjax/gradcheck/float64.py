@@ -1,4 +1,4 @@
-"""The truth: the same functions computed in float64, whatever the dtype under test."""
+"""Evaluate functions in float64 on the host, whatever the dtype under test."""
 
 import contextlib
 
@@ -9,7 +9,7 @@ import numpy as np
 
 @contextlib.contextmanager
 def float64_on_host():
-    """float64, full matmul precision, on the CPU where there is one: some accelerators have no float64."""
+    """Enable float64 and full matmul precision, on the CPU where there is one: some accelerators lack float64."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(jax.enable_x64(True))
         stack.enter_context(jax.default_matmul_precision("highest"))
@@ -19,7 +19,7 @@ def float64_on_host():
 
 
 def to_host(tree):
-    """The pytree as NumPy arrays, free of device and dtype settings; keys stay as they are."""
+    """The pytree as NumPy arrays, which no device or dtype setting affects; keys stay as they are."""
 
     def convert(leaf):
         is_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
@@ -41,7 +41,7 @@ def widen_to_float64(tree):
 
 
 def cast_on_host(tree, dtype):
-    """NumPy leaves of floating-point type in `dtype`; integers and keys stay as they are."""
+    """Cast floating-point NumPy leaves to `dtype`; integers and keys stay as they are."""
 
     def convert(leaf):
         floating = isinstance(leaf, np.ndarray) and jnp.issubdtype(leaf.dtype, jnp.floating)
@@ -50,13 +50,13 @@ def cast_on_host(tree, dtype):
     return jax.tree.map(convert, tree)
 
 
-def nudge(tree, relative: float):
-    """Floating-point NumPy leaves in float64, each number moved by ± `relative` of itself, signs drawn evenly."""
+def perturb(tree, relative: float):
+    """Floating-point NumPy leaves in float64, each entry changed by ± `relative` of itself, with random signs."""
     rng = np.random.default_rng(0)
 
-    def move(leaf):
+    def change(leaf):
         if not isinstance(leaf, np.ndarray) or not jnp.issubdtype(leaf.dtype, jnp.floating):
             return leaf
         return np.asarray(leaf, np.float64) * (1 + relative * rng.choice([-1.0, 1.0], size=leaf.shape))
 
-    return jax.tree.map(move, tree)
+    return jax.tree.map(change, tree)

@@ -1,12 +1,12 @@
-"""The museum of classic mistakes: functions that take a correct network and return a broken one.
+"""Classic mistakes, as functions that take a correct network and return a broken one.
 
-Each was found in published code, and most of it still learnt. `MUTANTS` are made in a layer, by
-`(network, index) -> network`; `LOSS_MUTANTS` in a loss, by `loss -> loss`. A broken network has the forward pass of
-the correct one: only its backward is wrong, and `compare` must say where, and which mistake it is.
+Each was found in published code, most of which learned nevertheless. `MUTANTS` break a layer,
+`(network, index) -> network`; `LOSS_MUTANTS` break a loss, `loss -> loss`. A broken network keeps its correct forward
+pass: only the backward pass is wrong, and `compare` must report where, and which mistake it is.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -14,17 +14,31 @@ import jax.numpy as jnp
 from bpjax.layers.combinators.chain import chain
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
+from bpjax.types import Params
+
+
+class Fits(Protocol):
+    """The `fits` of a mutant."""
+
+    def __call__(self, params: Params, network: Layer, index: int) -> bool:
+        """Whether the mistake can be made in layer `index` of a chain."""
+        ...
+
+
+class Apply(Protocol):
+    """The `apply` of a mutant."""
+
+    def __call__(self, network: Layer, index: int) -> Layer:
+        """The network with the mistake made in layer `index`."""
+        ...
 
 
 class Mutant(NamedTuple):
-    """A mistake that can be made in a network."""
+    """A mistake that can be made in a layer of a chain."""
 
-    mistake: str
-    """Its name, a key of `diagnosis.MISTAKES`."""
-    fits: Callable
-    """(params of the chain, network, index) -> whether it can be made in that layer."""
-    apply: Callable
-    """(network, index) -> the broken network."""
+    mistake: str  # a key of `mistakes.MISTAKES`
+    fits: Fits
+    apply: Apply
 
 
 def replace_layer(network: Layer, index: int, **changes) -> Layer:
@@ -35,7 +49,7 @@ def replace_layer(network: Layer, index: int, **changes) -> Layer:
 
 
 def scaled(network: Layer, index: int, factor: float) -> Layer:
-    """The layer's gradient multiplied by a factor: 0 zeroes it, −1 negates it, 1.01 is off by 1 %."""
+    """Multiply the layer's gradient by a factor: 0 zeroes it, −1 negates it, 1.01 is off by 1 %."""
     layer = network.layers[index]
 
     def backward(params, residuals, dy):
@@ -47,34 +61,34 @@ def scaled(network: Layer, index: int, factor: float) -> Layer:
 
 def derivative_missing(network: Layer, index: int) -> Layer:
     """The error signal passes the activation without φ′."""
-    return replace_layer(network, index, backward=lambda params, kept, dy: ((), dy))
+    return replace_layer(network, index, backward=lambda params, residuals, dy: ((), dy))
 
 
 def derivative_of_the_wrong_quantity(network: Layer, index: int) -> Layer:
-    """φ′, a function of the output, is fed the net input; or, a function of the net input, the output."""
+    """φ′ is evaluated at the net input where it is a function of the output, or the reverse."""
     layer = network.layers[index]
 
     def forward(params, a):
-        y, kept = layer.forward(params, a)
-        return y, (a if kept is y else y)
+        y, residual = layer.forward(params, a)
+        return y, (a if residual is y else y)
 
     return replace_layer(network, index, forward=forward)
 
 
 def updated_before_propagated(network: Layer, index: int, learning_rate: float = 0.1) -> Layer:
-    """The weights are changed first, and the error signal is propagated through the new ones."""
+    """The weights are updated first, and the error signal is propagated through the updated ones."""
     layer = network.layers[index]
 
     def backward(params, residuals, dy):
         dparams, _ = layer.backward(params, residuals, dy)
-        changed = jax.tree.map(lambda p, g: p - (learning_rate * g).astype(p.dtype), params, dparams)
-        return dparams, layer.backward(changed, residuals, dy)[1]
+        updated = jax.tree.map(lambda p, g: p - (learning_rate * g).astype(p.dtype), params, dparams)
+        return dparams, layer.backward(updated, residuals, dy)[1]
 
     return replace_layer(network, index, backward=backward)
 
 
 def not_transposed(network: Layer, index: int) -> Layer:
-    """The error signal goes back through W instead of Wᵀ; only square layers let it pass."""
+    """The error signal is propagated through W instead of Wᵀ; only square layers allow it."""
     layer = network.layers[index]
 
     def backward(params, residuals, dy):
@@ -85,7 +99,7 @@ def not_transposed(network: Layer, index: int) -> Layer:
 
 
 def bias_not_summed(network: Layer, index: int) -> Layer:
-    """The bias gradient is left with its batch axis."""
+    """The bias gradient keeps its batch axis."""
     layer = network.layers[index]
 
     def backward(params, residuals, dy):
@@ -96,7 +110,7 @@ def bias_not_summed(network: Layer, index: int) -> Layer:
 
 
 def mean_instead_of_sum(network: Layer, index: int) -> Layer:
-    """The layer's gradient is averaged over the batch where the others are summed."""
+    """The layer's gradient is averaged over the batch, those of the other layers are summed."""
     layer = network.layers[index]
 
     def backward(params, residuals, dy):
@@ -107,28 +121,28 @@ def mean_instead_of_sum(network: Layer, index: int) -> Layer:
 
 
 def sign_flipped(network: Layer, index: int) -> Layer:
-    """The layer's gradient climbs where it should descend."""
+    """The layer's gradient has the wrong sign."""
     return scaled(network, index, -1.0)
 
 
 def layer_skipped(network: Layer, index: int) -> Layer:
-    """The error signal passes a square layer as if it were not there, and the layer learns nothing."""
+    """The error signal passes a square layer unchanged, and the layer's gradient is 0."""
     zero = lambda params, residuals, dy: (jax.tree.map(jnp.zeros_like, params), dy)
     return replace_layer(network, index, backward=zero)
 
 
 def wrong_error_signal(network: Layer, index: int) -> Layer:
-    """Every layer is right, but this one learns from the error signal of the nearest layer above of its shape."""
+    """Every layer is right, but this one uses the error signal of the next later layer with the same output shape."""
     layers = network.layers
 
     def backward(params, residuals, dy):
         dparams, errors = [], {}
         for l in reversed(range(len(layers))):
             errors[l] = dy
-            above = [errors[k] for k in range(l + 1, len(layers)) if errors[k].shape == dy.shape]
+            later = [errors[k] for k in range(l + 1, len(layers)) if errors[k].shape == dy.shape]
             layer_dparams, dx = layers[l].backward(params[l], residuals[l], dy)
-            if l == index and above:
-                layer_dparams, _ = layers[l].backward(params[l], residuals[l], above[0])
+            if l == index and later:
+                layer_dparams, _ = layers[l].backward(params[l], residuals[l], later[0])
             dparams.append(layer_dparams)
             dy = dx
         return tuple(dparams[::-1]), dy
@@ -136,28 +150,30 @@ def wrong_error_signal(network: Layer, index: int) -> Layer:
     return network._replace(backward=backward)
 
 
-def _learns(params, network, index):
+def _has_params(params, network, index):
     return bool(jax.tree.leaves(params[index]))
 
 
 def _square(params, network, index):
-    return _learns(params, network, index) and params[index].w.shape[0] == params[index].w.shape[1]
+    return _has_params(params, network, index) and params[index].w.shape[0] == params[index].w.shape[1]
 
 
 def _has_slope(params, network, index):
     """An activation whose φ′ is not 1 everywhere."""
-    return not _learns(params, network, index) and network.layers[index].name not in ("identity", "softmax")
+    return not _has_params(params, network, index) and network.layers[index].name not in ("identity", "softmax")
 
 
-def _tells_residuals_apart(params, network, index):
-    """An activation whose φ′ differs between input and output; relu's, by sign, is the same."""
+def _residual_matters(params, network, index):
+    """An activation whose φ′ differs between input and output; that of relu depends on the sign only."""
     return _has_slope(params, network, index) and network.layers[index].name not in ("relu", "leaky relu")
 
 
-def _same_shape_above(params, network, index):
-    """A layer with parameters, and an output of its shape above it."""
+def _followed_by_same_shape(params, network, index):
+    """A layer with parameters that is followed by an activation, which keeps the shape."""
     return (
-        _learns(params, network, index) and index + 1 < len(network.layers) and not _learns(params, network, index + 1)
+        _has_params(params, network, index)
+        and index + 1 < len(network.layers)
+        and not _has_params(params, network, index + 1)
     )
 
 
@@ -165,20 +181,20 @@ MUTANTS: dict[str, Mutant] = {
     mutant.mistake: mutant
     for mutant in (
         Mutant("derivative missing", _has_slope, derivative_missing),
-        Mutant("derivative of the wrong quantity", _tells_residuals_apart, derivative_of_the_wrong_quantity),
-        Mutant("updated before propagated", _learns, updated_before_propagated),
+        Mutant("derivative of the wrong quantity", _residual_matters, derivative_of_the_wrong_quantity),
+        Mutant("updated before propagated", _has_params, updated_before_propagated),
         Mutant("not transposed", _square, not_transposed),
-        Mutant("bias not summed", _learns, bias_not_summed),
-        Mutant("mean instead of sum", _learns, mean_instead_of_sum),
-        Mutant("sign flipped", _learns, sign_flipped),
+        Mutant("bias not summed", _has_params, bias_not_summed),
+        Mutant("mean instead of sum", _has_params, mean_instead_of_sum),
+        Mutant("sign flipped", _has_params, sign_flipped),
         Mutant("layer skipped", _square, layer_skipped),
-        Mutant("wrong error signal", _same_shape_above, wrong_error_signal),
-        Mutant("zero", _learns, lambda network, index: scaled(network, index, 0.0)),
-        Mutant("doubled", _learns, lambda network, index: scaled(network, index, 2.0)),
-        Mutant("scaled", _learns, lambda network, index: scaled(network, index, 1.01)),
+        Mutant("wrong error signal", _followed_by_same_shape, wrong_error_signal),
+        Mutant("zero", _has_params, lambda network, index: scaled(network, index, 0.0)),
+        Mutant("doubled", _has_params, lambda network, index: scaled(network, index, 2.0)),
+        Mutant("scaled", _has_params, lambda network, index: scaled(network, index, 1.01)),
     )
 }
-"""By mistake. The last three are the ones JAX's own `check_grads` lets pass in a first layer at depth 4 and more."""
+"""By mistake. `jax.test_util.check_grads` does not detect the last three in the first layer of a net of depth ≥ 4."""
 
 
 def _scaled_gradient(factor) -> Callable[[Loss], Loss]:
@@ -194,4 +210,4 @@ LOSS_MUTANTS: dict[str, Callable[[Loss], Loss]] = {
     "sign flipped": _scaled_gradient(lambda o: -1.0),
     "mean instead of sum": _scaled_gradient(lambda o: 1 / o.shape[0]),
 }
-"""Mistakes in the loss's gradient, by mistake: ½ dropped or doubled, t − o for o − t, the mean for the sum."""
+"""By mistake: the factor ½ dropped or doubled, t − o instead of o − t, a mean over the batch instead of a sum."""

@@ -1,6 +1,6 @@
-"""Each part alone: a layer's backward against its own forward, a loss's gradient against its own value.
+"""Compare one layer's backward with its own forward, and one loss's gradient with its own value.
 
-Whether the parts above or below are right plays no role, so a wrong dx is blamed on the layer that made it.
+The other layers play no role, so a wrong dx is attributed to the layer that computed it.
 """
 
 import functools
@@ -11,21 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.gradcheck.agreement import Agreement, agree, budget, relative_error, worst_of
-from bpjax.gradcheck.float64 import float64_on_host, nudge, to_host, widen_to_float64
+from bpjax.gradcheck.float64 import float64_on_host, perturb, to_host, widen_to_float64
+from bpjax.gradcheck.quantity import Quantity, evaluate_reference, gradient_leaves, quantities, rounding
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
 
-QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-"""How oracles are compiled, which run once: in half the time, to the same numbers."""
+FAST_COMPILATION = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+"""`compiler_options` for references, which run once: half the compilation time, the same results."""
 
 
-class LayerAlone(NamedTuple):
-    """A layer's backward pass on one batch, and what it should have given."""
+class LayerComparison(NamedTuple):
+    """A layer's backward pass on one batch, compared with the VJP of its forward pass."""
 
     dparams: dict[str, Agreement]  # by the leaf's path within the layer's params, ".w"
-    dx: Agreement  # of an x that is a pytree, its worst part
-    hand: tuple[Any, Any]  # (dparams, dx) as the layer gave them, NumPy
-    truth: tuple[Any, Any]  # the same in float64 by jax.vjp of forward
+    dx: Agreement  # where x is a pytree, of its worst leaf
+    quantities: list[Quantity]  # the leaves of dparams, then those of dx
     inputs: tuple[Any, Any, Any]  # (params, x, dy), NumPy, in the dtype under test
 
     @property
@@ -34,72 +34,69 @@ class LayerAlone(NamedTuple):
         return next((name for name, agreement in (*self.dparams.items(), ("dx", self.dx)) if not agreement.ok), None)
 
 
-def check_layer(layer: Layer, params, x) -> LayerAlone:
-    """Hold the layer's backward against `jax.vjp` of its forward in float64, at `x` and a random dy.
+def compare_layer(layer: Layer, params, x) -> LayerComparison:
+    """Compare the layer's backward with `jax.vjp` of its forward in float64, at `x` and a random dy.
 
-    The layer runs as it is, in the dtype of `x`, compiled. `x` may be a pytree of arrays; those of integers, such
-    as tokens, and keys have no gradient.
+    Args:
+        layer: runs compiled, in the dtype of `x`.
+        params: of the layer.
+        x: an array or a pytree of arrays. Integers, such as tokens, and keys have no gradient.
+
+    Raises:
+        ValueError: backward returns gradients of another structure than `params` and `x`.
     """
     params, x = to_host(params), to_host(x)
     dtype = next(leaf.dtype for leaf in jax.tree.leaves((x, params)) if jnp.issubdtype(leaf.dtype, jnp.floating))
     rng = np.random.default_rng(0)
     y = jax.eval_shape(layer.forward, params, x)[0]
     dy = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape).astype(leaf.dtype), y)
-    hand = to_host(_by_hand(layer, params, x, dy))
-    reference = to_host(_vjp(layer, params, x, dy))
-    with float64_on_host():
-        truth = to_host(_vjp(layer, *widen_to_float64((params, x, dy))))
-        rounding = 2 * float(jnp.finfo(dtype).eps)
-        moved = to_host(_vjp(layer, *widen_to_float64(nudge((params, x, dy), rounding))))
-    check_structure(f"{layer.name} backward", hand[0], truth[0])
-    check_structure(f"{layer.name} backward", hand[1], truth[1], what="x")
-    leaves = list(zip(*map(_gradients, (hand, truth, reference, moved)), strict=True))
+    inputs = params, x, dy
 
-    def rows_with(sensitivities):
-        return [
-            agree(a, t, dtype=dtype, allowed=budget(dtype), reference=r, moved=m, sensitivity=s)
-            for (a, t, r, m), s in zip(leaves, sensitivities, strict=True)
-        ]
+    computed = to_host(_backward(layer.forward, layer.backward, *inputs))
+    references = evaluate_reference(functools.partial(_vjp, layer.forward), inputs, dtype)
+    check_structure(f"{layer.name} backward", computed[0], references.truth[0])
+    check_structure(f"{layer.name} backward", computed[1], references.truth[1], what="x")
 
-    rows = rows_with([0.0] * len(leaves))
-    if not all(row.ok for row in rows):  # a saturated unit's slope, taken from its output, may be lost in rounding it
-        rows = rows_with(_residual_sensitivity(layer, params, x, dy, rounding))
-    names = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(truth[0])]
-    of_x = rows[len(names) :] or [agree([], [], dtype=dtype, allowed=budget(dtype))]
-    return LayerAlone(dict(zip(names, rows, strict=False)), worst_of(of_x), hand, truth, (params, x, dy))
+    measured = quantities(computed, references)
+    rows = [quantity.agreement(dtype, budget(dtype)) for quantity in measured]
+    if not all(row.ok for row in rows):  # backward may have lost the slope of a saturated unit with a rounded output
+        sensitivities = _residual_sensitivity(layer, inputs, rounding(dtype))
+        pairs = zip(measured, sensitivities, strict=True)
+        rows = [quantity.agreement(dtype, budget(dtype), sensitivity) for quantity, sensitivity in pairs]
+    names = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    dx = rows[len(names) :] or [agree([], [], dtype=dtype, allowed=budget(dtype))]
+    return LayerComparison(dict(zip(names, rows, strict=False)), worst_of(dx), measured, inputs)
 
 
-def _gradients(tree) -> list:
-    """The arrays of a pytree of gradients, without the float0 that stands for those of tokens and keys."""
-    return [leaf for leaf in jax.tree.leaves(tree) if leaf.dtype != jax.dtypes.float0]
+# Programs are looked up by the functions, not by the layer: layers that share a forward pass share its VJP.
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _by_hand(layer: Layer, params, x, dy):
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _backward(forward, backward, params, x, dy):
     """(dparams, dx) by the layer's own backward."""
-    return layer.backward(params, layer.forward(params, x)[1], dy)
+    return backward(params, forward(params, x)[1], dy)
 
 
-@functools.partial(jax.jit, static_argnums=0, compiler_options=QUICKLY)
-def _vjp(layer: Layer, params, x, dy):
-    """(dparams, dx) by JAX, from the forward pass alone."""
-    _, vjp = jax.vjp(lambda p, x: layer.forward(p, x)[0], params, x)
+@functools.partial(jax.jit, static_argnums=0, compiler_options=FAST_COMPILATION)
+def _vjp(forward, params, x, dy):
+    """(dparams, dx) by JAX, from the forward pass only."""
+    _, vjp = jax.vjp(lambda p, x: forward(p, x)[0], params, x)
     return vjp(dy)
 
 
-def _residual_sensitivity(layer: Layer, params, x, dy, rounding: float) -> list[float]:
-    """How far each leaf of (dparams, dx) moves, relatively, when the residuals move by one rounding; in float64."""
+def _residual_sensitivity(layer: Layer, inputs, relative: float) -> list[float]:
+    """Relative change of each leaf of (dparams, dx), in float64, when the residuals are perturbed by `relative`."""
     with float64_on_host():
-        params, x, dy = widen_to_float64((params, x, dy))
+        params, x, dy = widen_to_float64(inputs)
         residuals = to_host(layer.forward(params, x)[1])
-        kept, nudged = (
-            to_host(layer.backward(params, widen_to_float64(r), dy)) for r in (residuals, nudge(residuals, rounding))
+        before, after = (
+            to_host(layer.backward(params, widen_to_float64(r), dy)) for r in (residuals, perturb(residuals, relative))
         )
-    return [relative_error(n, k) for n, k in zip(*map(_gradients, (nudged, kept)), strict=True)]
+    return [relative_error(a, b) for a, b in zip(*map(gradient_leaves, (after, before)), strict=True)]
 
 
 def check_structure(who: str, got, expected, what: str = "the parameters") -> None:
-    """Raise a `ValueError` where a gradient has not the structure of what it belongs to."""
+    """Raise a `ValueError` where a gradient does not have the structure of what it belongs to."""
     if jax.tree.structure(got) != jax.tree.structure(expected):
         raise ValueError(
             f"`{who}` expected a gradient with the structure of {what}, {jax.tree.structure(expected)}, "
@@ -107,24 +104,17 @@ def check_structure(who: str, got, expected, what: str = "the parameters") -> No
         )
 
 
-class LossAlone(NamedTuple):
-    """A loss's gradient on one batch of outputs, and what it should have been."""
+class LossComparison(NamedTuple):
+    """A loss's gradient on one batch of outputs, compared with `jax.grad` of its value."""
 
     gradient: Agreement
-    hand: np.ndarray
-    truth: np.ndarray
+    quantity: Quantity
 
 
-def check_loss(loss: Loss, output, target) -> LossAlone:
-    """Hold the loss's gradient against `jax.grad` of its value in float64, at these outputs."""
+def compare_loss(loss: Loss, output, target) -> LossComparison:
+    """Compare the loss's gradient with `jax.grad` of its value in float64, at these outputs and targets."""
     output, target = to_host(output), to_host(target)
-    gradient = jax.jit(jax.grad(loss.value))
-    hand = to_host(jax.jit(loss.gradient)(output, target))
-    reference = to_host(gradient(output, target))
-    with float64_on_host():
-        truth = to_host(gradient(*widen_to_float64((output, target))))
-        rounding = 2 * float(jnp.finfo(output.dtype).eps)
-        moved = to_host(gradient(*widen_to_float64(nudge((output, target), rounding))))
-    allowed = budget(output.dtype)
-    agreement = agree(hand, truth, dtype=output.dtype, allowed=allowed, reference=reference, moved=moved)
-    return LossAlone(agreement, hand, truth)
+    computed = to_host(jax.jit(loss.gradient)(output, target))
+    references = evaluate_reference(jax.jit(jax.grad(loss.value)), (output, target), output.dtype)
+    quantity = Quantity(computed, *references)
+    return LossComparison(quantity.agreement(output.dtype, budget(output.dtype)), quantity)

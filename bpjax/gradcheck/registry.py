@@ -1,4 +1,4 @@
-"""Every built-in layer, activation and loss, ready to be checked: one row adds a new one to all tables."""
+"""All built-in layers, activations and losses with inputs to check them at. A new row is in every table of tests."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ from bpjax.gradcheck.cases import (
     sparse,
 )
 from bpjax.gradcheck.cases.case import LayerCase
-from bpjax.gradcheck.per_layer import check_layer, check_loss
+from bpjax.gradcheck.per_layer import compare_layer, compare_loss
 from bpjax.layers import activations
 from bpjax.layers.combinators.chain import chain
 from bpjax.layers.dense import dense
@@ -66,7 +66,7 @@ LAYERS: dict[str, LayerCase] = {
     **interop.CASES,
     **networks.CASES,
 }
-"""Layers with what they are checked at. Both forms of the matrix product, written out and not, occur."""
+"""Layers with the inputs they are checked at. Both forms of the matrix product occur, written out and not."""
 
 
 def _near_targets(key, shape):
@@ -83,7 +83,7 @@ def _one_hot(key, shape):
 
 
 class LossCase(NamedTuple):
-    """A loss with outputs and targets it is checked at."""
+    """A loss with the outputs and targets it is checked at."""
 
     loss: Loss
     output: Callable  # (key, shape) -> output
@@ -106,33 +106,40 @@ DTYPES = ("float64", "float32", "bfloat16", "float16")
 
 
 class Checked(NamedTuple):
-    """A catalogue entry, checked in one dtype."""
+    """A registry entry, checked in one dtype."""
 
     kind: str  # "layer", "activation" or "loss"
     name: str
     dtype: str
-    worst: Agreement  # of its quantities, the one nearest to or farthest beyond its tolerance
+    worst: Agreement  # the quantity nearest to its tolerance, or farthest beyond it
 
 
-def check_catalogue(examples: int = 16) -> Iterator[Checked]:
+def check_registry(examples: int = 16) -> Iterator[Checked]:
     """Check every entry in every dtype against `jax.vjp` in float64; yields a `Checked` for each.
 
-    Entries are checked side by side, on as many threads as there are cores: most of the time goes into compiling.
+    Entries are checked in parallel, on as many threads as there are cores: most of the time is compilation.
     """
     layers = {("layer", name): case for name, case in LAYERS.items()}
     layers |= {("activation", name): LayerCase(layer, (6,)) for name, layer in ACTIVATIONS.items()}
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        found = [pool.submit(check_layer_case, *entry, case, examples) for entry, case in layers.items()]
-        found += [pool.submit(_check_loss_case, name, case, examples) for name, case in LOSSES.items()]
-        for rows in found:
-            yield from rows.result()
+        futures = [pool.submit(check_layer_case, *entry, case, examples) for entry, case in layers.items()]
+        futures += [pool.submit(check_loss_case, name, case, examples) for name, case in LOSSES.items()]
+        for future in futures:
+            yield from future.result()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def check_layer_case(kind: str, name: str, case: LayerCase, examples: int) -> list[Checked]:
-    """Check a layer in every dtype."""
+    """Check a layer in every dtype.
+
+    Args:
+        kind: "layer" or "activation", for the result.
+        name: for the result.
+        case: the layer and its inputs.
+        examples: in the batch.
+    """
     with jax.enable_x64(True):
         drawn = (
             case.layer.init(jax.random.key(0), case.in_shape)[0],
@@ -141,16 +148,17 @@ def check_layer_case(kind: str, name: str, case: LayerCase, examples: int) -> li
     rows = []
     for dtype in DTYPES:
         with jax.enable_x64(dtype == "float64"):
-            alone = check_layer(case.layer, *cast(drawn, dtype))
-        rows.append(Checked(kind, name, dtype, worst_of([*alone.dparams.values(), alone.dx])))
+            found = compare_layer(case.layer, *cast(drawn, dtype))
+        rows.append(Checked(kind, name, dtype, worst_of([*found.dparams.values(), found.dx])))
     return rows
 
 
-def _check_loss_case(name: str, case: LossCase, examples: int) -> list[Checked]:
+def check_loss_case(name: str, case: LossCase, examples: int) -> list[Checked]:
+    """Check a loss in every dtype."""
     rows, shape = [], (examples, 5)
     for dtype in DTYPES:
         with jax.enable_x64(dtype == "float64"):
             output = cast(case.output(jax.random.key(2), shape), dtype)
             target = cast(case.target(jax.random.key(3), shape), dtype)
-            rows.append(Checked("loss", name, dtype, check_loss(case.loss, output, target).gradient))
+            rows.append(Checked("loss", name, dtype, compare_loss(case.loss, output, target).gradient))
     return rows

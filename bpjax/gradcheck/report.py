@@ -1,4 +1,4 @@
-"""What `compare` found, as plain data and as a table."""
+"""The result of `compare`, as data and as a table."""
 
 import math
 import re
@@ -11,61 +11,61 @@ from bpjax.gradcheck.mistakes import MISTAKES
 
 @dataclass(frozen=True)
 class Row:
-    """One quantity held against the float64 truth."""
+    """One quantity compared with its float64 truth."""
 
     layer: int | None  # index in the chain; None for the loss and for plain functions
     name: str  # of the layer or the loss
-    leaf: str  # path in the params as `jax.tree_util.keystr` prints it; "dx", "gradient" or "value" otherwise
+    leaf: str  # path in the params as `jax.tree_util.keystr` prints it, or "dx", "gradient" or "value"
     agreement: Agreement
 
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One layer: its error signal in the whole, and its backward against its own forward."""
+    """One layer: its error signal in the network, and its backward compared with its own forward."""
 
-    layer: int
+    layer: int  # index in the chain
     name: str
-    error_signal: Agreement  # ∂E/∂(output of the layer)
-    dx_alone: Agreement
-    wrong_alone: str | None  # what is wrong with it alone: a leaf's path within the layer, "dx", or None
+    error_signal: Agreement  # ∂E/∂y, y the output of the layer
+    dx_per_layer: Agreement  # dx of this layer only, for a random dy
+    wrong_per_layer: str | None  # what is wrong with this layer only: a leaf's path within it, "dx", or None
 
 
 @dataclass(frozen=True)
 class LayerAlignment:
-    """One layer of units: its whole gradient held against the truth; see `alignment`."""
+    """One layer of units: its whole gradient compared with the truth; see `alignment`."""
 
     name: str  # of its layers, "dense, tanh"
     angle: float  # degrees; NaN where either is 0
     ratio: float  # ‖gradient‖ / ‖truth‖
-    signs: float  # share of the truth's numbers that are not 0 whose sign it has
+    signs: float  # share of the truth's nonzero entries whose sign is right
 
 
 @dataclass(frozen=True)
 class Wrong:
-    """The first wrong thing in backward order."""
+    """The first wrong quantity in backward order."""
 
     layer: int | None  # index in the chain; None for the loss and for plain functions
     name: str
     leaf: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
-    """A gradient held against the truth. Rows are in backward order."""
+    """A gradient compared with the truth. Rows are in backward order."""
 
     rule: str
     reference: str
     dtype: str
     depth: int  # layers with parameters
     examples: int
-    value: Row | None  # the error itself
-    loss: Row | None  # the loss's gradient, alone
+    value: Row | None  # the value of the loss
+    loss: Row | None  # the gradient of the loss, compared with the derivative of its value
     layers: tuple[LayerRow, ...]  # empty for plain functions
     leaves: tuple[Row, ...]
     alignment: tuple[LayerAlignment, ...]  # by layer of units; empty for plain functions
     first_wrong: Wrong | None
     first_nonfinite: str | None  # path of the first leaf with a NaN or an infinity
-    mistake: str | None  # the classic mistake, a key of `diagnosis.MISTAKES`
+    mistake: str | None  # the classic mistake, a key of `mistakes.MISTAKES`
     costs: dict[str, Cost]  # "rule" and "reference"; empty where not timed
 
     @property
@@ -75,7 +75,7 @@ class Report:
 
     @property
     def diagnosis(self) -> str | None:
-        """What is likely wrong, in words; None when right."""
+        """The likely mistake, explained; None where the gradient is right."""
         return None if self.mistake is None else f"{self.mistake}: {MISTAKES[self.mistake]}"
 
     @property
@@ -85,12 +85,17 @@ class Report:
             worst = max((row.agreement.error for row in self.leaves), default=0.0)
             leaves = "its one leaf agrees" if len(self.leaves) == 1 else f"all {len(self.leaves)} leaves agree"
             return f"right: {leaves}, the largest relative error is {worst:.1e}."
-        wrong = self.first_wrong
-        where = f"{wrong.name}" if wrong.layer is None else f"layer {wrong.layer} ({wrong.name})"
         nonfinite = f" First non-finite leaf: {self.first_nonfinite}." if self.first_nonfinite else ""
-        leaf = f", {wrong.leaf}" if wrong.leaf else ""
         likely = "It fits no classic mistake." if self.mistake == "unknown" else f"Likely {self.diagnosis}."
-        return f"WRONG, first in backward order: {where}{leaf}. {likely}{nonfinite}"
+        return f"WRONG, first in backward order: {self._where()}. {likely}{nonfinite}"
+
+    def _where(self) -> str:
+        """The first wrong quantity, "layer 2 (dense), [2].w"."""
+        wrong = self.first_wrong
+        if wrong is None:
+            return ""
+        where = wrong.name if wrong.layer is None else f"layer {wrong.layer} ({wrong.name})"
+        return f"{where}, {wrong.leaf}" if wrong.leaf else where
 
     def raise_if_wrong(self) -> None:
         """Raise an `AssertionError` with the table where something is wrong: one line in a test."""
@@ -98,36 +103,38 @@ class Report:
             raise AssertionError(str(self))
 
     def to_dict(self) -> dict:
-        """Plain data, ready for JSON: numbers that are not finite become None."""
+        """Plain data, ready for JSON: NaN and infinities become None."""
         data = asdict(self) | {"ok": self.ok, "diagnosis": self.diagnosis, "verdict": self.verdict}
-        return {key: plain(entry) for key, entry in data.items()}
+        return {key: to_plain_data(entry) for key, entry in data.items()}
+
+    def __repr__(self) -> str:
+        found = "right" if self.ok else f"WRONG at {self._where()}"
+        return f"Report({self.rule} against {self.reference}, {self.dtype}: {found})"
 
     def __str__(self) -> str:
         batch = f", depth {self.depth}, {self.examples} examples" if self.layers else ""
         title = f"{self.rule} against {self.reference} in float64 · {self.dtype}{batch}"
-        lines = [title, "", *table(HEADER, [_cells(row, self.dtype) for row in self._rows()])]
+        lines = [title, "", *table(HEADER, [_cells(row) for row in self._rows()])]
         for name, cost in self.costs.items():
             memory = "unknown" if cost.temporary_bytes is None else f"{cost.temporary_bytes / 1024:,.1f} KiB"
             which = self.rule if name == "rule" else self.reference
-            lines.append(f"{which:>12}: {cost.seconds * 1e6:,.0f} µs a call, {memory} temporary memory")
+            lines.append(f"{which:>12}: {cost.seconds * 1e6:,.0f} µs per call, {memory} of temporary memory")
         if self.alignment and not self.ok:
             lines += ["", *table(ALIGNMENT_HEADER, map(_alignment_cells, self.alignment))[:-1]]
         return "\n".join([*lines, "", self.verdict])
 
     def _rows(self):
-        """Every row of the table, last layer first: the loss, then each layer's leaves and its δ."""
+        """Every row of the table, last layer first: the loss, then each layer's error signal, dx and leaves."""
         yield from (row for row in (self.value, self.loss) if row is not None)
         if not self.layers:
             yield from self.leaves
         for layer in self.layers:
             yield Row(layer.layer, layer.name, "∂E/∂y", layer.error_signal)
-            yield Row(layer.layer, layer.name, "dx alone", layer.dx_alone)
+            yield Row(layer.layer, layer.name, "dx, layer only", layer.dx_per_layer)
             yield from (row for row in self.leaves if row.layer == layer.layer)
 
 
-HEADER = ("layer", "", "quantity", "error", "tolerated", "reference's", "ULP", "cosine", "ratio", "worst at", "")
-
-
+HEADER = ("layer", "", "quantity", "error", "tolerance", "reference error", "ULP", "cosine", "ratio", "worst entry", "")
 ALIGNMENT_HEADER = ("layer of units", "angle to the truth", "ratio of norms", "same signs")
 
 
@@ -135,7 +142,7 @@ def _alignment_cells(row: LayerAlignment) -> tuple[str, ...]:
     return (row.name, f"{row.angle:.2f}°", f"{row.ratio:.4g}", f"{100 * row.signs:.1f} %")
 
 
-def _cells(row: Row, dtype: str) -> tuple[str, ...]:
+def _cells(row: Row) -> tuple[str, ...]:
     a = row.agreement
     index = "" if row.layer is None else str(row.layer)
     if a.shapes[0] != a.shapes[1]:
@@ -157,7 +164,7 @@ def _cells(row: Row, dtype: str) -> tuple[str, ...]:
 
 
 def table(header, rows) -> list[str]:
-    """Lines of a plain-text table: words to the left, numbers to the right."""
+    """Lines of a plain-text table: columns of text are aligned left, columns of numbers right."""
     rows = [header, *rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     numeric = [all(re.match(r"-?(\d|inf\b|nan\b)|$", row[c]) for row in rows[1:]) for c in range(len(header))]
@@ -171,15 +178,15 @@ def table(header, rows) -> list[str]:
     return [line(rows[0]), "  ".join("─" * w for w in widths), *map(line, rows[1:]), ""]
 
 
-def plain(value):
-    """The same data in types JSON knows."""
+def to_plain_data(value):
+    """The same data in types that JSON has: records become dictionaries, NaN and infinities become None."""
     if isinstance(value, dict):
-        return {key: plain(entry) for key, entry in value.items()}
+        return {key: to_plain_data(entry) for key, entry in value.items()}
     if hasattr(value, "_asdict"):
         extra = {"ok": value.ok} if isinstance(value, Agreement) else {}
-        return plain(value._asdict() | extra)
+        return to_plain_data(value._asdict() | extra)
     if isinstance(value, tuple | list):
-        return [plain(entry) for entry in value]
+        return [to_plain_data(entry) for entry in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value

@@ -1,69 +1,79 @@
-"""Inside a network: what every layer receives, the error signal it should receive, and every part alone."""
+"""Trace a network: the input and the error signal of every layer, and every layer compared by itself."""
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.gradcheck.agreement import Agreement, agree
-from bpjax.gradcheck.float64 import cast_on_host, float64_on_host, nudge, to_host, widen_to_float64
-from bpjax.gradcheck.per_layer import LayerAlone, LossAlone, check_layer, check_loss
+from bpjax.gradcheck.agreement import Agreement
+from bpjax.gradcheck.float64 import cast_on_host, to_host
+from bpjax.gradcheck.per_layer import LayerComparison, LossComparison, compare_layer, compare_loss
+from bpjax.gradcheck.quantity import Quantity, evaluate_reference
 from bpjax.layers.layer import Part
 from bpjax.losses import Loss
 
 
-class Inside(NamedTuple):
-    """The parts of a network, each held against its own forward pass. Lists are in forward order."""
+class Trace(NamedTuple):
+    """A network, layer by layer. Lists are in forward order."""
 
     chain: list[Part]
-    inputs: list[np.ndarray]  # what goes into each layer: float64 truth, rounded to the dtype under test
-    errors: list[np.ndarray]  # true ∂E/∂y of each layer, float64
-    signals: list[Agreement]  # ∂E/∂y as the hand-written backward passes give it, one after another
-    alone: list[LayerAlone]
-    loss: LossAlone
+    inputs: list[np.ndarray]  # of each layer: computed in float64, rounded to the dtype under test
+    error_signals: list[Quantity]  # ∂E/∂y of each layer, computed by the chain of hand-written backward passes
+    agreements: list[Agreement]  # of the error signals
+    per_layer: list[LayerComparison]
+    loss: LossComparison
 
 
-def look_inside(chain: list[Part], loss: Loss, batch, dtype, allowed: float, rounding: float) -> Inside:
-    """Check every part at the activations the true forward pass gives it."""
-    params = [part.params for part in chain]
-    layers = [part.layer for part in chain]
-    by_hand = to_host(walk_by_hand(layers, loss, params, batch))[1]
-    by_vjp = to_host(walk_by_vjp(layers, loss, params, batch))[1]
-    with float64_on_host():
-        flows, errors = to_host(walk_by_vjp(layers, loss, *widen_to_float64((params, batch))))
-        moved = to_host(walk_by_vjp(layers, loss, *widen_to_float64(nudge((params, batch), rounding))))[1]
-    signals = [
-        agree(a, t, dtype=dtype, allowed=allowed, reference=r, moved=m)
-        for a, t, r, m in zip(by_hand, errors, by_vjp, moved, strict=True)
-    ]
-    rounded = [cast_on_host(flow, dtype) for flow in flows]
-    alone = [check_layer(part.layer, part.params, x) for part, x in zip(chain, rounded[:-1], strict=True)]
-    return Inside(chain, rounded[:-1], errors, signals, alone, check_loss(loss, rounded[-1], batch[1]))
+def trace_network(chain: list[Part], loss: Loss, batch, dtype, allowed: float) -> Trace:
+    """Compare every layer, and the loss, at the activations of the float64 forward pass.
+
+    Args:
+        chain: the network's layers with their params.
+        loss: the loss under test.
+        batch: (x, target), NumPy, in the dtype under test.
+        dtype: the dtype under test.
+        allowed: the budget of the error signals.
+    """
+    layers, params = [part.layer for part in chain], [part.params for part in chain]
+    computed = to_host(propagate_by_hand(layers, loss, params, batch))[1]
+    references = evaluate_reference(functools.partial(propagate_by_vjp, layers, loss), (params, batch), dtype)
+    activations, _ = references.truth
+    error_signals = [Quantity(*four) for four in zip(computed, *(signals for _, signals in references), strict=True)]
+    *inputs, output = [cast_on_host(activation, dtype) for activation in activations]
+    return Trace(
+        chain=chain,
+        inputs=inputs,
+        error_signals=error_signals,
+        agreements=[quantity.agreement(dtype, allowed) for quantity in error_signals],
+        per_layer=[compare_layer(part.layer, part.params, x) for part, x in zip(chain, inputs, strict=True)],
+        loss=compare_loss(loss, output, batch[1]),
+    )
 
 
-def walk_by_vjp(layers, loss: Loss, params, batch):
-    """(what goes into each layer and out of the last, ∂E/∂y of each layer), by JAX from forward and value alone."""
-    flows, vjps = [jax.tree.map(jnp.asarray, batch[0])], []
-    for layer, p in zip(layers, jax.tree.map(jnp.asarray, params), strict=True):
-        y, vjp = jax.vjp(lambda x, layer=layer, p=p: layer.forward(p, x)[0], flows[-1])
-        flows.append(y)
+def propagate_by_vjp(layers, loss: Loss, params, batch):
+    """([input of each layer, output of the last], [∂E/∂y of each layer]), by JAX from the forward passes."""
+    activations, vjps = [batch[0]], []
+    for layer, p in zip(layers, params, strict=True):
+        y, vjp = jax.vjp(lambda x, layer=layer, p=p: layer.forward(p, x)[0], activations[-1])
+        activations.append(y)
         vjps.append(vjp)
-    errors = [jax.grad(loss.value)(flows[-1], jnp.asarray(batch[1]))]
+    errors = [jax.grad(loss.value)(activations[-1], batch[1])]
     for vjp in vjps[:0:-1]:
         errors.append(vjp(errors[-1])[0])
-    return flows, errors[::-1]
+    return activations, errors[::-1]
 
 
-def walk_by_hand(layers, loss: Loss, params, batch):
+def propagate_by_hand(layers, loss: Loss, params, batch):
     """The same by the hand-written backward passes."""
-    params = jax.tree.map(jnp.asarray, params)
-    flows, kept = [jax.tree.map(jnp.asarray, batch[0])], []
+    params, batch = jax.tree.map(jnp.asarray, (params, batch))
+    activations, residuals = [batch[0]], []
     for layer, p in zip(layers, params, strict=True):
-        y, residuals = layer.forward(p, flows[-1])
-        flows.append(y)
-        kept.append(residuals)
-    errors = [loss.gradient(flows[-1], jnp.asarray(batch[1]))]
-    for layer, p, residuals in list(zip(layers, params, kept, strict=True))[:0:-1]:
-        errors.append(layer.backward(p, residuals, errors[-1])[1])
-    return flows, errors[::-1]
+        y, r = layer.forward(p, activations[-1])
+        activations.append(y)
+        residuals.append(r)
+    errors = [loss.gradient(activations[-1], batch[1])]
+    for layer, p, r in list(zip(layers, params, residuals, strict=True))[:0:-1]:
+        errors.append(layer.backward(p, r, errors[-1])[1])
+    return activations, errors[::-1]

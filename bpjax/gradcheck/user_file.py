@@ -1,8 +1,8 @@
-"""A user's own hand-written gradient, read from a Python file.
+"""Check a hand-written gradient that a Python file defines.
 
-The file defines `function`, an ordinary JAX function, and `arguments`, a tuple of example arguments. Its hand-written
-gradient is either `gradient(*arguments)`, the gradient of the scalar `function` by its first argument, or the rule of
-`function` itself where that is a `jax.custom_vjp`.
+The file defines `function`, an ordinary JAX function, and `arguments`, a tuple of example arguments. The hand-written
+gradient is either `gradient(*arguments)`, the gradient of the scalar `function` with respect to its first argument, or
+the rule of `function` itself where that is a `jax.custom_vjp`.
 """
 
 import functools
@@ -22,7 +22,7 @@ def compare_file(path: str | Path) -> Report:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file does not define what is needed; the message says what.
+        ValueError: a definition is missing or does not fit; the message says which.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"`bpjax compare` expected a Python file, found none at {path}.")
@@ -30,24 +30,24 @@ def compare_file(path: str | Path) -> Report:
     function, arguments = names.get("function"), names.get("arguments")
     if not callable(function) or not isinstance(arguments, tuple) or not arguments:
         raise ValueError(
-            f"{path} must define `function`, an ordinary JAX function, and `arguments`, a tuple to call it with, "
-            "and beside them `gradient(*arguments)`, unless `function` is a `jax.custom_vjp`."
+            f"{path} must define `function`, an ordinary JAX function, `arguments`, a tuple to call it with, "
+            "and `gradient(*arguments)` unless `function` is a `jax.custom_vjp`."
         )
     first, rest = arguments[0], arguments[1:]
     if "gradient" in names:
-        return compare(_called("gradient", names["gradient"]), _gradient_of(function), first, rest, show=False)
+        return compare(_named("gradient", names["gradient"]), _gradient_of(function), first, rest, show=False)
     if not isinstance(function, jax.custom_vjp):
         raise ValueError(
             f"{path} defines no `gradient(*arguments)`, and its `function` is not a `jax.custom_vjp`: "
             "there is no hand-written gradient to compare."
         )
-    # The oracle is the function beneath: a custom_vjp that is wrong would agree with itself.
+    # The oracle is the wrapped function: a wrong custom_vjp would agree with itself.
     by_rule, by_jax = _projected(function, arguments), _projected(function.__wrapped__, arguments)
-    return compare(_called("custom_vjp", by_rule), _called("jax.vjp", by_jax), *_split(arguments), show=False)
+    return compare(_named("custom_vjp", by_rule), _named("jax.vjp", by_jax), *_split(arguments), show=False)
 
 
-def _called(name: str, function):
-    """(first, rest) -> function(first, *rest), under a name for the report."""
+def _named(name: str, function):
+    """(first, rest) -> function(first, *rest), with a name for the report."""
 
     def call(first, rest):
         return function(first, *rest)
@@ -66,11 +66,11 @@ def _gradient_of(function):
             )
         return value
 
-    return _called("jax.grad", jax.grad(scalar))
+    return _named("jax.grad", jax.grad(scalar))
 
 
 def _split(arguments):
-    """Floating-point arguments, which have gradients, and the others, by position."""
+    """The floating-point arguments, which have gradients, and the others; both by position."""
     floating = {
         i: a
         for i, a in enumerate(arguments)
@@ -78,12 +78,12 @@ def _split(arguments):
     }
     others = {i: a for i, a in enumerate(arguments) if i not in floating}
     if not floating:
-        raise ValueError("`arguments` must hold at least one floating-point array; there is no gradient otherwise.")
+        raise ValueError("`arguments` must contain at least one floating-point array; there is no gradient otherwise.")
     return floating, (others,)
 
 
 def _projected(function, arguments):
-    """The gradient by all floating-point arguments of ⟨c, function⟩, c a fixed random cotangent."""
+    """The gradient of ⟨c, function⟩ with respect to all floating-point arguments, c a fixed random cotangent."""
     shapes = jax.eval_shape(function, *arguments)
     rng = np.random.default_rng(0)
     cotangents = [rng.standard_normal(leaf.shape) for leaf in jax.tree.leaves(shapes)]

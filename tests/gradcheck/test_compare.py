@@ -13,7 +13,7 @@ import bpjax as bp
 from bpjax.gradcheck.agreement import BUDGET, agree, budget
 from bpjax.gradcheck.mistakes import MISTAKES
 from bpjax.gradcheck.mutants import LOSS_MUTANTS, MUTANTS, scaled
-from bpjax.gradcheck.per_layer import check_layer
+from bpjax.gradcheck.per_layer import compare_layer
 from bpjax.gradcheck.report import table
 
 FULL = bool(os.environ.get("BPJAX_FULL"))
@@ -259,6 +259,6 @@ def test_mistakes_have_words_and_mutants_have_mistakes():
 def test_no_false_alarm_where_saturated_outputs_lose_the_slope():
     """In float16 tanh(5) rounds to ±1 less one bit: 1 − y² is lost in the output, not in the backward pass."""
     a = jnp.linspace(4.5, 6.5, 24).reshape(4, 6).astype(jnp.float16)
-    assert check_layer(bp.tanh, (), a).wrong is None
+    assert compare_layer(bp.tanh, (), a).wrong is None
     halved = bp.tanh._replace(backward=lambda params, y, dy: ((), 0.5 * bp.tanh.backward(params, y, dy)[1]))
-    assert check_layer(halved, (), jnp.linspace(-1, 1, 24).reshape(4, 6).astype(jnp.float16)).wrong == "dx"
+    assert compare_layer(halved, (), jnp.linspace(-1, 1, 24).reshape(4, 6).astype(jnp.float16)).wrong == "dx"
