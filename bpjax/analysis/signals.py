@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 
-from bpjax.layers.layer import Layer, parts
+from bpjax.layers.layer import Layer, placed_layers
 from bpjax.losses import Loss
 from bpjax.rules.rule import check_made_of
 from bpjax.types import Array
@@ -35,7 +35,7 @@ def signals(network: Layer, loss: Loss) -> Callable:
     @jax.jit
     def textbook(params, batch):
         x, target = batch
-        chain = parts(network, params)
+        chain = placed_layers(network, params)
         kept, flows = [], [x]  # flows[l] goes into layer l, flows[l + 1] out of it
         for part in chain:
             y, residuals = part.layer.forward(part.params, flows[-1])

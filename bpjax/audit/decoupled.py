@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 from jax.flatten_util import ravel_pytree
 
-from bpjax.layers.layer import Layer, map_layers
+from bpjax.layers.layer import Kind, Layer, map_layers
 from bpjax.rules.slopes import is_activation, noisy_slope
 from bpjax.rules.units import inner_chain
 from bpjax.types import Key, Params
@@ -49,7 +49,7 @@ def crossed(layer: Layer, offset: Params) -> Layer:
     def forward(params, x):
         return propagated(params, x), layer.forward(true(params), x)[1]
 
-    return layer._replace(forward=forward, layers=(), rebuild=None)
+    return layer._replace(forward=forward, parts=None)
 
 
 def other_slopes(network: Layer, key: Key, deviation: float = 0.5) -> Layer | None:
@@ -81,10 +81,10 @@ def other_slopes(network: Layer, key: Key, deviation: float = 0.5) -> Layer | No
 
 def part_by_part(network: Layer, params: Params, change: Callable[[Layer, Params], Layer]) -> Layer:
     """The network with `change(layer, params)` in place of every layer of its chain, in forward order."""
-    if network.name == "chain":
+    if network.kind is Kind.CHAIN:
         pairs = zip(network.layers, params, strict=True)
-        return network.rebuild(*(part_by_part(layer, p, change) for layer, p in pairs))  # type: ignore[misc]
+        return network.parts.rebuild(*(part_by_part(layer, p, change) for layer, p in pairs))  # type: ignore[misc]
     inner = inner_chain(network)
     if inner is not network:
-        return network.rebuild(part_by_part(inner, params, change))  # type: ignore[misc]
+        return network.parts.rebuild(part_by_part(inner, params, change))  # type: ignore[misc]
     return change(network, params)

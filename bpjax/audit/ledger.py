@@ -14,7 +14,7 @@ from bpjax.gradcheck.agreement import relative_error
 from bpjax.gradcheck.float64 import float64_on_host, to_host, widen_to_float64
 from bpjax.gradcheck.report import table, to_plain_data
 from bpjax.layers.combinators.chain import chain
-from bpjax.layers.layer import Layer, parts
+from bpjax.layers.layer import Kind, Layer, placed_layers
 from bpjax.losses import Loss
 from bpjax.rules.registry import RULES, RuleCase
 from bpjax.rules.rule import Rule, check_batch, check_made_of
@@ -307,9 +307,9 @@ def with_two_hidden(network: Layer, in_shape: Shape) -> Layer:
     """The network with its first layer of units repeated until there are two hidden ones: one may be a special case."""
     inner = inner_chain(network)
     if inner is not network:
-        return network.rebuild(with_two_hidden(inner, in_shape))  # type: ignore[misc]
-    flat = network if network.name == "chain" else chain(network)
+        return network.parts.rebuild(with_two_hidden(inner, in_shape))  # type: ignore[misc]
+    flat = network if network.kind is Kind.CHAIN else chain(network)
     params = jax.eval_shape(lambda key: flat.init(key, in_shape)[0], jax.random.key(0))
-    layers, found = [part.layer for part in parts(flat, params)], units(flat, params)
+    layers, found = [part.layer for part in placed_layers(flat, params)], units(flat, params)
     first = layers[: len(found[0].net.layers) + len(found[0].activation.layers)] if len(found) > 1 else layers
     return chain(*first * max(0, 3 - len(found)), *layers)

@@ -15,7 +15,7 @@ from bpjax.gradcheck.per_layer import check_structure
 from bpjax.gradcheck.quantity import Quantity, References, evaluate_reference
 from bpjax.gradcheck.report import LayerAlignment, LayerRow, Report, Row
 from bpjax.gradcheck.trace import Trace, trace_network
-from bpjax.layers.layer import Part, parts
+from bpjax.layers.layer import PlacedLayer, placed_layers
 from bpjax.rules.rule import Rule, check_batch
 from bpjax.rules.units import units_within
 from bpjax.util.checks import check_finite
@@ -89,7 +89,7 @@ def _report(rule, reference, params, batch, evaluated: Evaluated) -> Report:
     """Compare every quantity, and locate the first wrong one."""
     network = rule.network if isinstance(rule, Rule) and rule.loss is not None else None
     dtype = _dtype(params)
-    chain = parts(network, params) if network is not None else []
+    chain = placed_layers(network, params) if network is not None else []
     depth = max(1, sum(bool(jax.tree.leaves(part.params)) for part in chain))
     allowed = budget(dtype, depth)
     measured = _measured(evaluated)
@@ -166,7 +166,7 @@ def _measured(evaluated: Evaluated) -> Measured:
     return measured | {"value": Quantity(*values)} if len(values) == len(four) else measured
 
 
-def _row(rule, chain: list[Part], leaf: str, quantity: Quantity, dtype, allowed: float) -> Row:
+def _row(rule, chain: list[PlacedLayer], leaf: str, quantity: Quantity, dtype, allowed: float) -> Row:
     """The row of a leaf, which belongs to the layer whose path it begins with, or of the value."""
     agreement = quantity.agreement(dtype, allowed)
     if leaf == "value":

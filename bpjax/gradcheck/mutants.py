@@ -11,8 +11,9 @@ from typing import NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
+from bpjax.layers.activations import identity
 from bpjax.layers.combinators.chain import chain
-from bpjax.layers.layer import Layer
+from bpjax.layers.layer import Kind, Layer
 from bpjax.losses import Loss
 from bpjax.types import Params
 
@@ -160,12 +161,18 @@ def _square(params, network, index):
 
 def _has_slope(params, network, index):
     """An activation whose φ′ is not 1 everywhere."""
-    return not _has_params(params, network, index) and network.layers[index].name not in ("identity", "softmax")
+    layer = network.layers[index]
+    return layer.kind is Kind.ACTIVATION and layer is not identity
 
 
 def _residual_matters(params, network, index):
     """An activation whose φ′ differs between input and output; that of relu depends on the sign only."""
-    return _has_slope(params, network, index) and network.layers[index].name not in ("relu", "leaky relu")
+    if not _has_slope(params, network, index):
+        return False
+    a, dy = jnp.array([[-0.5, 0.5]]), jnp.ones((1, 2))
+    correct, mistaken = network.layers[index], derivative_of_the_wrong_quantity(network, index).layers[index]
+    slopes = [layer.backward((), layer.forward((), a)[1], dy)[1] for layer in (correct, mistaken)]
+    return bool(jnp.any(slopes[0] != slopes[1]))
 
 
 def _followed_by_same_shape(params, network, index):

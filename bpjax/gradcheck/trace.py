@@ -11,14 +11,14 @@ from bpjax.gradcheck.agreement import Agreement
 from bpjax.gradcheck.float64 import cast_on_host, to_host
 from bpjax.gradcheck.per_layer import LayerComparison, LossComparison, compare_layer, compare_loss
 from bpjax.gradcheck.quantity import Quantity, evaluate_reference
-from bpjax.layers.layer import Part
+from bpjax.layers.layer import PlacedLayer
 from bpjax.losses import Loss
 
 
 class Trace(NamedTuple):
     """A network, layer by layer. Lists are in forward order."""
 
-    chain: list[Part]
+    chain: list[PlacedLayer]
     inputs: list[np.ndarray]  # of each layer: computed in float64, rounded to the dtype under test
     error_signals: list[Quantity]  # ∂E/∂y of each layer, computed by the chain of hand-written backward passes
     agreements: list[Agreement]  # of the error signals
@@ -26,7 +26,7 @@ class Trace(NamedTuple):
     loss: LossComparison
 
 
-def trace_network(chain: list[Part], loss: Loss, batch, dtype, allowed: float) -> Trace:
+def trace_network(chain: list[PlacedLayer], loss: Loss, batch, dtype, allowed: float) -> Trace:
     """Compare every layer, and the loss, at the activations of the float64 forward pass.
 
     Args:

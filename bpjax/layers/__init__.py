@@ -44,7 +44,7 @@ from bpjax.layers.initializers import (
     uniform,
     zeros,
 )
-from bpjax.layers.layer import Layer, map_layers
+from bpjax.layers.layer import Kind, Layer, Parts, map_layers
 from bpjax.layers.normalization.batch import (
     BatchStatistics,
     batch_norm,
@@ -71,7 +71,9 @@ __all__ = [
     "Edges",
     "Embedding",
     "Gains",
+    "Kind",
     "Layer",
+    "Parts",
     "SparseAffine",
     "WeightNormed",
     "attention",

@@ -26,8 +26,9 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import erfc
 
-from bpjax.layers.layer import Layer
+from bpjax.layers.layer import Kind, Layer
 from bpjax.types import Array
+from bpjax.util.call_text import call_text
 from bpjax.util.checks import as_floating, check_number
 from bpjax.util.precision import widen
 
@@ -37,6 +38,7 @@ def elementwise(
     phi: Callable[[Array], Array],
     derivative: Callable[[Array], Array],
     of: Literal["input", "output"],
+    arguments: str | None = None,
 ) -> Layer:
     """An activation made from φ and φ′, for inputs of any shape (N, ...).
 
@@ -63,7 +65,7 @@ def elementwise(
     def backward(params, residual, dy):
         return (), (derivative(widen(residual)) * widen(dy)).astype(dy.dtype)
 
-    return Layer(name, init, forward, backward)
+    return Layer(name, init, forward, backward, Kind.ACTIVATION, arguments=arguments)
 
 
 identity = elementwise("identity", lambda a: a, lambda y: jnp.ones_like(y), of="output")
@@ -93,6 +95,7 @@ def scaled_sigmoid(low: float, high: float) -> Layer:
         lambda a: low + (high - low) * jax.nn.sigmoid(a),
         lambda y: (y - low) * (high - y) / (high - low),
         of="output",
+        arguments=call_text(low, high),
     )
 
 
@@ -108,6 +111,7 @@ def leaky_relu(slope: float = 0.01) -> Layer:
         lambda a: jnp.where(a > 0, a, slope * a),
         lambda y: jnp.where(y > 0, 1.0, slope).astype(y.dtype),
         of="output",
+        arguments=call_text(slope),
     )
 
 
@@ -123,6 +127,7 @@ def elu(scale: float = 1.0) -> Layer:
         lambda a: jax.nn.elu(a, scale),
         lambda y: jnp.where(y > 0, 1.0, y + scale).astype(y.dtype),
         of="output",
+        arguments=call_text(scale),
     )
 
 

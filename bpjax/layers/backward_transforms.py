@@ -64,7 +64,7 @@ def scaled_error(layer: Layer, factor: float | Array) -> Layer:
         dparams, dx = layer.backward(params, residuals, dy)
         return dparams, jnp.asarray(factor, dx.dtype) * dx
 
-    return layer._replace(name=f"{layer.name} with scaled error", backward=backward, layers=(), rebuild=None)
+    return layer._replace(name=f"{layer.name} with scaled error", backward=backward, parts=None)
 
 
 def check_activation(who: str, activation) -> None:

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
-from bpjax.layers.layer import Layer, check_in_shape
+from bpjax.layers.layer import Kind, Layer, check_in_shape
 from bpjax.layers.product import bias_gradient, input_gradient, matmul, weight_gradient
 from bpjax.types import Array
+from bpjax.util.call_text import call_text
 from bpjax.util.checks import check_count, check_features, check_same_dtype, other_params
 
 
@@ -73,4 +74,5 @@ def _dense(features: int, use_bias: bool, weights: Initializer, biases: Initiali
             expected = f"Affine(w=(D, {features}), b={(features,) if use_bias else None})"
             raise other_params(f"`dense({features}, use_bias={use_bias})`", expected, params)
 
-    return Layer("dense", init, forward, backward)
+    options = {"use_bias": (use_bias, True), "weights": (weights, lecun_normal), "biases": (biases, zeros)}
+    return Layer("dense", init, forward, backward, Kind.AFFINE, arguments=call_text(features, **options))

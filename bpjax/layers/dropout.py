@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.layers.activations import identity
-from bpjax.layers.layer import Layer, Takes, check_layer, handed, map_layers, takers
+from bpjax.layers.layer import Kind, Layer, Takes, check_layer, handed, map_layers, takers
 from bpjax.types import Array
+from bpjax.util.call_text import call_text
 from bpjax.util.checks import as_floating, check_number, is_concrete
 from bpjax.util.precision import widen
 from bpjax.util.trees import described
@@ -51,9 +52,10 @@ def dropout(rate: float | Array) -> Layer:
             kept = jax.random.uniform(key, x.shape, jnp.float32) >= jnp.asarray(rate, jnp.float32)
             return masked(kept, x), kept
 
-        return Layer("dropout", init, forward, backward)
+        return Layer("dropout", init, forward, backward, Kind.DROPOUT, arguments=call_text(rate))
 
-    return Layer("dropout", init, forward, backward, takes=Takes("key", with_key))
+    arguments = call_text(rate)
+    return Layer("dropout", init, forward, backward, Kind.DROPOUT, arguments=arguments, takes=Takes("key", with_key))
 
 
 def keyed(network: Layer) -> Layer:
@@ -87,7 +89,8 @@ def _keyed(network: Layer) -> Layer:
             )
         return pair
 
-    return handed("keyed", network, "key", lambda key: iter(jax.random.split(key, count)), check, rebuild=_keyed)
+    split = lambda key: iter(jax.random.split(key, count))
+    return handed("keyed", network, "key", split, check, Kind.KEYED, rebuild=_keyed)
 
 
 def _is_key(key) -> bool:
@@ -103,6 +106,6 @@ def without_dropout(network: Layer) -> Layer:
         ValueError: `network` is not a Layer.
     """
     check_layer("without_dropout", network)
-    if network.name == "keyed":
+    if network.kind is Kind.KEYED:
         return without_dropout(network.layers[0])
-    return map_layers(lambda layer: identity if layer.name == "dropout" else layer, network)
+    return map_layers(lambda layer: identity if layer.kind is Kind.DROPOUT else layer, network)

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.layers.initializers import Initializer, initializer, unit_normal
-from bpjax.layers.layer import Layer, check_in_shape, no_gradient
+from bpjax.layers.layer import Kind, Layer, check_in_shape, no_gradient
 from bpjax.types import Array
+from bpjax.util.call_text import call_text
 from bpjax.util.checks import check_count, is_concrete, other_params
 from bpjax.util.precision import widen
 
@@ -66,7 +67,8 @@ def _embedding(vocabulary: int, features: int, weights: Initializer) -> Layer:
             expected = f"Embedding(w=({vocabulary}, {features}))"
             raise other_params(f"`embedding({vocabulary}, {features})`", expected, params)
 
-    return Layer("embedding", init, forward, backward)
+    arguments = call_text(vocabulary, features)
+    return Layer("embedding", init, forward, backward, Kind.AFFINE, arguments=arguments)
 
 
 def check_tokens(x, vocabulary: int) -> Array:

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from bpjax.layers.layer import Layer
 from bpjax.types import Shape
+from bpjax.util.call_text import call_text
 from bpjax.util.checks import as_floating, check_count
 
 
@@ -48,10 +49,10 @@ def reshape(shape: Shape) -> Layer:
     def backward(params, empty, dy):
         return (), dy.reshape(len(dy), *empty.shape[1:])
 
-    return Layer("reshape", init, forward, backward)
+    return Layer("reshape", init, forward, backward, arguments=call_text(shape))
 
 
-flatten = reshape((-1,))._replace(name="flatten")
+flatten = reshape((-1,))._replace(name="flatten", arguments=None)
 """Each example as a vector, x (N, ...) to y (N, D), for a `dense` layer after images or sequences."""
 
 

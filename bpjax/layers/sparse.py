@@ -8,7 +8,7 @@ import numpy as np
 
 from bpjax.layers.edges import Edges, check_edges, rows_by, sum_along
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
-from bpjax.layers.layer import Layer, check_in_shape
+from bpjax.layers.layer import Kind, Layer, check_in_shape
 from bpjax.types import Array
 from bpjax.util.checks import check_features, check_same_dtype, other_params
 from bpjax.util.precision import widen
@@ -111,4 +111,5 @@ def sparse(
             expected = f"SparseAffine(w=({len(source)},), b={(outputs,) if use_bias else None})"
             raise other_params(f"`sparse` with {len(source)} edges", expected, params)
 
-    return Layer("sparse", init, forward, backward)
+    arguments = f"{len(source)} edges from {inputs} to {outputs}"
+    return Layer("sparse", init, forward, backward, Kind.AFFINE, arguments=arguments)

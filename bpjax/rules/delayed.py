@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bpjax.layers.layer import parts
+from bpjax.layers.layer import placed_layers
 from bpjax.rules.rule import Rule
 from bpjax.types import Array, RuleState
 from bpjax.util.checks import check_count
@@ -61,7 +61,7 @@ def delayed(rule: Rule, steps: int | tuple[int, ...]) -> Rule:
         """One for each array of weights."""
         if network is None or not by_layer:
             return [*own] * len(jax.tree.leaves(params))
-        sizes = [len(jax.tree.leaves(part.params)) for part in parts(network, params)]
+        sizes = [len(jax.tree.leaves(part.params)) for part in placed_layers(network, params)]
         sizes = [size for size in sizes if size]
         if len(sizes) != len(own):
             raise ValueError(

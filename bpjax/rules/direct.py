@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
+from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal
-from bpjax.layers.layer import Layer, check_layer
+from bpjax.layers.layer import Kind, Layer, check_layer
 from bpjax.layers.product import matmul
 from bpjax.losses import Loss, rows_of, share
 from bpjax.rules.rule import Rule, check_made_of
@@ -123,7 +124,7 @@ def _direct(name, who, network: Layer, loss: Loss, scale, weights, in_shape, tea
 def check_chain(who: str, network: Layer) -> None:
     """Raise a `ValueError` unless the network is a chain of at least two layers, to be addressed one by one."""
     check_layer(who, network)
-    if network.name != "chain" or len(network.layers) < 2:
+    if network.kind is not Kind.CHAIN or len(network.layers) < 2:
         raise ValueError(
             f"`{who}` expected a chain of at least two layers, to address each of them, got the layer {network.name}. "
             "Make one: `bp.chain(bp.dense(20), bp.tanh, bp.dense(10))`."
@@ -142,12 +143,12 @@ def unit_shapes(who: str, network: Layer, params: Params, in_shape: Shape | None
             f"`{who}` expected a hidden layer to address, got a network with {len(layers)} layer(s) with weights."
         )
     if in_shape is None:
-        first = layers[0].net.layers[0]
-        if first.name != "dense":
+        first, first_params = layers[0].net.layers[0], layers[0].params[0][0]
+        if not isinstance(first_params, Affine) or first_params.w.ndim != 2 or first.kind is not Kind.AFFINE:
             raise ValueError(
                 f"`{who}` expected `in_shape`, the shape of an example, for a network that begins with {first.name}."
             )
-        in_shape = (len(layers[0].params[0][0].w),)
+        in_shape = (len(first_params.w),)
     x = jax.ShapeDtypeStruct((1, *in_shape), jax.tree.leaves(params)[0].dtype)
     return jax.eval_shape(lambda p, x: propagate(units(network, p), x), params, x)
 

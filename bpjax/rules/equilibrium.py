@@ -5,12 +5,13 @@ from typing import Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 
-from bpjax.layers.layer import Layer, check_layer
+from bpjax.layers.layer import Kind, Layer, Parts, check_layer
 from bpjax.losses import Loss
 from bpjax.rules.predictive import descend
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.rules.units import Unit, check_units, merge_units, units
 from bpjax.types import Array
+from bpjax.util.call_text import call_text
 from bpjax.util.checks import check_choice, check_count, check_number
 
 Nudging = Literal["one_sided", "symmetric"]
@@ -96,7 +97,9 @@ def hopfield(network: Layer, steps: int = 50, rate: float | Array = 0.5) -> Laye
         found = answer(towards)
         return merge_units(params, found.params), found.x
 
-    return Layer("hopfield", init, forward, backward, (network,), rebuild=lambda inner: hopfield(inner, steps, rate))
+    parts = Parts((network,), lambda inner: hopfield(inner, steps, rate))
+    arguments = "{parts}, " + call_text(steps, rate)
+    return Layer("hopfield", init, forward, backward, Kind.HOPFIELD, parts, arguments)
 
 
 def equilibrium_propagation(
@@ -149,7 +152,7 @@ def equilibrium_propagation(
     check_number(who, "beta", beta, above=0.0)
     check_number(who, "rate", rate, above=0.0)
 
-    settling = network if network.name == "hopfield" else hopfield(network, steps, rate)
+    settling = network if network.kind is Kind.HOPFIELD else hopfield(network, steps, rate)
     (inner,) = settling.layers
 
     def init(key, params):

@@ -4,25 +4,22 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.layers.initializers import Initializer
-from bpjax.layers.layer import Layer, parts
+from bpjax.layers.layer import Kind, Layer, placed_layers
 from bpjax.types import Array, Key, Params
 from bpjax.util.trees import described
-
-ENDS = ("dense", "conv", "embedding")
-"""Layers that change their own params without a look at them: where such a layer is the first that learns, no error
-travels back through its weights. They are often most of a network's."""
 
 
 def feedback_mask(network: Layer, params: Params) -> Params:
     """In the structure of params, whether errors travel back through a leaf: through arrays of two and more axes.
 
-    Through those of the first layer that learns they would go on to the data, which nobody asks for; see `ENDS`. Gains
-    and biases weigh signals one by one: they stay the network's own in every rule.
+    No error needs to pass the first layer that learns, since nothing before it does: where that layer is affine in its
+    params (`Kind.AFFINE`), which are often most of a network's, its own gradient does not read them either. Gains and
+    biases weigh signals one by one: they stay the network's own in every rule.
     """
-    chained = parts(network, params)
+    chained = placed_layers(network, params)
     first = next((l for l, part in enumerate(chained) if jax.tree.leaves(part.params)), 0)
     flags = [
-        w.ndim >= 2 and not (l == first and part.layer.name in ENDS)
+        w.ndim >= 2 and not (l == first and part.layer.kind is Kind.AFFINE)
         for l, part in enumerate(chained)
         for w in jax.tree.leaves(part.params)
     ]

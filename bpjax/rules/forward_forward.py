@@ -11,7 +11,7 @@ from bpjax.layers.activations import identity
 from bpjax.layers.combinators.chain import chain
 from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, lecun_normal
-from bpjax.layers.layer import Layer
+from bpjax.layers.layer import Kind, Layer
 from bpjax.layers.normalization.unit_length import unit_length
 from bpjax.losses import Loss, batch_mean, labels_of, share, softmax_cross_entropy
 from bpjax.rules.direct import unit_shapes
@@ -186,7 +186,7 @@ def with_label(x: Array, labels: Array, classes: int) -> Array:
 def before_length(who: str, unit: Unit) -> Unit:
     """A hidden layer of units without the `unit_length` that ends it, or a `ValueError`."""
     *rest, last = unit.activation.layers or (unit.activation,)
-    if last.name != unit_length.name:
+    if last.kind is not Kind.UNIT_LENGTH:
         raise ValueError(
             f"`{who}` expected every hidden layer to end with `unit_length`, or the next one reads its goodness off "
             f"its length, got {unit.net.layers[-1].name} that ends with {last.name}. "

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.layers.backward_transforms import check_activation
-from bpjax.layers.layer import Layer, map_layers
+from bpjax.layers.layer import Kind, Layer, map_layers
 from bpjax.losses import Loss
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.types import Array, Key, RuleState
@@ -130,8 +130,10 @@ def with_noise(network: Layer, keys: Iterator[Key], deviation: float | Array) ->
 
 
 def is_activation(layer: Layer) -> bool:
-    """Whether a layer works on each number alone: no params, no parts, shapes kept, the error of one not another's."""
-    if layer.layers or layer.takes is not None:
+    """Whether a layer works entry by entry, without params: declared by its kind, or found by a trial of a leaf."""
+    if layer.kind is Kind.ACTIVATION:
+        return True
+    if layer.kind is not Kind.LEAF or layer.parts or layer.takes is not None:
         return False
     with jax.ensure_compile_time_eval():  # a rule may be made while another program is traced
         x = jnp.asarray([[[0.3, -0.2], [0.1, 0.4]]])

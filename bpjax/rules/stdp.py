@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from bpjax.layers.layer import Layer
+from bpjax.layers.layer import Kind, Layer
 from bpjax.losses import Loss
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.rules.units import check_units, merge_units, propagate, units
@@ -98,7 +98,7 @@ def stdp(
     check_made_of("stdp", network, loss)
     _check_numbers("stdp", potentiation, depression, tau_plus, tau_minus, dt)
     for layer in _leaves(network):
-        if layer.name != "unroll(leaky_integrate_and_fire)":
+        if layer.kind is not Kind.SPIKING:
             raise ValueError(
                 "`stdp` expected a chain of `unroll(leaky_integrate_and_fire(...))`, whose outputs are spikes at every "
                 f"time, got the layer {layer.name}."
@@ -119,7 +119,7 @@ def stdp(
 
 
 def _leaves(network: Layer) -> list[Layer]:
-    if network.name != "chain":
+    if network.kind is not Kind.CHAIN:
         return [network]
     return [leaf for layer in network.layers for leaf in _leaves(layer)]
 

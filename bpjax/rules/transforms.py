@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.layers.dropout import without_dropout
+from bpjax.layers.layer import Kind
 from bpjax.rules.rule import Rule
 from bpjax.types import Array, Key, RuleState
 from bpjax.util.checks import check_number
@@ -84,7 +85,7 @@ def fresh_keys(rule: Rule) -> Rule:
         ValueError: the rule's network is not made by `keyed`.
     """
     network = rule.network
-    if network is None or network.name != "keyed":
+    if network is None or network.kind is not Kind.KEYED:
         got = "without a network" if network is None else f"of the network {network.name}"
         raise ValueError(
             f"`fresh_keys` expected a rule of a keyed network, got {rule.name} {got}. Make it so: "

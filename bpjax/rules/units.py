@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from bpjax.layers.activations import identity
 from bpjax.layers.combinators.chain import chain
-from bpjax.layers.layer import Layer, Part, parts
+from bpjax.layers.layer import Kind, Layer, PlacedLayer, placed_layers
 from bpjax.types import Array, Params
 
 
@@ -36,7 +36,7 @@ def units(network: Layer, params: Params) -> list[Unit]:
     a norm with its gains belongs to the one before it, and what stands before the first belongs to that. A layer made
     of layers other than a chain, such as a residual block, is addressed as a whole.
     """
-    chained = parts(network, params)
+    chained = placed_layers(network, params)
     starts = [l for l, part in enumerate(chained) if any(leaf.ndim >= 2 for leaf in jax.tree.leaves(part.params))]
     groups = zip([0, *starts[1:]], starts, [*starts[1:], len(chained)], strict=True) if starts else []
     return [_unit(chained[first : l + 1], chained[l + 1 : end]) for first, l, end in groups]
@@ -44,7 +44,7 @@ def units(network: Layer, params: Params) -> list[Unit]:
 
 def inner_chain(network: Layer) -> Layer:
     """The chain inside combinations of one layer, such as `hopfield`, that have its params; else the network itself."""
-    if network.name != "chain" and len(network.layers) == 1 and network.layers[0].name == "chain":
+    if network.kind is not Kind.CHAIN and len(network.layers) == 1 and network.layers[0].kind is Kind.CHAIN:
         return network.layers[0]
     return network
 
@@ -67,12 +67,12 @@ def check_units(who: str, network: Layer, params: Params) -> None:
         )
 
 
-def _unit(net: list[Part], activation: list[Part]) -> Unit:
+def _unit(net: list[PlacedLayer], activation: list[PlacedLayer]) -> Unit:
     (net_layer, net_params), (phi, phi_params) = _chain(net), _chain(activation)
     return Unit(net_layer, phi, (net_params, phi_params))
 
 
-def _chain(members: list[Part]) -> tuple[Layer, Params]:
+def _chain(members: list[PlacedLayer]) -> tuple[Layer, Params]:
     if not members:
         return identity, ()
     return chain(*(part.layer for part in members)), tuple(part.params for part in members)

@@ -20,6 +20,7 @@ from bpjax.audit.ledger import (
     with_two_hidden,
 )
 from bpjax.layers.backward_transforms import without_derivative
+from bpjax.layers.layer import Kind
 from bpjax.rules.delayed import delayed
 from bpjax.rules.direct import direct_random_target_projection
 from bpjax.rules.feedback import feedback_alignment, gradient_through
@@ -193,7 +194,7 @@ def test_other_slopes_are_other_slopes_to_jax_too():
 def test_networks_get_a_second_hidden_layer():
     for name, case in RULES.items():
         network = with_two_hidden(case.network, case.in_shape)
-        inner = network.layers[0] if network.name == "hopfield" else network
+        inner = network.layers[0] if network.kind is Kind.HOPFIELD else network
         params = jax.eval_shape(lambda key, init=network.init, shape=case.in_shape: init(key, shape)[0], KEY)
         assert len(units(inner, params)) >= 3, name
 

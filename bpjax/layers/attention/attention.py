@@ -124,7 +124,8 @@ def _self_attention(form: Form) -> Layer:
             ((dw_q, db_q), (dw_k, _), (dw_v, db_v)), dx = affine_backward(form, kept.x, into)
             return Attention(dw_q, dw_k, dw_v, dw_o, db_q, db_v, db_o), dx
 
-        return Layer(form.who.replace("_", " "), init, forward, backward, takes=Takes("mask", bind))
+        name = form.who.replace("_", " ")
+        return Layer(name, init, forward, backward, arguments=form.text(), takes=Takes("mask", bind))
 
     def bind(mask) -> Layer:
         return layer(check_mask(form.who, mask))
@@ -156,7 +157,9 @@ def _cross_attention(form: Form) -> Layer:
             ((dw_k, _), (dw_v, db_v)), dmemory = affine_backward(form, kept.memory, into)
             return Attention(dw_q, dw_k, dw_v, dw_o, db_q, db_v, db_o), (dx, dmemory)
 
-        return Layer("cross attention", init, forward, backward, takes=Takes("memory mask", bind))
+        return Layer(
+            "cross attention", init, forward, backward, arguments=form.text(), takes=Takes("memory mask", bind)
+        )
 
     def bind(mask) -> Layer:
         return layer(check_mask("cross_attention", mask))

@@ -11,6 +11,7 @@ from bpjax.layers.attention.positions import check_even, rotate
 from bpjax.layers.initializers import Initializer, initializer
 from bpjax.layers.product import affine, bias_gradient, input_gradient, weight_gradient
 from bpjax.types import Array, Shape
+from bpjax.util.call_text import call_text
 from bpjax.util.checks import check_count, check_same_dtype, other_params
 
 
@@ -58,6 +59,17 @@ class Form(NamedTuple):
     weights: Initializer
     biases: Initializer
     block: int | None
+
+    def text(self) -> str:
+        """The arguments of the call, for `repr`."""
+        return call_text(
+            self.heads,
+            head_features=(self.head_features, None),
+            causal=(self.causal, False),
+            rotary=(self.rotary, False),
+            use_bias=(self.use_bias, True),
+            block=(self.block, None if self.block is None else 128),
+        )
 
 
 def make_form(who, heads, head_features, causal, rotary, use_bias, weights, biases, block) -> Form:

@@ -2,7 +2,7 @@
 
 import itertools
 
-from bpjax.layers.layer import Layer, check_layer, handed, takers
+from bpjax.layers.layer import Kind, Layer, check_layer, handed, takers
 
 
 def masked(network: Layer, takes: str = "mask") -> Layer:
@@ -31,4 +31,5 @@ def masked(network: Layer, takes: str = "mask") -> Layer:
             raise ValueError(f"`masked` expected a pair (x, mask), got a {type(pair).__name__}.")
         return pair
 
-    return handed("masked", network, takes, itertools.repeat, check, rebuild=lambda layer: masked(layer, takes))
+    rebuild = lambda layer: masked(layer, takes)
+    return handed("masked", network, takes, itertools.repeat, check, Kind.COMBINATOR, rebuild)

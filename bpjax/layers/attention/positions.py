@@ -9,6 +9,7 @@ import numpy as np
 from bpjax.layers.initializers import Initializer, initializer, unit_normal
 from bpjax.layers.layer import Layer, check_in_shape
 from bpjax.types import Array
+from bpjax.util.call_text import call_text
 from bpjax.util.checks import as_floating, check_count, check_same_dtype, other_params
 from bpjax.util.precision import widen
 
@@ -53,7 +54,7 @@ def sinusoidal_positions() -> Layer:
     def backward(params, residuals, dy):
         return (), dy
 
-    return Layer("sinusoidal positions", init, forward, backward)
+    return Layer("sinusoidal positions", init, forward, backward, arguments="")
 
 
 class Positions(NamedTuple):
@@ -107,7 +108,7 @@ def _learned_positions(length: int, weights: Initializer) -> Layer:
                 "Choose a larger `length`, or cut the sequences."
             )
 
-    return Layer("learned positions", init, forward, backward)
+    return Layer("learned positions", init, forward, backward, arguments=call_text(length))
 
 
 def rotate(x: Array, axis: int, back: bool = False) -> Array:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.layers.layer import Layer, check_layer
+from bpjax.layers.layer import Kind, Layer, Parts, check_layer
 from bpjax.util.checks import as_floating
 from bpjax.util.precision import widen
 
@@ -58,7 +58,7 @@ def chain(*layers: Layer) -> Layer:
             dparams.append(layer_dparams)
         return tuple(dparams[::-1]), dy
 
-    return Layer("chain", init, forward, backward, tuple(layers), rebuild=chain)
+    return Layer("chain", init, forward, backward, Kind.CHAIN, Parts(tuple(layers), chain))
 
 
 def residual(layer: Layer) -> Layer:
@@ -88,7 +88,7 @@ def residual(layer: Layer) -> Layer:
         dparams, dx = layer.backward(params, kept, dy)
         return dparams, add_gradients(dy, dx)
 
-    return Layer("residual", init, forward, backward, (layer,), rebuild=residual)
+    return Layer("residual", init, forward, backward, Kind.COMBINATOR, Parts((layer,), residual))
 
 
 def parallel(*layers: Layer, combine: Literal["sum", "concatenate"] = "sum") -> Layer:
@@ -144,7 +144,9 @@ def parallel(*layers: Layer, combine: Literal["sum", "concatenate"] = "sum") -> 
                 f"`parallel` expected outputs {expected}, got {got}. Give each branch an output that fits."
             )
 
-    return Layer("parallel", init, forward, backward, layers, rebuild=functools.partial(parallel, combine=combine))
+    parts = Parts(layers, functools.partial(parallel, combine=combine))
+    arguments = "{parts}" if combine == "sum" else f"{{parts}}, combine={combine!r}"
+    return Layer("parallel", init, forward, backward, Kind.COMBINATOR, parts, arguments)
 
 
 def shortcut(layer: Layer) -> Layer:
@@ -187,7 +189,7 @@ def shortcut(layer: Layer) -> Layer:
                 f"to {out_shape}. Give both the same axes before the last, such as by `flatten`."
             )
 
-    return Layer("shortcut", init, forward, backward, (layer,), rebuild=shortcut)
+    return Layer("shortcut", init, forward, backward, Kind.COMBINATOR, Parts((layer,), shortcut))
 
 
 def freeze(layer: Layer) -> Layer:
@@ -211,7 +213,7 @@ def freeze(layer: Layer) -> Layer:
         _, dx = layer.backward(params, kept, dy)
         return jax.tree.map(jnp.zeros_like, params), dx
 
-    return Layer("freeze", layer.init, forward, backward, (layer,), rebuild=freeze)
+    return Layer("freeze", layer.init, forward, backward, Kind.COMBINATOR, Parts((layer,), freeze))
 
 
 def add_gradients(*trees):

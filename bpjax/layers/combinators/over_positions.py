@@ -2,7 +2,7 @@
 
 import jax
 
-from bpjax.layers.layer import Layer, check_layer
+from bpjax.layers.layer import Kind, Layer, Parts, check_layer
 from bpjax.util.checks import as_floating
 
 
@@ -41,4 +41,4 @@ def over_positions(layer: Layer) -> Layer:
         dparams, dx = layer.backward(params, kept, positions)
         return dparams, jax.tree.map(lambda d: d.reshape(*dy.shape[:-1], d.shape[-1]), dx)
 
-    return Layer("over_positions", init, forward, backward, (layer,), rebuild=over_positions)
+    return Layer("over_positions", init, forward, backward, Kind.COMBINATOR, Parts((layer,), over_positions))

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from bpjax.layers.layer import Layer, check_layer
+from bpjax.layers.layer import Kind, Layer, Parts, check_layer
 
 
 def remat(layer: Layer) -> Layer:
@@ -33,7 +33,7 @@ def remat(layer: Layer) -> Layer:
         _, kept = layer.forward(params, _not_before(dy, x))
         return layer.backward(params, kept, dy)
 
-    return Layer("remat", layer.init, forward, backward, (layer,), rebuild=remat)
+    return Layer("remat", layer.init, forward, backward, Kind.COMBINATOR, Parts((layer,), remat))
 
 
 def _not_before(dy, x):

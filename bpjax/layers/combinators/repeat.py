@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.layers.combinators.chain import check_unchanged
-from bpjax.layers.layer import Layer, Takes, bind, check_layer, no_gradient, takers
+from bpjax.layers.layer import Kind, Layer, Parts, Takes, bind, check_layer, no_gradient, takers
 from bpjax.types import Params
 from bpjax.util.checks import check_count, other_params
 
@@ -78,7 +78,8 @@ def _repeat(layer: Layer, n: int, keys) -> Layer:
         return _repeat(layer, n, jax.random.split(key, (n, takers(layer, "key"))))
 
     takes = Takes("key", bind_key) if takers(layer, "key") and keys is None else None
-    return Layer("repeat", init, forward, backward, (layer,), lambda layer: _repeat(layer, n, keys), takes)
+    parts = Parts((layer,), lambda layer: _repeat(layer, n, keys))
+    return Layer("repeat", init, forward, backward, Kind.COMBINATOR, parts, f"{{parts}}, {n}", takes)
 
 
 def unstack(params: Params, n: int) -> tuple[Params, ...]:

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.layers.combinators.chain import add_gradients, chain, check_length
-from bpjax.layers.layer import Layer, check_layer
+from bpjax.layers.layer import Kind, Layer, Parts, check_layer
+from bpjax.util.call_text import call_text
 from bpjax.util.checks import check_count
 
 
@@ -25,7 +26,7 @@ def tie(network: Layer, *groups: tuple[int, ...]) -> Layer:
             `forward`, params that are another network's.
     """
     check_layer("tie", network)
-    if network.name != "chain":
+    if network.kind is not Kind.CHAIN:
         raise ValueError(f"`tie` expected a chain, got {network.name}. Tie layers within `chain(...)`.")
     first = _first_places(network, groups)
 
@@ -64,7 +65,9 @@ def tie(network: Layer, *groups: tuple[int, ...]) -> Layer:
     def without_copies(params):
         return tuple(() if i in first else p for i, p in enumerate(params))
 
-    return Layer("tie", init, forward, backward, network.layers, lambda *layers: tie(chain(*layers), *groups))
+    parts = Parts(network.layers, lambda *layers: tie(chain(*layers), *groups))
+    arguments = f"chain({{parts}}), {call_text(*groups)}"
+    return Layer("tie", init, forward, backward, Kind.COMBINATOR, parts, arguments)
 
 
 def _first_places(network: Layer, groups) -> dict[int, int]:

@@ -9,9 +9,10 @@ from bpjax.layers.convolution.correlation import convolve, input_gradient, weigh
 from bpjax.layers.convolution.windows import Padding, Placed, Windows, check_image, check_image_shape, place, windows
 from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
-from bpjax.layers.layer import Layer
+from bpjax.layers.layer import Kind, Layer
 from bpjax.layers.product import bias_gradient
 from bpjax.types import Array, Shape
+from bpjax.util.call_text import call_text
 from bpjax.util.checks import check_count, check_same_dtype, other_params
 
 
@@ -100,7 +101,9 @@ def _conv(features: int, shape: Windows, groups: int, use_bias: bool, weights, b
         dw, db = weight_gradient(x, dy, at, groups), bias_gradient(dy) if use_bias else None
         return Affine(dw, db), input_gradient(dy, params.w, at, groups)
 
-    return Layer("conv", init, forward, backward)
+    options = {"groups": (groups, 1), "use_bias": (use_bias, True)}
+    arguments = call_text(features, shape.size, **shape.options(), **options)
+    return Layer("conv", init, forward, backward, Kind.AFFINE, arguments=arguments)
 
 
 def conv_transpose(
@@ -170,7 +173,8 @@ def _conv_transpose(features: int, shape: Windows, use_bias: bool, weights, bias
         dw, db = _transposed(weight_gradient(dy, x, at, groups=1)), bias_gradient(dy) if use_bias else None
         return Affine(dw, db), convolve(dy, _transposed(params.w), at, groups=1)
 
-    return Layer("conv transpose", init, forward, backward)
+    arguments = call_text(features, shape.size, **shape.options(), use_bias=(use_bias, True))
+    return Layer("conv transpose", init, forward, backward, Kind.AFFINE, arguments=arguments)
 
 
 @functools.cache

@@ -28,6 +28,7 @@ from bpjax.layers.convolution.windows import (
 )
 from bpjax.layers.layer import Layer
 from bpjax.types import Array, Shape
+from bpjax.util.call_text import call_text
 from bpjax.util.precision import widen
 
 
@@ -75,7 +76,7 @@ def _max_pool(shape: Windows) -> Layer:
         pieces = [jnp.where(found == t, wide, jnp.zeros_like(wide)) for t in range(math.prod(at.size))]
         return (), sent_back(pieces, at).astype(dy.dtype)
 
-    return Layer("max pool", _init("max_pool", shape), forward, backward)
+    return Layer("max pool", _init("max_pool", shape), forward, backward, arguments=_text(shape))
 
 
 def average_pool(window: int | Shape, stride: int | Shape | None = None, padding: Padding = "VALID") -> Layer:
@@ -120,7 +121,7 @@ def _average_pool(shape: Windows) -> Layer:
             dx = sent_back([share] * math.prod(at.size), at)
         return (), dx.astype(dy.dtype)
 
-    return Layer("average pool", _init("average_pool", shape), forward, backward)
+    return Layer("average pool", _init("average_pool", shape), forward, backward, arguments=_text(shape))
 
 
 def _pool_windows(who: str, window, stride, padding) -> Windows:
@@ -133,6 +134,11 @@ def _pool_windows(who: str, window, stride, padding) -> Windows:
                     "Pad less: a window that contains only padding has no maximum and no average."
                 )
     return shape
+
+
+def _text(shape: Windows) -> str:
+    """The arguments of the call, for `repr`."""
+    return call_text(shape.size, **shape.options("VALID"))
 
 
 def _tiles(at: Placed) -> bool:

@@ -45,6 +45,15 @@ class Windows(NamedTuple):
         """k′: the extent of a window, from its first position to its last, both included."""
         return tuple((k - 1) * d + 1 for k, d in zip(self.size, self.dilation, strict=True))
 
+    def options(self, padding: str = "SAME") -> dict:
+        """Stride, padding and dilation with their defaults, for `call_text`; the stride of a pooling is its window."""
+        stride = (1,) * self.rank if padding == "SAME" else self.size
+        return {
+            "stride": (self.stride, stride),
+            "padding": (self.padding, padding),
+            "dilation": (self.dilation, (1,) * self.rank),
+        }
+
     def __str__(self) -> str:
         """For messages: `(3, 3), stride (2, 2)`."""
         plain = (1,) * self.rank

@@ -39,6 +39,7 @@ from bpjax.layers.normalization.layer import (
     stretch_backward,
 )
 from bpjax.types import Array, Params, Residuals
+from bpjax.util.call_text import call_text
 from bpjax.util.checks import check_between, check_number
 from bpjax.util.precision import widen
 
@@ -136,7 +137,8 @@ def _batch_norm(epsilon: float, use_bias: bool) -> Layer:
     def by_given(x, statistics):
         return (x - statistics.mean[None, :]) * inverse(statistics.variance[None, :])
 
-    layer = Layer("batch norm", init, forward, backward, takes=Takes("statistics", with_given))
+    arguments = call_text(epsilon=(epsilon, 1e-5), use_bias=(use_bias, True))
+    layer = Layer("batch norm", init, forward, backward, arguments=arguments, takes=Takes("statistics", with_given))
     return layer
 
 

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 
 from bpjax.layers.layer import Layer, check_in_shape
 from bpjax.types import Array, Shape
+from bpjax.util.call_text import call_text
 from bpjax.util.checks import as_floating, check_count, check_number, check_same_dtype, other_params
 from bpjax.util.precision import widen
 
@@ -103,7 +104,8 @@ def _layer_norm(epsilon: float, use_bias: bool) -> Layer:
         dparams, dx_hat = stretch_backward(params, x_hat, dy)
         return dparams, pull_back(dx_hat, x_hat, inverse, axes).astype(x.dtype)
 
-    return Layer("layer norm", init, forward, backward)
+    arguments = call_text(epsilon=(epsilon, 1e-5), use_bias=(use_bias, True))
+    return Layer("layer norm", init, forward, backward, arguments=arguments)
 
 
 def rms_norm(epsilon: float = 1e-6, use_bias: bool = False) -> Layer:
@@ -143,7 +145,8 @@ def _rms_norm(epsilon: float, use_bias: bool) -> Layer:
         along = (dx_hat * x_hat).mean(axis=-1, keepdims=True)
         return dparams, ((dx_hat - x_hat * along) * inverse).astype(x.dtype)
 
-    return Layer("rms norm", init, forward, backward)
+    arguments = call_text(epsilon=(epsilon, 1e-6), use_bias=(use_bias, False))
+    return Layer("rms norm", init, forward, backward, arguments=arguments)
 
 
 def group_norm(groups: int, epsilon: float = 1e-5, use_bias: bool = True) -> Layer:
@@ -208,7 +211,8 @@ def _group_norm(groups: int, epsilon: float, use_bias: bool) -> Layer:
                 f"Use one of {', '.join(str(n) for n in range(1, channels + 1) if channels % n == 0)} groups."
             )
 
-    return Layer("group norm", init, forward, backward)
+    arguments = call_text(groups, epsilon=(epsilon, 1e-5), use_bias=(use_bias, True))
+    return Layer("group norm", init, forward, backward, arguments=arguments)
 
 
 def initial_gains(features: int, use_bias: bool) -> Gains:

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from bpjax.layers.layer import Layer
+from bpjax.layers.layer import Kind, Layer
 from bpjax.util.checks import as_floating
 from bpjax.util.precision import widen
 
@@ -34,7 +34,7 @@ def _unit_length() -> Layer:
         wide = widen(dy)
         return (), ((wide - y * total(wide * y)) * inverse).astype(dy.dtype)
 
-    return Layer("unit length", init, forward, backward)
+    return Layer("unit length", init, forward, backward, Kind.UNIT_LENGTH)
 
 
 unit_length = _unit_length()

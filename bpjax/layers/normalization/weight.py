@@ -10,6 +10,7 @@ from bpjax.layers.initializers import Initializer, initializer, lecun_normal, ze
 from bpjax.layers.layer import Layer, check_in_shape
 from bpjax.layers.product import bias_gradient, input_gradient, matmul, weight_gradient
 from bpjax.types import Array
+from bpjax.util.call_text import call_text
 from bpjax.util.checks import check_count, check_features, check_same_dtype, other_params
 from bpjax.util.precision import widen
 
@@ -98,4 +99,5 @@ def _weight_norm(features: int, use_bias: bool, weights: Initializer, biases: In
             expected = f"WeightNormed(v=(D, {features}), g={(features,)}, b={b})"
             raise other_params(f"`weight_norm({features}, use_bias={use_bias})`", expected, params)
 
-    return Layer("weight norm", init, forward, backward)
+    arguments = call_text(features, use_bias=(use_bias, True))
+    return Layer("weight norm", init, forward, backward, arguments=arguments)

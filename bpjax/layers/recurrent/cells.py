@@ -15,10 +15,11 @@ import jax.numpy as jnp
 
 from bpjax.layers.activations import tanh
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal
-from bpjax.layers.layer import Layer, check_in_shape, check_layer
+from bpjax.layers.layer import Kind, Layer, Parts, check_in_shape, check_layer
 from bpjax.layers.product import affine, bias_gradient, input_gradient, matmul, weight_gradient
 from bpjax.layers.recurrent.recurrent import Cell
 from bpjax.types import Array
+from bpjax.util.call_text import call_text
 from bpjax.util.checks import check_count, check_number, check_same_dtype, other_params
 from bpjax.util.precision import widen
 
@@ -97,8 +98,9 @@ def elman(
         _, delta = activation.backward((), residuals[1], dh + dy)
         return matmul(delta, params.wh.T), delta
 
-    rebuild = lambda changed: elman(features, changed, weights, recurrent)
-    return Cell("elman", (features,), init, step, back, inputs, _gradient, (activation,), rebuild)
+    parts = Parts((activation,), lambda changed: elman(features, changed, weights, recurrent))
+    arguments = call_text(features, activation=(activation, tanh))
+    return Cell("elman", (features,), init, step, back, inputs, _gradient, Kind.COMBINATOR, parts, arguments)
 
 
 def jordan(
@@ -172,8 +174,10 @@ def jordan(
         )
         return dparams, input_gradient(delta, params.wx)
 
-    rebuild = lambda phi, psi: jordan(features, outputs, phi, psi, decay, weights)
-    return Cell("jordan", (outputs,), init, step, back, inputs, gradient, (activation, output), rebuild)
+    parts = Parts((activation, output), lambda phi, psi: jordan(features, outputs, phi, psi, decay, weights))
+    options = {"activation": (activation, tanh), "output": (output, tanh), "decay": (decay, 0.0)}
+    arguments = call_text(features, outputs, **options)
+    return Cell("jordan", (outputs,), init, step, back, inputs, gradient, Kind.COMBINATOR, parts, arguments)
 
 
 def gru(features: int, weights: str | Initializer = lecun_normal, recurrent: str | Initializer = "orthogonal") -> Cell:
@@ -234,7 +238,7 @@ def gru(features: int, weights: str | Initializer = lecun_normal, recurrent: str
         dparams = Gru(weight_gradient(x, delta), weight_gradient(h, at_state), bias_gradient(delta), bias_gradient(dm))
         return dparams, input_gradient(delta, params.wx)
 
-    return Cell("gru", (features,), init, step, back, inputs, gradient)
+    return Cell("gru", (features,), init, step, back, inputs, gradient, arguments=call_text(features))
 
 
 def lstm(
@@ -295,7 +299,9 @@ def lstm(
         delta = jnp.concatenate(parts, axis=1).astype(dy.dtype)
         return LstmState(matmul(delta, params.wh.T), (f * s).astype(dy.dtype)), delta
 
-    return Cell("lstm", LstmState((features,), (features,)), init, step, back, inputs, _gradient)
+    arguments = call_text(features, forget_bias=(forget_bias, 1.0))
+    shape = LstmState((features,), (features,))
+    return Cell("lstm", shape, init, step, back, inputs, _gradient, arguments=arguments)
 
 
 def _weights(who, key, in_shape, features, gates, weights, recurrent) -> Recurrent:

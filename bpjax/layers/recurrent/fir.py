@@ -5,9 +5,10 @@ import jax.numpy as jnp
 
 from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
-from bpjax.layers.layer import Layer, check_in_shape
+from bpjax.layers.layer import Kind, Layer, check_in_shape
 from bpjax.layers.product import bias_gradient, matmul, weight_gradient
 from bpjax.types import Array
+from bpjax.util.call_text import call_text
 from bpjax.util.checks import as_floating, check_count, check_same_dtype, other_params
 
 
@@ -75,7 +76,7 @@ def fir(
         check_same_dtype("fir", x, w)
         return x
 
-    return Layer("fir", init, forward, backward)
+    return Layer("fir", init, forward, backward, Kind.AFFINE, arguments=call_text(features, taps))
 
 
 def delayed(x: Array, taps: int) -> Array:

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.layers.combinators.chain import parallel
-from bpjax.layers.layer import Layer, check_in_shape, is_shape
+from bpjax.layers.layer import Kind, Layer, Parts, call_repr, check_in_shape, is_shape
 from bpjax.types import Array
+from bpjax.util.call_text import call_text
 from bpjax.util.checks import as_floating, check_count
 from bpjax.util.precision import widen
 from bpjax.util.trees import described
@@ -44,10 +45,16 @@ class Cell(NamedTuple):
     gradient: Callable | None = None
     """(params, x, kept, delta), each (T, N, ...) -> (dparams, dx (T, N, D)), after the last step backward: with the
     rows of all times below one another, a weight's gradient is one matrix product."""
-    layers: tuple[Layer, ...] = ()
-    """The parts, where the cell is made of layers."""
-    rebuild: Callable | None = None
-    """(*layers) -> the same cell of other layers."""
+    kind: Kind = Kind.LEAF
+    """That of the layer which `unroll` makes of the cell."""
+    parts: Parts | None = None
+    """The layers it is made of, where it is made of layers."""
+    arguments: str | None = None
+    """For `repr`, as in a layer."""
+
+    def __repr__(self) -> str:
+        """The call that makes the cell: `lstm(128)`."""
+        return call_repr(self)
 
 
 def unroll(
@@ -156,9 +163,11 @@ def unroll(
         return (turn % truncate == 0) & (turn > 0)
 
     options = {"reverse": reverse, "last": last, "with_state": with_state, "truncate": truncate}
-    rebuild = cell.rebuild
-    again = None if rebuild is None else lambda *layers: unroll(rebuild(*layers), **options)
-    return Layer(f"unroll({cell.name})", init, forward, backward, cell.layers, rebuild=again)
+    cell_parts = cell.parts
+    parts = cell_parts and Parts(cell_parts.layers, lambda *layers: unroll(cell_parts.rebuild(*layers), **options))
+    defaults = {"reverse": False, "last": False, "with_state": False, "truncate": None}
+    arguments = call_text(cell, **{name: (value, defaults[name]) for name, value in options.items()})
+    return Layer(f"unroll({cell.name})", init, forward, backward, cell.kind, parts, arguments)
 
 
 def bidirectional(
@@ -182,7 +191,7 @@ def bidirectional(
 
 def _side_by_side(ahead: Layer, behind: Layer) -> Layer:
     both = parallel(ahead, behind, combine="concatenate")
-    return both._replace(name="bidirectional", rebuild=_side_by_side)
+    return both._replace(name="bidirectional", parts=Parts((ahead, behind), _side_by_side), arguments=None)
 
 
 def _map_shapes(change, shapes):

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from bpjax.layers.activations import elementwise
 from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal
-from bpjax.layers.layer import Layer, check_in_shape, check_layer
+from bpjax.layers.layer import Kind, Layer, Parts, check_in_shape, check_layer
 from bpjax.layers.product import affine, input_gradient, weight_gradient
 from bpjax.layers.recurrent.recurrent import Cell
 from bpjax.types import Array
+from bpjax.util.call_text import call_text
 from bpjax.util.checks import check_count, check_number, check_same_dtype
 
 
@@ -29,7 +30,11 @@ def spike(steepness: float | Array = 100.0) -> Layer:
     """
     check_number("spike", "steepness", steepness, least=0.0)
     return elementwise(
-        "spike", _fires, lambda u: 1 / (jnp.asarray(steepness, u.dtype) * jnp.abs(u) + 1) ** 2, of="input"
+        "spike",
+        _fires,
+        lambda u: 1 / (jnp.asarray(steepness, u.dtype) * jnp.abs(u) + 1) ** 2,
+        of="input",
+        arguments=call_text(steepness),
     )
 
 
@@ -100,7 +105,12 @@ def leaky_integrate_and_fire(
     def rebuild(fire):
         return leaky_integrate_and_fire(features, membrane, synapse, dt, threshold, fire, weights)
 
-    return _cell(who, features, weights, step, back)._replace(layers=(fire,), rebuild=rebuild)
+    numbers = {"membrane": (membrane, 10.0), "synapse": (synapse, 5.0), "dt": (dt, 1.0), "threshold": (threshold, 1.0)}
+    return _cell(who, features, weights, step, back)._replace(
+        kind=Kind.SPIKING,
+        parts=Parts((fire,), rebuild),
+        arguments=call_text(features, **numbers, fire=(fire, superspike)),
+    )
 
 
 def leaky_integrator(
@@ -139,7 +149,8 @@ def leaky_integrator(
         dcurrent, dpotential = dstate
         return (alpha * dcurrent + dpotential, beta * dpotential + dy), dcurrent
 
-    return _cell(who, features, weights, step, back)
+    numbers = {"membrane": (membrane, 10.0), "synapse": (synapse, 5.0), "dt": (dt, 1.0)}
+    return _cell(who, features, weights, step, back)._replace(arguments=call_text(features, **numbers))
 
 
 def _leaks(who: str, features: int, membrane: float, synapse: float, dt: float) -> tuple[float, float]:

@@ -6,8 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from bpjax.layers.layer import Layer, check_in_shape, check_layer
+from bpjax.layers.layer import Kind, Layer, Parts, check_in_shape, check_layer
 from bpjax.layers.recurrent.recurrent import Cell
+from bpjax.util.call_text import call_text
 from bpjax.util.trees import described
 
 
@@ -43,8 +44,11 @@ def stage(layer: Layer, features: int) -> Cell:
         dparams, dinput = layer.backward(params, kept, dstate + dy)
         return dinput[:, :features], (dparams, dinput[:, features:])
 
-    rebuild = lambda changed: stage(changed, features)
-    return Cell(f"stage({layer.name})", (features,), init, step, back, layers=(layer,), rebuild=rebuild)
+    parts = Parts((layer,), lambda changed: stage(changed, features))
+    arguments = f"{{parts}}, {features}"
+    return Cell(
+        f"stage({layer.name})", (features,), init, step, back, kind=Kind.COMBINATOR, parts=parts, arguments=arguments
+    )
 
 
 def no_params(key, in_shape):
@@ -82,4 +86,4 @@ def dynamics(function: Callable, state_shape: Any, params: Callable = no_params)
         dweights, dstate, dx = vjp(jax.tree.map(jnp.add, dstate, dy))
         return dstate, (dweights, dx)
 
-    return Cell("dynamics", state_shape, init, step, back)
+    return Cell("dynamics", state_shape, init, step, back, arguments=call_text(function, state_shape))

@@ -14,7 +14,7 @@ from bpjax.layers.convolution.pooling import global_max_pool
 from bpjax.layers.dense import Affine
 from bpjax.layers.layer import map_layers
 from bpjax.layers.recurrent.recurrent import unroll
-from bpjax.layers.recurrent.spiking import heaviside, leaky_integrate_and_fire, leaky_integrator, spike
+from bpjax.layers.recurrent.spiking import heaviside, leaky_integrate_and_fire, leaky_integrator, spike, superspike
 from bpjax.rules.stdp import stdp, stdp_change
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -97,7 +97,7 @@ def test_forward_and_surrogate_backward_are_the_loop(steepness, keys):
 def test_the_true_derivative_of_a_spike_is_0(keys):
     layer = unroll(leaky_integrate_and_fire(3))
     params, x = layer.init(next(keys), (20, 4))[0], jax.random.uniform(next(keys), (2, 20, 4))
-    true = map_layers(lambda part: heaviside if part.name == "spike" else part, layer)
+    true = map_layers(lambda part: heaviside if part is superspike else part, layer)
     y, kept = true.forward(params, x)
     assert y.any() and (y == layer.forward(params, x)[0]).all()
     assert not any(leaf.any() for leaf in jax.tree.leaves(true.backward(params, kept, jnp.ones_like(y))))

@@ -1,0 +1,33 @@
+"""The text of a call, for `repr`: `32, use_bias=False`."""
+
+import jax
+import numpy as np
+
+from bpjax.util.checks import is_concrete
+
+
+def call_text(*args, **options) -> str:
+    """The arguments of a call as one would type them; an option is a pair (value, default), shown where they differ.
+
+    call_text(32, use_bias=(False, True), scale=(1.0, 1.0)) is "32, use_bias=False".
+    """
+    shown = [f"{name}={value_text(value)}" for name, (value, default) in options.items() if _differ(value, default)]
+    return ", ".join([*map(value_text, args), *shown])
+
+
+def value_text(value) -> str:
+    """A short text: scalars as numbers, arrays as `float32[3]`, functions by name, everything else by its `repr`."""
+    if isinstance(value, jax.Array | np.ndarray | np.generic):
+        if is_concrete(value) and value.ndim == 0:
+            return f"{value.item():g}" if np.issubdtype(value.dtype, np.floating) else str(value)
+        return f"{value.dtype}[{','.join(map(str, value.shape))}]"
+    if callable(value):
+        name = getattr(value, "__name__", "<lambda>")
+        return "…" if name in ("<lambda>", "init", "initializer") else name
+    return repr(value)
+
+
+def _differ(value, default) -> bool:
+    if isinstance(value, jax.Array | np.ndarray):
+        return True
+    return value is not default and value != default
