@@ -52,6 +52,7 @@ def elementwise(
         phi: φ, an elementwise function of a.
         derivative: φ′, an elementwise function of y or of a.
         of: What `derivative` takes, the "input" a or the "output" y.
+        arguments: The arguments of the factory that calls this, for `repr`: "0.01" for `leaky_relu(0.01)`.
     """
 
     def init(key, in_shape):
