@@ -17,7 +17,7 @@ import numpy as np
 
 from bpjax.sweeps.axes import Plan, arguments, plan
 from bpjax.sweeps.lanes import largest_array
-from bpjax.sweeps.layouts import choose_layout
+from bpjax.sweeps.lanes.layout import choose_layout
 from bpjax.sweeps.pool import Layout, Program, make_program
 from bpjax.sweeps.progress import Progress, shown
 from bpjax.sweeps.replay import KNOWN
@@ -65,7 +65,7 @@ def sweep(
             The axis `seed` needs no argument: its numbers are folded into the key, the same for all other axes.
         key: root of all random numbers.
         curves: epochs, from 1, at which the error is kept.
-        layout: "auto" by size, or "lanes", "vmap", "single"; see `bpjax.sweeps.layouts`.
+        layout: "auto" by size, or "lanes", "vmap", "single"; see `bpjax.sweeps.lanes.layout`.
         store: a folder for the result, written as runs end. If it holds this very sweep, it is gone on with.
         config: what else to record of how the result came about: a dataclass or plain data.
         receipt: the gradient receipt to record: a `Report` of `bp.compare`, or text.

@@ -14,7 +14,7 @@ import pytest
 import sweeping
 
 import bpjax as bp
-from bpjax.sweeps.layouts import choose_layout
+from bpjax.sweeps.lanes.layout import choose_layout
 from bpjax.sweeps.pool import Layout, make_program
 
 XOR = bp.xor().present()
