@@ -10,39 +10,17 @@ one compiled program; runs never look at each other, so that none depends on its
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.sweeps.lanes import lanes
+from bpjax.sweeps.lanes.layout import Layout
 from bpjax.training.trial import Trial
 from bpjax.types import Array, Key
 
 IDLE = -1
-
-
-class Layout(NamedTuple):
-    """How the runs of a pool lie side by side."""
-
-    name: Literal["lanes", "vmap", "single"]
-    width: int  # runs held at a time
-    chunk: int  # epochs between two looks at who is over
-    feed: int  # runs prepared at a time
-
-    @property
-    def axis(self) -> int:
-        """The run axis of every array."""
-        return -1 if self.name == "lanes" else 0
-
-    def map(self, f: Callable) -> Callable:
-        """`f` of one run as a function of all runs held."""
-        if self.name == "lanes":
-            return lanes(f, in_axes=-1, out_axes=-1)
-        if self.name == "vmap":
-            return jax.vmap(f)
-        return lambda *args: jax.tree.map(lambda a: a[None], f(*jax.tree.map(lambda a: a[0], args)))
 
 
 class Held(NamedTuple):

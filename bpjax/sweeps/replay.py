@@ -12,7 +12,8 @@ import numpy as np
 
 from bpjax.results.record import MARK
 from bpjax.sweeps.axes import SAMPLE, Plan, arguments
-from bpjax.sweeps.pool import Layout, functions
+from bpjax.sweeps.lanes.layout import Layout
+from bpjax.sweeps.pool import functions
 from bpjax.sweeps.store import read_blocks
 from bpjax.training.trial import Trial
 

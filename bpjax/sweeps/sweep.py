@@ -17,8 +17,8 @@ import numpy as np
 
 from bpjax.sweeps.axes import Plan, arguments, plan
 from bpjax.sweeps.lanes import largest_array
-from bpjax.sweeps.lanes.layout import choose_layout
-from bpjax.sweeps.pool import Layout, Program, make_program
+from bpjax.sweeps.lanes.layout import Layout, choose_layout
+from bpjax.sweeps.pool import Program, make_program
 from bpjax.sweeps.progress import Progress, shown
 from bpjax.sweeps.replay import KNOWN
 from bpjax.sweeps.result import Results, dataset

@@ -14,8 +14,8 @@ import pytest
 import sweeping
 
 import bpjax as bp
-from bpjax.sweeps.lanes.layout import choose_layout
-from bpjax.sweeps.pool import Layout, make_program
+from bpjax.sweeps.lanes.layout import Layout, choose_layout
+from bpjax.sweeps.pool import make_program
 
 XOR = bp.xor().present()
 AXES = {"learning_rate": [0.5, 4.0], "momentum": [0.0, 0.9], "seed": range(5)}
@@ -203,7 +203,7 @@ def test_the_result_does_not_depend_on_the_number_of_devices():
 
 
 BAD = {
-    "unknown": (xor, {**AXES, "momentum": [1]}, "unknown momentum"),
+    "unknown": (xor, {**AXES, "decay": [1]}, "unknown decay"),
     "missing": (xor, {"learning_rate": [1.0]}, "none for momentum"),
     "no axes": (xor, {}, "at least one axis"),
     "empty": (xor, {**AXES, "momentum": []}, "a list of numbers, at least one"),

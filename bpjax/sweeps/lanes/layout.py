@@ -1,30 +1,55 @@
 """Which layout suits a trial: chosen by size, from measurements on two CPU cores.
 
-    tiny      up to 3,000 numbers that change (weights, velocities, rates) and arrays of up to 8,192:
+    tiny      up to 3,000 entries that change (weights, momenta, rates) and arrays of up to 8,192 entries:
               lanes, as many as keep the largest array in the cache
-    beyond    single: one run after another, on every core its own
+    larger    single: one run after another, each core its own run
 
-2-2-1 is fastest with 512 lanes, 10-5-10 with 64, 8-16-1 with 256 examples with 8; for 64-32-10 on 1,197 digits one run
+2-2-1 is fastest with 512 lanes, 10-5-10 with 64, 8-16-1 with 256 examples with 8. For 64-32-10 on 1,197 digits, one run
 after another takes 0.4 times as long as lanes and 0.6 times as long as `vmap`, which was the fastest for none.
 """
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from bpjax.sweeps.pool import Layout
+from bpjax.sweeps.lanes.transform import lanes
 from bpjax.util.checks import check_choice
 
 TINY, SHORT = 3_000, 8_192
-"""Numbers that change, and numbers in the largest array, up to which runs side by side are faster."""
+"""Entries that change, and entries of the largest array, up to which runs side by side are faster."""
 CACHED = 32_000
-"""Numbers in the largest array of all runs held, so that it stays in the cache of a core."""
+"""Entries of the largest array, all active runs together, that stay in the cache of a core."""
 WIDEST = 512
-MOST_FED = 4096
-"""Runs prepared at a time; what is in memory follows it, not the number of runs."""
-PREPARED = 2**25
-"""Numbers in all runs that are prepared at a time."""
+MOST_PREPARED = 4096
+"""Runs prepared at a time. Memory use follows this number, not the number of runs."""
+MOST_ENTRIES = 2**25
+"""Entries of all runs that are prepared at a time."""
 
 NAMES = ("auto", "lanes", "vmap", "single")
+
+
+class Layout(NamedTuple):
+    """How the runs of a pool are arranged side by side."""
+
+    name: Literal["lanes", "vmap", "single"]
+    width: int  # active runs
+    chunk: int  # epochs between two checks which runs have stopped
+    feed: int  # runs prepared at a time
+
+    @property
+    def axis(self) -> int:
+        """The run axis of every array."""
+        return -1 if self.name == "lanes" else 0
+
+    def map(self, f: Callable) -> Callable:
+        """`f` of one run as a function of all active runs."""
+        if self.name == "lanes":
+            return lanes(f, in_axes=-1, out_axes=-1)
+        if self.name == "vmap":
+            return jax.vmap(f)
+        return lambda *args: jax.tree.map(lambda a: a[None], f(*jax.tree.map(lambda a: a[0], args)))
 
 
 def choose_layout(name: str, start, largest: int, runs: int) -> Layout:
@@ -32,23 +57,23 @@ def choose_layout(name: str, start, largest: int, runs: int) -> Layout:
 
     Args:
         name: "auto", "lanes", "vmap" or "single".
-        start: the beginning of a run; shapes are enough.
-        largest: numbers in the largest array of one run's epoch.
-        runs: how many there are.
+        start: the state of a run before its first epoch; shapes and dtypes are enough.
+        largest: entries of the largest array of one run's epoch.
+        runs: the number of runs.
 
     Raises:
-        ValueError: no such layout.
+        ValueError: there is no layout of that name.
     """
     check_choice("sweep", "layout", name, NAMES)
     size = sum(leaf.size for leaf in jax.tree.leaves(start) if jnp.issubdtype(leaf.dtype, jnp.floating))
     on_cpu = jax.default_backend() == "cpu"
-    tiny = size <= TINY and largest <= SHORT
+    is_tiny = size <= TINY and largest <= SHORT
     if name == "auto":
-        name = "lanes" if tiny or not on_cpu else "single"
+        name = "lanes" if is_tiny or not on_cpu else "single"
     most = min(WIDEST, max(8, power_of_two(CACHED // max(1, largest)))) * (1 if on_cpu else 64)
     width = 1 if name == "single" else min(most, power_of_two(runs))
-    fed = min(MOST_FED, PREPARED // max(1, size), power_of_two(runs // 8))
-    return Layout(name, width, chunk=32 if tiny else 4, feed=max(width, fed))  # type: ignore[arg-type]
+    prepared = min(MOST_PREPARED, MOST_ENTRIES // max(1, size), power_of_two(runs // 8))
+    return Layout(name, width, chunk=32 if is_tiny else 4, feed=max(width, prepared))  # type: ignore[arg-type]
 
 
 def power_of_two(n: int) -> int:
