@@ -127,17 +127,17 @@ def functions(trial: Callable[..., Trial], layout: Layout, steps: tuple[int, ...
         def one(seed, hyperparameters, number):
             own = jax.random.fold_in(key, seed)
             curve = jnp.full(len(steps), jnp.nan, jnp.result_type(float))
-            return Held(trial(own, **hyperparameters).run, own, hyperparameters, number, curve)
+            return Held(trial(own, **hyperparameters).start, own, hyperparameters, number, curve)
 
         waiting = jax.vmap(one, out_axes=axis)(seeds, hyperparameters, numbers)
         return jax.tree.map(lambda a: jnp.concatenate([a, take(a, jnp.zeros(width, int))], axis), waiting)
 
     def epoch(held: Held):
-        run, record = trial(held.key, **held.hyperparameters).epoch(held.run)
+        run, record = trial(held.key, **held.hyperparameters).program.epoch(held.run)
         return held._replace(run=run), record.error
 
     def outcome(held: Held) -> dict[str, Array]:
-        kept = trial(held.key, **held.hyperparameters).outcome(held.run)
+        kept = trial(held.key, **held.hyperparameters).program.outcome(held.run)
         curve = {"curve": held.curve} if steps else {}
         return {"number": held.number, "reason": held.run.reason, **kept, **curve}
 

@@ -60,7 +60,7 @@ def replay(store: str | Path, trial: Callable[..., Trial] | None = None, **point
     held = jax.tree.map(lambda a: a[..., : lay.width] if lay.axis == -1 else a[: lay.width], held)
 
     def epoch(held):
-        run, record = trial(held.key, **held.hyperparameters).epoch(held.run)
+        run, record = trial(held.key, **held.hyperparameters).program.epoch(held.run)
         return held._replace(run=run), record
 
     advance = jax.jit(lambda held: jax.lax.scan(lambda h, _: lay.map(epoch)(h), held, None, length=lay.chunk))
@@ -71,7 +71,7 @@ def replay(store: str | Path, trial: Callable[..., Trial] | None = None, **point
     whole = jax.tree.map(lambda a: a[..., 0] if lay.axis == -1 else a[0], held)
     epochs = int(whole.run.epoch)
     history = jax.tree.map(lambda *parts: np.concatenate(parts)[:epochs], *records)
-    outcome = {"reason": whole.run.reason, **trial(whole.key, **whole.hyperparameters).outcome(whole.run)}
+    outcome = {"reason": whole.run.reason, **trial(whole.key, **whole.hyperparameters).program.outcome(whole.run)}
     outcome = {name: np.asarray(value) for name, value in outcome.items()}
     return Replay(whole.run, history, outcome, same_as_stored(folder, number, outcome))
 

@@ -139,8 +139,8 @@ def traced(trial: Callable, key_impl, kinds: tuple, settings: tuple) -> Shapes:
         made = trial(key, **hyperparameters)
         if not isinstance(made, Trial):
             raise ValueError(f"`sweep` expected the trial to return `bp.trial(...)`, got {type(made).__name__}.")
-        reasons[:] = made.reasons
-        return made.run, made.outcome(made.run), made.epoch(made.run)
+        reasons[:] = made.program.reasons
+        return made.start, made.program.outcome(made.start), made.program.epoch(made.start)
 
     one = {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in kinds}
     try:

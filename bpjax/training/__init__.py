@@ -6,10 +6,11 @@ from bpjax.training.restarts import restart_unsolved
 from bpjax.training.run import Run, Training, make_training, run_to_end
 from bpjax.training.step import TrainState, make_train_step
 from bpjax.training.stops import Stop, diverged, error_below, gradient_below, no_improvement, outputs_within
-from bpjax.training.trial import Trial, trial
+from bpjax.training.trial import Program, Trial, trial
 
 __all__ = [
     "Fit",
+    "Program",
     "Run",
     "Stop",
     "TrainState",

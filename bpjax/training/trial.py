@@ -1,29 +1,62 @@
-"""A training that has not begun: what `fit` would do, as pure functions that a sweep can run by the thousand."""
+"""A training run before it starts: the run that `fit` would train, as data and pure functions, for `bp.sweep`."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from bpjax.rules.rule import Rule, check_batch
 from bpjax.training.run import Run, make_training
 from bpjax.training.stops import Stop, check_validation
 from bpjax.types import Array, Batch, Key, Params
-from bpjax.util.checks import check_count
+from bpjax.util.checks import check_count, is_concrete
+
+
+class EpochFunction(Protocol):
+    """One epoch of a run."""
+
+    def __call__(self, run: Any, /) -> tuple[Any, Any]:
+        """(run, record) after the epoch; `record.error` () is a point of the error curve.
+
+        A run whose `reason` is not 0 is returned unchanged.
+        """
+        ...
+
+
+class OutcomeFunction(Protocol):
+    """What to store of a run that has stopped."""
+
+    def __call__(self, run: Any, /) -> dict[str, Array]:
+        """{name: array}, with the same names and shapes for all runs."""
+        ...
+
+
+class Program(NamedTuple):
+    """How a run proceeds: pure functions, which may close over the key and the hyperparameters of the run."""
+
+    epoch: EpochFunction
+    outcome: OutcomeFunction
+    reasons: tuple[str, ...]  # of `run.reason`: "running" first; all others but "diverged", "epoch limit" are success
 
 
 class Trial(NamedTuple):
-    """One run of a sweep. `bp.trial` makes it of a training; make your own for any process that goes step by step."""
+    """One run of a sweep: its data (`start`) and its program.
 
-    run: Any
-    """Where it begins: a pytree of arrays with scalar fields `epoch`, passes made, and `reason`, 0 while it goes on."""
-    epoch: Callable
-    """run -> (run, record) after one epoch, `record.error` () for the curves; a run with a reason stays as it is."""
-    reasons: tuple[str, ...]
-    """What `run.reason` means: "running" first; "diverged" and "epoch limit" are no success, every other one is."""
-    outcome: Callable
-    """run -> {name: array}, what is kept of a run that is over."""
+    `bp.trial` makes one of a training. Make your own for any process that proceeds in steps:
+
+        bp.training.Trial(start, bp.training.Program(epoch, outcome, ("running", "diverged", "done")))
+    """
+
+    start: Any
+    """Pytree of arrays with the scalar int32 fields `epoch`, epochs done, and `reason`, 0 while the run continues."""
+    program: Program
+
+    def __repr__(self) -> str:
+        entries = sum(np.size(leaf) for leaf in jax.tree.leaves(self.start))
+        reasons = ", ".join(self.program.reasons[1:])
+        return f"Trial({type(self.start).__name__} of {entries} entries, stops: {reasons})"
 
 
 def trial(
@@ -38,33 +71,33 @@ def trial(
     shuffle: bool = True,
     stops: tuple[Stop, ...] | Stop = (),
     validation: Batch | None = None,
-    outcome: Callable[[Run], dict[str, Array]] | None = None,
+    outcome: OutcomeFunction | None = None,
 ) -> Trial:
-    """The training that `bp.fit` would make of these arguments, to be handed to `bp.sweep`.
+    """The training run that `bp.fit` would make of these arguments, for `bp.sweep`.
 
         def xor(key, learning_rate, momentum):
             params, _ = network.init(key, (2,))
             return bp.trial(rule, bp.momentum(learning_rate, momentum), params, batch, key=key, epochs=2000)
 
     Args:
-        rule: as in `fit`, and so are the others that are not named here.
-        optimizer: may close over traced hyperparameters.
-        params: where to begin.
+        rule: gives the gradient, as in `fit`.
+        optimizer: turns it into new weights; may close over traced hyperparameters.
+        params: initial weights.
         data: examples (N, ...) and targets.
-        key: for the shuffles, and for rules that draw numbers.
+        key: for the order of the examples, and for rules that draw random numbers.
         epochs: the limit; may be traced.
-        batch_size: examples between two changes of the weights; None for all.
-        shuffle: a new order each epoch, where there are batches.
-        stops: reasons to stop early; `bp.training.diverged` is always among them.
-        validation: examples and targets that are measured and not learnt from.
-        outcome: `Run` -> {name: array}, more to be kept of a run that is over, such as its weights.
+        batch_size: examples per step; None for all.
+        shuffle: a new order of the examples each epoch, where there are batches.
+        stops: reasons to stop early; `bp.training.diverged` is added if it is missing.
+        validation: examples and targets that are measured but not learned from.
+        outcome: `Run` -> {name: array}, what else to store of a run that has stopped, such as its weights.
 
     Raises:
-        ValueError: data, params, counts or stops that do not fit.
+        ValueError: data, params, counts or stops do not fit.
     """
     stops = (stops,) if isinstance(stops, Stop) else tuple(stops)
-    if isinstance(epochs, int):
-        check_count("trial", "epochs", epochs)
+    if is_concrete(epochs):
+        check_count("trial", "epochs", epochs if isinstance(epochs, int) else np.asarray(epochs)[()])
     if batch_size is not None:
         check_count("trial", "batch_size", batch_size)
     check_validation("trial", stops, validation)
@@ -72,9 +105,12 @@ def trial(
     validation = None if validation is None else check_batch("trial", rule, params, validation)
     training = make_training(rule, optimizer, stops, batch_size, shuffle)
 
-    def kept(run: Run) -> dict[str, Array]:
+    def epoch(run: Run):
+        return training.epoch(run, data, validation)
+
+    def stored(run: Run) -> dict[str, Array]:
         more = {} if outcome is None else outcome(run)
         return {"epochs": run.epoch, "error": run.error, "refused": run.refused, **more}
 
     start = training.init(key, params, jnp.asarray(epochs, jnp.int32))
-    return Trial(start, lambda run: training.epoch(run, data, validation), training.reasons, kept)
+    return Trial(start, Program(epoch, stored, training.reasons))

@@ -153,9 +153,11 @@ def edge_trial(rule: bp.Rule, batch, looks: int, every: int, lanczos_steps: int)
         start = EdgeRun(params, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), unknown, unknown)
         return bp.training.Trial(
             start,
-            epoch,
-            ("running", "diverged", "epochs done"),
-            lambda run: {"epochs": run.epoch * every, "sharpness": run.sharpness, "value": run.error},
+            bp.training.Program(
+                epoch,
+                lambda run: {"epochs": run.epoch * every, "sharpness": run.sharpness, "value": run.error},
+                ("running", "diverged", "epochs done"),
+            ),
         )
 
     return trial

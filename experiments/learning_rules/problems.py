@@ -123,9 +123,11 @@ def trial_of(problem: Problem, entry: Entry, record_at: tuple[int, ...], seed: i
             return {"epochs": run.epoch, **measures, **angles}
 
         begin = training.init(jax.random.fold_in(key, start), params, problem.epochs)
-        return bp.training.Trial(
-            begin, lambda run: training.epoch(run, entry.padded(present(run.epoch))), training.reasons, outcome
-        )
+
+        def advance(run):
+            return training.epoch(run, entry.padded(present(run.epoch)))
+
+        return bp.training.Trial(begin, bp.training.Program(advance, outcome, training.reasons))
 
     return trial
 

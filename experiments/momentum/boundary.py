@@ -100,7 +100,7 @@ def bisection(
     def outcome(search: Search):
         return {"low": search.low, "high": search.high, "epochs": search.epoch}
 
-    return bp.training.Trial(init(), epoch, REASONS, outcome)
+    return bp.training.Trial(init(), bp.training.Program(epoch, outcome, REASONS))
 
 
 class Boundary(NamedTuple):

@@ -109,4 +109,4 @@ def begin_committee(
     def outcome(run: OnLine):
         return {"epochs": run.epoch, "error": run.error, "refused": run.refused}
 
-    return bp.training.Trial(start, epoch, REASONS, outcome)
+    return bp.training.Trial(start, bp.training.Program(epoch, outcome, REASONS))

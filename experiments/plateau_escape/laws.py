@@ -223,7 +223,7 @@ def committee_curves(largest: int, nets: int, inputs: int, rate: float, until: i
 
         def one(key, units=units):
             made = begin_committee(key, bp.momentum(rate / inputs, 0.0), units, inputs, until)
-            return jax.lax.scan(lambda run, _: made.epoch(run), made.run, None, length=until)[1].error
+            return jax.lax.scan(lambda run, _: made.program.epoch(run), made.start, None, length=until)[1].error
 
         keys = jax.random.split(jax.random.fold_in(key, units), nets)
         simulated.append(np.asarray(jax.jit(jax.vmap(one))(keys)))

@@ -110,10 +110,10 @@ def make_trial(plateau: Plateau, rows: tuple[Device, ...], restart_after: int, i
         )  # fmt: skip
 
         def epoch(run):
-            run, record = made.epoch(run)
+            run, record = made.program.epoch(run)
             return run, record._replace(error=record.validation_error)
 
-        return made._replace(epoch=epoch)
+        return made._replace(program=made.program._replace(epoch=epoch))
 
     return trial
 

@@ -255,7 +255,7 @@ def test_every_repetition_can_be_traced_and_drawn():
 
         def train(key, learning_rate, start, trial=trial):
             made = trial(key, learning_rate, start)
-            return made.outcome(made.epoch(made.run)[0])
+            return made.program.outcome(made.program.epoch(made.start)[0])
 
         kept = jax.eval_shape(train, jax.random.key(0), jnp.float32(0.1), jnp.int32(0))
         assert kept["test"].shape == () and ("angle" in kept) == job.recorded

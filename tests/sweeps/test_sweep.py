@@ -99,7 +99,7 @@ def countdown(key, length):
 
     zero = jnp.zeros((), jnp.int32)
     start = Countdown(zero, zero, jnp.asarray(length, jnp.int32))
-    return bp.training.Trial(start, epoch, ("running", "done"), lambda run: {"epochs": run.epoch})
+    return bp.training.Trial(start, bp.training.Program(epoch, lambda run: {"epochs": run.epoch}, ("running", "done")))
 
 
 @pytest.mark.parametrize("name", ["lanes", "vmap"])
