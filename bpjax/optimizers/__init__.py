@@ -1,4 +1,4 @@
-"""Optimizers: how a gradient becomes a change of the weights, as optax transformations."""
+"""Optimizers turn a gradient into a change of the weights; all are optax transformations."""
 
 from bpjax.optimizers.global_rate import bold_driver, traingda, traingdx
 from bpjax.optimizers.hyperparameters import hyperparameter, set_hyperparameters
@@ -6,6 +6,7 @@ from bpjax.optimizers.local_rates import delta_bar_delta, silva_almeida, supersa
 from bpjax.optimizers.momentum import convert_momentum, momentum
 from bpjax.optimizers.quickprop import fan_in, quickprop
 from bpjax.optimizers.rprop import rprop
+from bpjax.optimizers.transformation import static_part
 from bpjax.optimizers.undo import take_step
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "rprop",
     "set_hyperparameters",
     "silva_almeida",
+    "static_part",
     "supersab",
     "take_step",
     "traingda",

@@ -1,7 +1,8 @@
-"""A learning rate for every weight, by the signs of its own slopes.
+"""A learning rate for every weight, adapted by the signs of its own gradients.
 
-Where the slope of a weight keeps its sign the way is long, and its rate grows; where it changes, a minimum has been
-passed, and it shrinks (Jacobs 1988 gives the reasons). g = ∂E/∂w, s = g · g_last; every weight is treated alone.
+While the gradient of a weight keeps its sign, the minimum is still far and its rate grows. Where the sign changes, the
+step has passed a minimum and the rate shrinks (Jacobs 1988 gives the reasons). g = ∂E/∂w, s = g · g_last; every weight
+is treated separately.
 """
 
 import math
@@ -10,8 +11,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import optax
 
-from bpjax.optimizers.transformation import each_weight, filled, no_signs, transformation, zeros
-from bpjax.optimizers.undo import Departure, first_departure, judge
+from bpjax.optimizers.hyperparameters import Number
+from bpjax.optimizers.transformation import each_weight, filled, no_signs, prints_its_call, transformation, zeros
+from bpjax.optimizers.undo import AcceptedPoint, accept, before_first_step
 from bpjax.types import Array, Params
 from bpjax.util.checks import check_between, check_bound, check_number
 
@@ -23,14 +25,16 @@ class DeltaBarDeltaState(NamedTuple):
     increase: Array  # () κ
     decrease: Array  # () φ
     averaging: Array  # () θ
-    average: Params  # δ̄, trace of past slopes
+    average: Params  # δ̄, trace of past gradients
+    given: tuple[Array, ...] = ()  # see `bpjax.optimizers.hyperparameters`
 
 
+@prints_its_call
 def delta_bar_delta(
-    learning_rate: float | Array,
-    increase: float | Array = 0.035,
-    decrease: float | Array = 0.333,
-    averaging: float | Array = 0.7,
+    learning_rate: Number,
+    increase: Number = 0.035,
+    decrease: Number = 0.333,
+    averaging: Number = 0.7,
 ) -> optax.GradientTransformation:
     """Delta-bar-delta: rates grow by steps and shrink by factors (Jacobs 1988).
 
@@ -46,23 +50,23 @@ def delta_bar_delta(
         averaging: θ from 0 to below 1.
 
     Raises:
-        ValueError: a number outside its range.
+        ValueError: a value outside its range.
     """
     check_number("delta_bar_delta", "learning_rate", learning_rate, above=0.0)
     check_number("delta_bar_delta", "increase", increase, above=0.0)
     check_between("delta_bar_delta", "decrease", decrease, 0.0, 1.0)
     check_number("delta_bar_delta", "averaging", averaging, least=0.0, most=math.nextafter(1.0, 0.0))
 
-    def init(params, **numbers):
-        return DeltaBarDeltaState(filled(params, learning_rate), average=zeros(params), **numbers)
+    def init(params, **hyperparameters):
+        return DeltaBarDeltaState(filled(params, learning_rate), average=zeros(params), **hyperparameters)
 
-    numbers = {"increase": increase, "decrease": decrease, "averaging": averaging}
-    return transformation("delta_bar_delta", init, _delta_bar_delta_step, numbers)
+    hyperparameters = {"increase": increase, "decrease": decrease, "averaging": averaging}
+    return transformation("delta_bar_delta", init, _delta_bar_delta_step, hyperparameters)
 
 
 def _delta_bar_delta_step(state, g, params, value):
-    numbers = (state.increase, state.decrease, state.averaging)
-    change, rate, average = each_weight(_delta_bar_delta, 3, numbers, g, state.learning_rate, state.average)
+    scalars = (state.increase, state.decrease, state.averaging)
+    change, rate, average = each_weight(_delta_bar_delta, 3, scalars, g, state.learning_rate, state.average)
     return change, state._replace(learning_rate=rate, average=average)
 
 
@@ -82,29 +86,31 @@ class SuperSABState(NamedTuple):
     largest: Array  # () bound of η
     sign: Params  # of g_last, int8; 0 after an undone step
     change: Params  # Δw_last, 0 after an undone step
+    given: tuple[Array, ...] = ()  # see `bpjax.optimizers.hyperparameters`
 
 
+@prints_its_call
 def supersab(
-    learning_rate: float | Array,
-    momentum: float | Array = 0.0,
-    growth: float | Array = 1.05,
-    shrink: float | Array = 0.5,
-    largest: float | Array = math.inf,
+    learning_rate: Number,
+    momentum: Number = 0.0,
+    growth: Number = 1.05,
+    shrink: Number = 0.5,
+    largest: Number = math.inf,
 ) -> optax.GradientTransformation:
-    """SuperSAB: rates grow and shrink by factors, and a weight that went past a minimum goes back (Tollenaere 1990).
+    """SuperSAB: rates grow and shrink by factors, and a weight that passed a minimum goes back (Tollenaere 1990).
 
         s ≥ 0    η ← min(growth · η, largest) where s > 0      Δw = −η g + α Δw_last
-        s < 0    η ← shrink · η                                Δw = −Δw_last; g and Δw are then remembered as 0
+        s < 0    η ← shrink · η                                Δw = −Δw_last; then g_last ← 0, Δw_last ← 0
 
     Args:
         learning_rate: η at the start, > 0.
         momentum: α from 0 to 1.
         growth: Tollenaere's η⁺ > 1.
         shrink: between 0 and 1, Tollenaere's 1 / η⁻.
-        largest: bound of the rates, ≥ the learning rate; infinite where none is wanted.
+        largest: bound of the rates, ≥ the learning rate; infinite for none.
 
     Raises:
-        ValueError: a number outside its range.
+        ValueError: a value outside its range.
     """
     check_number("supersab", "learning_rate", learning_rate, above=0.0)
     check_number("supersab", "momentum", momentum, least=0.0, most=1.0)
@@ -112,18 +118,19 @@ def supersab(
     check_between("supersab", "shrink", shrink, 0.0, 1.0)
     check_bound("supersab", "largest", largest, "learning_rate", learning_rate)
 
-    def init(params, **numbers):
-        return SuperSABState(filled(params, learning_rate), sign=no_signs(params), change=zeros(params), **numbers)
+    def init(params, **hyperparameters):
+        rates, nothing = filled(params, learning_rate), zeros(params)
+        return SuperSABState(rates, sign=no_signs(params), change=nothing, **hyperparameters)
 
-    numbers = {"momentum": momentum, "growth": growth, "shrink": shrink, "largest": largest}
-    return transformation("supersab", init, _supersab_step, numbers)
+    hyperparameters = {"momentum": momentum, "growth": growth, "shrink": shrink, "largest": largest}
+    return transformation("supersab", init, _supersab_step, hyperparameters)
 
 
 def _supersab_step(state, g, params, value):
-    numbers = (state.momentum, state.growth, state.shrink, state.largest)
+    scalars = (state.momentum, state.growth, state.shrink, state.largest)
     trees = (g, state.learning_rate, state.sign, state.change)
-    change, rate, sign, remembered = each_weight(_supersab, 4, numbers, *trees)
-    return change, state._replace(learning_rate=rate, sign=sign, change=remembered)
+    change, rate, sign, last_change = each_weight(_supersab, 4, scalars, *trees)
+    return change, state._replace(learning_rate=rate, sign=sign, change=last_change)
 
 
 def _supersab(momentum, growth, shrink, largest, g, rate, last_sign, last_change):
@@ -143,21 +150,23 @@ class SilvaAlmeidaState(NamedTuple):
     growth: Array  # () u
     shrink: Array  # () d
     backoff: Array  # ()
-    departure: Departure
+    accepted: AcceptedPoint
+    given: tuple[Array, ...] = ()  # see `bpjax.optimizers.hyperparameters`
 
 
+@prints_its_call
 def silva_almeida(
-    learning_rate: float | Array,
-    growth: float | Array = 1.2,
-    shrink: float | Array = 0.8,
-    backoff: float | Array = 0.5,
+    learning_rate: Number,
+    growth: Number = 1.2,
+    shrink: Number = 0.8,
+    backoff: Number = 0.5,
 ) -> optax.GradientTransformation:
-    """Rates by the signs of the slopes, and a step that raised the error is undone (Silva & Almeida 1990).
+    """Rates adapted by the signs of the gradients; a step that raised the error is undone (Silva & Almeida 1990).
 
         E ≤ E_last    η ← growth · η where s > 0,  shrink · η where s < 0,      Δw = −η g
         E > E_last    every η ← backoff · η,  w back to w_last, and from there Δw = −η g_last
 
-    E_last and g_last are those of the last point accepted. The error must be that of all examples, at each step.
+    E_last and g_last are those of the last accepted point. The error must be that of all examples, at each step.
 
     Args:
         learning_rate: η at the start, > 0.
@@ -166,26 +175,27 @@ def silva_almeida(
         backoff: between 0 and 1.
 
     Raises:
-        ValueError: a number outside its range; in `update`, when `params` or `value=` is missing.
+        ValueError: a value outside its range; in `update`, when `params` or `value=` is missing.
     """
     check_number("silva_almeida", "learning_rate", learning_rate, above=0.0)
     check_number("silva_almeida", "growth", growth, above=1.0)
     check_between("silva_almeida", "shrink", shrink, 0.0, 1.0)
     check_between("silva_almeida", "backoff", backoff, 0.0, 1.0)
 
-    def init(params, **numbers):
-        return SilvaAlmeidaState(filled(params, learning_rate), departure=first_departure(params), **numbers)
+    def init(params, **hyperparameters):
+        rates = filled(params, learning_rate)
+        return SilvaAlmeidaState(rates, accepted=before_first_step(params), **hyperparameters)
 
-    numbers = {"growth": growth, "shrink": shrink, "backoff": backoff}
-    return transformation("silva_almeida", init, _silva_almeida_step, numbers, needs=("params", "value"))
+    hyperparameters = {"growth": growth, "shrink": shrink, "backoff": backoff}
+    return transformation("silva_almeida", init, _silva_almeida_step, hyperparameters, needs=("params", "value"))
 
 
 def _silva_almeida_step(state, g, params, value):
-    last = state.departure
-    at = judge(last, params, g, value, jnp.ones_like(value))
-    numbers = (state.growth, state.shrink, state.backoff, at.undone)
-    change, rate = each_weight(_silva_almeida, 2, numbers, at.gradient, last.gradient, state.learning_rate)
-    return change, state._replace(learning_rate=rate, departure=at)
+    last = state.accepted
+    point = accept(last, params, g, value, jnp.ones_like(value))
+    scalars = (state.growth, state.shrink, state.backoff, point.undone)
+    change, rate = each_weight(_silva_almeida, 2, scalars, point.gradient, last.gradient, state.learning_rate)
+    return change, state._replace(learning_rate=rate, accepted=point)
 
 
 def _silva_almeida(growth, shrink, backoff, undone, g, last_g, rate):

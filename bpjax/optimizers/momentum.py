@@ -1,6 +1,7 @@
-"""The momentum term: each change of a weight carries over some of the last one.
+"""Momentum: each change of a weight contains a part of the previous change.
 
-Four conventions are in use, under one name and with the same symbols. g = ∂E/∂w, η the learning rate, α the momentum:
+Four conventions are in use, all called momentum and written with the same symbols. g = ∂E/∂w, η is the learning rate,
+α the momentum coefficient, which the encyclopedia article on backpropagation calls the inertia term:
 
     form          rule                                        who uses it
     heavy_ball    v ← α v − η g            Δw = v             Polyak 1964; PDP, Nature 1986; Fahlman; SNNS; scikit-learn
@@ -8,26 +9,25 @@ Four conventions are in use, under one name and with the same symbols. g = ∂E/
     velocity      v ← α v + g              Δw = −η v          PyTorch's SGD, optax.sgd, Flax
     nesterov      v ← α v − η g            Δw = α v − η g     Sutskever et al. 2013 of Nesterov 1983; scikit-learn
 
-At the same η the convex form takes steps (1 − α) times as long as the others; at α = 1 it never looks at the gradient.
-heavy_ball and velocity differ only while η changes: the first keeps the past at the rates of its time, the second puts
-all of it at the present one. In the nesterov form the weights in hand are the look-ahead points w + α v, where
-Nesterov's method measures its gradient.
+At the same η the convex form takes steps (1 − α) times as long as the others; at α = 1 it ignores the gradient.
+heavy_ball and velocity differ only while η changes: the first scales each past gradient by the rate of its time, the
+second scales all of them by the current rate. In the nesterov form the weights are the look-ahead points w + α v, where
+Nesterov's method evaluates its gradient.
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax.numpy as jnp
 import optax
 
-from bpjax.optimizers.transformation import each_weight, transformation, zeros
+from bpjax.optimizers.hyperparameters import Number, Schedule
+from bpjax.optimizers.transformation import Step, each_weight, prints_its_call, transformation, zeros
 from bpjax.types import Array, Params
 from bpjax.util.checks import check_choice, check_number, is_concrete
 
 Form = Literal["heavy_ball", "convex", "velocity", "nesterov"]
-Rate = float | Array | Callable[[Any], float | Array]
-"""A number, a traced number, or a schedule: a function of the number of steps taken so far."""
+Rate = Number | Schedule
 
 
 class MomentumState(NamedTuple):
@@ -37,14 +37,16 @@ class MomentumState(NamedTuple):
     momentum: Array  # () α
     velocity: Params  # v
     steps: Array  # () int32, steps taken
+    given: tuple[Array, ...] = ()  # see `bpjax.optimizers.hyperparameters`
 
 
+@prints_its_call
 def momentum(learning_rate: Rate, momentum: Rate, form: Form = "heavy_ball") -> optax.GradientTransformation:
-    """Gradient descent with momentum, in the convention `form` names; see the table at the head of this file.
+    """Gradient descent with momentum, in one of four conventions, `form`; see the table at the head of this file.
 
     Args:
-        learning_rate: η > 0; may be traced, or a schedule.
-        momentum: α from 0, plain gradient descent, to 1; may be traced, or a schedule.
+        learning_rate: η > 0, or a schedule.
+        momentum: α from 0, plain gradient descent, to 1, or a schedule. It has no default.
         form: "heavy_ball", "convex", "velocity" or "nesterov".
 
     Raises:
@@ -56,19 +58,20 @@ def momentum(learning_rate: Rate, momentum: Rate, form: Form = "heavy_ball") -> 
     if not callable(momentum):
         check_number("momentum", "momentum", momentum, least=0.0, most=1.0)
 
-    def init(params, learning_rate, momentum):
-        return MomentumState(learning_rate, momentum, zeros(params), jnp.zeros((), jnp.int32))
+    def init(params, **hyperparameters):
+        return MomentumState(velocity=zeros(params), steps=jnp.zeros((), jnp.int32), **hyperparameters)
 
-    return transformation("momentum", init, _step(form), {"learning_rate": learning_rate, "momentum": momentum})
+    hyperparameters = {"learning_rate": learning_rate, "momentum": momentum}
+    return transformation("momentum", init, _step(form), hyperparameters)
 
 
 @functools.cache
-def _step(form: Form) -> Callable:
+def _step(form: Form) -> Step:
     change_of = {"heavy_ball": _heavy_ball, "convex": _convex, "velocity": _velocity, "nesterov": _nesterov}[form]
 
     def step(state, g, params, value):
-        numbers = (state.learning_rate, state.momentum)
-        change, velocity = each_weight(change_of, 2, numbers, g, state.velocity)
+        scalars = (state.learning_rate, state.momentum)
+        change, velocity = each_weight(change_of, 2, scalars, g, state.velocity)
         return change, state._replace(velocity=velocity, steps=state.steps + 1)
 
     return step
@@ -95,16 +98,22 @@ def _nesterov(rate, momentum, g, v):
 
 
 def convert_momentum(learning_rate: Rate, momentum: Rate, source: Form, target: Form) -> tuple[Rate, Rate]:
-    """(η, α) in the form `target` that takes the very steps of (η, α) in the form `source`.
+    """(η, α) in the form `target` that takes the same steps as (η, α) in the form `source`.
 
         convex → heavy_ball     (1 − α) η        velocity ↔ heavy_ball     η, while it is constant
         heavy_ball → convex     η / (1 − α)      nesterov                  equals none of the others
 
     Schedules are converted to schedules.
 
+    Args:
+        learning_rate: η, or a schedule.
+        momentum: α, or a schedule.
+        source: the form they belong to.
+        target: the form to convert them to.
+
     Raises:
-        ValueError: no (η, α) with α from 0 to 1 does it in general: η varies in time and one of the two is velocity;
-            α = 1 and just one of the two is convex; just one of the two is nesterov.
+        ValueError: no (η, α) with α from 0 to 1 takes the same steps: η varies in time and one of the two forms is
+            velocity; α = 1 and only one of the two is convex; only one of the two is nesterov.
     """
     check_choice("convert_momentum", "source", source, get_args(Form))
     check_choice("convert_momentum", "target", target, get_args(Form))
@@ -114,12 +123,12 @@ def convert_momentum(learning_rate: Rate, momentum: Rate, source: Form, target: 
         other = target if source == "nesterov" else source
         raise ValueError(
             f"`convert_momentum` expected two forms that can take the same steps, got nesterov and {other}: "
-            "nesterov's gradient is weighed twice, which no rate and momentum of another form repeats."
+            "nesterov uses each gradient twice, which no rate and momentum of another form can do."
         )
     if "velocity" in (source, target) and callable(learning_rate):
         raise ValueError(
             f"`convert_momentum` expected a constant `learning_rate` between {source} and {target}, got a schedule: "
-            "velocity scales all past gradients by the present rate, the other forms each by the rate of its time."
+            "velocity scales all past gradients by the current rate, the other forms each by the rate of its time."
         )
     if "convex" not in (source, target):
         return learning_rate, momentum
@@ -128,7 +137,7 @@ def convert_momentum(learning_rate: Rate, momentum: Rate, source: Form, target: 
         if is_concrete(momentum) and float(momentum) == 1.0:
             raise ValueError(
                 f"`convert_momentum` expected `momentum` < 1 between {source} and {target}, got 1: "
-                "the convex form then never looks at the gradient, the others always do."
+                "the convex form then ignores the gradient, the others do not."
             )
     to_convex = target == "convex"
 
@@ -139,11 +148,11 @@ def convert_momentum(learning_rate: Rate, momentum: Rate, source: Form, target: 
         if "velocity" in (source, target):
             raise ValueError(
                 f"`convert_momentum` expected a constant `momentum` between {source} and {target}, got a schedule: "
-                "the converted rate would vary, which velocity applies to the past as well."
+                "the converted rate would vary, and velocity applies it to past gradients as well."
             )
         return lambda count: converted(_at(learning_rate, count), _at(momentum, count)), momentum
     return converted(learning_rate, momentum), momentum
 
 
-def _at(rate: Rate, count):
+def _at(rate: Rate, count) -> Any:
     return rate(count) if callable(rate) else rate

@@ -1,4 +1,4 @@
-"""Quickprop: each weight jumps to the minimum of the parabola through its last two slopes (Fahlman 1988)."""
+"""Quickprop: each weight moves to the minimum of the parabola through its last two slopes (Fahlman 1988)."""
 
 import math
 from typing import NamedTuple
@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bpjax.optimizers.transformation import each_weight, transformation, zeros
+from bpjax.optimizers.hyperparameters import Number
+from bpjax.optimizers.transformation import each_weight, prints_its_call, transformation, zeros
 from bpjax.types import Array, Params
 from bpjax.util.checks import check_number
 
@@ -23,17 +24,19 @@ class QuickpropState(NamedTuple):
     fan_in: Params  # () for each array of weights: what ε is divided by
     change: Params  # D, the last step
     slope: Params  # S_last
+    given: tuple[Array, ...] = ()  # see `bpjax.optimizers.hyperparameters`
 
 
+@prints_its_call
 def quickprop(
-    learning_rate: float | Array,
-    growth: float | Array = 1.75,
-    momentum: float | Array = 0.0,
-    decay: float | Array = 0.0,
+    learning_rate: Number,
+    growth: Number = 1.75,
+    momentum: Number = 0.0,
+    decay: Number = 0.0,
     split: bool = False,
-    mode_switch: float | Array = 0.0,
+    mode_switch: Number = 0.0,
 ) -> optax.GradientTransformation:
-    """Quickprop, as Fahlman's program has it (CMU-CS-88-162, and the C translation of September 1988).
+    """Quickprop as in Fahlman's program (CMU-CS-88-162, and the C translation of September 1988).
 
     With the slope S = −∂E/∂w + decay · w, the last step D, and q = μ / (1 + μ):
 
@@ -42,20 +45,20 @@ def quickprop(
         D = 0    Δw = ε S + momentum · D
 
     |D| ≤ `mode_switch` counts as D = 0, so that momentum acts only where `mode_switch` is above 0, as in the program.
-    Where S_last = S = 0 the program divides 0 by 0; here that weight rests. Where S_last = S ≠ 0 it divides by 0; here
-    the step is μ D. The flat-spot offset, the hyper-error and the error tolerance that belong to Fahlman's program are
-    `flat_spot`, `hyper_error` and `error_tolerance`.
+    Where S_last = S = 0 the program divides 0 by 0; here that weight does not change. Where S_last = S ≠ 0 it divides
+    by 0; here the step is μ D. The flat-spot offset, the hyper-error and the error tolerance of Fahlman's program are
+    `bp.layers.flat_spot`, `bp.losses.hyper_error` and `bp.losses.error_tolerance`.
 
     Args:
-        learning_rate: ε > 0, the share of the plain gradient step.
-        growth: μ > 0, the largest step in units of the last one.
+        learning_rate: ε > 0, of the gradient step.
+        growth: μ > 0, the largest ratio of a step to the last one.
         momentum: from 0 to 1.
-        decay: ≤ 0, Fahlman's −1e-4: added to the slope per weight, it keeps weights small.
+        decay: ≤ 0, Fahlman's −1e-4: times the weight, added to its slope; it keeps weights small.
         split: divide ε by each unit's fan-in, its bias included ("split epsilon"); see `fan_in`.
         mode_switch: ≥ 0.
 
     Raises:
-        ValueError: a number outside its range; in `update`, when `params` is missing.
+        ValueError: a value outside its range; in `update`, when `params` is missing.
     """
     check_number("quickprop", "learning_rate", learning_rate, above=0.0)
     check_number("quickprop", "growth", growth, above=0.0)
@@ -63,24 +66,24 @@ def quickprop(
     check_number("quickprop", "decay", decay, most=0.0)
     check_number("quickprop", "mode_switch", mode_switch, least=0.0)
 
-    def init(params, **numbers):
+    def init(params, **hyperparameters):
         nothing = zeros(params)
         divisors = jax.tree.map(lambda z, n: jnp.asarray(n if split else 1, z.dtype), nothing, fan_in(params))
-        return QuickpropState(fan_in=divisors, change=nothing, slope=nothing, **numbers)
+        return QuickpropState(fan_in=divisors, change=nothing, slope=nothing, **hyperparameters)
 
-    numbers = {
+    hyperparameters = {
         "learning_rate": learning_rate,
         "growth": growth,
         "momentum": momentum,
         "decay": decay,
         "mode_switch": mode_switch,
     }
-    return transformation("quickprop", init, _step, numbers, needs=("params",))
+    return transformation("quickprop", init, _step, hyperparameters, needs=("params",))
 
 
 def _step(state, g, params, value):
-    numbers = (state.learning_rate, state.growth, state.momentum, state.decay, state.mode_switch)
-    change, slope = each_weight(_quickprop, 2, numbers, g, params, state.change, state.slope, state.fan_in)
+    scalars = (state.learning_rate, state.growth, state.momentum, state.decay, state.mode_switch)
+    change, slope = each_weight(_quickprop, 2, scalars, g, params, state.change, state.slope, state.fan_in)
     return change, state._replace(change=change, slope=slope)
 
 
@@ -98,10 +101,10 @@ def _quickprop(epsilon, mu, momentum, decay, mode_switch, g, w, d, last_slope, f
 
 
 def fan_in(params: Params) -> Params:
-    """The number of links into a unit, for every array of weights: D for a matrix (D, H), D + 1 where it has a bias.
+    """The number of inputs of a unit, for every array of weights: D for a matrix (D, H), D + 1 with a bias.
 
-    Arrays of one container belong together: (w, b) of `bp.dense`, {"kernel", "bias"} of Flax. The last axis counts
-    units; a vector alone has a fan-in of 1.
+    Arrays in one container belong together: (w, b) of `bp.dense`, {"kernel", "bias"} of Flax. The last axis is the
+    units; a vector without a matrix has a fan-in of 1.
     """
     flat, structure = jax.tree.flatten_with_path(params)
     inputs, biased = {}, set()

@@ -1,4 +1,4 @@
-"""Rprop, the family: the sign of a slope says which way, a step size of the weight's own says how far.
+"""The Rprop family: the sign of the gradient gives the direction, a step size per weight gives the length.
 
 For every weight, with s = g · g_last and Δ its step size:
 
@@ -11,9 +11,9 @@ For every weight, with s = g · g_last and Δ its step size:
     rprop+     Δw = −sign(g) Δ    the last step is undone,     g_last ← 0
     irprop+    Δw = −sign(g) Δ    it is undone if E > E_last,  g_last ← 0
 
-rprop+ is Riedmiller & Braun's (1993), rprop- Riedmiller's simpler one (1994), the i's Igel & Hüsken's (2000, 2003).
-Only the signs of the slopes enter; irprop+ looks at the error too. Any loss that grows with another gives the same
-path.
+rprop+ is Riedmiller & Braun 1993, rprop- the simpler variant of Riedmiller 1994, irprop- and irprop+ are Igel & Hüsken
+2000 and 2003. They use only the signs of the gradient, and irprop+ the order of the errors, so any increasing function
+of a loss gives the same path as the loss.
 """
 
 import functools
@@ -22,7 +22,8 @@ from typing import Literal, NamedTuple, get_args
 import jax.numpy as jnp
 import optax
 
-from bpjax.optimizers.transformation import each_weight, filled, no_signs, transformation
+from bpjax.optimizers.hyperparameters import Number
+from bpjax.optimizers.transformation import Step, each_weight, filled, no_signs, prints_its_call, transformation
 from bpjax.types import Array, Params
 from bpjax.util.checks import check_between, check_bound, check_choice, check_number
 
@@ -39,19 +40,21 @@ class RpropState(NamedTuple):
     step_size: Params  # Δ of each weight
     sign: Params  # of g_last: −1, 0 or 1, int8
     value: Array  # () E_last
+    given: tuple[Array, ...] = ()  # see `bpjax.optimizers.hyperparameters`
 
 
+@prints_its_call
 def rprop(
-    initial: float | Array = 0.1,
+    initial: Number = 0.1,
     variant: Variant = "rprop+",
-    growth: float | Array = 1.2,
-    shrink: float | Array = 0.5,
-    smallest: float | Array = 1e-6,
-    largest: float | Array = 50.0,
+    growth: Number = 1.2,
+    shrink: Number = 0.5,
+    smallest: Number = 1e-6,
+    largest: Number = 50.0,
 ) -> optax.GradientTransformation:
-    """Resilient backpropagation in the variant named; see the table at the head of this file.
+    """Resilient backpropagation, in one of four variants; see the table at the head of this file.
 
-    `optax.rprop` is another rule: it adapts the step size one step late and has but the one variant.
+    `optax.rprop` computes something else: it adapts the step size one step late, and it has only one variant.
 
     Args:
         initial: Δ₀ > 0, the first step of every weight.
@@ -62,7 +65,7 @@ def rprop(
         largest: Δ_max ≥ Δ₀.
 
     Raises:
-        ValueError: a number outside its range, an unknown variant; in `update`, when irprop+ misses `value=`.
+        ValueError: a value outside its range, an unknown variant; in `update`, when `value=` is missing for irprop+.
     """
     check_choice("rprop", "variant", variant, get_args(Variant))
     check_number("rprop", "initial", initial, above=0.0)
@@ -72,17 +75,17 @@ def rprop(
     check_bound("rprop", "largest", largest, "initial", initial)
     check_bound("rprop", "initial", initial, "smallest", smallest)
 
-    def init(params, **numbers):
+    def init(params, **hyperparameters):
         unknown = jnp.asarray(jnp.inf, jnp.result_type(float))
-        return RpropState(step_size=filled(params, initial), sign=no_signs(params), value=unknown, **numbers)
+        return RpropState(step_size=filled(params, initial), sign=no_signs(params), value=unknown, **hyperparameters)
 
-    numbers = {"growth": growth, "shrink": shrink, "smallest": smallest, "largest": largest}
+    hyperparameters = {"growth": growth, "shrink": shrink, "smallest": smallest, "largest": largest}
     needs = ("value",) if variant == "irprop+" else ()
-    return transformation("rprop", init, _step(variant), numbers, needs)
+    return transformation("rprop", init, _step(variant), hyperparameters, needs)
 
 
 @functools.cache
-def _step(variant: Variant):
+def _step(variant: Variant) -> Step:
     forgets = variant != "rprop-"
 
     def of_weight(growth, shrink, smallest, largest, undoes, g, step_size, last_sign):
@@ -101,8 +104,8 @@ def _step(variant: Variant):
 
     def step(state, g, params, value):
         undoes = value > state.value if variant == "irprop+" else jnp.asarray(variant == "rprop+")
-        numbers = (state.growth, state.shrink, state.smallest, state.largest, undoes)
-        change, step_size, sign = each_weight(of_weight, 3, numbers, g, state.step_size, state.sign)
+        scalars = (state.growth, state.shrink, state.smallest, state.largest, undoes)
+        change, step_size, sign = each_weight(of_weight, 3, scalars, g, state.step_size, state.sign)
         error = state.value if value is None else value
         return change, state._replace(step_size=step_size, sign=sign, value=error)
 

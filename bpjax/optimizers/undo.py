@@ -1,19 +1,21 @@
-"""Taking a step back, inside one compiled loop and under `vmap`.
+"""Undo a step that raised the error, inside one compiled loop and under `vmap`.
 
-Some rules look at the error after a step and, where it has risen, want that step undone. At that moment the weights in
-hand are those of the bad step, and the gradient too. So the rule keeps in its state where the step left from, a
-`Departure`: weights, gradient and error. It judges each new point and goes on from whichever it accepts:
+Some optimizers compare the error before and after a step and undo the step where the error has risen. When they find
+that out, the current weights and gradient are those after the bad step. So they keep the last accepted point, an
+`AcceptedPoint` with weights, gradient and error, as a field of their state. Each new point is accepted or not, and the
+next step starts from the accepted one:
 
-    at = judge(state.departure, Departure(params, g, value), tolerance)
-    change = −η at.gradient                    the next step leaves from `at.params`
-    return change, state._replace(departure=at)
+    point = accept(state.accepted, params, g, value, tolerance)
+    change = −η point.gradient                 the next step starts from `point.params`
+    return change, state._replace(accepted=point)
 
-An undone step costs one evaluation of the error, as in the papers: the kept gradient is followed again, more carefully.
+An undone step costs one evaluation of the error, as in the papers: the next step follows the stored gradient, more
+carefully.
 
-A plain optax loop gets updates that lead from the weights in hand to the new ones, the way back included: right to
-rounding, as long as the weights in hand are not many orders too large or infinite. A loop that calls `take_step`, as
-all of bpjax does, goes on from the kept weights themselves: exact, however bad the step was. Such a rule must be the
-last of an `optax.chain` where the loop is plain.
+A plain optax loop adds the updates to the current weights, so the update contains the way back. That is right to
+rounding as long as the current weights are finite and not larger by many orders of magnitude. A loop that calls
+`take_step`, like every loop of bpjax, starts from the stored weights themselves: exact, however bad the step was. In a
+plain loop such an optimizer must be the last of an `optax.chain`.
 """
 
 from typing import NamedTuple
@@ -26,26 +28,26 @@ from bpjax.types import Array, Params
 from bpjax.util.trees import norm, select
 
 
-class Departure(NamedTuple):
-    """Where the last step left from."""
+class AcceptedPoint(NamedTuple):
+    """Where the next step starts from."""
 
     params: Params
     gradient: Params  # ∂E/∂w there
     value: Array  # () E there; +∞ before the first step
-    undone: Array  # () bool: the step before was taken back, and this one leaves from where that one left
+    undone: Array  # () bool: the step before was undone, so that this is the point that it started from too
 
-    def seen_from(self, params: Params, change: Params) -> Params:
-        """The change from the weights in hand that ends where `change` from here ends."""
+    def change_from(self, params: Params, change: Params) -> Params:
+        """The change from the current weights `params` that ends where `change` from this point ends."""
 
-        def whole(kept, w, c):
-            return jnp.where(self.undone, (kept - w).astype(c.dtype) + c, c)
+        def total(accepted, w, c):
+            return jnp.where(self.undone, (accepted - w).astype(c.dtype) + c, c)
 
-        return jax.tree.map(whole, self.params, params, change)
+        return jax.tree.map(total, self.params, params, change)
 
 
-def first_departure(params: Params) -> Departure:
-    """Before the first step: the weights as they are, no slope, and an error that any other is below."""
-    return Departure(
+def before_first_step(params: Params) -> AcceptedPoint:
+    """The initial weights, with gradient 0 and an error that any other one is below."""
+    return AcceptedPoint(
         jax.tree.map(lambda w: jnp.array(w, copy=True), params),
         jax.tree.map(lambda w: jnp.zeros(jnp.shape(w), jnp.promote_types(jnp.result_type(w), jnp.float32)), params),
         jnp.asarray(jnp.inf, jnp.result_type(float)),
@@ -53,13 +55,18 @@ def first_departure(params: Params) -> Departure:
     )
 
 
-def judge(last: Departure, params: Params, g: Params, value: Array, tolerance: Array) -> Departure:
-    """Where to go on from: the weights in hand if E ≤ tolerance · E_last, else where the last step left from.
+def accept(last: AcceptedPoint, params: Params, g: Params, value: Array, tolerance: Array) -> AcceptedPoint:
+    """The current point if E ≤ tolerance · E_last, otherwise the last accepted point, marked `undone`.
 
-    An error that is not a number is worse than any.
+    Args:
+        last: the last accepted point.
+        params: the current weights.
+        g: the gradient there.
+        value: the error E there. NaN is never accepted.
+        tolerance: () by how much the error may rise.
     """
     worse = ~(value <= tolerance * last.value)
-    here = Departure(params, g, value, jnp.asarray(False))
+    here = AcceptedPoint(params, g, value, jnp.asarray(False))
     return select(worse, last._replace(undone=jnp.asarray(True)), here)
 
 
@@ -68,20 +75,27 @@ def take_step(
 ) -> tuple[Params, optax.OptState, Array]:
     """One step of any optimizer: (params, state, whether it was refused).
 
-    As `optax.apply_updates(params, optimizer.update(...))`, and beyond it:
-    - a rule that takes its last step back goes on from where that step left, exactly;
+    The same as `optax.apply_updates(params, optimizer.update(...))`, with two differences:
+    - an optimizer that undoes its last step starts from the point before that step, exactly;
     - a gradient that is not finite changes nothing, whatever the optimizer.
-    Either counts as a refused step.
+    Both count as a refused step.
+
+    Args:
+        optimizer: any optax transformation.
+        grads: the gradient at `params`.
+        state: of the optimizer.
+        params: the current weights.
+        value: () the error at `params`.
     """
     update = optax.with_extra_args_support(optimizer).update
     finite = jnp.isfinite(norm(grads))
-    judged = jnp.where(finite, value, jnp.nan)  # no number: a rule that can will go back
+    judged = jnp.where(finite, value, jnp.nan)  # NaN: an optimizer that can undo its last step does so
     updates, new = update(grads, state, params, value=judged, undo=True)
-    if departures := departures_of(new):
-        for departure in departures:
+    if points := accepted_points(new):
+        for point in points:
             params = jax.tree.map(
-                lambda kept, w, back=departure.undone: w if is_masked(kept) else jnp.where(back, kept, w),
-                departure.params,
+                lambda accepted, w, undone=point.undone: w if is_masked(accepted) else jnp.where(undone, accepted, w),
+                point.params,
                 params,
                 is_leaf=is_masked,
             )
@@ -90,18 +104,18 @@ def take_step(
     return select(finite, after, params), select(finite, new, state), ~finite
 
 
-def departures_of(state: optax.OptState) -> list[Departure]:
-    """The departures in an optimizer's state: none, for one that takes no step back."""
+def accepted_points(state: optax.OptState) -> list[AcceptedPoint]:
+    """The accepted points in an optimizer's state; empty for one that never undoes a step."""
 
-    def is_departure(node):
-        return isinstance(node, Departure)
+    def is_point(node):
+        return isinstance(node, AcceptedPoint)
 
-    return [node for node in jax.tree.leaves(state, is_leaf=is_departure) if is_departure(node)]
+    return [node for node in jax.tree.leaves(state, is_leaf=is_point) if is_point(node)]
 
 
 def undone(state: optax.OptState) -> Array:
-    """Whether () the last step was taken back, with the weights the state has just seen."""
-    return jnp.stack([jnp.asarray(False), *(departure.undone for departure in departures_of(state))]).any()
+    """Whether () the update that made this state has undone the step before it."""
+    return jnp.stack([jnp.asarray(False), *(point.undone for point in accepted_points(state))]).any()
 
 
 def is_masked(node) -> bool:

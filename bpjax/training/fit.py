@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from bpjax.optimizers.transformation import static_part
 from bpjax.rules.rule import Rule, check_batch
 from bpjax.training.run import History, OnChunk, make_training, run_to_end
 from bpjax.training.step import TrainState
@@ -76,8 +77,7 @@ def fit(
     kinds = tuple(stop._replace(watch=()) for stop in stops)
     start = make_training(rule, optimizer, stops).init
     run = start(key, jax.tree.map(jnp.asarray, params), epochs)
-    update = optimizer._replace(init=None)  # type: ignore[arg-type]
-    advance, reasons = _compiled(rule, update, kinds, batch_size, shuffle, math.ceil(epochs / chunks))
+    advance, reasons = _compiled(rule, static_part(optimizer), kinds, batch_size, shuffle, math.ceil(epochs / chunks))
     run, history = run_to_end(lambda run: advance(run, data, validation), run, on_chunk)
     return Fit(run.state.params, reasons[int(run.reason)], int(run.epoch), history, run.state)
 

@@ -12,6 +12,7 @@ import optax
 
 from bpjax.losses import rows_of
 from bpjax.optimizers.hyperparameters import hyperparameter
+from bpjax.optimizers.transformation import static_part
 from bpjax.optimizers.undo import undone
 from bpjax.rules.rule import Rule
 from bpjax.training.step import TrainState, make_presentation
@@ -111,7 +112,7 @@ def make_training(
     stops = watching_divergence(stops)
     needs = {stop.needs for stop in stops}
     reasons = ("running", *(stop.reason for stop in stops), "epoch limit")
-    present = make_presentation(rule, optimizer, batch_size, shuffle)
+    present = make_presentation(rule, static_part(optimizer), batch_size, shuffle)
 
     def init(key, params, epochs) -> Run:
         shuffle_key, rule_key = jax.random.split(key)

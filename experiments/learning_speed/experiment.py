@@ -95,7 +95,7 @@ def repeat(row: Row, trials: int, key, on_chunk: Callable) -> Trials:
     rule = bp.backprop(row.network, row.loss)
     training = bp.training.make_training(rule, row.optimizer, (row.stop,), chunk=chunk)
     kind = row.stop._replace(watch=())
-    advance_all = compiled(row.network, row.loss, row.optimizer._replace(init=None), kind, chunk)
+    advance_all = compiled(row.network, row.loss, bp.optimizers.static_part(row.optimizer), kind, chunk)
 
     def advance(run):
         return advance_all(run, row.batch)

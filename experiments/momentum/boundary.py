@@ -61,7 +61,8 @@ def bisection(
         leaves: a run has left when it is so many times the first.
         steps: at most at one rate; where that decides nothing the boundary is this rate, "undecided".
     """
-    train_step = bp.make_train_step(rule, any_form(form, 1.0, 0.0))
+    optimizer = any_form(form, 1.0, 0.0)  # the state holds the values of each step
+    train_step = bp.make_train_step(rule, optimizer)
     close = 10.0**-digits
 
     def distance(params, given):
@@ -69,7 +70,9 @@ def bisection(
 
     def begin(params, low, high):
         middle = jnp.sqrt(low * high)
-        return bp.training.TrainState(params, any_form(form, middle, momentum).init(params), ())
+        state = optimizer.init(params)
+        state = bp.optimizers.set_hyperparameters(state, learning_rate=middle, momentum=momentum)
+        return bp.training.TrainState(params, state, ())
 
     def init() -> Search:
         zero = jnp.zeros((), jnp.int32)
