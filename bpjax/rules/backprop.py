@@ -1,4 +1,4 @@
-"""Backpropagation by hand, and its twin by automatic differentiation."""
+"""Backpropagation with hand-written derivatives, and the same gradient by automatic differentiation."""
 
 import jax
 
@@ -8,16 +8,17 @@ from bpjax.rules.rule import Rule, check_made_of
 
 
 def backprop(network: Layer, loss: Loss) -> Rule:
-    """The gradient of the error by the hand-written backward passes of the layers.
+    """The gradient of the loss by the hand-written backward passes of the layers.
 
     Present an example, propagate it forward, compare with the target, propagate the error back. For a dense
-    layer l with activation φ the error signal δ = ∂E/∂a and the change of weights are the article's:
+    layer l with activation φ, the error signal δ = ∂E/∂a and the weight change are those of the encyclopedia article
+    on backpropagation:
 
         output units    δ = φ′(a) ⊙ ∂E/∂o            with E = ½ Σ (t − o)²:  φ′(a) ⊙ (o − t)
         hidden units    δ = φ′(a) ⊙ (δₗ₊₁ Wₗ₊₁ᵀ)
-        change          ΔW = −η xᵀ δ
+        weight change   ΔW = −η xᵀ δ
 
-    `backward` is handed the network's own params: the weight transport of backpropagation, in plain sight.
+    `backward` receives the network's own params: this is the weight transport of backpropagation.
 
     Raises:
         ValueError: `network` is not a Layer or `loss` not a Loss.
@@ -37,9 +38,9 @@ def backprop(network: Layer, loss: Loss) -> Rule:
 
 
 def autodiff(network: Layer, loss: Loss) -> Rule:
-    """The same gradient by `jax.value_and_grad` of the forward pass and the loss's value alone.
+    """The same gradient by `jax.value_and_grad` of the forward pass and the loss value.
 
-    No hand-written derivative takes part, so that it can be the oracle of those that are.
+    It uses no hand-written derivative, so tests use it as the reference for those.
 
     Raises:
         ValueError: `network` is not a Layer or `loss` not a Loss.

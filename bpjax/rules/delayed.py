@@ -1,4 +1,4 @@
-"""Late error signals: layers that do not wait for each other, or for the target."""
+"""Delayed updates: each layer is updated with the direction of τ steps ago."""
 
 from typing import NamedTuple
 
@@ -6,45 +6,45 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.layers.layer import placed_layers
-from bpjax.rules.rule import Rule
+from bpjax.rules.rule import Rule, call_of
 from bpjax.types import Array, RuleState
 from bpjax.util.checks import check_count
 
 
-class Ring(NamedTuple):
-    """The last τ directions of one array of weights, in the order they are wanted."""
+class RingBuffer(NamedTuple):
+    """The last τ directions of one parameter array."""
 
     past: Array  # (τ, ...) the oldest at `place`
-    place: Array  # () int32, 0 … τ−1
+    place: Array  # () int32, 0 … τ−1, the entry to read and overwrite next
 
 
 class DelayedState(NamedTuple):
     """State of a `delayed` rule."""
 
-    rings: list[Ring]  # for each array of weights
-    rule: RuleState
+    buffers: list[RingBuffer]  # one per parameter array
+    rule: RuleState  # of the wrapped rule
 
 
 def delayed(rule: Rule, steps: int | tuple[int, ...]) -> Rule:
-    """Every layer learns from the signal of τ steps ago: the direction at w(t−τ), for the batch presented then.
+    """Apply the direction of τ steps ago: the one computed at w(t−τ) for the batch of that step.
 
         w(t+1) = w(t) − η g(t−τ),   g(t) = 0 for t < 0:       the first τ steps change nothing
 
-    On a quadratic of curvature λ plain gradient descent is stable for ηλ < 2 sin(π / (2(2τ + 1))), 2, 1, 0.618 … for
-    τ = 0, 1, 2 …: `theory.delay_limit`. The article's synchronized discrete steps are τ = 0.
+    On a quadratic of curvature λ plain gradient descent is stable for ηλ < 2 sin(π / (2(2τ + 1))), which is 2, 1,
+    0.618 … for τ = 0, 1, 2 …: `theory.delay_limit`. τ = 0 is the undelayed rule.
 
-    With a delay for each layer they are out of step with each other: (4, 2, 0) is a network in which an error takes two
-    steps from a layer to the one below, as in a pipeline.
+    Delays may differ between layers: with (4, 2, 0) an error needs two steps from each layer to the previous one, as
+    in a pipeline.
 
-    The value is that of the present batch and weights. The state holds τ copies of the direction.
+    The value is the loss of the current batch at the current weights. The state holds τ copies of the direction.
 
     Args:
         rule: any rule.
-        steps: τ, for all weights, or for each layer with parameters of the rule's network, in forward order.
+        steps: τ, one integer for all params, or a tuple with one integer per layer with parameters, in forward order.
 
     Raises:
-        ValueError: a delay is not an integer ≥ 0; delays by layer for a rule that does not know its network; in
-            `init`, not as many delays as layers with parameters.
+        ValueError: a delay is not an integer ≥ 0; per-layer delays for a rule without a `network`; in `init`, the
+            number of delays is not the number of layers with parameters.
     """
     by_layer = isinstance(steps, tuple | list)
     own = tuple(steps) if isinstance(steps, tuple | list) else (steps,)
@@ -53,12 +53,12 @@ def delayed(rule: Rule, steps: int | tuple[int, ...]) -> Rule:
     network = rule.network
     if by_layer and network is None:
         raise ValueError(
-            f"`delayed` expected a rule that knows its network, to tell its layers apart; `{rule.name}` does not. "
-            "Give `Rule(..., network=...)`, or one delay for all."
+            f"`delayed` expected a rule with a `network`, for a delay per layer; `{rule.name}` has none. "
+            "Make it with `Rule(..., network=...)`, or pass one delay for all params."
         )
 
     def delays(params) -> list[int]:
-        """One for each array of weights."""
+        """One delay per parameter array."""
         if network is None or not by_layer:
             return [*own] * len(jax.tree.leaves(params))
         sizes = [len(jax.tree.leaves(part.params)) for part in placed_layers(network, params)]
@@ -71,28 +71,28 @@ def delayed(rule: Rule, steps: int | tuple[int, ...]) -> Rule:
 
     def init(key, params):
         leaves = jax.tree.leaves(params)
-        rings = [
-            Ring(jnp.zeros((delay, *w.shape), w.dtype), jnp.zeros((), jnp.int32))
+        buffers = [
+            RingBuffer(jnp.zeros((delay, *w.shape), w.dtype), jnp.zeros((), jnp.int32))
             for delay, w in zip(delays(params), leaves, strict=True)
         ]
-        return DelayedState(rings, rule.init(key, params))
+        return DelayedState(buffers, rule.init(key, params))
 
     def grads(params, state, batch):
-        value, present, inner = rule.grads(params, state.rule, batch)
-        leaves, structure = jax.tree.flatten(present)
-        exchanged = [exchange(ring, leaf) for ring, leaf in zip(state.rings, leaves, strict=True)]
-        late, rings = [old for old, _ in exchanged], [ring for _, ring in exchanged]
-        return value, structure.unflatten(late), DelayedState(rings, inner)
+        value, newest, inner = rule.grads(params, state.rule, batch)
+        leaves, structure = jax.tree.flatten(newest)
+        pushed = [push(buffer, leaf) for buffer, leaf in zip(state.buffers, leaves, strict=True)]
+        late, buffers = [oldest for oldest, _ in pushed], [buffer for _, buffer in pushed]
+        return value, structure.unflatten(late), DelayedState(buffers, inner)
 
-    told = "by layer" if by_layer else f"by {steps}"
-    return rule._replace(name=f"{rule.name} delayed {told}", init=init, grads=grads)
+    name = f"{rule.name} delayed by layer" if by_layer else f"{rule.name} delayed by {steps}"
+    return rule._replace(name=name, init=init, grads=grads, call=call_of("delayed", rule, steps))
 
 
-def exchange(ring: Ring, present: Array) -> tuple[Array, Ring]:
-    """The oldest direction, and the ring with the present one in its place."""
-    delay = len(ring.past)
+def push(buffer: RingBuffer, newest: Array) -> tuple[Array, RingBuffer]:
+    """The oldest direction, and the buffer with the newest one in its place."""
+    delay = len(buffer.past)
     if delay == 0:
-        return present, ring
-    oldest = jax.lax.dynamic_index_in_dim(ring.past, ring.place, keepdims=False)
-    past = jax.lax.dynamic_update_index_in_dim(ring.past, present, ring.place, 0)
-    return oldest, Ring(past, (ring.place + 1) % delay)
+        return newest, buffer
+    oldest = jax.lax.dynamic_index_in_dim(buffer.past, buffer.place, keepdims=False)
+    past = jax.lax.dynamic_update_index_in_dim(buffer.past, newest, buffer.place, 0)
+    return oldest, RingBuffer(past, (buffer.place + 1) % delay)

@@ -1,4 +1,4 @@
-"""Equilibrium propagation: a network that settles, and learns from how far a small nudge at its output moves it."""
+"""Equilibrium propagation: the network relaxes to a fixed point and learns from its response to a nudged output."""
 
 from typing import Literal, NamedTuple, get_args
 
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from bpjax.layers.layer import Kind, Layer, Parts, check_layer
 from bpjax.losses import Loss
 from bpjax.rules.predictive import descend
-from bpjax.rules.rule import Rule, check_made_of
+from bpjax.rules.rule import Rule, call_of, check_made_of
 from bpjax.rules.units import Unit, check_units, merge_units, units
 from bpjax.types import Array
 from bpjax.util.call_text import call_text
@@ -17,56 +17,68 @@ from bpjax.util.checks import check_choice, check_count, check_number
 Nudging = Literal["one_sided", "symmetric"]
 
 
-class Slopes(NamedTuple):
-    """The derivatives of the energy, and the output they were taken at."""
+class EnergyGradients(NamedTuple):
+    """The derivatives of the energy F, and the output at which they were taken."""
 
-    params: list  # ∂F/∂θ_l of each layer of units, for the net and the activation
+    params: list  # ∂F/∂θ_l of each layer of units, a pair: net and activation
     states: list  # ∂F/∂u_l
     x: Array  # ∂F/∂x
     output: Array  # ρ_L
 
 
-def energy_slopes(layers: list[Unit], x, states: list[Array], force=None) -> Slopes:
-    """The derivatives of the layered Hopfield energy, by the layers' own forward and backward passes.
+def energy_gradients(layers: list[Unit], x, states: list[Array], force=None) -> EnergyGradients:
+    """The derivatives of the layered Hopfield energy, computed with the layers' forward and backward passes.
 
         F(x, u) = ½ Σ_l ‖u_l‖² − Σ_l ⟨a_l(ρ_{l-1}), ρ_l⟩ + ⟨force, ρ_L⟩
-        ∂F/∂ρ_l = −a_l(ρ_{l-1}) − (∂a_{l+1}/∂ρ_l)ᵀ ρ_{l+1}        the net input from below and from above
+        ∂F/∂ρ_l = −a_l(ρ_{l-1}) − (∂a_{l+1}/∂ρ_l)ᵀ ρ_{l+1}        net input from the previous and the next layer
         ∂F/∂u_l = u_l + ρ′(u_l) ⊙ ∂F/∂ρ_l
         ∂F/∂W_l = −(∂a_l/∂W_l)ᵀ ρ_l,      of a dense layer −ρ_{l-1} ρ_lᵀ
 
-    a_l = ρ_{l-1} W_l + b_l, ρ_l = ρ(u_l) for the activation that follows, ρ_0 = x. `force` is ∂/∂ρ_L of what nudges.
+    a_l = ρ_{l-1} W_l + b_l, ρ_l = ρ(u_l) for the activation ρ of layer l, ρ_0 = x.
+
+    Args:
+        layers: the layers of units.
+        x: inputs (N, ...).
+        states: u_l of each layer of units.
+        force: ∂/∂ρ_L of the nudging term, of the output's shape; None in the free phase.
     """
     output, passed = x, []
     for unit, u in zip(layers, states, strict=True):
-        a, kept_net = unit.net.forward(unit.params[0], output)
-        output, kept_phi = unit.activation.forward(unit.params[1], u)
-        passed.append((unit, u, a, output, kept_net, kept_phi))
+        a, net_residuals = unit.net.forward(unit.params[0], output)
+        output, phi_residuals = unit.activation.forward(unit.params[1], u)
+        passed.append((unit, u, a, output, net_residuals, phi_residuals))
     above = jnp.zeros_like(output) if force is None else force
-    params, slopes = [], []
-    for unit, u, a, rho, kept_net, kept_phi in reversed(passed):
-        dphi, du = unit.activation.backward(unit.params[1], kept_phi, above - a)
-        dnet, above = unit.net.backward(unit.params[0], kept_net, -rho)
-        params.append((dnet, dphi))
-        slopes.append(u + du)
-    return Slopes(params[::-1], slopes[::-1], above, output)
+    dparams, dstates = [], []
+    for unit, u, a, rho, net_residuals, phi_residuals in reversed(passed):
+        dphi, du = unit.activation.backward(unit.params[1], phi_residuals, above - a)
+        dnet, above = unit.net.backward(unit.params[0], net_residuals, -rho)
+        dparams.append((dnet, dphi))
+        dstates.append(u + du)
+    return EnergyGradients(dparams[::-1], dstates[::-1], above, output)
 
 
 def hopfield(network: Layer, steps: int = 50, rate: float | Array = 0.5) -> Layer:
-    """A chain of dense layers and activations as a network that settles, with every weight used in both directions.
+    """A chain of dense layers and activations as a Hopfield network: it relaxes to a fixed point of its energy.
 
-    forward    u ← u − ε ∂E/∂u  from u = 0, for `steps`;   y = ρ(u_L)          E: `energy_slopes` without a force
+    forward    u ← u − ε ∂E/∂u  from u = 0, for `steps`;   y = ρ(u_L)          E: `energy_gradients` without a force
     backward   H λ = −∂⟨dy, ρ_L⟩/∂u,   dθ = (∂²E/∂θ∂u) λ + ∂⟨dy, ρ_L⟩/∂θ       H = ∂²E/∂u²
 
-    The derivative is that of the fixed point itself, by the implicit function theorem (recurrent backpropagation,
-    Almeida 1987, Pineda 1987): λ, how the states answer to an infinitesimal nudge, is found by the same relaxation.
-    Exact where the states have settled. Params are the network's own. Kept: x and the states.
+    Every weight is used in both directions. The derivative is that of the fixed point, by the implicit function theorem
+    (recurrent backpropagation, Almeida 1987, Pineda 1987): λ, the response of the states to an infinitesimal nudge, is
+    computed by the same relaxation. It is exact once the states have converged. Params are those of the chain.
+    Residuals: x and the states.
 
-    E has a lowest point if the activations are bounded; with others the weights must be small enough. ε must be below
-    2 over the largest curvature of E, which large weights raise.
+    E has a minimum if the activations are bounded; with other activations the weights must be small enough. ε must be
+    below 2 / (largest curvature of E), which grows with the weights.
+
+    Args:
+        network: a chain of dense layers, each followed by its activation.
+        steps: relaxation steps of the forward pass, and of the backward pass.
+        rate: step size ε of the relaxation.
 
     Raises:
-        ValueError: `network` is not a Layer, `steps` not an integer above 0, `rate` not above 0; in `init`, the
-            network has no layers of weights.
+        ValueError: `network` is not a Layer, `steps` is not an integer above 0, `rate` is not above 0; in `init`, the
+            network has no layers with weights.
     """
     check_layer("hopfield", network)
     check_count("hopfield", "steps", steps)
@@ -80,22 +92,22 @@ def hopfield(network: Layer, steps: int = 50, rate: float | Array = 0.5) -> Laye
     def forward(params, x):
         layers = units(network, params)
         states = settle(layers, x, at_rest(layers, x), steps, rate)
-        return energy_slopes(layers, x, states).output, (x, states)
+        return energy_gradients(layers, x, states).output, (x, states)
 
     def backward(params, residuals, dy):
         x, states = residuals
         layers = units(network, params)
 
-        def answer(towards):
-            """d/dβ of all slopes at the force β dy, while the states move with velocity `towards`."""
+        def response(velocity):
+            """d/dβ of the energy's gradients under the force β dy, while the states move with `velocity`."""
             zero, one = jnp.zeros((), dy.dtype), jnp.ones((), dy.dtype)
-            at = lambda u, beta: energy_slopes(layers, x, u, beta * dy)
-            return jax.jvp(at, (states, zero), (towards, one))[1]
+            at = lambda u, beta: energy_gradients(layers, x, u, beta * dy)
+            return jax.jvp(at, (states, zero), (velocity, one))[1]
 
         still = [jnp.zeros_like(u) for u in states]
-        towards = jax.lax.fori_loop(0, steps, lambda _, v: descend(v, answer(v).states, rate), still)
-        found = answer(towards)
-        return merge_units(params, found.params), found.x
+        velocity = jax.lax.fori_loop(0, steps, lambda _, v: descend(v, response(v).states, rate), still)
+        gradients = response(velocity)
+        return merge_units(params, gradients.params), gradients.x
 
     parts = Parts((network,), lambda inner: hopfield(inner, steps, rate))
     arguments = "{parts}, " + call_text(steps, rate)
@@ -111,37 +123,37 @@ def equilibrium_propagation(
     nudged_steps: int | None = None,
     rate: float | Array = 0.5,
 ) -> Rule:
-    """Let the network settle, nudge its output towards the target, let it settle again, and compare.
+    """Relax the network, nudge its output toward the target, relax again; the difference of states is the gradient.
 
-        free phase      u⁰ = argmin E                                  E: the layered Hopfield energy, `energy_slopes`
+        free phase      u⁰ = argmin E                                  E: the energy of `energy_gradients`
         nudged phase    u^β = argmin F,   F = E + β C,   C = loss(ρ(u_L), t)
         one_sided       dW = (1/β)  [∂F/∂W at u^β − ∂F/∂W at u⁰]       Scellier & Bengio 2017, theorem 1; bias O(β)
         symmetric       dW = (1/2β) [∂F/∂W at u^β − ∂F/∂W at u^−β]     Laborieux et al. 2021; bias O(β²)
 
-    For a dense layer that is −(1/β)(ρ_{l-1} ρ_lᵀ at u^β − ρ_{l-1} ρ_lᵀ at u⁰): contrastive Hebbian learning. Nothing is
-    sent back but the states themselves, through the weights Wᵀ that the free phase uses too. As β → 0 this is the
-    gradient of the loss at the free fixed point, which is what `backprop(hopfield(network), loss)` computes.
+    For a dense layer this is −(1/β)(ρ_{l-1} ρ_lᵀ at u^β − ρ_{l-1} ρ_lᵀ at u⁰): contrastive Hebbian learning. No error
+    signal travels back; only the states do, through the Wᵀ that the free phase uses too. As β → 0 this is the gradient
+    of the loss at the free fixed point, which `backprop(hopfield(network), loss)` computes.
 
-    What learns is the settling network, not the forward pass of a chain: the rule's network, its value, and so all that
-    `fit` measures, is `hopfield(network, steps, rate)`. Evaluate that one.
+    The rule trains the relaxing network, not the forward pass of the chain: `rule.network`, the value and everything
+    that `fit` measures refer to `hopfield(network, steps, rate)`. Evaluate that network.
 
-    Deviations: states relax in steps, from 0 for every batch, without persistent particles, and are not clipped; β has
-    one sign. The difference is of numbers that agree to β, so in float32 its rounding is about 1e-7/β.
+    Deviations: states start from 0 for every batch (no persistent particles) and are not clipped; the sign of β is
+    fixed. The two terms of the difference agree to order β, so its rounding error in float32 is about 1e-7/β.
 
     Args:
-        network: a chain of dense layers, each with the activation ρ that follows it, or a `hopfield` of such a chain,
-            which brings its own free phase. Params are those of the chain.
-        loss: C. A batch's loss that sums nudges every example by β, one that is a mean by β / N.
-        beta: how strongly the output is nudged.
-        nudging: to one side, or to both.
-        steps: of the free phase.
-        nudged_steps: of each nudged phase, which begins where the free phase ended; as many unless given.
-        rate: ε of all phases.
+        network: a chain of dense layers, each followed by its activation ρ, or a `hopfield` of such a chain, which then
+            defines the free phase. Params are those of the chain.
+        loss: C. A loss that sums over the batch nudges every example by β, one that is a mean by β / N.
+        beta: strength of the nudge.
+        nudging: "one_sided" or "symmetric".
+        steps: relaxation steps of the free phase.
+        nudged_steps: steps of each nudged phase, which starts from the free states; `steps` unless given.
+        rate: step size ε of all phases.
 
     Raises:
-        ValueError: `network` is not a Layer or `loss` not a Loss; `nudging` is another word; `steps` or `nudged_steps`
-            is not an integer above 0; `beta` or `rate` is not above 0; in `init`, the network has no layers of
-            weights or the params are another one's.
+        ValueError: `network` is not a Layer or `loss` not a Loss; `nudging` is neither of the two; `steps` or
+            `nudged_steps` is not an integer above 0; `beta` or `rate` is not above 0; in `init`, the network has no
+            layers with weights or the params belong to another network.
     """
     who = "equilibrium_propagation"
     check_made_of(who, network, loss)
@@ -163,13 +175,13 @@ def equilibrium_propagation(
         x, target = batch
         layers = units(inner, params)
         _, (_, free) = settling.forward(params, x)
-        at_free = energy_slopes(layers, x, free)
+        at_free = energy_gradients(layers, x, free)
 
         def nudged(strength):
             strength = jnp.asarray(strength, at_free.output.dtype)
             force = lambda output: strength * loss.gradient(output, target)
             states = settle(layers, x, free, nudged_steps, rate, force)
-            return energy_slopes(layers, x, states, force(output_of(layers, states)))
+            return energy_gradients(layers, x, states, force(output_of(layers, states)))
 
         if nudging == "one_sided":
             above, below, distance = nudged(beta), at_free, beta
@@ -178,11 +190,13 @@ def equilibrium_propagation(
         dparams = jax.tree.map(lambda a, b: (a - b) / jnp.asarray(distance, a.dtype), above.params, below.params)
         return loss.value(at_free.output, target), merge_units(params, dparams), rule_state
 
-    return Rule(f"equilibrium propagation, {nudging.replace('_', ' ')}", init, grads, settling, loss)
+    name = f"equilibrium propagation, {nudging.replace('_', ' ')}"
+    call = call_of("equilibrium_propagation", settling, loss, beta, nudging=nudging)
+    return Rule(name, init, grads, settling, loss, call)
 
 
 def at_rest(layers: list[Unit], x) -> list[Array]:
-    """All states 0, in the shapes of the net inputs."""
+    """States of zeros in the shapes of the net inputs."""
     states = []
     for unit in layers:
         a, _ = unit.net.forward(unit.params[0], x)
@@ -192,15 +206,15 @@ def at_rest(layers: list[Unit], x) -> list[Array]:
 
 
 def output_of(layers: list[Unit], states: list[Array]) -> Array:
-    """ρ_L."""
+    """The output ρ_L."""
     return layers[-1].activation.forward(layers[-1].params[1], states[-1])[0]
 
 
 def settle(layers: list[Unit], x, states: list[Array], steps: int, rate, force=None) -> list[Array]:
-    """`steps` down the energy; `force` makes of the output what nudges it."""
+    """The states after `steps` of gradient descent on the energy; `force(output)` is the derivative of the nudge."""
 
     def step(_, states):
         push = None if force is None else force(output_of(layers, states))
-        return descend(states, energy_slopes(layers, x, states, push).states, rate)
+        return descend(states, energy_gradients(layers, x, states, push).states, rate)
 
     return jax.lax.fori_loop(0, steps, step, states)

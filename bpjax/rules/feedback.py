@@ -1,15 +1,14 @@
-"""Errors travel back through other weights than the signals came by: the same `backward`, handed another pytree.
+"""Feedback weights: errors travel back through B instead of W, by passing another pytree to the same `backward`.
 
-With W (D, H), y = φ(x W + b) and δ = ∂E/∂a, backpropagation sends δₗ₊₁ Wₗ₊₁ᵀ back. These rules send δₗ₊₁ Bₗ₊₁ᵀ:
+With W (D, H), y = φ(x W + b) and δ = ∂E/∂a, backpropagation propagates δₗ₊₁ Wₗ₊₁ᵀ. These rules propagate δₗ₊₁ Bₗ₊₁ᵀ:
 
     feedback_alignment     B fixed, random                          Lillicrap, Cownden, Tweed & Akerman 2016
     sign_symmetry          B = sign(W), or |M| ⊙ sign(W)            Liao, Leibo & Poggio 2016
-    kolen_pollack          B changes as W does, both decay          Kolen & Pollack 1994   (in its own file)
-    weight_mirror          B learns from noise sent through W       Akrout et al. 2019     (in its own file)
+    kolen_pollack          B gets the updates of W, both decay      Kolen & Pollack 1994   (in its own file)
+    weight_mirror          B learns from noise passed through W     Akrout et al. 2019     (in its own file)
 
-All of them change W by the xᵀ δ that comes of it. B replaces the weights errors travel back through, arrays of two and
-more axes above the first layer; biases and gains are always the network's own. B lives in the rule's state, in the
-structure of the params.
+Each rule then changes W by xᵀ δ. B replaces the weights that errors travel through: arrays with two or more axes, after
+the first layer. Biases and gains stay the network's own. B is part of the rule's state, in the structure of the params.
 """
 
 from typing import Literal, NamedTuple
@@ -21,7 +20,7 @@ from bpjax.layers.initializers import Initializer, initializer, lecun_normal, le
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
 from bpjax.rules.feedback_params import check_feedback, check_weights, feedback_params, random_feedback
-from bpjax.rules.rule import Rule, check_made_of
+from bpjax.rules.rule import Rule, call_of, check_made_of
 from bpjax.types import Array, Key, Params
 from bpjax.util.checks import check_number
 
@@ -29,16 +28,22 @@ from bpjax.util.checks import check_number
 def feedback_alignment(
     network: Layer, loss: Loss, scale: float | Array = 1.0, weights: str | Initializer = lecun_normal
 ) -> Rule:
-    """Errors travel back through fixed random weights; in learning, the forward weights come to lie along them.
+    """Errors travel back through fixed random weights B; during training the forward weights align with B.
 
     δₗ = φ′(aₗ) ⊙ (δₗ₊₁ Bₗ₊₁ᵀ)        Lillicrap, Cownden, Tweed & Akerman 2016
 
-    B is `scale` times a draw of `weights`, an initializer or its name: `bp.uniform(0.5)` is the paper's linear task.
-    State: B. Any layer whose `backward` reads its weights from the params it is handed takes part, convolutions too.
+    `uniform(0.5)` is the initializer of the paper's linear task. State: B. It works for every layer whose `backward`
+    reads the weights from the params it receives, convolutions included.
+
+    Args:
+        network: the network.
+        loss: the loss of its output.
+        scale: factor of B; may be traced.
+        weights: the initializer of B, or its name.
 
     Raises:
         ValueError: `network` is not a Layer or `loss` not a Loss, `scale` is not a number, there is no such
-            initializer; in `init`, a network without weights; in `grads`, a B of another network.
+            initializer; in `init`, the network has no weights; in `grads`, B belongs to another network.
     """
     check_made_of("feedback_alignment", network, loss)
     check_number("feedback_alignment", "scale", scale)
@@ -58,7 +63,7 @@ class Redrawn(NamedTuple):
     """State of `sign_symmetry` of kind "brSF"."""
 
     key: Key
-    magnitudes: Params  # M for the next batch
+    magnitudes: Params  # M of the next batch
 
 
 def sign_symmetry(
@@ -68,20 +73,28 @@ def sign_symmetry(
     scale: float | Array = 1.0,
     weights: str | Initializer = lecun_uniform,
 ) -> Rule:
-    """The feedback weights have the signs of the forward weights, their magnitudes are their own.
+    """Feedback weights with the signs of the forward weights and independent magnitudes.
 
-    uSF     B = s sign(W)              uniform
-    brSF    B = |M| ⊙ sign(W)          M drawn anew for every batch
+    uSF     B = s sign(W)              uniform magnitude s
+    brSF    B = |M| ⊙ sign(W)          M drawn for every batch
     frSF    B = |M| ⊙ sign(W)          M drawn once
 
-    Liao, Leibo & Poggio 2016. M is `scale` times a draw of `weights`; brSF needs a new one for every batch, at 6 ns a
-    weight on a CPU: as long as a step of 64-100-100-10 by 57 examples, a twentieth of one of 784-500-10 by 128. s is
-    `scale`, 1 in the paper, which pairs these rules with batch norm or `batch_manhattan`: as it is, sign(W) multiplies
-    errors by about √H a layer. State: nothing for uSF, M for the next batch otherwise.
+    Liao, Leibo & Poggio 2016. The paper uses s = 1 together with batch norm or `batch_manhattan`, because sign(W) alone
+    multiplies errors by about √H per layer. Drawing M for brSF costs 6 ns per weight on a CPU: as much as the step of a
+    64-100-100-10 network with 57 examples, 5 % of the step of a 784-500-10 network with 128. State: `()` for uSF, the
+    key and M of the next batch for brSF, M for frSF.
+
+    Args:
+        network: the network.
+        loss: the loss of its output.
+        kind: "uSF", "brSF" or "frSF".
+        scale: s of uSF, the factor of M otherwise; may be traced.
+        weights: the initializer of M, or its name.
 
     Raises:
-        ValueError: `network` is not a Layer or `loss` not a Loss, `kind` is another, `scale` is not above 0, there
-            is no such initializer; in `init`, a network without weights; in `grads`, an M of another network.
+        ValueError: `network` is not a Layer or `loss` not a Loss, `kind` is none of the three, `scale` is not above 0,
+            there is no such initializer; in `init`, the network has no weights; in `grads`, M belongs to another
+            network.
     """
     check_made_of("sign_symmetry", network, loss)
     check_number("sign_symmetry", "scale", scale, above=0.0)
@@ -117,25 +130,33 @@ def sign_symmetry(
         return value, dparams, Redrawn(next_key, magnitudes(key, params))
 
     grads = {"uSF": uniform, "brSF": redrawn, "frSF": fixed}[kind]
-    return Rule(f"sign symmetry, {kind}", init, grads, network, loss)
+    return Rule(f"sign symmetry, {kind}", init, grads, network, loss, call_of("sign_symmetry", network, loss, kind))
 
 
 def batch_manhattan(rule: Rule) -> Rule:
-    """Of the direction of change only the sign: ΔW = −η sign(Σₙ gₙ), the sum over the batch.
+    """Only the sign of the rule's direction: ΔW = −η sign(Σₙ gₙ), the sum over the batch.
 
-    "Batch Manhattan", Liao, Leibo & Poggio 2016: every weight steps by the learning rate. A weight whose
-    gradient is exactly 0 stays.
+    "Batch Manhattan", Liao, Leibo & Poggio 2016: every weight changes by the learning rate. A weight whose gradient is
+    exactly 0 does not change.
     """
 
     def grads(params, state, batch):
         value, direction, state = rule.grads(params, state, batch)
         return value, jax.tree.map(jnp.sign, direction), state
 
-    return rule._replace(name=f"{rule.name}, Manhattan", grads=grads)
+    return rule._replace(name=f"{rule.name}, Manhattan", grads=grads, call=call_of("batch_manhattan", rule))
 
 
 def gradient_through(network: Layer, loss: Loss, params: Params, feedback: Params, batch) -> tuple[Array, Params]:
-    """The loss, and the direction of change when errors travel back through `feedback` instead of the weights."""
+    """The loss, and the direction obtained when errors travel back through `feedback` instead of the weights.
+
+    Args:
+        network: the network.
+        loss: the loss of its output.
+        params: of the network.
+        feedback: B, in the structure of the params.
+        batch: (x, target).
+    """
     x, target = batch
     output, residuals = network.forward(params, x)
     dparams, _ = network.backward(feedback_params(network, feedback, params), residuals, loss.gradient(output, target))

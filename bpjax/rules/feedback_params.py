@@ -1,4 +1,4 @@
-"""Which weights errors travel back through, and other weights in their place."""
+"""Params for the backward pass: feedback weights where errors travel back, the network's own params elsewhere."""
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +10,11 @@ from bpjax.util.trees import described
 
 
 def feedback_mask(network: Layer, params: Params) -> Params:
-    """In the structure of params, whether errors travel back through a leaf: through arrays of two and more axes.
+    """Whether errors travel back through a leaf, in the structure of params: true for arrays of two or more axes.
 
-    No error needs to pass the first layer that learns, since nothing before it does: where that layer is affine in its
-    params (`Kind.AFFINE`), which are often most of a network's, its own gradient does not read them either. Gains and
-    biases weigh signals one by one: they stay the network's own in every rule.
+    Errors that travel through the first layer with params reach only the data. If the gradient of that layer does not
+    depend on its params (`Kind.AFFINE`), its leaves are False; often they are most of a network's weights. Gains and
+    biases are False too: every rule uses the network's own.
     """
     chained = placed_layers(network, params)
     first = next((l for l, part in enumerate(chained) if jax.tree.leaves(part.params)), 0)
@@ -27,10 +27,15 @@ def feedback_mask(network: Layer, params: Params) -> Params:
 
 
 def feedback_params(network: Layer, feedback: Params, params: Params) -> Params:
-    """What `backward` is handed: `feedback` where errors travel back, `params` elsewhere.
+    """The params for `backward`: `feedback` where errors travel back, `params` elsewhere.
+
+    Args:
+        network: the network.
+        feedback: B, in the structure of the params.
+        params: of the network.
 
     Raises:
-        ValueError: the two are of different networks; the differing leaves are named.
+        ValueError: `feedback` and `params` belong to different networks; the message names the differing leaves.
     """
     check_feedback(feedback, params)
     return jax.tree.map(lambda c, b, w: b if c else w, feedback_mask(network, params), feedback, params)
@@ -39,7 +44,15 @@ def feedback_params(network: Layer, feedback: Params, params: Params) -> Params:
 def random_feedback(
     who: str, key: Key, network: Layer, params: Params, draw: Initializer, scale: float | Array = 1.0
 ) -> Params:
-    """Weights of the shapes and dtypes of `params`, `scale` times a draw; zeros where no error travels back.
+    """Weights of the shapes and dtypes of `params`: `scale` times a draw where errors travel back, zeros elsewhere.
+
+    Args:
+        who: the caller's name, for error messages.
+        key: of the draw.
+        network: the network.
+        params: of the network.
+        draw: the initializer.
+        scale: factor of the draw.
 
     Raises:
         ValueError: no leaf of `params` has two axes.
@@ -54,14 +67,17 @@ def random_feedback(
 
 
 def check_weights(who: str, params: Params) -> None:
-    """Raise a `ValueError` unless some leaf of `params` carries signals."""
+    """Raise a `ValueError` unless some leaf of `params` is a weight, an array of two or more axes."""
     if not any(jnp.ndim(w) >= 2 for w in jax.tree.leaves(params)):
         got = jax.tree.map(jnp.shape, params)
-        raise ValueError(f"`{who}` expected a network with weights, arrays of two or more axes, got params {got}.")
+        raise ValueError(
+            f"`{who}` expected a network with weights, arrays of two or more axes, got params {got}. "
+            "Add a layer such as `bp.dense(...)`."
+        )
 
 
 def check_feedback(feedback: Params, params: Params) -> None:
-    """Raise a `ValueError` that names the leaves in which feedback weights differ in shape or dtype from `params`."""
+    """Raise a `ValueError` that names the leaves whose shape or dtype differs between `feedback` and `params`."""
     shapes, wanted = (
         {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(described(tree))}
         for tree in (feedback, params)
@@ -71,6 +87,6 @@ def check_feedback(feedback: Params, params: Params) -> None:
     names = [name for name in {**wanted, **shapes} if shapes.get(name) != wanted.get(name)]
     differing = "; ".join(f"{name}: {shapes.get(name, 'none')} for {wanted.get(name, 'none')}" for name in names)
     raise ValueError(
-        f"Feedback weights of this network's shapes were expected, got others at {differing or 'containers'}. "
-        "Make the rule's state with its own `init(key, params)`."
+        f"Feedback weights of the shapes of `params` were expected, got others at {differing or 'containers'}. "
+        "Make the rule's state with `rule.init(key, params)`."
     )

@@ -1,32 +1,66 @@
-"""The contract of a learning rule: how a batch becomes a direction of change."""
+"""The contract of a learning rule: how a batch becomes an update direction."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import re
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from bpjax.layers.layer import Layer, check_layer
 from bpjax.losses import Loss, check_labels
-from bpjax.types import Params
-from bpjax.util.checks import check_finite
+from bpjax.types import Array, Batch, Key, Params, RuleState
+from bpjax.util.checks import check_finite, is_concrete
+
+
+class InitRule(Protocol):
+    """Make the initial state of a rule."""
+
+    def __call__(self, key: Key, params: Params, /) -> RuleState:
+        """rule_state, `()` for a rule without state."""
+        ...
+
+
+class Grads(Protocol):
+    """Compute the loss of a batch, the update direction and the next state."""
+
+    def __call__(self, params: Params, rule_state: RuleState, batch: Batch, /) -> tuple[Array, Params, RuleState]:
+        """(value, grads, rule_state), grads in the structure of params; optimizers descend along grads."""
+        ...
 
 
 class Rule(NamedTuple):
-    """Anything with the meaning of `jax.value_and_grad`, and a state of its own where it needs one."""
+    """A learning rule: the signature of `jax.value_and_grad`, plus an explicit state for rules that need one."""
 
     name: str
-    init: Callable
-    """(key, params) -> rule_state, `()` where there is none."""
-    grads: Callable
+    """For people: "feedback alignment"."""
+    init: InitRule
+    """(key, params) -> rule_state, `()` for a rule without state."""
+    grads: Grads
     """(params, rule_state, batch) -> (value, grads, rule_state), grads in the structure of params."""
     network: Layer | None = None
-    """What it was made from, so that diagnostics can look inside."""
+    """The network that the rule trains; gradient checks and diagnostics read it."""
     loss: Loss | None = None
+    """The loss that `value` reports."""
+    call: str | None = None
+    """For `repr`: the call that made the rule; without it, `name(network, loss)`."""
+
+    def __repr__(self) -> str:
+        """The call that made the rule: `feedback_alignment(chain(dense(8), tanh, dense(1)), squared_error)`."""
+        return self.call or call_of(re.sub(r"\W+", "_", self.name).lower(), self.network, self.loss)
+
+
+def call_of(function: str, *arguments, **keywords) -> str:
+    """The text of a call, for `Rule.call`; traced values are shown as `...`, arguments that are None are left out."""
+
+    def text(value) -> str:
+        return repr(value) if is_concrete(value) else "..."
+
+    given = [text(value) for value in arguments if value is not None]
+    return f"{function}({', '.join([*given, *(f'{name}={text(value)}' for name, value in keywords.items())])})"
 
 
 def check_made_of(who: str, network, loss) -> None:
-    """Raise a `ValueError` unless a rule is made from a Layer and a Loss."""
+    """Raise a `ValueError` unless `network` is a Layer and `loss` a Loss, the two things a rule is made from."""
     check_layer(who, network)
     if not isinstance(loss, Loss):
         got = getattr(loss, "__name__", repr(loss))
@@ -34,11 +68,21 @@ def check_made_of(who: str, network, loss) -> None:
 
 
 def check_batch(who: str, rule: Rule, params: Params, batch) -> tuple[Any, jax.Array]:
-    """Examples, an array or a pytree of arrays, and targets that fit the rule, or a `ValueError`.
+    """The examples (an array or a pytree of arrays) and the targets as arrays that fit the rule.
 
-    Looks, before anything is compiled, at what a compiled program cannot: NaN and infinity in examples, targets and
-    params, labels out of range. Shapes, dtypes and params of another network are found by tracing the rule once,
-    without computing.
+    Checks on the host what a compiled program cannot report: NaN and infinity in examples, targets and params, labels
+    out of range. Tracing the network and the loss once, without computing, finds wrong shapes, wrong dtypes and params
+    that belong to another network.
+
+    Args:
+        who: the caller's name, for error messages.
+        rule: the rule that will receive the batch; its network and loss are checked where it has them.
+        params: of the rule's network.
+        batch: (x, target).
+
+    Raises:
+        ValueError: the batch is not a pair, is empty, has not as many targets as examples, holds NaN or infinity, or
+            has labels out of range; the params are not finite or do not fit the network.
     """
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise ValueError(f"`{who}` expected a batch `(x, target)`, got {type(batch).__name__}.")
@@ -48,7 +92,7 @@ def check_batch(who: str, rule: Rule, params: Params, batch) -> tuple[Any, jax.A
         if not shape or target.ndim == 0 or shape[0] != target.shape[0]:
             raise ValueError(
                 f"`{who}` expected as many targets as examples along the first axis, got x {shape} and "
-                f"target {target.shape}."
+                f"target {target.shape}. Slice both to the same examples."
             )
         if shape[0] == 0:
             raise ValueError(f"`{who}` expected at least one example, got an empty batch of shape {shape}.")
