@@ -1,9 +1,9 @@
-"""A teacher for each layer: every hidden layer of units is judged by a small classifier of its own, by no other layer.
+"""Local losses: every hidden layer of units learns from the loss of its own linear classifier, the head.
 
     hidden units   pₗ = hₗ Aₗ + cₗ,   Eₗ = E(pₗ, t),   δₗ = φ′(aₗ) ⊙ (∂Eₗ/∂pₗ Aₗᵀ)
     output units   δ = φ′(a) ⊙ ∂E/∂o
 
-No error goes from layer to layer, so no layer need wait for what comes above it.
+No error travels from layer to layer, so no layer waits for a later one.
 """
 
 import math
@@ -17,7 +17,7 @@ from bpjax.layers.layer import Layer
 from bpjax.layers.product import matmul
 from bpjax.losses import Loss
 from bpjax.rules.direct import unit_shapes
-from bpjax.rules.models import descended, predicted
+from bpjax.rules.models import predict, sgd_step
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.rules.units import merge_units, propagate, unit_backward, units
 from bpjax.types import Array, Shape
@@ -31,37 +31,49 @@ def local_losses(
     weights: str | Initializer = lecun_normal,
     in_shape: Shape | None = None,
 ) -> Rule:
-    """Every hidden layer of units learns to make the targets easy for a linear classifier of its own.
+    """Every hidden layer of units learns features from which its own linear classifier predicts the target.
 
         prediction   pₗ = hₗ Aₗ + cₗ                            Eₗ = E(pₗ, t)
-        change       ΔWₗ = −η ∂Eₗ/∂Wₗ,   hₗ₋₁ held               the output layer: its own part of ∂E/∂W
+        update       ΔWₗ = −η ∂Eₗ/∂Wₗ,   hₗ₋₁ fixed              the output layer: its gradient ∂E/∂W
         heads        A ← A − ρ hᵀ e / N,   c ← c − ρ Σₙ e / N    e = ∂Eₗ/∂pₗ, summed over the examples
 
     Nøkland & Eidnes 2019, the prediction loss "pred" (their similarity loss is not here); Belilovsky, Eickenberg &
-    Oyallon 2019. With `rate` ρ = 0 the heads stay as drawn: Mostafa, Ramesh & Cauwenberghs 2018. A step
-    teaches the layers through the heads as they were before it.
+    Oyallon 2019. With `rate` ρ = 0 the heads keep their initial weights: Mostafa, Ramesh & Cauwenberghs 2018. A step
+    computes the directions of the layers with the heads before their update.
 
-    State: the list of all heads, `Affine(A, c)`; A begins as a draw of `weights`, c at 0.
+    State: the list of all heads, `Affine(A, c)`; A starts as a draw of `weights`, c at 0.
 
     Args:
         network: a chain of at least two layers of units.
-        loss: of the network and of every head, on whose net inputs it must make sense.
-        rate: ρ, of the heads, which learn by plain gradient descent on the mean over the batch.
-        weights: an initializer or its name.
-        in_shape: of the network, without the batch axis; needed where the first layer is not `dense`.
+        loss: of the network's output and of the net inputs of every head.
+        rate: learning rate ρ of the heads, which learn by plain gradient descent on the mean over the batch.
+        weights: the initializer of A, or its name.
+        in_shape: of the network, without the batch axis; required if the first layer is not `dense`.
 
     Raises:
         ValueError: `network` is not a Layer or `loss` not a Loss, `rate` is negative, there is no such initializer; in
-            `init`, no hidden layer of units, or a first layer whose params do not tell `in_shape`.
+            `init`, the network has no hidden layer of units or `in_shape` is missing.
     """
     check_made_of("local_losses", network, loss)
-    return taught_by_heads("local losses", "local_losses", network, loss, loss, rate, weights, True, in_shape)
+    return local_heads("local losses", "local_losses", network, loss, loss, rate, weights, True, in_shape)
 
 
-def taught_by_heads(
+def local_heads(
     name, who, network: Layer, loss: Loss, local_loss: Loss, rate, weights, use_bias: bool, in_shape
 ) -> Rule:
-    """A rule whose hidden layers learn from `local_loss` of their heads, its output layer from `loss`."""
+    """A rule whose hidden layers learn from the `local_loss` of their heads and whose output layer learns from `loss`.
+
+    Args:
+        name: of the rule.
+        who: the caller's name, for error messages.
+        network: a chain of at least two layers of units.
+        loss: of the network's output.
+        local_loss: of each head's output.
+        rate: learning rate of the heads.
+        weights: the initializer of the heads, or its name.
+        use_bias: whether the heads have a bias.
+        in_shape: of the network, without the batch axis.
+    """
     check_number(who, "rate", rate, least=0.0)
     draw = initializer(weights)
     on_mean = lambda examples: 1.0 if local_loss.reduction == "mean" else 1 / examples
@@ -78,16 +90,16 @@ def taught_by_heads(
     def grads(params, heads, batch):
         x, target = batch
         layers = units(network, params)
-        passed = propagate(layers, x)
-        output = passed[-1].output
-        changes, learnt = [], []
-        for unit, seen, head in zip(layers[:-1], passed[:-1], heads, strict=True):
-            p = predicted(head, seen.output, output.shape[1:])
+        forward = propagate(layers, x)
+        output = forward[-1].output
+        dparams, next_heads = [], []
+        for unit, at, head in zip(layers[:-1], forward[:-1], heads, strict=True):
+            p = predict(head, at.output, output.shape[1:])
             e = local_loss.gradient(p, target)
-            dh = matmul(e.reshape(len(p), -1), head.w.T).reshape(seen.output.shape)
-            changes.append(unit_backward(unit, seen, dh).params)
-            learnt.append(descended(head, seen.output, e, rate * on_mean(len(p))))
-        changes.append(unit_backward(layers[-1], passed[-1], loss.gradient(output, target)).params)
-        return loss.value(output, target), merge_units(params, changes), learnt
+            dh = matmul(e.reshape(len(p), -1), head.w.T).reshape(at.output.shape)
+            dparams.append(unit_backward(unit, at, dh).params)
+            next_heads.append(sgd_step(head, at.output, e, rate * on_mean(len(p))))
+        dparams.append(unit_backward(layers[-1], forward[-1], loss.gradient(output, target)).params)
+        return loss.value(output, target), merge_units(params, dparams), next_heads
 
     return Rule(name, init, grads, network, loss)

@@ -1,12 +1,13 @@
-"""Nothing travels back: something is shaken at random, and one number, by how much the error changes, judges all of it.
+"""Perturbation rules: no backward pass; add noise and use the change of the error as the signal for everything.
 
-    weight_perturbation     every weight is shaken          g = (E(w + σξ) − E(w)) / σ · ξ
-    node_perturbation       every net input is shaken       δ = (E(a + σξ) − E(a)) / σ · ξ        for each example
-    forward_gradient        the limit σ → 0, by forward differentiation         g = (∇E · ξ) ξ
+    weight_perturbation     noise on every weight            g = (E(w + σξ) − E(w)) / σ · ξ
+    node_perturbation       noise on every net input         δ = (E(a + σξ) − E(a)) / σ · ξ        for each example
+    forward_gradient        the limit σ → 0, by forward-mode differentiation        g = (∇E · ξ) ξ
 
-With ξ of mean 0 and variance 1, independent, all are the gradient in the mean: E[ξ ξᵀ] = 1. Their variance grows with
-the number of things shaken: of the forward gradient with normal ξ, E‖g‖² = (d + 2) ‖∇E‖² for d weights, of node
-perturbation d is the number of units, so that it learns faster by their ratio (Werfel, Xie & Seung 2005).
+For independent ξ with mean 0 and variance 1 all are unbiased estimates of the gradient: E[ξ ξᵀ] = 1. Their variance
+grows with the number d of perturbed values: for the forward gradient with normal ξ, E‖g‖² = (d + 2) ‖∇E‖². For weight
+perturbation d is the number of weights, for node perturbation that of units, so node perturbation learns faster by the
+ratio of the two (Werfel, Xie & Seung 2005).
 """
 
 import jax
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 from bpjax.layers.initializers import Initializer
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss, share
-from bpjax.rules.rule import Rule, check_made_of
+from bpjax.rules.rule import Rule, call_of, check_made_of
 from bpjax.rules.units import check_units, merge_units, units
 from bpjax.types import Array, Params
 from bpjax.util.checks import check_number
@@ -30,23 +31,23 @@ def weight_perturbation(
     symmetric: bool = False,
     noise: Initializer = jax.random.normal,
 ) -> Rule:
-    """All weights are shaken together; they go on in that direction by as much as the error fell.
+    """Perturb all weights together and move along the perturbation by as much as it lowered the error.
 
         one-sided    g = (E(w + σξ) − E(w)) / σ · ξ               Jabri & Flower 1992; Cauwenberghs 1993
         symmetric    g = (E(w + σξ) − E(w − σξ)) / 2σ · ξ
 
-    In the mean the gradient of the error averaged over w + σξ, for normal ξ: on a quadratic error the gradient. Only
-    forward passes: two, or three where it is symmetric. Jabri & Flower shake one weight at a time, Cauwenberghs all
-    of them, by ±σ: `noise=jax.random.rademacher`.
+    For normal ξ its mean is the gradient of the error averaged over w + σξ, which for a quadratic error is the gradient
+    itself. It needs only forward passes: two, or three if symmetric. Jabri & Flower perturb one weight at a time,
+    Cauwenberghs all of them by ±σ: `noise=jax.random.rademacher`.
 
-    State: the key of the noise to come. A float32 error has seven digits, of which σ too small leaves few.
+    State: the key of the next noise. A float32 error has seven digits; a small σ leaves few of them in the difference.
 
     Args:
-        network: any.
-        loss: its value is that of the unshaken weights.
-        deviation: σ.
-        symmetric: whether to shake both ways.
-        noise: (key, shape, dtype) -> array of mean 0 and deviation 1.
+        network: any network.
+        loss: the loss of its output; the rule's value is the loss at the unperturbed weights.
+        deviation: standard deviation σ of the perturbation; may be traced.
+        symmetric: whether to use the difference of both signs.
+        noise: (key, shape, dtype) -> array of mean 0 and standard deviation 1.
 
     Raises:
         ValueError: `network` is not a Layer or `loss` not a Loss, `deviation` is not above 0.
@@ -63,25 +64,32 @@ def weight_perturbation(
         xi = noise_like(key, params, noise)
 
         def error(sign):
-            shaken = jax.tree.map(lambda w, n: w + jnp.asarray(sign * deviation, w.dtype) * n, params, xi)
-            return loss.value(network.forward(shaken, x)[0], target)
+            perturbed = jax.tree.map(lambda w, n: w + jnp.asarray(sign * deviation, w.dtype) * n, params, xi)
+            return loss.value(network.forward(perturbed, x)[0], target)
 
         value = loss.value(network.forward(params, x)[0], target)
         rise = (error(1) - error(-1)) / 2 if symmetric else error(1) - value
         return value, scaled(rise / jnp.asarray(deviation, rise.dtype), xi), next_key
 
-    name = "symmetric weight perturbation" if symmetric else "weight perturbation"
-    return Rule(name, init, grads, network, loss)
+    if not symmetric:
+        return Rule("weight perturbation", init, grads, network, loss)
+    call = call_of("weight_perturbation", network, loss, symmetric=True)
+    return Rule("symmetric weight perturbation", init, grads, network, loss, call)
 
 
 def forward_gradient(network: Layer, loss: Loss, noise: Initializer = jax.random.normal) -> Rule:
-    """The slope of the error along a random direction, times that direction.
+    """The directional derivative of the error along a random direction, times that direction.
 
         g = (∇E · ξ) ξ          E[g] = ∇E,   E‖g‖² = (d + 2) ‖∇E‖² for d weights and normal ξ
 
-    Baydin, Pearlmutter, Syme, Wood & Torr 2022. The slope is ∂E/∂o · (∂o/∂w ξ), exact, of one forward pass that
-    carries its derivative along (`jax.jvp`); no layer's `backward` is called. It is what `weight_perturbation` becomes
-    for σ → 0. State: the key of the directions to come.
+    Baydin, Pearlmutter, Syme, Wood & Torr 2022. The directional derivative ∂E/∂o · (∂o/∂w ξ) is exact and takes one
+    pass of forward-mode differentiation (`jax.jvp`); no layer's `backward` is called. The rule is the limit of
+    `weight_perturbation` for σ → 0. State: the key of the next direction.
+
+    Args:
+        network: any network that `jax.jvp` can differentiate.
+        loss: the loss of its output.
+        noise: (key, shape, dtype) -> array of mean 0 and standard deviation 1.
 
     Raises:
         ValueError: `network` is not a Layer or `loss` not a Loss.
@@ -105,23 +113,29 @@ def forward_gradient(network: Layer, loss: Loss, noise: Initializer = jax.random
 def node_perturbation(
     network: Layer, loss: Loss, deviation: float | Array = 0.01, noise: Initializer = jax.random.normal
 ) -> Rule:
-    """The net inputs of all units are shaken, for every example anew; each unit learns by as much as the error fell.
+    """Perturb the net inputs of all units, per example; each unit learns from the change of the example's error.
 
-        shaken      ãₗ = h̃ₗ₋₁ Wₗ + bₗ + σ ξₗ,   h̃ₗ = φ(ãₗ)           all layers of units at once
-        change      δₗ = (Ẽₙ − Eₙ) / σ · ξₗ,   ΔWₗ = −η h̃ₗ₋₁ᵀ δₗ       for every example n
+        perturbed   ãₗ = h̃ₗ₋₁ Wₗ + bₗ + σ ξₗ,   h̃ₗ = φ(ãₗ)           all layers of units at once
+        update      δₗ = (Ẽₙ − Eₙ) / σ · ξₗ,   ΔWₗ = −η h̃ₗ₋₁ᵀ δₗ       for every example n
 
-    Williams 1992, REINFORCE: ξ / σ is what ln p(ãₗ) changes by with the net input, E without noise the baseline. In the
-    mean the gradient of ⟨Ẽ⟩. Werfel, Xie & Seung 2005 have it for one linear layer. No weight is known to another layer
-    and no slope is needed. Where a layer of units is made of several layers, an LSTM or a residual block, its output
-    counts as its net input, and δ goes on inside by its own `backward`.
+    Williams 1992, REINFORCE: ξ / σ is the derivative of ln p(ãₗ) by the net input, the error without noise is the
+    baseline. The mean is the gradient of ⟨Ẽ⟩. Werfel, Xie & Seung 2005 give it for one linear layer. No layer needs the
+    weights of another or the derivative of an activation. If a layer of units consists of several layers (an LSTM, a
+    residual block), its output counts as its net input, and its `backward` propagates δ inside.
 
-    Needs the error of each example: layers through which examples touch, batch norm, are beyond it. State: the key of
-    the noise to come.
+    The rule needs the error of each example, so layers that mix examples, such as batch norm, are not supported. State:
+    the key of the next noise.
+
+    Args:
+        network: a network in which only net inputs depend on params.
+        loss: the loss of its output.
+        deviation: standard deviation σ of the perturbation; may be traced.
+        noise: (key, shape, dtype) -> array of mean 0 and standard deviation 1.
 
     Raises:
         ValueError: `network` is not a Layer or `loss` not a Loss, `deviation` is not above 0; in `init`, the network
-            has no layers of weights, the params are another one's, or there are params that no net input depends on,
-            such as those of a norm that follows the last dense layer.
+            has no layers with weights, the params belong to another network, or no net input depends on some of the
+            params, such as those of a norm after the last dense layer.
     """
     who = "node_perturbation"
     check_made_of(who, network, loss)
@@ -132,8 +146,9 @@ def node_perturbation(
         for unit in units(network, params):
             if jax.tree.leaves(unit.params[1]):
                 raise ValueError(
-                    f"`{who}` expected all params to make net inputs, which is what it shakes, got "
-                    f"{[layer.name for layer in unit.activation.layers]} after {unit.net.layers[-1].name}, with params."
+                    f"`{who}` expected a net input that depends on each of the params, because it perturbs net inputs, "
+                    f"got params in {[layer.name for layer in unit.activation.layers]} after "
+                    f"{unit.net.layers[-1].name}. Leave out the layers with params between activations."
                 )
         return jnp.copy(key)
 
@@ -142,30 +157,30 @@ def node_perturbation(
         layers = units(network, params)
         key, next_key = jax.random.split(key)
         output, _ = network.forward(params, x)
-        h, seen = x, []
-        for unit, own in zip(layers, jax.random.split(key, len(layers)), strict=True):
+        h, perturbed = x, []
+        for unit, unit_key in zip(layers, jax.random.split(key, len(layers)), strict=True):
             a, residuals = unit.net.forward(unit.params[0], h)
-            xi = noise(own, a.shape, a.dtype)
-            seen.append((residuals, xi))
+            xi = noise(unit_key, a.shape, a.dtype)
+            perturbed.append((residuals, xi))
             h, _ = unit.activation.forward(unit.params[1], a + jnp.asarray(deviation, a.dtype) * xi)
         rise = errors_per_example(loss, h, target) - errors_per_example(loss, output, target)
         rise = rise / jnp.asarray(deviation, rise.dtype)
 
-        def change(unit, residuals, xi):
+        def gradient(unit, residuals, xi):
             delta = rise.reshape(-1, *(1,) * (xi.ndim - 1)) * widen(xi)
             return unit.net.backward(unit.params[0], residuals, delta.astype(xi.dtype))[0], ()
 
-        changes = [change(unit, *kept) for unit, kept in zip(layers, seen, strict=True)]
-        return loss.value(output, target), merge_units(params, changes), next_key
+        dparams = [gradient(unit, *of_unit) for unit, of_unit in zip(layers, perturbed, strict=True)]
+        return loss.value(output, target), merge_units(params, dparams), next_key
 
     return Rule("node perturbation", init, grads, network, loss)
 
 
 def errors_per_example(loss: Loss, output: Array, target) -> Array:
-    """What each example adds to the error of the batch, (N,)."""
+    """The contribution of each example to the error of the batch, (N,)."""
     return share(loss, len(output)) * jax.vmap(lambda o, t: loss.value(o[None], t[None]))(output, jnp.asarray(target))
 
 
-def scaled(number: Array, direction: Params) -> Params:
-    """`number` times `direction`, every leaf in its own dtype."""
-    return jax.tree.map(lambda n: (number.astype(widen(n).dtype) * widen(n)).astype(n.dtype), direction)
+def scaled(factor: Array, direction: Params) -> Params:
+    """`factor` times `direction`, each leaf in its dtype."""
+    return jax.tree.map(lambda n: (factor.astype(widen(n).dtype) * widen(n)).astype(n.dtype), direction)

@@ -1,4 +1,4 @@
-"""Every learning rule, ready to be run: one row adds a new one to all laws, to the ledger and to the experiment."""
+"""A table of all learning rules: one row adds a rule to all laws, to the ledger and to the experiment."""
 
 import itertools
 from collections.abc import Callable
@@ -23,6 +23,7 @@ from bpjax.rules.kolen_pollack import kolen_pollack
 from bpjax.rules.local import local_losses
 from bpjax.rules.perturbation import forward_gradient, node_perturbation, weight_perturbation
 from bpjax.rules.predictive import predictive_coding
+from bpjax.rules.rule import Rule
 from bpjax.rules.slopes import is_activation, noisy_slopes
 from bpjax.rules.stdp import stdp
 from bpjax.rules.synthetic import synthetic_gradients
@@ -39,28 +40,28 @@ SPIKES = "spikes and timing"
 
 
 class RuleCase(NamedTuple):
-    """A rule, as a function of the network and the loss it serves."""
+    """A rule, as a function of network and loss, and what the tests need to run it."""
 
-    make: Callable
-    """(network, loss) -> Rule, or (network, loss, number) -> Rule where there is a `number`."""
+    make: Callable[..., Rule]
+    """(network, loss) -> Rule, or (network, loss, hyperparameter) -> Rule for a row with a `hyperparameter`."""
     exact: bool = False
     """Whether its direction is the gradient, to rounding."""
     hyperparameter: float | None = None
-    """A value of the hyperparameter a user would sweep first; `make` takes it as third argument, traced too."""
+    """A value of the hyperparameter a user would sweep first; `make` takes it as third argument, also traced."""
     network: Layer = chain(dense(4), tanh, dense(2))
-    """A small one that suits the rule, for the laws."""
+    """A small network that the rule can train, for the laws."""
     in_shape: Shape = (3,)
     """Of the network, without the batch axis."""
     loss: Loss = squared_error
-    """One that suits the rule; the laws hand it one-hot targets of the output's shape."""
-    adapt: Callable = lambda network: network
-    """A chain -> a network of the same layers with weights, as the rule wants it."""
+    """A loss that the rule supports; the laws pass one-hot targets of the output's shape."""
+    adapt: Callable[[Layer], Layer] = lambda network: network
+    """A chain -> a network with the same weights that the rule can train."""
     answers: str = ""
-    """Which of the article's objections to backpropagation it answers; "" for backpropagation."""
+    """Which objection of the encyclopedia article on backpropagation it answers; "" for backpropagation itself."""
 
 
 def with_unit_lengths(network: Layer) -> Layer:
-    """Every hidden layer of units of a chain ends with `unit_length`, for `forward_forward`."""
+    """The chain with a `unit_length` at the end of every hidden layer of units, for `forward_forward`."""
     *hidden, last = network.layers
     members = [(layer, unit_length) if is_activation(layer) else (layer,) for layer in hidden]
     return chain(*itertools.chain(*members), last)
@@ -84,7 +85,7 @@ RULES: dict[str, RuleCase] = {
     "noisy slopes": RuleCase(
         lambda n, l, deviation=0.1: noisy_slopes(backprop, n, l, deviation), hyperparameter=0.1, answers=SLOPES
     ),
-    # a teacher for each layer, or one number for all
+    # a target for each layer, or one scalar for all
     "direct random target projection": RuleCase(direct_random_target_projection, hyperparameter=1.0, answers=TEACHER),
     "difference target propagation": RuleCase(
         difference_target_propagation,
@@ -110,7 +111,7 @@ RULES: dict[str, RuleCase] = {
         answers=TEACHER,
     ),
     "forward gradient": RuleCase(forward_gradient, answers=TEACHER),
-    # signals out of step
+    # error signals of other steps
     "delayed": RuleCase(lambda n, l: delayed(backprop(n, l), 2), answers=STEPS),
     "synthetic gradients": RuleCase(synthetic_gradients, hyperparameter=0.1, answers=STEPS),
     # energies

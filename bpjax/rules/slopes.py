@@ -1,13 +1,14 @@
-"""Other derivatives than the neurons' own in the backward pass: no synapse need know φ′ exactly.
+"""Replaced activation derivatives in the backward pass: learning does not need the exact φ′.
 
     backward   da = ψ ⊙ dy       ψ in place of φ′, on every activation of a network
 
     with_slopes(network, without_derivative)                     ψ = 1, linear feedback
-    with_slopes(network, lambda unit: flat_spot(unit, c))        ψ = φ′ + c
-    with_slopes(network, lambda unit: borrowed_slope(unit, tanh))       ψ = tanh′ at the same net input
-    noisy_slopes(backprop, network, loss, σ)                     ψ = φ′ + σ ξ, ξ drawn anew for every batch
+    with_slopes(network, lambda phi: flat_spot(phi, c))          ψ = φ′ + c
+    with_slopes(network, lambda phi: borrowed_slope(phi, tanh))  ψ = tanh′ at the same net input
+    noisy_slopes(backprop, network, loss, σ)                     ψ = φ′ + σ ξ, ξ drawn for every batch
 
-The first three make a network, for any rule; the last makes any rule, for it needs a key. Forward nothing changes.
+The first three return a network, for any rule; the last returns a rule, because it needs a key. The forward pass is
+unchanged.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,30 +20,30 @@ import jax.numpy as jnp
 from bpjax.layers.backward_transforms import check_activation
 from bpjax.layers.layer import Kind, Layer, map_layers
 from bpjax.losses import Loss
-from bpjax.rules.rule import Rule, check_made_of
+from bpjax.rules.rule import Rule, call_of, check_made_of
 from bpjax.types import Array, Key, RuleState
 from bpjax.util.checks import check_number
 
 
 def with_slopes(network: Layer, change: Callable[[Layer], Layer]) -> Layer:
-    """The network with `change(activation)` in place of every activation that works number by number.
+    """The network with `change(activation)` in place of every elementwise activation.
 
-    `change` is a device such as `without_derivative`. Layers with params, softmax, pooling and all that is not an
-    activation stay as they are, as do the parts of a layer that cannot be rebuilt.
+    `change` is a backward transform such as `without_derivative`. Other layers (with params, softmax, pooling) stay
+    unchanged, as do the parts of a layer that cannot be rebuilt.
 
     Raises:
-        ValueError: `network` is not a Layer, or holds no activation.
+        ValueError: `network` is not a Layer, or has no activation.
     """
-    found = []
+    activations = []
 
     def changed(layer: Layer) -> Layer:
         if not is_activation(layer):
             return layer
-        found.append(layer)
+        activations.append(layer)
         return change(layer)
 
     network = map_layers(changed, network)
-    if not found:
+    if not activations:
         raise ValueError(f"`with_slopes` expected a network with activations, such as `bp.tanh`, got {network.name}.")
     return network
 
@@ -50,8 +51,8 @@ def with_slopes(network: Layer, change: Callable[[Layer], Layer]) -> Layer:
 def borrowed_slope(activation: Layer, lender: Layer) -> Layer:
     """An activation with the derivative of another: y = φ(a), da = ψ′(a) ⊙ dy.
 
-    A relu that learns with a softplus's slope never dies; a step that learns with a sigmoid's is a surrogate gradient.
-    Kept for the backward pass: what `lender` keeps at the same net input, so both are computed forward.
+    A relu with the derivative of softplus never dies; a step function with that of a sigmoid is a surrogate gradient.
+    Residuals: those of `lender` at the same net input, so the forward pass computes both.
 
     Raises:
         ValueError: either is not an activation.
@@ -67,7 +68,12 @@ def borrowed_slope(activation: Layer, lender: Layer) -> Layer:
 
 
 def noisy_slope(activation: Layer, key: Key, deviation: float | Array) -> Layer:
-    """An activation whose derivative is off by noise: da = (φ′ + σ ξ) ⊙ dy, ξ normal, one for each number, from `key`.
+    """An activation with a noisy derivative: da = (φ′ + σ ξ) ⊙ dy, ξ standard normal, one per entry.
+
+    Args:
+        activation: φ.
+        key: of the noise.
+        deviation: σ; may be traced.
 
     Raises:
         ValueError: `activation` is not an activation, `deviation` is negative.
@@ -90,18 +96,24 @@ class SlopeNoise(NamedTuple):
 
 
 def noisy_slopes(make: Callable[[Layer, Loss], Rule], network: Layer, loss: Loss, deviation: float | Array) -> Rule:
-    """A rule on a network whose derivatives are off by noise, drawn anew for every batch: ψ = φ′ + σ ξ.
+    """A rule on a network whose activation derivatives are noisy: ψ = φ′ + σ ξ, ξ drawn for every batch.
 
-    `make` makes the rule, from a network and a loss: `noisy_slopes(bp.backprop, network, loss, 0.1)`. ξ is normal with
-    standard deviation 1, one for every unit and pattern. State: the key of the noise and the rule's own.
+    For example `noisy_slopes(bp.backprop, network, loss, 0.1)`. ξ is standard normal, one per unit and example. State:
+    the key of the noise and the state of the rule.
+
+    Args:
+        make: (network, loss) -> Rule.
+        network: a network with activations.
+        loss: the loss of its output.
+        deviation: σ; may be traced.
 
     Raises:
-        ValueError: `network` is not a Layer or `loss` not a Loss, the network holds no activation, `deviation` is
+        ValueError: `network` is not a Layer or `loss` not a Loss, the network has no activation, `deviation` is
             negative.
     """
     check_made_of("noisy_slopes", network, loss)
     check_number("noisy_slopes", "deviation", deviation, least=0.0)
-    quiet = make(network, loss)
+    exact = make(network, loss)
     count = 0
 
     def counted(layer: Layer) -> Layer:
@@ -113,7 +125,7 @@ def noisy_slopes(make: Callable[[Layer, Loss], Rule], network: Layer, loss: Loss
 
     def init(key, params):
         own, inner = jax.random.split(key)
-        return SlopeNoise(own, quiet.init(inner, params))
+        return SlopeNoise(own, exact.init(inner, params))
 
     def grads(params, state, batch):
         key, *keys = jax.random.split(state.key, count + 1)
@@ -121,12 +133,13 @@ def noisy_slopes(make: Callable[[Layer, Loss], Rule], network: Layer, loss: Loss
         value, direction, inner = noisy.grads(params, state.rule, batch)
         return value, direction, SlopeNoise(key, inner)
 
-    return quiet._replace(name=f"{quiet.name} with noisy slopes", init=init, grads=grads)
+    call = call_of("noisy_slopes", exact, deviation=deviation)
+    return exact._replace(name=f"{exact.name} with noisy slopes", init=init, grads=grads, call=call)
 
 
 def with_noise(network: Layer, keys: Iterator[Key], deviation: float | Array) -> Layer:
-    """The network with noisy slopes, the next of `keys` for each activation in forward order."""
-    return with_slopes(network, lambda unit: noisy_slope(unit, next(keys), deviation))
+    """The network with noisy slopes; each activation takes the next of `keys`, in forward order."""
+    return with_slopes(network, lambda phi: noisy_slope(phi, next(keys), deviation))
 
 
 def is_activation(layer: Layer) -> bool:

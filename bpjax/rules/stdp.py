@@ -1,4 +1,4 @@
-"""Spike-timing-dependent plasticity: a synapse learns from when its two neurons fired, and from nothing else."""
+"""Spike-timing-dependent plasticity: a synapse learns only from the spike times of its two neurons."""
 
 import math
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from bpjax.layers.layer import Kind, Layer
 from bpjax.losses import Loss
-from bpjax.rules.rule import Rule, check_made_of
+from bpjax.rules.rule import Rule, call_of, check_made_of
 from bpjax.rules.units import check_units, merge_units, propagate, units
 from bpjax.types import Array
 from bpjax.util.checks import as_floating, check_number
@@ -22,45 +22,45 @@ def stdp_change(
     tau_minus: float = 20.0,
     dt: float = 1.0,
 ) -> Array:
-    """What pairs of spikes change in the weights between two layers, Δw (D, H), summed over examples.
+    """The weight change Δw (D, H) that all pairs of spikes of two layers cause, summed over examples.
 
-        Δw = Σ  A₊ e^(−Δt/τ₊)    over pairs, the spike before the synapse (pre) Δt > 0 before the one behind it (post)
-           − Σ  A₋ e^(−|Δt|/τ₋)  over pairs, post before pre            pairs at the same time count for nothing
+        Δw = Σ  A₊ e^(−Δt/τ₊)    over pairs with the presynaptic spike (pre) Δt > 0 before the postsynaptic one (post)
+           − Σ  A₋ e^(−|Δt|/τ₋)  over pairs with post before pre        simultaneous pairs contribute 0
 
-    By traces, one exponential sum for each neuron instead of all pairs (Song, Miller & Abbott 2000):
+    Computed by traces, one exponential sum per neuron instead of all pairs (Song, Miller & Abbott 2000):
 
         p ← e^(−dt/τ₊) (p + pre)     q ← e^(−dt/τ₋) (q + post)     Δw = Σ_t A₊ p_t postᵗ − A₋ preᵗ q_t
 
-    Independent Poisson trains of rates r drift by r_pre r_post (A₊ τ₊ − A₋ τ₋) for a unit of time, as dt → 0; at a
-    finite dt each τ there stands for dt / (e^(dt/τ) − 1).
+    For independent Poisson trains with rates r the drift is r_pre r_post (A₊ τ₊ − A₋ τ₋) per unit of time as dt → 0;
+    at a finite dt replace each τ by dt / (e^(dt/τ) − 1).
 
     Args:
         pre: spikes (N, T, D), 1 or 0.
         post: spikes (N, T, H).
         potentiation: A₊.
-        depression: A₋; 1.05 A₊ in Song, Miller & Abbott, so that chance weakens.
+        depression: A₋; 1.05 A₊ in Song, Miller & Abbott, so that uncorrelated spikes weaken the synapse.
         tau_plus: τ₊, in the units of `dt`.
         tau_minus: τ₋.
-        dt: the time of a step.
+        dt: the length of a time step.
 
     Raises:
-        ValueError: the trains are not (N, T, ...) of the same N and T; a time is not above 0, an amplitude negative.
+        ValueError: the trains are not (N, T, ...) of the same N and T; a time is not above 0 or an amplitude negative.
     """
     who = "stdp_change"
-    _check_numbers(who, potentiation, depression, tau_plus, tau_minus, dt)
+    _check_constants(who, potentiation, depression, tau_plus, tau_minus, dt)
     pre, post = as_floating(who, "pre", pre), as_floating(who, "post", post)
     if pre.ndim != 3 or post.ndim != 3 or pre.shape[:2] != post.shape[:2]:
         raise ValueError(
-            f"`{who}` expected spikes (N, T, D) and (N, T, H) of the same examples and times, got {pre.shape} and "
-            f"{post.shape}."
+            f"`{who}` expected spikes (N, T, D) and (N, T, H) with the same N and T, got {pre.shape} and "
+            f"{post.shape}. Record both layers in the same forward pass."
         )
     before, after = _trace(pre, math.exp(-dt / tau_plus)), _trace(post, math.exp(-dt / tau_minus))
-    closer = jnp.einsum("ntd,nth->dh", before, post) * jnp.asarray(potentiation, pre.dtype)
-    return closer - jnp.einsum("ntd,nth->dh", pre, after) * jnp.asarray(depression, pre.dtype)
+    potentiated = jnp.einsum("ntd,nth->dh", before, post) * jnp.asarray(potentiation, pre.dtype)
+    return potentiated - jnp.einsum("ntd,nth->dh", pre, after) * jnp.asarray(depression, pre.dtype)
 
 
 def _trace(spikes: Array, leak: float) -> Array:
-    """p_t = leak · (p_{t-1} + spike_{t-1}), p_0 = 0, for every time."""
+    """p_t = leak · (p_{t-1} + spike_{t-1}), p_0 = 0, at every time step."""
     sequence = jnp.swapaxes(spikes, 0, 1)
     step = lambda p, spike: (leak * (p + spike), p)
     _, traces = jax.lax.scan(step, jnp.zeros_like(sequence[0]), sequence)
@@ -76,32 +76,33 @@ def stdp(
     tau_minus: float = 20.0,
     dt: float = 1.0,
 ) -> Rule:
-    """Every synapse of a spiking network learns from the spikes at its two ends: the direction is −`stdp_change`.
+    """Every synapse of a spiking network learns from its pre- and postsynaptic spikes: the direction is −`stdp_change`.
 
-    Without a teacher: no error travels, the target is used for nothing but the value, the loss of the output. Plain
-    gradient descent at rate 1 adds Δw. Weights are not held between bounds, as in Song, Miller & Abbott; clip them
-    with an optimizer that does.
+    The rule is unsupervised: no error travels back, and the target is used only for the value, the loss of the output.
+    Plain gradient descent with learning rate 1 adds Δw.
+
+    Deviation: weights are not bounded, unlike in Song, Miller & Abbott; clip them with an optimizer that does.
 
     Args:
         network: one or more `unroll(leaky_integrate_and_fire(...))` in a chain, for inputs (N, T, D).
         loss: of the output spikes (N, T, H).
-        potentiation: A₊, and the others, as in `stdp_change`.
+        potentiation: A₊.
         depression: A₋.
-        tau_plus: τ₊.
+        tau_plus: τ₊, in the units of `dt`.
         tau_minus: τ₋.
-        dt: the time of a step.
+        dt: the length of a time step.
 
     Raises:
-        ValueError: `network` is not a Layer or `loss` not a Loss, or a layer is another one than those; numbers as in
-            `stdp_change`; in `init`, the params are another network's.
+        ValueError: `network` is not a Layer or `loss` not a Loss, or a layer is not a spiking one; a time is not above
+            0 or an amplitude negative; in `init`, the params belong to another network.
     """
     check_made_of("stdp", network, loss)
-    _check_numbers("stdp", potentiation, depression, tau_plus, tau_minus, dt)
+    _check_constants("stdp", potentiation, depression, tau_plus, tau_minus, dt)
     for layer in _leaves(network):
         if layer.kind is not Kind.SPIKING:
             raise ValueError(
                 "`stdp` expected a chain of `unroll(leaky_integrate_and_fire(...))`, whose outputs are spikes at every "
-                f"time, got the layer {layer.name}."
+                f"time step, got the layer {layer.name}."
             )
 
     def init(key, params):
@@ -110,12 +111,12 @@ def stdp(
 
     def grads(params, rule_state, batch):
         x, target = batch
-        passed = propagate(units(network, params), x)
-        numbers = (potentiation, depression, tau_plus, tau_minus, dt)
-        changes = [(-stdp_change(at.input, at.output, *numbers), ()) for at in passed]
-        return loss.value(passed[-1].output, target), merge_units(params, changes), rule_state
+        forward = propagate(units(network, params), x)
+        constants = (potentiation, depression, tau_plus, tau_minus, dt)
+        dparams = [(-stdp_change(at.input, at.output, *constants), ()) for at in forward]
+        return loss.value(forward[-1].output, target), merge_units(params, dparams), rule_state
 
-    return Rule("spike-timing-dependent plasticity", init, grads, network, loss)
+    return Rule("spike-timing-dependent plasticity", init, grads, network, loss, call_of("stdp", network, loss))
 
 
 def _leaves(network: Layer) -> list[Layer]:
@@ -124,7 +125,7 @@ def _leaves(network: Layer) -> list[Layer]:
     return [leaf for layer in network.layers for leaf in _leaves(layer)]
 
 
-def _check_numbers(who: str, potentiation, depression, tau_plus, tau_minus, dt) -> None:
+def _check_constants(who: str, potentiation, depression, tau_plus, tau_minus, dt) -> None:
     check_number(who, "potentiation", potentiation, least=0.0)
     check_number(who, "depression", depression, least=0.0)
     for name, value in (("tau_plus", tau_plus), ("tau_minus", tau_minus), ("dt", dt)):

@@ -1,4 +1,4 @@
-"""Devices of the literature that change any rule's direction of change: functions from a rule to a rule."""
+"""Rule transforms: functions from a rule to a rule that change its direction."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from bpjax.layers.dropout import without_dropout
 from bpjax.layers.layer import Kind
-from bpjax.rules.rule import Rule
+from bpjax.rules.rule import Rule, call_of
 from bpjax.types import Array, Key, RuleState
 from bpjax.util.checks import check_number
 from bpjax.util.precision import widen
@@ -15,10 +15,10 @@ from bpjax.util.trees import noise_like
 
 
 def weight_decay(rule: Rule, rate: float | Array) -> Rule:
-    """Every weight is drawn to 0: the rule's direction plus λ w, its value plus ½ λ ‖w‖².
+    """L2 regularization: the rule's direction plus λ w, its value plus ½ λ ‖w‖².
 
-    λ, in units of the loss, works through the learning rate as the gradient does: Δw = −η (∂E/∂w + λ w). To take a
-    share of the weights at each step whatever the optimizer, chain `optax.add_decayed_weights` behind it.
+    λ is in units of the loss, and the learning rate scales it with the gradient: Δw = −η (∂E/∂w + λ w). For decay that
+    does not depend on the optimizer, chain `optax.add_decayed_weights` after it.
 
     Raises:
         ValueError: `rate` is negative.
@@ -31,7 +31,7 @@ def weight_decay(rule: Rule, rate: float | Array) -> Rule:
         squares = sum(jnp.sum(widen(w) ** 2) for w in jax.tree.leaves(params))
         return (value + 0.5 * rate * squares).astype(value.dtype), decayed, state
 
-    return rule._replace(name=f"{rule.name} with weight decay", grads=grads)
+    return rule._replace(name=f"{rule.name} with weight decay", grads=grads, call=call_of("weight_decay", rule, rate))
 
 
 class NoiseState(NamedTuple):
@@ -42,10 +42,9 @@ class NoiseState(NamedTuple):
 
 
 def weight_noise(rule: Rule, deviation: float | Array) -> Rule:
-    """The rule at weights shaken anew for every batch: w + ξ, ξ normal with standard deviation σ.
+    """The rule evaluated at noisy weights w + ξ, ξ normal with standard deviation σ, drawn for every batch.
 
-    Its direction of change is applied to the unshaken weights; in the mean this prefers flat minima (Murray & Edwards
-    1994).
+    The direction updates the weights without noise; on average this favours flat minima (Murray & Edwards 1994).
 
     Raises:
         ValueError: `deviation` is negative.
@@ -59,11 +58,12 @@ def weight_noise(rule: Rule, deviation: float | Array) -> Rule:
     def grads(params, state, batch):
         key, next_key = jax.random.split(state.key)
         noise = noise_like(key, params, jax.random.normal)
-        shaken = jax.tree.map(lambda w, xi: w + jnp.asarray(deviation, w.dtype) * xi, params, noise)
-        value, direction, inner = rule.grads(shaken, state.rule, batch)
+        noisy = jax.tree.map(lambda w, xi: w + jnp.asarray(deviation, w.dtype) * xi, params, noise)
+        value, direction, inner = rule.grads(noisy, state.rule, batch)
         return value, direction, NoiseState(next_key, inner)
 
-    return rule._replace(name=f"{rule.name} with weight noise", init=init, grads=grads)
+    call = call_of("weight_noise", rule, deviation)
+    return rule._replace(name=f"{rule.name} with weight noise", init=init, grads=grads, call=call)
 
 
 class FreshKeys(NamedTuple):
@@ -74,12 +74,12 @@ class FreshKeys(NamedTuple):
 
 
 def fresh_keys(rule: Rule) -> Rule:
-    """A rule of a `keyed` network handed a new key with every batch: how a network with dropout is trained.
+    """Pass a new key to a rule of a `keyed` network with every batch, to train a network with dropout.
 
         rule = fresh_keys(backprop(keyed(network), loss))
 
-    Batches are `(x, target)` again. Its `network`, which predicts and measures stops and validation, is the network
-    without dropout.
+    The batches of this rule are `(x, target)`. Its `network`, which `fit` uses for predictions, stops and validation,
+    is the network without dropout.
 
     Raises:
         ValueError: the rule's network is not made by `keyed`.
@@ -88,7 +88,7 @@ def fresh_keys(rule: Rule) -> Rule:
     if network is None or network.kind is not Kind.KEYED:
         got = "without a network" if network is None else f"of the network {network.name}"
         raise ValueError(
-            f"`fresh_keys` expected a rule of a keyed network, got {rule.name} {got}. Make it so: "
+            f"`fresh_keys` expected a rule of a keyed network, got {rule.name} {got}. Write: "
             "`bp.rules.fresh_keys(bp.backprop(bp.layers.keyed(network), loss))`."
         )
 
@@ -102,4 +102,5 @@ def fresh_keys(rule: Rule) -> Rule:
         value, direction, inner = rule.grads(params, state.rule, ((x, key), target))
         return value, direction, FreshKeys(next_key, inner)
 
-    return rule._replace(name=f"{rule.name} with fresh keys", init=init, grads=grads, network=without_dropout(network))
+    name, call = f"{rule.name} with fresh keys", call_of("fresh_keys", rule)
+    return rule._replace(name=name, init=init, grads=grads, network=without_dropout(network), call=call)

@@ -1,4 +1,4 @@
-"""The layers of units of a network, one after another: for rules that address each of them."""
+"""Split a network into its layers of units, for rules that treat each of them separately."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,28 +13,28 @@ from bpjax.types import Array, Params
 
 
 class Unit(NamedTuple):
-    """A layer of units, y = φ(a): a layer with weights and what follows it, up to the next one with weights."""
+    """A layer of units, y = φ(a): a layer with weights and the layers after it, up to the next one with weights."""
 
-    net: Layer  # a, the net input, of what comes in: a chain that ends with the layer with weights
-    activation: Layer  # φ: the chain of what follows, the identity where nothing does
-    params: tuple[Params, Params]  # of the two
+    net: Layer  # x -> a, the net input: a chain that ends with the layer with weights
+    activation: Layer  # φ: the chain of the layers after it, the identity if there are none
+    params: tuple[Params, Params]  # of net and activation
 
 
 class UnitForward(NamedTuple):
-    """What a forward pass leaves at one layer of units."""
+    """The forward pass of one layer of units."""
 
-    input: Array  # (N, D) what came in
+    input: Array  # (N, D) x
     net_input: Array  # (N, H) a
     output: Array  # (N, H) y = φ(a)
-    residuals: tuple  # of the net and of the activation
+    residuals: tuple  # of net and activation
 
 
 def units(network: Layer, params: Params) -> list[Unit]:
-    """The network's layers of units, in forward order; none where no layer has weights.
+    """The network's layers of units, in forward order; an empty list if no layer has weights.
 
-    Weights that carry signals are arrays of two and more axes: a dense layer and a convolution begin a layer of units,
-    a norm with its gains belongs to the one before it, and what stands before the first belongs to that. A layer made
-    of layers other than a chain, such as a residual block, is addressed as a whole.
+    Weights are arrays of two or more axes: a dense layer and a convolution start a layer of units, a norm with gains
+    belongs to the preceding one, and layers before the first weights belong to the first. A combination of layers other
+    than a chain, such as a residual block, counts as one layer.
     """
     chained = placed_layers(network, params)
     starts = [l for l, part in enumerate(chained) if any(leaf.ndim >= 2 for leaf in jax.tree.leaves(part.params))]
@@ -43,27 +43,27 @@ def units(network: Layer, params: Params) -> list[Unit]:
 
 
 def inner_chain(network: Layer) -> Layer:
-    """The chain inside combinations of one layer, such as `hopfield`, that have its params; else the network itself."""
+    """The chain inside a combination of one layer that shares its params, such as `hopfield`; otherwise the network."""
     if network.kind is not Kind.CHAIN and len(network.layers) == 1 and network.layers[0].kind is Kind.CHAIN:
         return network.layers[0]
     return network
 
 
 def units_within(network: Layer, params: Params) -> list[Unit]:
-    """The layers of units of the network, or of the chain within it."""
+    """The layers of units of the network, or of the chain inside it."""
     return units(inner_chain(network), params)
 
 
 def check_units(who: str, network: Layer, params: Params) -> None:
-    """Raise a `ValueError` unless the network has layers of units and `params` are its own."""
+    """Raise a `ValueError` unless the network has layers of units and `params` fit it."""
     try:
         layers = units(network, params)
     except (TypeError, ValueError):
         layers = []
     if not layers:
         raise ValueError(
-            f"`{who}` expected a network with layers of weights and the params of its own `init`, got the layer "
-            f"{network.name} of {len(network.layers)} parts and params {jax.tree.map(jnp.shape, params)}."
+            f"`{who}` expected a network with weights and params made by its `init`, got the layer {network.name} of "
+            f"{len(network.layers)} parts and params {jax.tree.map(jnp.shape, params)}."
         )
 
 
@@ -79,37 +79,43 @@ def _chain(members: list[PlacedLayer]) -> tuple[Layer, Params]:
 
 
 def propagate(layers: Sequence[Unit], x) -> list[UnitForward]:
-    """What a forward pass leaves at each layer of units: the output of one is the input of the next."""
-    passed = []
+    """The forward pass of each layer of units; the output of one is the input of the next."""
+    forward = []
     for unit in layers:
-        a, kept_net = unit.net.forward(unit.params[0], x)
-        y, kept_phi = unit.activation.forward(unit.params[1], a)
-        passed.append(UnitForward(x, a, y, (kept_net, kept_phi)))
+        a, net_residuals = unit.net.forward(unit.params[0], x)
+        y, phi_residuals = unit.activation.forward(unit.params[1], a)
+        forward.append(UnitForward(x, a, y, (net_residuals, phi_residuals)))
         x = y
-    return passed
+    return forward
 
 
 class UnitBackward(NamedTuple):
-    """What the backward pass of one layer of units gives."""
+    """The backward pass of one layer of units."""
 
-    params: tuple[Params, Params]  # gradients of the net's params and of the activation's
+    params: tuple[Params, Params]  # gradients by the params of net and activation
     error_signal: Array  # (N, H) δ = ∂E/∂a = φ′ ⊙ dy
-    input: Array  # (N, D) dx, what goes on to the layer below
+    input: Array  # (N, D) dx, the error at the output of the previous layer
 
 
-def unit_backward(unit: Unit, passed: UnitForward, dy: Array) -> UnitBackward:
-    """The layer of units' own backward pass, for an error `dy` at its output, wherever that comes from."""
-    kept_net, kept_phi = passed.residuals
-    dphi, delta = unit.activation.backward(unit.params[1], kept_phi, dy)
-    dnet, dx = unit.net.backward(unit.params[0], kept_net, delta)
+def unit_backward(unit: Unit, forward: UnitForward, dy: Array) -> UnitBackward:
+    """The backward pass of one layer of units, for any error `dy` at its output.
+
+    Args:
+        unit: the layer of units.
+        forward: its forward pass.
+        dy: (N, H).
+    """
+    net_residuals, phi_residuals = forward.residuals
+    dphi, delta = unit.activation.backward(unit.params[1], phi_residuals, dy)
+    dnet, dx = unit.net.backward(unit.params[0], net_residuals, delta)
     return UnitBackward((dnet, dphi), delta, dx)
 
 
-def merge_units(params: Params, split_units: Sequence[tuple[Params, Params]]) -> Params:
-    """What was found for each layer of units, laid into the structure of the network's params."""
-    return jax.tree.unflatten(jax.tree.structure(params), jax.tree.leaves(list(split_units)))
+def merge_units(params: Params, by_unit: Sequence[tuple[Params, Params]]) -> Params:
+    """The params or gradients of the layers of units, in the structure of the network's params."""
+    return jax.tree.unflatten(jax.tree.structure(params), jax.tree.leaves(list(by_unit)))
 
 
 def split_units(layers: Sequence[Unit], tree: Params) -> list[tuple[Params, Params]]:
-    """A pytree in the structure of the network's params, cut into those of its layers of units."""
+    """A pytree in the structure of the network's params, split by layer of units."""
     return jax.tree.structure([unit.params for unit in layers]).unflatten(jax.tree.leaves(tree))

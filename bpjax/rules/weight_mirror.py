@@ -1,4 +1,4 @@
-"""Feedback weights that learn what the forward weights are from the noise that comes through them."""
+"""Feedback weights that learn to mirror the forward weights from noise passed through each layer."""
 
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from bpjax.util.checks import check_count, check_number
 class Mirror(NamedTuple):
     """State of `weight_mirror`."""
 
-    key: Key  # of the noise to come
+    key: Key  # of the next noise
     feedback: Params  # B
 
 
@@ -34,32 +34,40 @@ def weight_mirror(
     weights: str | Initializer = lecun_normal,
     noise: Initializer = jax.random.normal,
 ) -> Rule:
-    """Errors travel back through weights that mirror the forward ones, learnt from what noise does to each layer.
+    """Errors travel back through weights B that mirror the forward weights, learned from each layer's output for noise.
 
     engaged   δₗ = φ′(aₗ) ⊙ (δₗ₊₁ Bₗ₊₁ᵀ)                              ΔW from δ, as in backpropagation
     mirror    B ← (1 − d) B + η ξᵀ (y − ȳ) / (n − 1)                  y = φ(ξ W + b), ȳ its mean over the n examples
 
-    Akrout, Wilson, Humphreys, Lillicrap & Tweed 2019, eq. 7. ξ are n = `examples` examples of noise of standard
-    deviation σ = `deviation`, presented to every layer of units on its own, but not to a first one that no error goes
-    back through. Where φ is linear E[ΔB] = η σ² W, so that B settles at η σ² W / d; where it bends, that is scaled by
-    its mean slope. η is `rate`, d is `decay`, for without one B would grow for ever. Each step first sends its errors
-    back, then mirrors.
+    Akrout, Wilson, Humphreys, Lillicrap & Tweed 2019, eq. 7. ξ are n = `examples` examples of noise with standard
+    deviation σ = `deviation`, presented to each layer of units separately, except a first layer through which no error
+    travels back. For linear φ, E[ΔB] = η σ² W, so B converges to η σ² W / d; for other φ this is multiplied by the mean
+    derivative of φ. Without the decay d B would grow without bound. A step first propagates the errors, then mirrors.
 
-    The product ξᵀ y is the layer's own backward pass, handed y for an error: convolutions mirror too, where E[ΔB] is
-    multiplied by the number of positions. φ is what keeps the shape of the net input: not pooling, which pairs no
-    unit with a weight.
+    The product ξᵀ y is the layer's backward pass with y as the error, so convolutions work too; there E[ΔB] is
+    multiplied by the number of positions. φ includes only layers that keep the shape of the net input, so not pooling.
 
-    State: the key of the noise, and B, at first `scale` times a draw of `weights`. `noise` is any
-    (key, shape, dtype) -> array of mean 0 and deviation 1.
+    State: the key of the next noise, and B, initially `scale` times a draw of `weights`.
+
+    Args:
+        network: the network.
+        loss: the loss of its output.
+        rate: learning rate η of B; may be traced.
+        decay: d, between 0 and 1; may be traced.
+        deviation: standard deviation σ of the noise; may be traced.
+        examples: the number n of noise examples per step.
+        scale: factor of the initial B; may be traced.
+        weights: the initializer of B, or its name.
+        noise: (key, shape, dtype) -> array of mean 0 and standard deviation 1.
 
     Raises:
         ValueError: `network` is not a Layer or `loss` not a Loss, `rate`, `deviation` or `decay` is negative, `decay`
-            above 1, `examples` fewer than 2, there is no such initializer; in `init`, a network without weights; in
-            `grads`, a B of another network.
+            is above 1, `examples` is below 2, there is no such initializer; in `init`, the network has no weights; in
+            `grads`, B belongs to another network.
     """
     check_made_of("weight_mirror", network, loss)
-    for name, number in (("rate", rate), ("deviation", deviation)):
-        check_number("weight_mirror", name, number, least=0.0)
+    for name, value in (("rate", rate), ("deviation", deviation)):
+        check_number("weight_mirror", name, value, least=0.0)
     check_number("weight_mirror", "decay", decay, least=0.0, most=1.0)
     check_number("weight_mirror", "scale", scale)
     check_count("weight_mirror", "examples", examples, least=2)
@@ -75,27 +83,27 @@ def weight_mirror(
         return value, dparams, Mirror(next_key, mirrored(key, params, state.feedback, batch[0]))
 
     def mirrored(key, params, feedback, x):
-        shapes = jax.eval_shape(lambda p, x: [seen.input for seen in propagate(units(network, p), x)], params, x)
+        shapes = jax.eval_shape(lambda p, x: [at.input for at in propagate(units(network, p), x)], params, x)
         layers, keys = units(network, params), jax.random.split(key, len(shapes))
-        carries, reciprocal = split_units(layers, feedback_mask(network, params)), split_units(layers, feedback)
-        return merge_units(feedback, list(map(mirror, keys, shapes, layers, carries, reciprocal)))
+        masks, by_unit = split_units(layers, feedback_mask(network, params)), split_units(layers, feedback)
+        return merge_units(feedback, list(map(mirror, keys, shapes, layers, masks, by_unit)))
 
-    def mirror(key, like, unit, carries, feedback):
-        if not any(jax.tree.leaves(carries[0])):
+    def mirror(key, like, unit, mask, feedback):
+        if not any(jax.tree.leaves(mask[0])):
             return feedback
         xi = jnp.asarray(deviation, like.dtype) * noise(key, (examples, *like.shape[1:]), like.dtype)
 
-        def change(c, b, covariance):
-            kept = (1 - jnp.asarray(decay, b.dtype)) * b
-            return kept + jnp.asarray(rate, b.dtype) * covariance if c else b
+        def updated(is_feedback, b, covariance):
+            decayed = (1 - jnp.asarray(decay, b.dtype)) * b
+            return decayed + jnp.asarray(rate, b.dtype) * covariance if is_feedback else b
 
-        return jax.tree.map(change, carries[0], feedback[0], noise_covariance(unit, xi)), feedback[1]
+        return jax.tree.map(updated, mask[0], feedback[0], noise_covariance(unit, xi)), feedback[1]
 
     return Rule("weight mirror", init, grads, network, loss)
 
 
 def noise_covariance(unit: Unit, xi: Array) -> Params:
-    """ξᵀ (y − ȳ) / (n − 1) in the structure of the net's params, for y = φ(net input) as far as φ keeps its shape."""
+    """ξᵀ (y − ȳ) / (n − 1) in the structure of the net's params; y = φ(a), up to a layer that changes the shape."""
     y, residuals = unit.net.forward(unit.params[0], xi)
     for layer, params in zip(unit.activation.layers, unit.params[1], strict=True):
         after, _ = layer.forward(params, y)

@@ -223,7 +223,7 @@ def test_images_are_seen_as_rows_of_numbers(keys):
         (lambda n: synthetic_gradients(bp.dense, bp.squared_error), "expected a Layer"),
         (lambda n: synthetic_gradients(n, jnp.sum), "expected a Loss"),
         (lambda n: synthetic_gradients(n, bp.squared_error, 0.0), "`rate`.*> 0"),
-        (lambda n: synthetic_gradients(n, bp.squared_error).init(None, PARAMS[:1]), "params of its own `init`"),
+        (lambda n: synthetic_gradients(n, bp.squared_error).init(None, PARAMS[:1]), "params made by its `init`"),
         (
             lambda n: synthetic_gradients(bp.chain(n.layers[0]), bp.squared_error).init(None, PARAMS[:1]),
             "a hidden layer",

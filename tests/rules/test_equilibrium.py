@@ -182,7 +182,7 @@ def test_half_precision_stays_half(keys):
         (lambda n: hopfield(n, rate=-0.1), "`rate`.*> 0"),
         (
             lambda n: hopfield(bp.tanh).init(jax.random.key(0), (3,)),
-            "`hopfield` expected a network with layers of weig",
+            "`hopfield` expected a network with weights",
         ),
         (lambda n: equilibrium_propagation(n, jnp.sum), "expected a Loss"),
         (lambda n: equilibrium_propagation(n, bp.squared_error, nudging="both"), "one of one_sided, symmetric.*'both'"),
@@ -190,7 +190,7 @@ def test_half_precision_stays_half(keys):
         (lambda n: equilibrium_propagation(n, bp.squared_error, steps=0), "`steps`.*≥ 1"),
         (lambda n: equilibrium_propagation(n, bp.squared_error, nudged_steps=0.5), "`nudged_steps`.*≥ 1"),
         (lambda n: equilibrium_propagation(n, bp.squared_error, rate=0), "`rate`.*> 0"),
-        (lambda n: equilibrium_propagation(n, bp.squared_error).init(None, ()), "params of its own `init`"),
+        (lambda n: equilibrium_propagation(n, bp.squared_error).init(None, ()), "params made by its `init`"),
     ],
 )
 def test_bad_input(make, message):

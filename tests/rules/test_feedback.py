@@ -429,5 +429,5 @@ def test_feedback_of_another_network_is_refused_with_its_leaves(keys):
         rule.grads(params, (), (X, T))
     with pytest.raises(ValueError, match=r"float32"):
         rule.grads(params, bp.util.cast(params, "float32"), (X, T))
-    with pytest.raises(ValueError, match="Feedback weights of this network"):
+    with pytest.raises(ValueError, match="Feedback weights of the shapes of `params`"):
         kolen_pollack(NETWORK, bp.squared_error).grads(params, Reciprocal(other, other, jnp.ones(())), (X, T))

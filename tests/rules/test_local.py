@@ -322,7 +322,7 @@ def test_what_cannot_be_taught_is_refused(keys):
 def test_what_forward_forward_cannot_serve_is_refused(keys):
     with pytest.raises(ValueError, match="`threshold` to be a finite number > 0"):
         forward_forward(FF, bp.squared_error, 0.0)
-    with pytest.raises(ValueError, match=r"expected every hidden layer to end with `unit_length`.*got dense .* tanh"):
+    with pytest.raises(ValueError, match=r"expected every hidden layer to end with `unit_length`.*got a dense .* tanh"):
         forward_forward(NETWORK, bp.squared_error).init(next(keys), PARAMS)
     narrow = bp.chain(bp.dense(4), bp.tanh, unit_length, bp.dense(4))
     params, _ = narrow.init(next(keys), (3,))

@@ -273,8 +273,8 @@ def test_half_precision_stays_half(kind, keys):
         (lambda n: predictive_coding(n, bp.squared_error, output_variance=-1.0), "`output_variance`.*> 0"),
         (lambda n: predictive_coding(n, bp.squared_error, "zero_divergence", steps=3), "no `steps` and no `rate`"),
         (lambda n: predictive_coding(n, bp.squared_error, "zero_divergence", rate=0.1), "no `steps` and no `rate`"),
-        (lambda n: predictive_coding(n, bp.squared_error).init(None, ((),)), "layers of weights.*own `init`"),
-        (lambda n: predictive_coding(bp.tanh, bp.squared_error).init(None, ()), "layers of weights.*layer tanh"),
+        (lambda n: predictive_coding(n, bp.squared_error).init(None, ((),)), "weights and params made by its `init`"),
+        (lambda n: predictive_coding(bp.tanh, bp.squared_error).init(None, ()), "with weights.*layer tanh"),
     ],
 )
 def test_bad_input(make, message):

@@ -182,7 +182,7 @@ def test_what_has_no_inverse_to_learn_is_refused(keys):
             difference_target_propagation(network, bp.squared_error).init(
                 next(keys), network.init(next(keys), in_shape)[0]
             )
-    with pytest.raises(ValueError, match="expected a network with layers of weights and the params of its own"):
+    with pytest.raises(ValueError, match="expected a network with weights and params made by its `init`"):
         difference_target_propagation(NETWORK, bp.squared_error).init(next(keys), ())
     halves = bp.layers.identity._replace(name="halves", init=lambda key, in_shape: ((), (in_shape[0] // 2,)))
     narrowing = bp.chain(bp.dense(4), halves, bp.dense(2))

@@ -259,7 +259,7 @@ TRAIN = jnp.zeros((1, 4, 2))
         (lambda: stdp(bp.mlp((3, 2)), bp.squared_error), "spikes at every time, got the layer dense"),
         (lambda: stdp(unroll(leaky_integrator(2)), bp.squared_error), "got the layer unroll\\(leaky_integrator\\)"),
         (lambda: stdp(bp.dense, bp.squared_error), "expected a Layer"),
-        (lambda: stdp(unroll(leaky_integrate_and_fire(2)), bp.squared_error).init(None, ()), "own `init`"),
+        (lambda: stdp(unroll(leaky_integrate_and_fire(2)), bp.squared_error).init(None, ()), "made by its `init`"),
     ],
 )
 def test_bad_trains(make, message):
