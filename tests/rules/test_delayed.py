@@ -89,11 +89,11 @@ def test_the_stability_limit_is_exact(tau, keys):
         fresh = rule.init(next(keys), params)
 
         def round_trip(numbers, fresh=fresh, step=step, tau=tau):
-            state = fresh._replace(rings=[fresh.rings[0]._replace(past=numbers[1:].reshape(tau, 1, 1))])
+            state = fresh._replace(buffers=[fresh.buffers[0]._replace(past=numbers[1:].reshape(tau, 1, 1))])
             w = params._replace(w=numbers[:1].reshape(1, 1))
             for _ in range(max(tau, 1)):
                 w, state = step(w, state)
-            return jnp.concatenate([w.w.ravel(), state.rings[0].past.ravel()])
+            return jnp.concatenate([w.w.ravel(), state.buffers[0].past.ravel()])
 
         matrix = jax.jit(jax.jacobian(round_trip))(jnp.ones(1 + tau))
         assert (np.abs(np.linalg.eigvals(matrix)).max() < 1) == is_stable

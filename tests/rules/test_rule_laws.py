@@ -1,6 +1,7 @@
-"""Laws every rule of credit assignment obeys, over the table of all of them."""
+"""Laws that every learning rule obeys, over the table of all rules."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -15,22 +16,27 @@ from bpjax.rules.registry import RULES
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-IN_GROUPS = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in RULES]  # compiled once, in one process
+IN_GROUPS = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in RULES]  # one process compiles a rule
 TABLE = pytest.mark.parametrize("name", IN_GROUPS)
-NUMBERED = pytest.mark.parametrize(
+WITH_HYPERPARAMETER = pytest.mark.parametrize(
     "name", [row for row in IN_GROUPS if RULES[row.values[0]].hyperparameter is not None]
 )
+STEPS = 4
+KEYS = jax.random.split(jax.random.key(5), 2)
+SGD = optax.sgd(0.01, momentum=0.9)
+OPTIMIZER = SGD._replace(update=jax.jit(SGD.update))  # one program instead of one per operation
 
 
 @functools.cache
-def made(name):
+def made(name, hyperparameter=None):
     case = RULES[name]
-    return case.make(case.network, case.loss)
+    hyperparameter = case.hyperparameter if hyperparameter is None else hyperparameter
+    return case.make(case.network, case.loss, *([] if hyperparameter is None else [hyperparameter]))
 
 
 @functools.cache
 def compiled(name):
-    """One compiled program for each rule, that most laws share."""
+    """One compiled program for each rule, which most laws share."""
     return jax.jit(made(name).grads, compiler_options=QUICKLY)
 
 
@@ -47,21 +53,47 @@ def problem(name, examples=6):
 
 @functools.cache
 def eager(name):
-    """The value, the gradients and the state after, an operation at a time."""
+    """The value, the gradients and the next state, computed one operation at a time."""
     return made(name).grads(*problem(name))
 
 
-def kind(tree):
+@functools.cache
+def swept(name):
+    """Losses and final states of several runs in one program: a scan under vmap over keys and hyperparameters.
+
+    The first two runs differ in their key. The third has the key of the first and half its hyperparameter.
+    """
+    case, (params, _, batch) = RULES[name], problem(name)
+
+    def run(key, *hyperparameter):
+        rule = case.make(case.network, case.loss, *hyperparameter)
+        step = bp.make_train_step(rule, OPTIMIZER)
+        start = bp.training.TrainState(params, OPTIMIZER.init(params), rule.init(key, params))
+        end, metrics = jax.lax.scan(lambda state, _: step(state, batch), start, None, length=STEPS)
+        return metrics.value, end
+
+    arguments = (KEYS,)
+    if case.hyperparameter is not None:
+        arguments = KEYS[jnp.array([0, 1, 0])], case.hyperparameter * jnp.array([1.0, 1.0, 0.5])
+    return jax.jit(jax.vmap(run), compiler_options=QUICKLY)(*arguments)
+
+
+def member(tree, i):
+    return jax.tree.map(lambda leaf: leaf[i], plain(tree))
+
+
+def dtypes(tree):
+    """Shape, dtype and weak type of every leaf."""
     return jax.tree.map(lambda a: (a.shape, a.dtype, getattr(a, "weak_type", False)), jax.tree.map(jnp.asarray, tree))
 
 
 def plain(tree):
-    """Keys as numbers, so that states compare."""
+    """Typed keys as integers, so that states compare."""
 
-    def numbers(a):
+    def data(a):
         return jax.random.key_data(a) if jnp.issubdtype(a.dtype, jax.dtypes.prng_key) else a
 
-    return jax.tree.map(numbers, tree)
+    return jax.tree.map(data, tree)
 
 
 def close(a, b, tolerance=1e-11):
@@ -71,16 +103,16 @@ def close(a, b, tolerance=1e-11):
 
 
 @TABLE
-def test_gradients_are_made_like_params_and_the_value_is_the_loss(name):
+def test_gradients_have_the_structure_of_params_and_the_value_is_the_loss(name):
     params, state, batch = problem(name)
     value, grads, after = compiled(name)(params, state, batch)
     case = RULES[name]
     assert jax.tree.structure(grads) == jax.tree.structure(params)
-    assert kind(grads) == kind(params)
-    assert kind(after) == kind(state)
+    assert dtypes(grads) == dtypes(params)
+    assert dtypes(after) == dtypes(state)
     true_value = case.loss.value(case.network.forward(params, batch[0])[0], batch[1])
     assert value.shape == () and float(value) == pytest.approx(float(true_value), rel=1e-12)
-    for _ in range(2):  # a delayed rule has no direction before
+    for _ in range(2):  # a delayed rule has a zero direction before
         _, grads, after = compiled(name)(params, after, batch)
     assert any(leaf.any() for leaf in jax.tree.leaves(grads))
 
@@ -92,7 +124,7 @@ def test_jit_is_the_eager_rule(name):
 
 
 @TABLE
-def test_exact_rules_and_only_they_give_the_gradient(name):
+def test_only_exact_rules_give_the_gradient(name):
     params, state, batch = problem(name)
     case = RULES[name]
     truth = bp.autodiff(case.network, case.loss).grads(params, (), batch)[1]
@@ -101,51 +133,29 @@ def test_exact_rules_and_only_they_give_the_gradient(name):
 
 
 @TABLE
-def test_vmap_over_keys_is_one_run_for_each(name):
+def test_vmapped_scans_are_separate_loops_and_change_all_params(name):
+    """Over keys, and with a traced hyperparameter against a Python number, with an optimizer that has a state."""
     params, _, batch = problem(name)
-    keys = jax.random.split(jax.random.key(5), 3)
-
-    def begun(key):
-        return made(name).grads(params, made(name).init(key, params), batch)
-
-    together = jax.jit(jax.vmap(begun), compiler_options=QUICKLY)(keys)
-    for i, key in enumerate(keys):
-        alone = compiled(name)(params, made(name).init(key, params), batch)
-        assert close(jax.tree.map(lambda a, i=i: a[i], together), alone)
-
-
-@NUMBERED
-def test_its_number_may_be_traced_and_swept(name):
-    case, (params, _, batch) = RULES[name], problem(name)
-    numbers, key = case.hyperparameter * jnp.array([0.5, 1.0]), jax.random.key(5)
-
-    def begun(number):
-        rule = case.make(case.network, case.loss, number)
-        return rule.grads(params, rule.grads(params, rule.init(key, params), batch)[2], batch)
-
-    together = jax.jit(jax.vmap(begun), compiler_options=QUICKLY)(numbers)
-    for i, number in enumerate(numbers):
-        assert close(jax.tree.map(lambda a, i=i: a[i], together), begun(float(number)))
-    first, second = (jax.tree.map(lambda a, i=i: a[i], plain(together[1:])) for i in (0, 1))
-    assert not close(first, second)
+    rule, grads, (values, ends) = made(name), compiled(name), swept(name)
+    step = bp.make_train_step(rule._replace(grads=grads), OPTIMIZER)
+    for i, key in enumerate(KEYS):
+        run = bp.training.TrainState(params, OPTIMIZER.init(params), rule.init(key, params))
+        losses, sizes = [], []
+        for _ in range(STEPS):
+            run, metrics = step(run, batch)
+            losses.append(metrics.value)
+            sizes.append(grads._cache_size())
+        assert close(member((values, ends), i), (jnp.stack(losses), run), 1e-10)
+        assert sizes[0] == sizes[-1]  # compiled once: the next state has the types of the first
+    assert np.isfinite(values).all()
+    assert all(jax.tree.leaves(jax.tree.map(lambda a, b: (a != b[None]).any(), ends.params, params)))
 
 
-@TABLE
-def test_scan_is_the_loop_and_it_learns_with_any_optimizer(name):
-    params, state, batch = problem(name)
-    optimizer, grads = optax.adam(0.01), compiled(name)
-    start = bp.training.TrainState(params, optimizer.init(params), state)
-    step = bp.make_train_step(made(name), optimizer)
-    loop = lambda start: jax.lax.scan(lambda s, _: step(s, batch), start, None, length=4)
-    scanned, metrics = jax.jit(loop, compiler_options=QUICKLY)(start)
-    looped, alone, sizes = start, bp.make_train_step(made(name)._replace(grads=grads), optimizer), []
-    for _ in range(4):
-        looped, _ = alone(looped, batch)
-        sizes.append(grads._cache_size())
-    assert close(scanned, looped, 1e-9)
-    assert sizes[0] == sizes[-1]  # compiled once: the state comes back as it went in
-    assert np.isfinite(metrics.value).all()
-    assert all(jax.tree.leaves(jax.tree.map(lambda a, b: (a != b).any(), scanned.params, params)))
+@WITH_HYPERPARAMETER
+def test_the_hyperparameter_changes_the_run_and_may_be_traced(name):
+    """`test_vmapped_scans_...` holds the traced value against a Python number; half of it is a different run."""
+    _, ends = swept(name)
+    assert not close(member(ends, 0), member(ends, 2), 1e-9)
 
 
 @TABLE
@@ -155,8 +165,8 @@ def test_float32_stays_float32_and_near_float64(name, examples):
     with jax.enable_x64(False):
         narrow = bp.util.cast(wide, jnp.float32)
         value, grads, state = compiled(name)(*narrow)
-    assert kind(grads) == kind(narrow[0])
-    assert kind(state) == kind(narrow[1])
+    assert dtypes(grads) == dtypes(narrow[0])
+    assert dtypes(state) == dtypes(narrow[1])
     assert value.dtype == jnp.float32
     true_value, truth, true_state = compiled(name)(*wide)
     assert float(value) == pytest.approx(float(true_value), rel=1e-5)
@@ -168,19 +178,20 @@ def test_float32_stays_float32_and_near_float64(name, examples):
 @TABLE
 def test_params_and_state_never_share_an_array(name):
     params, state, batch = problem(name)
-    own = {id(leaf) for leaf in jax.tree.leaves(params)}
-    assert not any(id(leaf) in own for leaf in jax.tree.leaves(state))
+    ids = {id(leaf) for leaf in jax.tree.leaves(params)}
+    assert not any(id(leaf) in ids for leaf in jax.tree.leaves(state))
     _, grads, after = eager(name)
-    assert not any(id(leaf) in own for leaf in jax.tree.leaves((grads, after)))
-    held = {id(leaf) for leaf in jax.tree.leaves((state, after))}
-    assert not any(id(leaf) in held for leaf in jax.tree.leaves(grads))
+    assert not any(id(leaf) in ids for leaf in jax.tree.leaves((grads, after)))
+    in_states = {id(leaf) for leaf in jax.tree.leaves((state, after))}
+    assert not any(id(leaf) in in_states for leaf in jax.tree.leaves(grads))
 
 
 @TABLE
-def test_it_names_what_it_was_made_from(name):
+def test_the_rule_has_its_network_and_loss_and_a_readable_repr(name):
     rule, case = made(name), RULES[name]
     assert rule.name and rule.loss is case.loss
     assert rule.network is not None
+    assert re.fullmatch(r"[a-z_]+\(.*\)", repr(rule)) and "squared_error" in repr(rule) or "entropy" in repr(rule)
     with pytest.raises(ValueError, match="expected a Layer"):
         case.make(bp.dense, case.loss)
     with pytest.raises(ValueError, match="expected a Loss"):
