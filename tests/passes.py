@@ -12,6 +12,11 @@ QUICKLY = {"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 1
 """`compiler_options` for programs that are tiny and run once: XLA's plain emitter of loops, in a third of the time."""
 
 
+def quick_jit(function):
+    """`jax.jit` for a program that is tiny and runs a few times: eager calls compile every operation separately."""
+    return jax.jit(function, compiler_options=QUICKLY)
+
+
 def run(layer, params, x, dy):
     """Y and (dparams, dx), by hand."""
     y, residuals = layer.forward(params, x)

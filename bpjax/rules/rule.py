@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from bpjax.layers.layer import Layer, check_layer
 from bpjax.losses import Loss, check_labels
 from bpjax.types import Array, Batch, Key, Params, RuleState
-from bpjax.util.checks import check_finite, is_concrete
+from bpjax.util.call_text import value_text
+from bpjax.util.checks import check_finite
 
 
 class InitRule(Protocol):
@@ -50,13 +51,10 @@ class Rule(NamedTuple):
 
 
 def call_of(function: str, *arguments, **keywords) -> str:
-    """The text of a call, for `Rule.call`; traced values are shown as `...`, arguments that are None are left out."""
-
-    def text(value) -> str:
-        return repr(value) if is_concrete(value) else "..."
-
-    given = [text(value) for value in arguments if value is not None]
-    return f"{function}({', '.join([*given, *(f'{name}={text(value)}' for name, value in keywords.items())])})"
+    """The text of a call, for `Rule.call`; positional arguments that are None are left out."""
+    shown = [value_text(value) for value in arguments if value is not None]
+    shown += [f"{name}={value_text(value)}" for name, value in keywords.items()]
+    return f"{function}({', '.join(shown)})"
 
 
 def check_made_of(who: str, network, loss) -> None:

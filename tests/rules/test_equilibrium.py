@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from oracles import central_difference, relative_error
+from passes import quick_jit
 
 import bpjax as bp
 from bpjax.rules.equilibrium import equilibrium_propagation, hopfield
@@ -43,16 +44,16 @@ def settled(params, x, target=None, beta=0.0, steps=600):
     return jax.lax.fori_loop(0, steps, step, u)
 
 
-# --- The network that settles ----------------------------------------------------------------------------------------
+# --- The Hopfield network --------------------------------------------------------------------------------------------
 
 
-def test_the_network_settles_at_a_minimum_of_the_energy(keys):
+def test_the_network_converges_to_a_minimum_of_the_energy(keys):
     network, params, (x, _) = problem(keys)
-    y, (_, states) = jax.jit(hopfield(network, 600, 0.3).forward)(params, x)
-    assert relative_error(states, jax.jit(settled)(params, x)) < 1e-12
+    y, (_, states) = quick_jit(hopfield(network, 600, 0.3).forward)(params, x)
+    assert relative_error(states, quick_jit(settled)(params, x)) < 1e-12
     assert (y == states[1]).all()
-    assert max(jnp.abs(slope).max() for slope in jax.jit(jax.grad(energy, 2))(params, x, states)) < 1e-14
-    curvature = jax.hessian(lambda flat: energy(params, x[:1], [flat[None, :5], flat[None, 5:]]))
+    assert max(jnp.abs(slope).max() for slope in quick_jit(jax.grad(energy, 2))(params, x, states)) < 1e-14
+    curvature = quick_jit(jax.hessian(lambda flat: energy(params, x[:1], [flat[None, :5], flat[None, 5:]])))
     assert np.linalg.eigvalsh(curvature(jnp.concatenate([states[0][0], states[1][0]]))).min() > 0
 
 
@@ -60,27 +61,33 @@ def test_its_backward_is_the_derivative_of_the_fixed_point(keys):
     """Against central differences of the loss at the fixed point, and jax.vjp through every step of the settling."""
     network, params, (x, t) = problem(keys, (3, 2, 2), output=bp.sigmoid)
     layer = hopfield(network, 400, 0.5)
-    truth = bp.backprop(layer, bp.squared_error).grads(params, (), (x, t))[1]
     flat, unravel = jax.flatten_util.ravel_pytree(params)
-    error = jax.jit(lambda p: bp.squared_error.value(layer.forward(unravel(p), x)[0], t))
-    assert relative_error(jax.flatten_util.ravel_pytree(truth)[0], central_difference(error, flat)) < 1e-8
-    y, vjp = jax.vjp(lambda p, x: layer.forward(p, x)[0], params, x)
-    found = jax.jit(layer.backward)(params, layer.forward(params, x)[1], y - t)
-    assert relative_error(found, vjp(y - t)) < 1e-11
+    error = quick_jit(lambda p: bp.squared_error.value(layer.forward(unravel(p), x)[0], t))
+
+    @quick_jit
+    def passes(params, x):
+        y, vjp = jax.vjp(lambda p, x: layer.forward(p, x)[0], params, x)
+        return layer.backward(params, layer.forward(params, x)[1], y - t), vjp(y - t)
+
+    found, through_every_step = passes(params, x)
+    assert relative_error(found, through_every_step) < 1e-11
+    assert relative_error(jax.flatten_util.ravel_pytree(found[0])[0], central_difference(error, flat)) < 1e-8
+    truth = quick_jit(bp.backprop(layer, bp.squared_error).grads)(params, (), (x, t))[1]
+    assert relative_error(truth, found[0]) < 1e-14
 
 
 def test_one_unit_by_hand():
-    """E = ½ u² − (x w + b) u for one linear unit: it settles at a = x w + b, and F at (a + β t) / (1 + β).
+    """E = ½ u² − (x w + b) u for one linear unit: its minimum is at a = x w + b, that of F at (a + β t) / (1 + β).
 
-    ∂F/∂w = −x u, so dw = (1/β) x (u⁰ − u^β) = x (a − t) / (1 + β): the gradient up to 1 + β. The two sides together
-    give x (a − t) / (1 − β²).
+    ∂F/∂w = −x u, so dw = (1/β) x (u⁰ − u^β) = x (a − t) / (1 + β): the gradient up to 1 + β. The symmetric
+    difference gives x (a − t) / (1 − β²).
     """
     network = bp.dense(1)
     params = network.init(jax.random.key(0), (1,))[0]._replace(w=jnp.array([[0.5]]), b=jnp.array([0.25]))
     batch = jnp.array([[2.0]]), jnp.array([[0.0]])  # a = 1.25, the gradient 2.5
     for nudging, share in (("one_sided", 1 / 1.2), ("symmetric", 1 / (1 - 0.04))):
         rule = equilibrium_propagation(network, bp.squared_error, 0.2, nudging, 200)
-        value, grads, _ = rule.grads(params, (), batch)
+        value, grads, _ = quick_jit(rule.grads)(params, (), batch)
         assert float(value) == pytest.approx(0.78125, rel=1e-14)
         assert float(grads.w[0, 0]) == pytest.approx(2.5 * share, rel=1e-12)
         assert float(grads.b[0]) == pytest.approx(1.25 * share, rel=1e-12)
@@ -121,8 +128,9 @@ def test_five_steps_on_a_3_3_2_net(nudging, keys):
     network, params, (x, t) = problem(keys, (3, 3, 2), output=bp.tanh)
     rule = equilibrium_propagation(network, bp.squared_error, 0.5, nudging, 12, 5, 0.4)
     weights = [(np.array(params[l].w), np.array(params[l].b)) for l in (0, 2)]
+    compiled = quick_jit(rule.grads)
     for _ in range(5):
-        params = jax.tree.map(lambda w, g: w - 0.2 * g, params, jax.jit(rule.grads)(params, (), (x, t))[1])
+        params = jax.tree.map(lambda w, g: w - 0.2 * g, params, compiled(params, (), (x, t))[1])
         w1, b1, w2, b2 = by_hand(weights, np.asarray(x), np.asarray(t), 0.5, nudging == "symmetric", 12, 5, 0.4)
         weights = [
             (weights[0][0] - 0.2 * w1, weights[0][1] - 0.2 * b1),
@@ -133,16 +141,22 @@ def test_five_steps_on_a_3_3_2_net(nudging, keys):
             np.testing.assert_allclose(params[l].b, b, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize(("nudging", "order"), [("one_sided", 1), ("symmetric", 2)])
-def test_the_bias_is_of_order_beta_or_beta_squared(nudging, order, keys):
-    """X22: against the gradient of the loss at the free fixed point, by implicit differentiation of `energy`."""
-    network, params, (x, t) = problem(keys)
+@quick_jit
+def gradient_at_the_fixed_point(params, x, t):
+    """Of ½ Σ (ρ(u_L) − t)² at the free fixed point, by implicit differentiation of `energy`."""
     free = settled(params, x)
     flat, unravel = jax.flatten_util.ravel_pytree(free)
     curvature = jax.hessian(lambda u: energy(params, x, unravel(u)))(flat)
-    push = jax.flatten_util.ravel_pytree([jnp.zeros_like(free[0]), free[1] - t])[0]
-    answer = unravel(-jnp.linalg.solve(curvature, push))
-    truth = jax.jvp(lambda u: jax.grad(energy)(params, x, u), (free,), (answer,))[1]
+    force = jax.flatten_util.ravel_pytree([jnp.zeros_like(free[0]), free[1] - t])[0]
+    response = unravel(-jnp.linalg.solve(curvature, force))
+    return jax.jvp(lambda u: jax.grad(energy)(params, x, u), (free,), (response,))[1]
+
+
+@pytest.mark.parametrize(("nudging", "order"), [("one_sided", 1), ("symmetric", 2)])
+def test_the_bias_is_of_order_beta_or_beta_squared(nudging, order, keys):
+    """X22: against the gradient of the loss at the free fixed point."""
+    network, params, (x, t) = problem(keys)
+    truth = gradient_at_the_fixed_point(params, x, t)
     betas = jnp.array([0.1, 0.01, 0.001])
 
     def gap(beta):
@@ -150,17 +164,18 @@ def test_the_bias_is_of_order_beta_or_beta_squared(nudging, order, keys):
         found = rule.grads(params, (), (x, t))[1]
         return jnp.sqrt(sum(jnp.sum((a - b) ** 2) for a, b in zip(*map(jax.tree.leaves, (found, truth)), strict=True)))
 
-    gaps = jax.jit(jax.vmap(gap))(betas)  # β is data: one program
+    gaps = quick_jit(jax.vmap(gap))(betas)  # β is data: one program
     np.testing.assert_allclose(np.diff(np.log10(gaps)) / np.diff(np.log10(betas)), order, atol=0.1)
 
 
-def test_the_rule_measures_and_trains_the_network_that_settles(keys):
+def test_the_rule_measures_and_trains_the_hopfield_network(keys):
     network = bp.mlp((2, 6, 1), bp.tanh)
     params, _ = network.init(next(keys), (2,))
     data = bp.xor().present()
     rule = equilibrium_propagation(network, bp.squared_error)
-    value, _, _ = rule.grads(params, (), data)
-    assert float(value) == float(bp.squared_error.value(hopfield(network).forward(params, data[0])[0], data[1]))
+    value, _, _ = quick_jit(rule.grads)(params, (), data)
+    error = bp.squared_error.value(quick_jit(hopfield(network).forward)(params, data[0])[0], data[1])
+    assert float(value) == pytest.approx(float(error), rel=1e-15)
     result = bp.fit(rule, optax.sgd(0.03), params, data, key=next(keys), epochs=800)
     output = rule.network.forward(result.params, data[0])[0]
     assert jnp.abs(output - data[1]).max() < 0.1
@@ -168,9 +183,8 @@ def test_the_rule_measures_and_trains_the_network_that_settles(keys):
 
 def test_half_precision_stays_half(keys):
     network, params, batch = problem(keys)
-    grads = equilibrium_propagation(network, bp.squared_error, 0.5).grads(
-        *bp.util.cast((params, (), batch), jnp.bfloat16)
-    )[1]
+    rule = equilibrium_propagation(network, bp.squared_error, 0.5)
+    grads = quick_jit(rule.grads)(*bp.util.cast((params, (), batch), jnp.bfloat16))[1]
     assert all(g.dtype == jnp.bfloat16 and jnp.isfinite(g).all() for g in jax.tree.leaves(grads))
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import relative_error
+from passes import quick_jit
 
 import bpjax as bp
 from bpjax.layers.convolution.conv import conv
@@ -28,14 +29,14 @@ def problem(keys, sizes=(6, 7, 5, 4, 3), loss=bp.squared_error, output=None):
 
 
 def direction(rule, params, batch):
-    return jax.jit(rule.grads)(params, rule.init(jax.random.key(0), params), batch)[1]
+    return quick_jit(rule.grads)(params, rule.init(jax.random.key(0), params), batch)[1]
 
 
 # --- The papers' equations, in NumPy ---------------------------------------------------------------------------------
 
 
 def by_hand(weights, x, t, kind, steps, gamma, variance):
-    """dE/dW of each layer, for y = tanh(x W + b) in all layers and ½ Σ (t − o)², example by pattern."""
+    """dE/dW of each layer, for y = tanh(x W + b) in all layers and ½ Σ (t − o)², example by example."""
     L = len(weights)
     total = [(np.zeros_like(w), np.zeros_like(b)) for w, b in weights]
     for x_n, t_n in zip(x, t, strict=True):
@@ -46,7 +47,7 @@ def by_hand(weights, x, t, kind, steps, gamma, variance):
         v[L] = t_n  # the output is clamped
 
         def look(v, L=L, first=first):
-            """Prediction errors e_1 … e_L, and the slopes φ′ they pass through."""
+            """Prediction errors e_1 … e_L, and the derivatives φ′ that multiply them."""
             at = first if kind == "fixed_prediction" else v
             f = [np.tanh(at[l] @ weights[l][0] + weights[l][1]) for l in range(L)]
             e = [None] + [(v[l + 1] - f[l]) / (variance if l == L - 1 else 1) for l in range(L)]
@@ -65,26 +66,27 @@ def by_hand(weights, x, t, kind, steps, gamma, variance):
 
 
 @pytest.mark.parametrize(
-    ("kind", "settings", "numbers"),
+    ("kind", "settings", "constants"),
     [
         ("strict", {}, (20, 0.1, 1.0)),
         ("strict", {"steps": 7, "rate": 0.3, "output_variance": 5.0}, (7, 0.3, 5.0)),
         ("fixed_prediction", {"steps": 3, "rate": 0.4}, (3, 0.4, 1.0)),
         ("zero_divergence", {}, (None, 1.0, 1.0)),
     ],
-    ids=["strict", "strict, other numbers", "fixed_prediction", "zero_divergence"],
+    ids=["strict", "strict, other constants", "fixed_prediction", "zero_divergence"],
 )
-def test_five_steps_on_a_3_3_2_net(kind, settings, numbers, keys):
+def test_five_steps_on_a_3_3_2_net(kind, settings, constants, keys):
     network = bp.mlp((3, 3, 2), bp.tanh, output=bp.tanh)
     params, _ = network.init(next(keys), (3,))
     x, t = jax.random.normal(next(keys), (4, 3)), jax.random.uniform(next(keys), (4, 2))
     rule = predictive_coding(network, bp.squared_error, kind, **settings)
     weights = [(np.array(params[l].w), np.array(params[l].b)) for l in (0, 2)]
+    compiled = quick_jit(rule.grads)
     for _ in range(5):
-        value, grads, _ = rule.grads(params, (), (x, t))
+        value, grads, _ = compiled(params, (), (x, t))
         assert float(value) == pytest.approx(float(bp.squared_error.value(network.forward(params, x)[0], t)))
         params = jax.tree.map(lambda w, g: w - 0.2 * g, params, grads)
-        changes = by_hand(weights, np.asarray(x), np.asarray(t), kind, *numbers)
+        changes = by_hand(weights, np.asarray(x), np.asarray(t), kind, *constants)
         weights = [(w - 0.2 * dw, b - 0.2 * db) for (w, b), (dw, db) in zip(weights, changes, strict=True)]
         for l, (w, b) in zip((0, 2), weights, strict=True):
             np.testing.assert_allclose(params[l].w, w, rtol=1e-12, atol=1e-12)
@@ -114,13 +116,13 @@ def test_fixed_predictions_at_rate_1_are_backprop_after_as_many_steps_as_layers(
             assert (a == b).all()  # the same operations, the same bits
 
 
-def test_fixed_predictions_one_step_short_leave_the_first_layer_without_an_error(keys):
+def test_with_one_step_too_few_fixed_predictions_send_no_error_to_the_first_layer(keys):
     network, params, batch, truth = problem(keys)  # 4 layers of units, 3 hidden: the error needs 3 steps down
     found = direction(predictive_coding(network, bp.squared_error, "fixed_prediction", 2, 1.0), params, batch)
     assert not found[0].w.any() and relative_error(found[2:], truth[2:]) < 1e-14
 
 
-def test_fixed_predictions_settle_at_backprop_at_any_rate(keys):
+def test_fixed_predictions_converge_to_backprop_at_a_small_rate(keys):
     network, params, batch, truth = problem(keys)
     rule = predictive_coding(network, bp.squared_error, "fixed_prediction", 400, 0.1)
     assert relative_error(direction(rule, params, batch), truth) < 1e-11
@@ -178,8 +180,8 @@ def test_the_graph_of_millidge_tschantz_and_buckley():
         def forward(b, x):
             return function(x) + b[0][None], (x, b[0][:0])
 
-        def backward(b, kept, dy):
-            return dy.sum(axis=0)[None], jax.vjp(function, kept[0])[1](dy)[0]
+        def backward(b, residuals, dy):
+            return dy.sum(axis=0)[None], jax.vjp(function, residuals[0])[1](dy)[0]
 
         return Layer("node", lambda key, in_shape: (jnp.zeros((1, width)), (width,)), forward, backward)
 
@@ -194,12 +196,12 @@ def test_the_graph_of_millidge_tschantz_and_buckley():
     x, target = jnp.array([[5.0]]), jnp.array([[1.0]])
     assert float(network.forward(params, x)[0][0, 0]) == pytest.approx(-0.11166379, abs=1e-8)
     rule = predictive_coding(network, bp.squared_error, "fixed_prediction", 500, 0.02)
-    value, (y0, y1_y3, y2_y3, y4), _ = rule.grads(params, (), (x, target))
+    value, (y0, y1_y3, y2_y3, y4), _ = quick_jit(rule.grads)(params, (), (x, target))
     assert float(value) == pytest.approx(0.61789819, abs=1e-8)
     found = [y4[0, 0], y2_y3[0, 1], y2_y3[0, 0], y1_y3[0, 0], y0[0, 0]]  # the published order: y₄, y₃, y₂, y₁, y₀
     published = [-1.11166379, -1.10188428, -1.11213958, -0.17584471, -11.37053219]
     np.testing.assert_allclose(found, published, rtol=5e-3)  # 500 steps at 0.02 leave e⁻¹⁰ · 10³/6 of the last
-    exact = predictive_coding(network, bp.squared_error, "zero_divergence").grads(params, (), (x, target))[1]
+    exact = direction(predictive_coding(network, bp.squared_error, "zero_divergence"), params, (x, target))
     found = [exact[3][0, 0], exact[2][0, 1], exact[2][0, 0], exact[1][0, 0], exact[0][0, 0]]
     np.testing.assert_allclose(found, published, atol=5e-9)
 
@@ -212,7 +214,7 @@ def test_chains_within_chains_norms_and_activations_first(kind, keys):
     network = bp.chain(bp.tanh, bp.dense(4), bp.chain(layer_norm(), bp.chain(bp.dense(3), bp.sigmoid)), bp.dense(2))
     params, _ = network.init(next(keys), (3,))
     batch = jax.random.normal(next(keys), (5, 3)), jax.random.normal(next(keys), (5, 2))
-    truth = bp.backprop(network, bp.squared_error).grads(params, (), batch)[1]
+    truth = direction(bp.backprop(network, bp.squared_error), params, batch)
     settings = {"strict": {"steps": 3000, "output_variance": 1e6}, "fixed_prediction": {"steps": 3, "rate": 1.0}}
     found = direction(predictive_coding(network, bp.squared_error, kind, **settings.get(kind, {})), params, batch)
     assert relative_error(found, truth) < (1e-3 if kind == "strict" else 1e-13)
@@ -229,7 +231,7 @@ def test_chains_within_chains_norms_and_activations_first(kind, keys):
 def test_convolutions_and_recurrent_layers_are_layers_of_units(network, in_shape, keys):
     params, _ = network.init(next(keys), in_shape)
     batch = jax.random.normal(next(keys), (3, *in_shape)), jax.random.normal(next(keys), (3, 2))
-    truth = bp.backprop(network, bp.squared_error).grads(params, (), batch)[1]
+    truth = direction(bp.backprop(network, bp.squared_error), params, batch)
     for settings in ({"kind": "zero_divergence"}, {"kind": "fixed_prediction", "steps": 3, "rate": 1.0}):
         assert (
             relative_error(direction(predictive_coding(network, bp.squared_error, **settings), params, batch), truth)
@@ -238,7 +240,7 @@ def test_convolutions_and_recurrent_layers_are_layers_of_units(network, in_shape
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_layer_alone_is_the_delta_rule(kind, keys):
+def test_a_single_layer_learns_by_the_delta_rule(kind, keys):
     network, params, batch, truth = problem(keys, (4, 3))
     assert relative_error(direction(predictive_coding(network, bp.squared_error, kind), params, batch), truth) < 1e-14
 
@@ -246,12 +248,11 @@ def test_one_layer_alone_is_the_delta_rule(kind, keys):
 def test_the_rate_of_inference_can_be_swept(keys):
     network, params, batch, _ = problem(keys, (4, 3, 2))
     rates = jnp.array([0.05, 0.2])
-    swept = jax.vmap(lambda rate: predictive_coding(network, bp.squared_error, rate=rate).grads(params, (), batch)[1])(
-        rates
-    )
+    grads = lambda rate: predictive_coding(network, bp.squared_error, rate=rate).grads(params, (), batch)[1]
+    swept = quick_jit(jax.vmap(grads))(rates)
     for i, rate in enumerate([0.05, 0.2]):
-        alone = predictive_coding(network, bp.squared_error, rate=rate).grads(params, (), batch)[1]
-        assert relative_error(jax.tree.map(lambda a, i=i: a[i], swept), alone) < 1e-12
+        single = direction(predictive_coding(network, bp.squared_error, rate=rate), params, batch)
+        assert relative_error(jax.tree.map(lambda a, i=i: a[i], swept), single) < 1e-12
 
 
 @pytest.mark.parametrize("kind", KINDS)
