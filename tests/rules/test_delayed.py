@@ -136,7 +136,7 @@ def test_it_delays_any_rule_and_trains_by_fit(keys):
     [
         (lambda rule: delayed(rule, -1), "`steps`.*≥ 0, got -1"),
         (lambda rule: delayed(rule, (1, 0.5)), "`steps`.*≥ 0, got 0.5"),
-        (lambda rule: delayed(rule._replace(network=None), (1, 0)), "knows its network.*`backprop` does not"),
+        (lambda rule: delayed(rule._replace(network=None), (1, 0)), "rule with a `network`.*`backprop` has none"),
         (lambda rule: delayed(rule, (2, 1, 0)).init(None, PARAMS), "each of the 2 layers.*got \\(2, 1, 0\\)"),
     ],
 )

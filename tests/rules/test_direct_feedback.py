@@ -198,7 +198,7 @@ def test_what_has_nothing_to_address_is_refused(make, keys):
     with pytest.raises(ValueError, match="`scale` to be a finite number"):
         make(NETWORK, bp.squared_error, scale=float("inf"))
     shallow = bp.mlp((3, 2), output=bp.tanh)
-    with pytest.raises(ValueError, match=r"expected a hidden layer to address, got a network with 1 layer"):
+    with pytest.raises(ValueError, match=r"expected a network with a hidden layer, got one with 1 layer"):
         make(shallow, bp.squared_error).init(next(keys), shallow.init(next(keys), (3,))[0])
     params, _ = image_network().init(next(keys), (3, 4, 1))
     with pytest.raises(ValueError, match="expected `in_shape`.*begins with tanh"):

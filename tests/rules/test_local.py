@@ -315,7 +315,7 @@ def test_what_cannot_be_taught_is_refused(keys):
     with pytest.raises(ValueError, match="`local_losses` expected `rate` to be a finite number ≥ 0"):
         local_losses(NETWORK, bp.squared_error, rate=-1.0)
     shallow = bp.mlp((3, 2))
-    with pytest.raises(ValueError, match="`local_losses` expected a hidden layer to address"):
+    with pytest.raises(ValueError, match="`local_losses` expected a network with a hidden layer"):
         local_losses(shallow, bp.squared_error).init(next(keys), shallow.init(next(keys), (3,))[0])
 
 

@@ -249,14 +249,14 @@ TRAIN = jnp.zeros((1, 4, 2))
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: stdp_change(TRAIN, TRAIN[:, :3]), "same examples and times.*\\(1, 4, 2\\) and \\(1, 3, 2\\)"),
+        (lambda: stdp_change(TRAIN, TRAIN[:, :3]), "with the same N and T.*\\(1, 4, 2\\) and \\(1, 3, 2\\)"),
         (lambda: stdp_change(TRAIN[0], TRAIN[0]), "expected spikes \\(N, T, D\\)"),
         (lambda: stdp_change(TRAIN, TRAIN, -0.1), "`potentiation`.*≥ 0"),
         (lambda: stdp_change(TRAIN, TRAIN, depression=-0.1), "`depression`.*≥ 0"),
         (lambda: stdp_change(TRAIN, TRAIN, tau_plus=0.0), "`tau_plus`.*> 0"),
         (lambda: stdp_change(TRAIN, TRAIN, tau_minus=0.0), "`tau_minus`.*> 0"),
         (lambda: stdp_change(TRAIN, TRAIN, dt=0.0), "`dt`.*> 0"),
-        (lambda: stdp(bp.mlp((3, 2)), bp.squared_error), "spikes at every time, got the layer dense"),
+        (lambda: stdp(bp.mlp((3, 2)), bp.squared_error), "spikes at every time step, got the layer dense"),
         (lambda: stdp(unroll(leaky_integrator(2)), bp.squared_error), "got the layer unroll\\(leaky_integrator\\)"),
         (lambda: stdp(bp.dense, bp.squared_error), "expected a Layer"),
         (lambda: stdp(unroll(leaky_integrate_and_fire(2)), bp.squared_error).init(None, ()), "made by its `init`"),
