@@ -1,7 +1,6 @@
-"""A small sweep, also in a process of its own, for tests that kill it or vary the devices: `python sweeping.py -`."""
+"""A small sweep that tests also run in another process, to kill it or to vary the devices: `python sweeping.py`."""
 
 import hashlib
-import sys
 
 import jax
 import numpy as np
@@ -11,6 +10,7 @@ import bpjax as bp
 NETWORK = bp.mlp((2, 2, 1), bp.sigmoid, bp.sigmoid, bp.uniform(1.0), bp.uniform(1.0))
 RULE = bp.backprop(NETWORK, bp.squared_error)
 AXES = {"learning_rate": [0.5, 2.0, 8.0], "momentum": [0.0, 0.9], "seed": range(120)}
+RUNS = 720
 
 
 def xor(key, learning_rate, momentum):
@@ -26,11 +26,10 @@ def swept(store=None, **options):
 
 
 def digest(result) -> str:
-    """The bits of a result."""
+    """A hash of the bits of a result."""
     parts = [np.ascontiguousarray(result[name].values).tobytes() for name in sorted(result.data_vars)]
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 if __name__ == "__main__":
-    result = swept(sys.argv[1] if sys.argv[1] != "-" else None)
-    print(len(jax.devices()), digest(result))
+    print(len(jax.devices()), digest(swept()))

@@ -1,4 +1,4 @@
-"""Results on disk: written aside and renamed, so that nothing half-written replaces what was there."""
+"""Results on disk: written to a temporary folder and renamed, so that no partial result replaces an earlier one."""
 
 import contextlib
 import dataclasses
@@ -16,18 +16,19 @@ import numpy as np
 import optax
 
 MARK = "record.json"
-"""The file by which a folder is known as a result, which another result may replace."""
+"""The file that marks a folder as a result, which a later result may replace."""
 
 
 @contextlib.contextmanager
 def written_aside(folder: str | Path) -> Iterator[Path]:
-    """A new folder to write into, which takes the place of `folder` when the block ends without an error.
+    """A temporary folder to write into, which replaces `folder` when the `with` block ends without an error.
 
-    Whatever stops the block, a Ctrl-C included, leaves `folder` as it was. The block must write a record (see
-    `write_record`), by which a later result knows that it may replace this one.
+    An error or Ctrl-C leaves `folder` unchanged. The block must write a record (see `write_record`), which allows a
+    later result to replace this one.
 
     Raises:
         ValueError: `folder` cannot be written, or holds something that is not a result.
+        RuntimeError: the block has not written a record.
     """
     folder = Path(folder).absolute()
     check_replaceable(folder)
@@ -36,7 +37,7 @@ def written_aside(folder: str | Path) -> Iterator[Path]:
         os.chmod(aside, 0o755)
         yield aside
         if not (aside / MARK).is_file():
-            raise RuntimeError(f"A result needs its record: call `write_record(folder, ...)` before {folder} is done.")
+            raise RuntimeError(f"{folder} needs its record: call `write_record(folder, ...)` inside the block.")
         if folder.exists():
             former = Path(tempfile.mkdtemp(prefix=f".{folder.name}-former-", dir=folder.parent))
             folder.rename(former / folder.name)
@@ -52,7 +53,9 @@ def check_replaceable(folder: str | Path) -> None:
     """Make the parent of `folder`, and raise a `ValueError` unless a result may be written at `folder`."""
     folder = Path(folder).absolute()
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / MARK).is_file())):
-        raise ValueError(f"{folder} holds something that is no result and will not be replaced: choose another folder.")
+        raise ValueError(
+            f"{folder} holds something that is not a result, which is never replaced: choose another folder."
+        )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent):
@@ -62,8 +65,8 @@ def check_replaceable(folder: str | Path) -> None:
 
 
 def write_record(folder: Path, config, **more) -> dict:
-    """Write and return how a result came about: config, versions, device, precision, and what else is given."""
-    record = {"config": plain(config), **environment(), **more}
+    """Write and return how a result was made: config, versions, device, precision, and the entries of `more`."""
+    record = {"config": config_data(config), **environment(), **more}
     (folder / MARK).write_text(json.dumps(record, indent=2, default=str) + "\n")
     return record
 
@@ -87,6 +90,6 @@ def environment() -> dict:
     }
 
 
-def plain(config):
-    """A dataclass as a dictionary, anything else as it is."""
+def config_data(config):
+    """A config as data for JSON: a dataclass as a dictionary, anything else unchanged."""
     return dataclasses.asdict(config) if dataclasses.is_dataclass(config) and not isinstance(config, type) else config

@@ -1,4 +1,4 @@
-"""Sweeps: many trainings at once, in one compiled program."""
+"""Sweeps: many trainings in one compiled program."""
 
 from bpjax.sweeps.axes import draws, log_draws
 from bpjax.sweeps.lanes import lanes

@@ -1,4 +1,9 @@
-"""The axes of a sweep: grids, repeated seeds and random draws, and the runs they span."""
+"""The axes of a sweep: grids, seeds and random draws, and the runs they span.
+
+Every axis is traced: its values are arguments of one compiled program. Integers arrive as int32 and floats in the
+default precision, whether they are given as Python numbers, NumPy or JAX arrays. A static choice (a network, an
+optimizer, a name) is no axis: bind it in the trial and make one sweep per choice.
+"""
 
 import inspect
 import math
@@ -13,13 +18,13 @@ from bpjax.types import Key
 from bpjax.util.checks import check_count, check_number
 
 SEED = "seed"
-"""The axis of repeated runs: its numbers are folded into the key, everything else stays the same."""
+"""The axis of repeated runs: its values are folded into the key, the same for all other axes."""
 SAMPLE = "sample"
 """The dimension that all drawn hyperparameters share."""
 
 
 class Draws(NamedTuple):
-    """Random values of a hyperparameter, to be drawn when the sweep's key is known."""
+    """Random values of a hyperparameter, drawn by `sweep` from its key."""
 
     low: float
     high: float
@@ -28,9 +33,14 @@ class Draws(NamedTuple):
 
 
 def draws(low: float, high: float, samples: int) -> Draws:
-    """An axis of `samples` values drawn evenly between `low` and `high`.
+    """An axis of `samples` values drawn uniformly between `low` and `high`.
 
-    All drawn hyperparameters of a sweep share the dimension "sample": sample k has its own value of each.
+    All drawn hyperparameters of a sweep share the dimension "sample": sample k has a separate value of each.
+
+    Args:
+        low: the lower bound.
+        high: the upper bound.
+        samples: how many values.
 
     Raises:
         ValueError: the bounds are not finite numbers with low < high, or `samples` is not a positive integer.
@@ -42,7 +52,16 @@ def draws(low: float, high: float, samples: int) -> Draws:
 
 
 def log_draws(low: float, high: float, samples: int) -> Draws:
-    """As `draws`, evenly on the logarithmic axis; `low` must be above 0."""
+    """As `draws`, but uniform in the logarithm.
+
+    Args:
+        low: the lower bound, above 0.
+        high: the upper bound.
+        samples: how many values.
+
+    Raises:
+        ValueError: as `draws`, or `low` is not above 0.
+    """
     check_number("log_draws", "low", low, above=0.0)
     check_number("log_draws", "high", high, above=float(low))
     check_count("log_draws", "samples", samples)
@@ -59,11 +78,11 @@ class Plan(NamedTuple):
 
     @property
     def runs(self) -> int:
-        """How many runs there are."""
+        """The number of runs."""
         return math.prod(self.dims.values())
 
     def values(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
-        """The hyperparameters, and the seed where there is one, of the runs with these numbers (n,)."""
+        """The hyperparameters, and the seed if it is an axis, of the runs with these numbers (n,)."""
         places = dict(zip(self.dims, np.unravel_index(numbers, tuple(self.dims.values())), strict=True))
         return {name: values[places[dim]] for name, (dim, values) in self.coords.items()}
 
@@ -71,9 +90,14 @@ class Plan(NamedTuple):
 def plan(trial: Callable, axes: Mapping, key: Key) -> Plan:
     """The runs that `axes` spans for this trial.
 
+    Args:
+        trial: (key, **hyperparameters) -> Trial.
+        axes: values of each hyperparameter, as for `sweep`.
+        key: root of the drawn values.
+
     Raises:
-        ValueError: an axis is empty, is no list of numbers, or has a name that is no argument of the trial; an argument
-            of the trial has no axis; drawn axes differ in length.
+        ValueError: an axis is empty or not a list of numbers, its name is not an argument of the trial, an argument of
+            the trial has no axis, or drawn axes differ in length.
     """
     check_names(trial, axes)
     counts = {name: axis.samples for name, axis in axes.items() if isinstance(axis, Draws)}
@@ -97,13 +121,19 @@ def plan(trial: Callable, axes: Mapping, key: Key) -> Plan:
 
 
 def as_values(name: str, axis) -> np.ndarray:
-    """The values of a grid axis (n,), a single number as an axis of length 1."""
+    """The values of a grid axis (n,); a single number is an axis of length 1.
+
+    float32 values become the float64 of the same decimals, so that `[0.1]`, `np.float32([0.1])` and `jnp.array([0.1])`
+    give the same coordinates. Rounded to float32 again they are unchanged.
+    """
     values = np.atleast_1d(np.asarray(list(axis) if isinstance(axis, range) else axis))
     if values.ndim != 1 or values.dtype.kind not in "iufb" or not values.size:
         raise ValueError(
             f"`sweep` expected the axis `{name}` to be a list of numbers, at least one, or `bp.sweeps.draws(...)`, got "
-            f"{axis!r}. What is no number (a network, an optimizer) makes a sweep of its own."
+            f"{axis!r}. Make one sweep per choice of what is not a number (a network, an optimizer)."
         )
+    if values.dtype == np.float32:
+        values = np.array([float(str(value)) for value in values])
     if not np.isfinite(values.astype(float)).all():
         raise ValueError(f"`sweep` expected finite numbers on the axis `{name}`, got {axis!r}.")
     if name == SEED and (values.dtype.kind not in "iu" or values.min() < 0):
@@ -127,12 +157,12 @@ def check_names(trial: Callable, axes: Mapping) -> None:
         wrong += [f"got none for {', '.join(missing)}"] * bool(missing)
         raise ValueError(
             f"`sweep` expected an axis for each argument of the trial after its key ({', '.join(names) or 'none'}), "
-            f"and `{SEED}` if wanted; {', '.join(wrong)}."
+            f"and `{SEED}` for repeated runs; {', '.join(wrong)}."
         )
 
 
 def arguments(values: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Seeds (n,) uint32 and hyperparameters (n,) of runs with these values, in the precision of the moment."""
+    """Seeds (n,) uint32 and hyperparameters (n,) of runs with these values, in the default precision."""
     count = len(next(iter(values.values())))
     seeds = values.get(SEED, np.zeros(count)).astype(np.uint32)
     return seeds, {name: value.astype(dtype_of(value)) for name, value in values.items() if name != SEED}

@@ -1,16 +1,17 @@
-"""The pool: a fixed number of runs side by side, in which a run that is over makes room for the next that waits.
+"""The pool: a fixed number of active runs side by side. A run that stops makes room for the next one that waits.
 
-Time then follows the sum of the epochs that are needed, not the slowest run times their number. Everything happens in
-one compiled program; runs never look at each other, so that none depends on its neighbours or on its place.
+The time of a sweep then follows the sum of the epochs that its runs need, not the slowest run times their number.
+Everything happens in one compiled program. Runs never read each other, so that no result depends on the neighbours of
+a run or on its place in the pool.
 
-    feed      runs are prepared and wait in line
-    go        `chunk` epochs of all runs held; those that are over go to the log, waiting ones take their places; again
-    log       results in the order in which runs ended, with their numbers
+    prepare   runs are initialized and wait in line
+    advance   `chunk` epochs of all active runs; stopped runs go to the results, waiting ones take their places; repeat
+    results   in the order in which the runs stopped, with the numbers of the runs
 """
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -21,192 +22,256 @@ from bpjax.training.trial import Trial
 from bpjax.types import Array, Key
 
 IDLE = -1
+"""The number of a place without a run."""
 
 
-class Held(NamedTuple):
-    """A run with what it was made from; many of them with the layout's run axis."""
+class Slot(NamedTuple):
+    """A run and what it was made from. A pool has many of them, stacked along the layout's run axis."""
 
-    run: Any
+    run: Any  # the state of the trial
     key: Key
     hyperparameters: dict[str, Array]
-    number: Array  # int32, which run of the sweep; IDLE for none
-    curve: Array  # (steps,) error at the chosen epochs so far
+    number: Array  # int32, the run's number in the sweep, or IDLE
+    curve: Array  # (curve epochs,) error at the chosen epochs so far
 
 
 class Pool(NamedTuple):
-    """Runs held, runs waiting, results."""
+    """Active runs, waiting runs, results."""
 
-    held: Held  # `width` of them
-    waiting: Held  # `feed` + `width`: a window of `width` can start at any of the first
+    active: Slot  # `width` of them
+    waiting: Slot  # `feed` + `width`, so that a window of `width` can start at each of the first `feed`
     next: Array  # () int32, the first that still waits
-    fed: Array  # () int32, how many came with the last feed
-    log: dict[str, Array]  # results of the last `go`, `feed` + 2 `width` entries along the run axis
-    ended: Array  # () int32, how many of them hold
+    prepared: Array  # () int32, how many of `waiting` are runs of the sweep
+    results: dict[str, Array]  # of the last `advance`, `feed` + 2 `width` entries along the run axis
+    stopped: Array  # () int32, how many entries of `results` are valid
 
 
-class Program(NamedTuple):
-    """The functions of a pool, compiled for one device."""
+class Prepare(Protocol):
+    """Initialize runs."""
 
-    prepare: Callable
-    """(key, seeds, hyperparameters, numbers) -> Held, `feed` runs as they begin."""
-    begin: Callable
-    """(waiting, count) -> Pool, nobody held yet; the first `count` of those who wait are runs."""
-    go: Callable
-    """(pool, chunks, last) -> Pool, after so many chunks, or when nobody waits; the `last` are run to their end."""
+    def __call__(self, key: Key, seeds: Array, hyperparameters: dict[str, Array], numbers: Array) -> Slot:
+        """`feed` runs before their first epoch, and `width` more to fill the last window."""
+        ...
 
 
-def make_program(
-    trial: Callable[..., Trial], layout: Layout, steps: tuple[int, ...], key_kind, names, device
-) -> Program:
-    """The pool of a trial, traced and compiled here and now; curves hold the error at the epochs `steps`.
+class Begin(Protocol):
+    """Make a pool."""
 
-    Args:
-        trial: (key, **hyperparameters) -> Trial.
-        layout: how many runs, and how.
-        steps: ascending epochs.
-        key_kind: dtype of the keys.
-        names: the hyperparameters and their dtypes.
-        device: where it will run.
-    """
-    prepare, pool_of, go = functions(trial, layout, steps)
-    on_cpu = device.platform == "cpu"
-    where = jax.sharding.SingleDeviceSharding(device)
-
-    def shape(dtype, *sizes):
-        return jax.ShapeDtypeStruct(sizes, dtype, sharding=where)
-
-    def placed(tree):
-        return jax.tree.map(lambda kind: shape(kind.dtype, *kind.shape), tree)
-
-    def each(dtype):
-        return shape(dtype, layout.feed)
-
-    asked = shape(key_kind), each(jnp.uint32), {name: each(dtype) for name, dtype in names}, each(jnp.int32)
-    waiting = placed(jax.eval_shape(prepare, *asked))
-    pool = placed(jax.eval_shape(pool_of, waiting))
-    lowered = (
-        (jax.jit(prepare).lower(*asked), ONCE if on_cpu else {}),
-        (jax.jit(go, donate_argnums=0).lower(pool, shape(jnp.int32), shape(bool)), OFTEN if on_cpu else {}),
-    )
-    with ThreadPoolExecutor(len(lowered)) as threads:  # XLA compiles on several cores at once
-        prepared, goes = threads.map(lambda one: one[0].compile(compiler_options=one[1]), lowered)
-
-    def begin(waiting: Held, count) -> Pool:
-        idle = jax.tree.map(zeros_of, pool._replace(waiting=()))._replace(waiting=waiting, fed=count)
-        held = idle.held._replace(
-            run=idle.held.run._replace(reason=np.ones(layout.width, np.int32)),
-            number=np.full(layout.width, IDLE, np.int32),
-        )
-        return jax.device_put(idle._replace(held=held), where)
-
-    return Program(prepared, begin, goes)
+    def __call__(self, waiting: Slot, count: Array) -> Pool:
+        """A pool without active runs, in which the first `count` of `waiting` wait."""
+        ...
 
 
-def zeros_of(kind: jax.ShapeDtypeStruct):
-    """Zeros, or keys of zeros, of this shape and dtype; nothing is compiled for numbers."""
-    is_key = jnp.issubdtype(kind.dtype, jax.dtypes.prng_key)
-    return jnp.zeros(kind.shape, kind.dtype) if is_key else np.zeros(kind.shape, kind.dtype)
+class Advance(Protocol):
+    """Train the runs of a pool."""
+
+    def __call__(self, pool: Pool, chunks: np.int32, last: np.bool_) -> Pool:
+        """The pool after so many chunks, or as soon as no run waits.
+
+        With `last` the active runs are run to their end.
+        """
+        ...
 
 
-OFTEN = {"xla_cpu_prefer_vector_width": 512}
-"""For what runs all the time: whole vectors where the processor has them; XLA's own choice is half of that."""
+class PoolFunctions(NamedTuple):
+    """The functions of a pool: for a device compiled, see `make_pool`."""
+
+    prepare: Prepare
+    begin: Begin
+    advance: Advance
+
+
+FREQUENT = {"xla_cpu_prefer_vector_width": 512}
+"""Compiler options of what runs all the time: the full vector width of the processor; XLA's default is half of it."""
 
 ONCE = {
     "xla_backend_optimization_level": 0,
     "xla_cpu_parallel_codegen_split_count": 1,
 }
-"""For what runs once for each run: random numbers take XLA 10 times as long to compile well as to compile."""
+"""Compiler options of what runs once per run: optimized, random numbers take XLA 10 times as long to compile."""
 
 
-def functions(trial: Callable[..., Trial], layout: Layout, steps: tuple[int, ...]) -> tuple[Callable, ...]:
-    """`prepare` and `go` of a `Program`, not compiled, and between them the shape of a pool with those who wait."""
-    axis, width = layout.axis, layout.width
-    at = jnp.asarray(steps, jnp.int32)
+def make_pool(
+    trial: Callable[..., Trial], layout: Layout, curve_epochs: tuple[int, ...], key_dtype, hyperparameters, device
+) -> PoolFunctions:
+    """The pool of a trial, traced and compiled here and now.
 
-    def prepare(key, seeds, hyperparameters, numbers) -> Held:
+    Args:
+        trial: (key, **hyperparameters) -> Trial.
+        layout: how many active runs, and their arrangement.
+        curve_epochs: ascending epochs at which the error is stored.
+        key_dtype: dtype of the keys.
+        hyperparameters: (name, dtype) of each.
+        device: where it will run.
+    """
+    program = PoolProgram(trial, layout, curve_epochs)
+    on_cpu = device.platform == "cpu"
+    sharding = jax.sharding.SingleDeviceSharding(device)
+
+    def shape(dtype, *sizes):
+        return jax.ShapeDtypeStruct(sizes, dtype, sharding=sharding)
+
+    def placed(tree):
+        return jax.tree.map(lambda leaf: shape(leaf.dtype, *leaf.shape), tree)
+
+    def per_run(dtype):
+        return shape(dtype, layout.feed)
+
+    values = {name: per_run(dtype) for name, dtype in hyperparameters}
+    arguments = shape(key_dtype), per_run(jnp.uint32), values, per_run(jnp.int32)
+    waiting = placed(jax.eval_shape(program.prepare, *arguments))
+    pool = placed(jax.eval_shape(program.pool_of, waiting))
+    advance = jax.jit(program.advance, donate_argnums=0)
+    lowered = (
+        (jax.jit(program.prepare).lower(*arguments), ONCE if on_cpu else {}),
+        (advance.lower(pool, shape(jnp.int32), shape(bool)), FREQUENT if on_cpu else {}),
+    )
+    with ThreadPoolExecutor(len(lowered)) as threads:  # XLA compiles on several cores at once
+        prepare, advance = threads.map(lambda one: one[0].compile(compiler_options=one[1]), lowered)
+
+    def begin(waiting: Slot, count) -> Pool:
+        empty = jax.tree.map(zeros_of, pool._replace(waiting=()))._replace(waiting=waiting, prepared=count)
+        active = empty.active._replace(
+            run=empty.active.run._replace(reason=np.ones(layout.width, np.int32)),
+            number=np.full(layout.width, IDLE, np.int32),
+        )
+        return jax.device_put(empty._replace(active=active), sharding)
+
+    return PoolFunctions(prepare, begin, advance)
+
+
+def zeros_of(kind: jax.ShapeDtypeStruct):
+    """Zeros, or keys of zeros, of this shape and dtype; NumPy's for numbers, which compile nothing."""
+    is_key = jnp.issubdtype(kind.dtype, jax.dtypes.prng_key)
+    return jnp.zeros(kind.shape, kind.dtype) if is_key else np.zeros(kind.shape, kind.dtype)
+
+
+class PoolProgram(NamedTuple):
+    """The functions of a pool before compilation; `make_pool` compiles `prepare` and `advance`."""
+
+    trial: Callable[..., Trial]
+    layout: Layout
+    curve_epochs: tuple[int, ...]
+
+    @property
+    def along(self) -> "RunAxis":
+        """Operations along the run axis."""
+        return RunAxis(self.layout.axis, self.layout.width)
+
+    def prepare(self, key: Key, seeds: Array, hyperparameters: dict[str, Array], numbers: Array) -> Slot:
+        """See `Prepare`."""
+
         def one(seed, hyperparameters, number):
-            own = jax.random.fold_in(key, seed)
-            curve = jnp.full(len(steps), jnp.nan, jnp.result_type(float))
-            return Held(trial(own, **hyperparameters).start, own, hyperparameters, number, curve)
+            run_key = jax.random.fold_in(key, seed)
+            curve = jnp.full(len(self.curve_epochs), jnp.nan, jnp.result_type(float))
+            return Slot(self.trial(run_key, **hyperparameters).start, run_key, hyperparameters, number, curve)
 
-        waiting = jax.vmap(one, out_axes=axis)(seeds, hyperparameters, numbers)
-        return jax.tree.map(lambda a: jnp.concatenate([a, take(a, jnp.zeros(width, int))], axis), waiting)
+        waiting = jax.vmap(one, out_axes=self.layout.axis)(seeds, hyperparameters, numbers)
+        first = jnp.zeros(self.layout.width, int)
+        return jax.tree.map(lambda a: jnp.concatenate([a, self.along.take(a, first)], self.layout.axis), waiting)
 
-    def epoch(held: Held):
-        run, record = trial(held.key, **held.hyperparameters).program.epoch(held.run)
-        return held._replace(run=run), record.error
+    def epoch(self, slot: Slot) -> tuple[Slot, Any]:
+        """A run after one epoch, and the record of the epoch."""
+        run, record = self.trial(slot.key, **slot.hyperparameters).program.epoch(slot.run)
+        return slot._replace(run=run), record
 
-    def outcome(held: Held) -> dict[str, Array]:
-        kept = trial(held.key, **held.hyperparameters).program.outcome(held.run)
-        curve = {"curve": held.curve} if steps else {}
-        return {"number": held.number, "reason": held.run.reason, **kept, **curve}
+    def outcome(self, slot: Slot) -> dict[str, Array]:
+        """What is stored of a run."""
+        values = self.trial(slot.key, **slot.hyperparameters).program.outcome(slot.run)
+        curve = {"curve": slot.curve} if self.curve_epochs else {}
+        return {"number": slot.number, "reason": slot.run.reason, **values, **curve}
 
-    def pool_of(waiting: Held) -> Pool:
-        held = jax.tree.map(lambda a: window(a, 0), waiting)
-        kinds = jax.eval_shape(layout.map(outcome), held)
-        log = jax.tree.map(lambda k: jnp.zeros(resized(k.shape, layout.feed + 2 * width), k.dtype), kinds)
+    def pool_of(self, waiting: Slot) -> Pool:
+        """A pool with the shapes of `waiting`."""
+        active = jax.tree.map(lambda a: self.along.window(a, 0), waiting)
+        shapes = jax.eval_shape(self.layout.map(self.outcome), active)
+        size = self.layout.feed + 2 * self.layout.width
+        results = jax.tree.map(lambda s: jnp.zeros(self.along.resized(s.shape, size), s.dtype), shapes)
         zero = jnp.zeros((), jnp.int32)
-        return Pool(held, waiting, zero, zero, log, zero)
+        return Pool(active, waiting, zero, zero, results, zero)
 
-    def go(pool: Pool, chunks, last) -> Pool:
+    def advance(self, pool: Pool, chunks, last) -> Pool:
+        """See `Advance`."""
+
         def goes_on(state):
             done, pool = state
-            waits = pool.next < pool.fed
-            return (done < chunks) & (waits | (last & (pool.held.number != IDLE).any()))
+            waits = pool.next < pool.prepared
+            return (done < chunks) & (waits | (last & (pool.active.number != IDLE).any()))
 
         def one_more(state):
             done, pool = state
-            pool = refill(pool)
-            return done + 1, harvest(pool._replace(held=chunk(pool.held)))
+            pool = self.refill(pool)
+            return done + 1, self.harvest(pool._replace(active=self.chunk(pool.active)))
 
-        start = pool._replace(ended=jnp.zeros((), jnp.int32))
+        start = pool._replace(stopped=jnp.zeros((), jnp.int32))
         return jax.lax.while_loop(goes_on, one_more, (jnp.zeros((), jnp.int32), start))[1]
 
-    def chunk(held: Held) -> Held:
-        step, before = layout.map(epoch), held.run.epoch
-        if not steps:
-            return jax.lax.scan(lambda h, _: (step(h)[0], None), held, None, length=layout.chunk)[0]
-        held, errors = jax.lax.scan(lambda h, _: step(h), held, None, length=layout.chunk)
-        place = at[:, None] - 1 - before[None, :]  # (steps, width)
-        there = (place >= 0) & (place < layout.chunk) & (at[:, None] <= held.run.epoch[None, :])
-        seen = jnp.take_along_axis(errors, jnp.clip(place, 0, layout.chunk - 1), axis=0)
-        curve = jnp.where(there, seen, jnp.moveaxis(held.curve, axis, -1))
-        return held._replace(curve=jnp.moveaxis(curve, -1, axis))
+    def chunk(self, active: Slot) -> Slot:
+        """`chunk` epochs of all active runs."""
+        length, axis, before = self.layout.chunk, self.layout.axis, active.run.epoch
 
-    def harvest(pool: Pool) -> Pool:
-        ended = (pool.held.run.reason != 0) & (pool.held.number != IDLE)
-        first = jnp.argsort(~ended, stable=True)  # those that ended come first
-        results = jax.tree.map(lambda a: ordered(a, first), layout.map(outcome)(pool.held))
-        log = jax.tree.map(lambda log, new: put(log, new, pool.ended), pool.log, results)
-        held = pool.held._replace(number=jnp.where(ended, IDLE, pool.held.number))
-        return pool._replace(held=held, log=log, ended=pool.ended + ended.sum(dtype=jnp.int32))
+        def error_of(slot: Slot) -> tuple[Slot, Array]:
+            slot, record = self.epoch(slot)
+            return slot, record.error
 
-    def refill(pool: Pool) -> Pool:
-        free = pool.held.number == IDLE
+        step = self.layout.map(error_of)
+        if not self.curve_epochs:
+            return jax.lax.scan(lambda s, _: (step(s)[0], None), active, None, length=length)[0]
+        active, errors = jax.lax.scan(lambda s, _: step(s), active, None, length=length)
+        at = jnp.asarray(self.curve_epochs, jnp.int32)
+        place = at[:, None] - 1 - before[None, :]  # (curve epochs, width)
+        is_here = (place >= 0) & (place < length) & (at[:, None] <= active.run.epoch[None, :])
+        seen = jnp.take_along_axis(errors, jnp.clip(place, 0, length - 1), axis=0)
+        curve = jnp.where(is_here, seen, jnp.moveaxis(active.curve, axis, -1))
+        return active._replace(curve=jnp.moveaxis(curve, -1, axis))
+
+    def harvest(self, pool: Pool) -> Pool:
+        """Move the outcomes of stopped runs to the results."""
+        stopped = (pool.active.run.reason != 0) & (pool.active.number != IDLE)
+        first = jnp.argsort(~stopped, stable=True)  # those that stopped come first
+        outcomes = self.layout.map(self.outcome)(pool.active)
+        new = jax.tree.map(lambda a: self.along.reordered(a, first), outcomes)
+        results = jax.tree.map(lambda old, new: self.along.put(old, new, pool.stopped), pool.results, new)
+        active = pool.active._replace(number=jnp.where(stopped, IDLE, pool.active.number))
+        return pool._replace(active=active, results=results, stopped=pool.stopped + stopped.sum(dtype=jnp.int32))
+
+    def refill(self, pool: Pool) -> Pool:
+        """Give the places of stopped runs to waiting ones."""
+        along, free = self.along, pool.active.number == IDLE
         rank = jnp.cumsum(free, dtype=jnp.int32) - 1
-        in_line = jax.tree.map(lambda a: ordered(window(a, pool.next), rank), pool.waiting)
-        begins = free & (pool.next + rank < pool.fed)
-        held = jax.tree.map(lambda new, old: jnp.where(along(begins, new), new, old), in_line, pool.held)
-        return pool._replace(held=held, next=pool.next + begins.sum(dtype=jnp.int32))
+        in_line = jax.tree.map(lambda a: along.reordered(along.window(a, pool.next), rank), pool.waiting)
+        starts = free & (pool.next + rank < pool.prepared)
+        active = jax.tree.map(lambda new, old: jnp.where(along.expand(starts, new), new, old), in_line, pool.active)
+        return pool._replace(active=active, next=pool.next + starts.sum(dtype=jnp.int32))
 
-    def take(array, places):
-        return array[..., places] if axis == -1 else array[places]
 
-    def ordered(array, places):
-        """`width` runs in another order: none where there is one."""
-        return array if width == 1 else take(array, places)
+class RunAxis(NamedTuple):
+    """Operations along the run axis of arrays, which is the first or the last."""
 
-    def window(array, start):
-        return jax.lax.dynamic_slice_in_dim(array, start, width, axis % array.ndim)
+    axis: int  # 0 or -1
+    width: int  # active runs
 
-    def put(array, new, start):
-        return jax.lax.dynamic_update_slice_in_dim(array, new, start, axis % array.ndim)
+    def take(self, array, places):
+        """The runs at these places."""
+        return array[..., places] if self.axis == -1 else array[places]
 
-    def resized(shape, length):
-        return (*shape[:-1], length) if axis == -1 else (length, *shape[1:])
+    def reordered(self, array, places):
+        """`width` runs in another order; a single run has only one."""
+        return array if self.width == 1 else self.take(array, places)
 
-    def along(condition, array):
-        wide = condition if axis == -1 else condition.reshape(width, *(1,) * (array.ndim - 1))
+    def window(self, array, start):
+        """`width` runs from `start` on."""
+        return jax.lax.dynamic_slice_in_dim(array, start, self.width, self.axis % array.ndim)
+
+    def put(self, array, new, start):
+        """`array` with the runs `new` from `start` on."""
+        return jax.lax.dynamic_update_slice_in_dim(array, new, start, self.axis % array.ndim)
+
+    def resized(self, shape, length):
+        """`shape` with so many runs."""
+        return (*shape[:-1], length) if self.axis == -1 else (length, *shape[1:])
+
+    def expand(self, condition, array):
+        """A condition per run (width,), broadcast to the shape of `array`."""
+        wide = condition if self.axis == -1 else condition.reshape(self.width, *(1,) * (array.ndim - 1))
         return jnp.broadcast_to(wide, array.shape)
-
-    return prepare, pool_of, go

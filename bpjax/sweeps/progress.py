@@ -1,10 +1,10 @@
-"""What a sweep tells while it runs."""
+"""What a sweep reports while it runs."""
 
 import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -14,43 +14,57 @@ from bpjax.util.extras import require_extra
 class Progress(NamedTuple):
     """How far a sweep is."""
 
-    done: int  # runs that have ended, those of an earlier session included
-    runs: int  # all of them
-    epochs: int  # passes that the runs of this session needed
-    seconds: float  # since this session began
+    done: int  # runs that have stopped, those of earlier sessions included
+    runs: int  # all runs
+    epochs: int  # epochs done by the runs of this session that have stopped
+    seconds: float  # since this session started
 
     @property
     def rate(self) -> float:
-        """Net-epochs a second: passes over the examples, one net each, that a run needed."""
+        """Net-epochs per second: passes of one network over the examples."""
         return self.epochs / self.seconds if self.seconds > 0 else 0.0
 
 
+class Report(Protocol):
+    """Reports progress."""
+
+    def __call__(self, new: dict[str, np.ndarray], /) -> None:
+        """Takes the results of runs that have just stopped."""
+        ...
+
+
 @contextlib.contextmanager
-def shown(progress: bool | Callable[[Progress], None], runs: int, done: int) -> Iterator[Callable]:
-    """Yields `tell(log)`, to be called with what has ended; shows a bar or calls `progress`."""
+def progress_report(progress: bool | Callable[[Progress], None], runs: int, done: int) -> Iterator[Report]:
+    """Yields a `Report` that shows a bar or calls `progress`.
+
+    Args:
+        progress: True for a bar, or a function that is called with the `Progress`.
+        runs: all runs.
+        done: runs with a result from earlier sessions.
+    """
     began, lock = time.perf_counter(), threading.Lock()
     state = Progress(done, runs, 0, 0.0)
 
-    with bar() if progress is True else contextlib.nullcontext(progress or None) as say:
+    with progress_bar() if progress is True else contextlib.nullcontext(progress or None) as show:
 
-        def tell(log: dict[str, np.ndarray]) -> None:
+        def report(new: dict[str, np.ndarray]) -> None:
             nonlocal state
             with lock:
-                epochs = int(log["epochs"].sum()) if "epochs" in log else 0
+                epochs = int(new["epochs"].sum()) if "epochs" in new else 0
                 state = Progress(
-                    state.done + len(log["number"]), runs, state.epochs + epochs, time.perf_counter() - began
+                    state.done + len(new["number"]), runs, state.epochs + epochs, time.perf_counter() - began
                 )
-                if say is not None:
-                    say(state)
+                if show is not None:
+                    show(state)
 
-        if say is not None:
-            say(state)
-        yield tell
+        if show is not None:
+            show(state)
+        yield report
 
 
 @contextlib.contextmanager
-def bar() -> Iterator[Callable[[Progress], None]]:
-    """A bar with runs done, net-epochs a second and the time left."""
+def progress_bar() -> Iterator[Callable[[Progress], None]]:
+    """A bar with the runs done, net-epochs per second and the time left."""
     with require_extra("The progress bar comes from rich"):
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
@@ -62,9 +76,9 @@ def bar() -> Iterator[Callable[[Progress], None]]:
     with Bars(*columns, transient=True) as bars:
         task = bars.add_task("compiling", total=None, rate="")
 
-        def say(state: Progress) -> None:
+        def show(state: Progress) -> None:
             rate = f"{state.rate / 1e6:.3g} M epochs/s" if state.epochs else ""
-            words = "training" if state.epochs else "compiling"
-            bars.update(task, total=state.runs, completed=state.done, description=words, rate=rate)
+            phase = "training" if state.epochs else "compiling"
+            bars.update(task, total=state.runs, completed=state.done, description=phase, rate=rate)
 
-        yield say
+        yield show

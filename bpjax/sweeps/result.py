@@ -1,4 +1,4 @@
-"""The results of a sweep: gathered run by run, handed to the store block by block, shaped into a dataset at the end."""
+"""The results of a sweep: collected run by run, passed to the store block by block, returned as a dataset."""
 
 import json
 import threading
@@ -7,21 +7,28 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from bpjax.results.record import environment, plain
+from bpjax.results.record import config_data, environment
 from bpjax.sweeps.axes import Plan
 from bpjax.util.extras import require_extra
 
 FAILURES = ("running", "diverged", "epoch limit")
-"""Reasons that are no success."""
+"""Reasons that are not success."""
 
 
 class Results:
-    """What became of the runs so far, by their numbers. Several threads may add at once."""
+    """The results so far, by run number. Several threads may add at once."""
 
-    def __init__(self, runs: int, block: int, kinds: dict[str, jax.ShapeDtypeStruct], store=None):
-        """Empty, or with what `store` already holds."""
+    def __init__(self, runs: int, block: int, shapes: dict[str, jax.ShapeDtypeStruct], store=None):
+        """Empty, or with what `store` already holds.
+
+        Args:
+            runs: all runs.
+            block: runs that are stored together.
+            shapes: shape and dtype of each variable of a run.
+            store: a `SweepStore`, or None.
+        """
         self.runs, self.block, self.store = runs, block, store
-        self.values = {name: np.zeros((runs, *kind.shape), kind.dtype) for name, kind in kinds.items()}
+        self.values = {name: np.zeros((runs, *shape.shape), shape.dtype) for name, shape in shapes.items()}
         self.done = np.zeros(runs, bool)
         self.lock = threading.Lock()
         for numbers, values in store.blocks() if store is not None else ():
@@ -29,7 +36,7 @@ class Results:
 
     @property
     def finished(self) -> int:
-        """How many runs have ended."""
+        """The number of runs that have stopped."""
         return int(self.done.sum())
 
     def missing(self) -> Iterator[np.ndarray]:
@@ -40,11 +47,11 @@ class Results:
             if left.size:
                 yield left
 
-    def add(self, log: dict[str, np.ndarray]) -> None:
-        """Results of runs that have ended; a block that is complete goes to the store."""
+    def add(self, new: dict[str, np.ndarray]) -> None:
+        """Results of runs that have stopped; a complete block is written to the store."""
         with self.lock:
-            numbers = log["number"]
-            self._set(numbers, log)
+            numbers = new["number"]
+            self._set(numbers, new)
             if self.store is None:
                 return
             for index in np.unique(numbers // self.block):
@@ -58,8 +65,20 @@ class Results:
         self.done[numbers] = True
 
 
-def dataset(points: Plan, results: Results, reasons: tuple[str, ...], steps: tuple[int, ...], record, config, receipt):
-    """The `xarray.Dataset` of a finished sweep; see `sweep`."""
+def dataset(
+    points: Plan, results: Results, reasons: tuple[str, ...], curve_epochs: tuple[int, ...], record, config, receipt
+):
+    """The `xarray.Dataset` of a finished sweep.
+
+    Args:
+        points: the runs.
+        results: of every run.
+        reasons: the words for the values of `reason`.
+        curve_epochs: at which the error was stored.
+        record: what identifies the sweep.
+        config: of the caller.
+        receipt: the gradient receipt, or None.
+    """
     xr = import_xarray()
     dims, shape = tuple(points.dims), tuple(points.dims.values())
     values = {name: array.reshape(*shape, *array.shape[1:]) for name, array in results.values.items()}
@@ -73,22 +92,22 @@ def dataset(points: Plan, results: Results, reasons: tuple[str, ...], steps: tup
         "diverged": (dims, reason == reasons.index("diverged") if "diverged" in reasons else np.zeros(shape, bool)),
     }
     coords = {name: (dim, array) for name, (dim, array) in points.coords.items()}
-    if steps:
-        coords["epoch"] = ("epoch", np.array(steps))
+    if curve_epochs:
+        coords["epoch"] = ("epoch", np.array(curve_epochs))
         variables["curve"] = ((*dims, "epoch"), values.pop("curve"), {"long_name": "error; NaN after the run's end"})
-    names = {"epochs": "passes made, the last one included", "error": "error of the last epoch"}
+    long_names = {"epochs": "epochs done, including the last", "error": "error of the last epoch"}
     for name, array in values.items():
         extra = tuple(f"{name}_{axis}" for axis in range(array.ndim - len(dims)))
-        variables[name] = ((*dims, *extra), array, {"long_name": names[name]} if name in names else {})
+        variables[name] = ((*dims, *extra), array, {"long_name": long_names[name]} if name in long_names else {})
     attributes = {
-        "record": json.dumps({**record, **environment(), "config": plain(config)}, default=str),
+        "record": json.dumps({**record, **environment(), "config": config_data(config)}, default=str),
         "receipt": str(receipt) if receipt is not None else "none was given",
     }
     return xr.Dataset(variables, coords, attributes)
 
 
 def import_xarray():
-    """The module xarray, or a `ModuleNotFoundError` that says what to install."""
+    """The module xarray, or a `ModuleNotFoundError` that names the extra to install."""
     with require_extra("A sweep's result is a Dataset of xarray"):
         import xarray
     return xarray

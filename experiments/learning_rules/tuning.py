@@ -12,7 +12,7 @@ import xarray as xr
 
 import bpjax as bp
 from bpjax.results.statistics import student
-from bpjax.sweeps.sweep import cores
+from bpjax.sweeps.workers import cores
 from bpjax.util.jax_settings import jax_settings, under
 from experiments.learning_rules.problems import Entry, Problem, trial_of
 

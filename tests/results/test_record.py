@@ -7,9 +7,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from bpjax.results import plots
-from bpjax.results import record as store
-from bpjax.results import statistics as outcomes
+from bpjax.results import plots, record, statistics
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402  (after the backend is chosen)
@@ -21,9 +19,9 @@ class Config:
 
 
 def write(folder, text):
-    with store.written_aside(folder) as aside:
+    with record.written_aside(folder) as aside:
         (aside / "numbers.csv").write_text(text)
-        store.write_record(aside, Config(), receipt="right")
+        record.write_record(aside, Config(), receipt="right")
 
 
 def test_a_result_replaces_a_result(tmp_path):
@@ -31,10 +29,10 @@ def test_a_result_replaces_a_result(tmp_path):
     write(folder, "first")
     write(folder, "second")
     assert (folder / "numbers.csv").read_text() == "second"
-    record = json.loads((folder / store.MARK).read_text())
-    assert record["config"] == {"rate": 0.1} and record["receipt"] == "right"
-    assert record["versions"]["jax"] and record["device"]["platform"] == "cpu"
-    assert record["precision"] == {"matmul": "highest", "x64": True}
+    written = json.loads((folder / record.MARK).read_text())
+    assert written["config"] == {"rate": 0.1} and written["receipt"] == "right"
+    assert written["versions"]["jax"] and written["device"]["platform"] == "cpu"
+    assert written["precision"] == {"matmul": "highest", "x64": True}
     assert [path.name for path in folder.parent.iterdir()] == ["result"]
 
 
@@ -42,7 +40,7 @@ def test_a_result_replaces_a_result(tmp_path):
 def test_what_was_there_stays_when_writing_stops(stop, tmp_path):
     folder = tmp_path / "result"
     write(folder, "first")
-    with pytest.raises(stop), store.written_aside(folder) as aside:
+    with pytest.raises(stop), record.written_aside(folder) as aside:
         (aside / "numbers.csv").write_text("half")
         raise stop
     assert (folder / "numbers.csv").read_text() == "first"
@@ -51,15 +49,15 @@ def test_what_was_there_stays_when_writing_stops(stop, tmp_path):
 
 def test_nothing_but_a_result_is_replaced(tmp_path):
     (tmp_path / "letters.txt").write_text("dear")
-    with pytest.raises(ValueError, match="holds something that is no result"):
+    with pytest.raises(ValueError, match="holds something that is not a result"):
         write(tmp_path, "first")
     assert (tmp_path / "letters.txt").read_text() == "dear"
     with pytest.raises(ValueError, match="cannot be written to"):
-        store.check_replaceable(tmp_path / "letters.txt" / "result")
+        record.check_replaceable(tmp_path / "letters.txt" / "result")
 
 
 def test_a_result_without_its_record_is_not_done(tmp_path):
-    with pytest.raises(RuntimeError, match="needs its record"), store.written_aside(tmp_path / "result"):
+    with pytest.raises(RuntimeError, match="needs its record"), record.written_aside(tmp_path / "result"):
         pass
     assert not list(tmp_path.iterdir())
 
@@ -69,13 +67,13 @@ def test_wilson_by_its_formula():
     n, p, z = 20, 0.85, 1.959963984540054
     centre, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     expected = ((centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n))
-    assert outcomes.wilson(17, 20) == pytest.approx(expected, rel=1e-9)
-    assert outcomes.wilson(0, 20)[0] == 0.0
+    assert statistics.wilson(17, 20) == pytest.approx(expected, rel=1e-9)
+    assert statistics.wilson(0, 20)[0] == 0.0
 
 
 def test_failures_count_as_never():
-    epochs = outcomes.epochs_or_never([True, False, True, False, True], [10, 99, 20, 99, 30])
-    np.testing.assert_array_equal(outcomes.quantiles_with_failures(epochs, [0.2, 0.6, 0.8]), [10, 30, np.inf])
+    epochs = statistics.epochs_or_never([True, False, True, False, True], [10, 99, 20, 99, 30])
+    np.testing.assert_array_equal(statistics.quantiles_with_failures(epochs, [0.2, 0.6, 0.8]), [10, 30, np.inf])
 
 
 def test_curves_go_on_after_a_run_has_stopped():

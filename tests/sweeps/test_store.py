@@ -1,7 +1,8 @@
-"""A sweep on disk: killed and gone on with, damaged, mixed up, and one run of it repeated."""
+"""A sweep on disk: killed and continued, damaged, mixed up, and one run of it repeated."""
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,40 +17,38 @@ import sweeping
 import bpjax as bp
 from bpjax.sweeps.store import SweepStore
 
+pytestmark = pytest.mark.usefixtures("as_a_user_runs_it")
+
 
 @pytest.fixture(scope="module")
-def whole():
-    with jax.enable_x64(False):
-        return sweeping.swept()
-
-
-@pytest.fixture(autouse=True)
-def as_a_user(float32):
-    with jax.numpy_rank_promotion("allow"):
-        yield
+def stored(tmp_path_factory, whole):
+    """The folder of the small sweep, complete; tests that change it take a copy."""
+    folder = tmp_path_factory.mktemp("sweeps") / "store"
+    with jax.enable_x64(False), jax.numpy_rank_promotion("allow"):
+        assert sweeping.swept(folder).identical(whole)
+    return folder
 
 
 def chunks_of(store, name="error"):
     return sorted(p for p in (store / "runs" / name / "c").rglob("*") if p.is_file())
 
 
-def test_stored_and_opened_again(tmp_path, whole):
-    assert sweeping.swept(tmp_path / "store").identical(whole)
-    told = []
-    assert sweeping.swept(tmp_path / "store", progress=told.append).identical(whole)
-    assert [t.done for t in told] == [720]  # nothing was run again
+def test_stored_and_opened_again(stored, whole):
+    reports = []
+    assert sweeping.swept(stored, progress=reports.append).identical(whole)
+    assert [report.done for report in reports] == [sweeping.RUNS]  # nothing was run again
 
 
 @pytest.mark.parametrize("after", [0.0, 0.5])
 def test_killed_and_started_again_it_ends_with_the_same_bits(tmp_path, whole, after):
-    """Killed at the first block and half a second later: whatever is there is gone on with."""
+    """Killed at the first block and half a second later: the sweep continues from whatever is there."""
     store = tmp_path / "store"
     code = (
         "import sys, time, sweeping, bpjax.sweeps.result as r\n"
         "add = r.Results.add\n"
         "def slow(self, log):\n    add(self, log); time.sleep(0.05)\n"
         "r.Results.add = slow\n"
-        "import sys; s = sys.modules['bpjax.sweeps.sweep']; s.SECONDS = 1e-3\n"
+        "import bpjax.sweeps.workers; bpjax.sweeps.workers.CALL_SECONDS = 1e-3\n"
         f"sweeping.swept({str(store)!r})"
     )
     environment = {
@@ -63,14 +62,14 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(tmp_path, whole, af
     time.sleep(after)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    told = []
-    assert sweeping.swept(store, progress=told.append).identical(whole)
-    assert told[0].done > 0
+    reports = []
+    assert sweeping.swept(store, progress=reports.append).identical(whole)
+    assert reports[0].done > 0
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
-def test_a_damaged_chunk_is_run_again_and_reported(tmp_path, whole, caplog, damage):
-    sweeping.swept(tmp_path / "store")
+def test_a_damaged_chunk_is_run_again_and_reported(tmp_path, stored, whole, caplog, damage):
+    shutil.copytree(stored, tmp_path / "store")
     path = chunks_of(tmp_path / "store", "epochs" if damage == "cut" else "error")[1]
     data = bytearray(path.read_bytes())
     if damage == "flipped":
@@ -78,9 +77,9 @@ def test_a_damaged_chunk_is_run_again_and_reported(tmp_path, whole, caplog, dama
     path.write_bytes(data[: len(data) // 2] if damage == "cut" else data)
     if damage == "gone":
         path.unlink()
-    told = []
-    assert sweeping.swept(tmp_path / "store", progress=told.append).identical(whole)
-    assert 0 < told[0].done < 720
+    reports = []
+    assert sweeping.swept(tmp_path / "store", progress=reports.append).identical(whole)
+    assert 0 < reports[0].done < sweeping.RUNS
     assert caplog.text.count("are damaged and will be run again") == 1
 
 
@@ -89,16 +88,15 @@ def test_another_sweep_is_not_mixed_in(tmp_path):
     with pytest.raises(ValueError, match='differ in config: {"purpose": "one"} there, {"purpose": "two"} here'):
         sweeping.swept(tmp_path / "store", config={"purpose": "two"})
     with pytest.raises(ValueError, match="differ in axes"):
-        axes = {**sweeping.AXES, "seed": range(7)}
+        axes, config = {**sweeping.AXES, "seed": range(7)}, {"purpose": "one"}
         bp.sweep(
-            sweeping.xor, axes, key=jax.random.key(3), store=tmp_path / "store", curves=[1, 50, 600],
-            config={"purpose": "one"},
-        )  # fmt: skip
+            sweeping.xor, axes, key=jax.random.key(3), store=tmp_path / "store", curves=[1, 50, 600], config=config
+        )
 
 
-def test_what_is_no_sweep_is_left_alone(tmp_path):
+def test_what_is_not_a_sweep_is_left_alone(tmp_path):
     (tmp_path / "letter").write_text("dear")
-    with pytest.raises(ValueError, match="holds something that is no sweep"):
+    with pytest.raises(ValueError, match="holds something that is not a sweep"):
         sweeping.swept(tmp_path)
     assert (tmp_path / "letter").read_text() == "dear"
     (tmp_path / "file").write_text("")
@@ -106,7 +104,7 @@ def test_what_is_no_sweep_is_left_alone(tmp_path):
         sweeping.swept(tmp_path / "file" / "store")
 
 
-def test_a_full_disk_keeps_what_was_finished(tmp_path, whole, monkeypatch):
+def test_a_full_disk_keeps_the_results_written_before(tmp_path, whole, monkeypatch):
     write, written = SweepStore.write, []
 
     def until_full(self, index, values):
@@ -120,46 +118,43 @@ def test_a_full_disk_keeps_what_was_finished(tmp_path, whole, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(SweepStore, "write", until_full)
-    with pytest.raises(OSError, match="What was finished before is kept"):
+    with pytest.raises(OSError, match="Results written before are kept"):
         sweeping.swept(tmp_path / "store")
     monkeypatch.undo()
-    told = []
-    assert sweeping.swept(tmp_path / "store", progress=told.append).identical(whole)
-    assert told[0].done > 0
+    reports = []
+    assert sweeping.swept(tmp_path / "store", progress=reports.append).identical(whole)
+    assert reports[0].done > 0
 
 
-def test_a_run_repeated_alone_has_the_same_bits(tmp_path, whole):
-    sweeping.swept(tmp_path / "store")
+def test_a_run_repeated_alone_has_the_same_bits(stored, whole):
     for point in (
         {"learning_rate": 8.0, "momentum": 0.9, "seed": 5},
         {"learning_rate": 2.0, "momentum": 0.0, "seed": 119},
     ):
-        again = bp.replay(tmp_path / "store", **point)
-        stored = whole.sel(point)
+        again = bp.replay(stored, **point)
+        at = whole.sel(point)
         assert again.same is True
-        assert len(again.history.error) == again.outcome["epochs"] == stored.epochs
-        assert again.history.error[-1].tobytes() == stored.error.values.tobytes()
-        assert again.history.error[0] == stored.curve.sel(epoch=1)
+        assert len(again.history.error) == again.outcome["epochs"] == at.epochs
+        assert again.history.error[-1].tobytes() == at.error.values.tobytes()
+        assert again.history.error[0] == at.curve.sel(epoch=1)
+        assert repr(again).startswith("Replay(reason=") and repr(again).endswith("same=True)") and len(repr(again)) < 80
         assert again.run.state.params[0].w.shape == (2, 2)
 
 
-def test_replay_knows_a_run_that_differs(tmp_path):
-    sweeping.swept(tmp_path / "store")
-
+def test_replay_knows_a_run_that_differs(stored):
     def other(key, learning_rate, momentum):
         return sweeping.xor(key, 1.01 * learning_rate, momentum)
 
-    assert bp.replay(tmp_path / "store", other, learning_rate=2.0, momentum=0.0, seed=1).same is False
+    assert bp.replay(stored, other, learning_rate=2.0, momentum=0.0, seed=1).same is False
 
 
-def test_replay_of_what_is_not_there(tmp_path):
+def test_replay_of_what_is_not_there(tmp_path, stored):
     with pytest.raises(ValueError, match="the folder of a stored sweep"):
         bp.replay(tmp_path, seed=1)
-    sweeping.swept(tmp_path / "store")
     with pytest.raises(ValueError, match="a value for each of learning_rate, momentum, seed"):
-        bp.replay(tmp_path / "store", seed=1)
+        bp.replay(stored, seed=1)
     with pytest.raises(ValueError, match="the nearest is 2"):
-        bp.replay(tmp_path / "store", learning_rate=2.2, momentum=0.0, seed=1)
+        bp.replay(stored, learning_rate=2.2, momentum=0.0, seed=1)
 
 
 def test_the_numbers_are_those_of_numpy(whole):

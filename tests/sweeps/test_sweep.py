@@ -1,5 +1,6 @@
-"""A sweep against single trainings, and what it promises: one compilation, no waiting, no mixing, any devices."""
+"""A sweep against single trainings, and its promises: one compilation, no idle places, independent runs."""
 
+import functools
 import json
 import os
 import subprocess
@@ -15,10 +16,11 @@ import sweeping
 
 import bpjax as bp
 from bpjax.sweeps.lanes.layout import Layout, choose_layout
-from bpjax.sweeps.pool import make_program
+from bpjax.sweeps.pool import make_pool
 
 XOR = bp.xor().present()
 AXES = {"learning_rate": [0.5, 4.0], "momentum": [0.0, 0.9], "seed": range(5)}
+ROOT, CURVES = jax.random.key(1), (1, 7, 100, 300)
 
 
 def xor(key, learning_rate, momentum):
@@ -27,79 +29,88 @@ def xor(key, learning_rate, momentum):
     return bp.trial(sweeping.RULE, optimizer, params, XOR, key=key, epochs=300, stops=bp.outputs_within(0.4))
 
 
+@functools.cache
+def swept(layout):
+    return bp.sweep(xor, AXES, key=ROOT, layout=layout, curves=CURVES)
+
+
+@functools.cache
+def fitted(rate, momentum, seed):
+    key = jax.random.fold_in(ROOT, seed)
+    params, _ = sweeping.NETWORK.init(key, (2,))
+    optimizer = bp.momentum(rate, momentum)
+    return bp.fit(sweeping.RULE, optimizer, params, XOR, key=key, epochs=300, stops=bp.outputs_within(0.4))
+
+
 @pytest.mark.parametrize("layout", ["lanes", "vmap", "single"])
 def test_every_run_is_the_training_that_fit_makes(layout):
-    root = jax.random.key(1)
-    result = bp.sweep(xor, AXES, key=root, layout=layout, curves=[1, 7, 100, 300])
+    result = swept(layout)
     assert dict(result.sizes) == {"learning_rate": 2, "momentum": 2, "seed": 5, "epoch": 4}
     for rate in AXES["learning_rate"]:
         for momentum in AXES["momentum"]:
             for seed in (0, 3):
-                key = jax.random.fold_in(root, seed)
-                params, _ = sweeping.NETWORK.init(key, (2,))
-                optimizer = bp.momentum(rate, momentum)
-                fit = bp.fit(sweeping.RULE, optimizer, params, XOR, key=key, epochs=300, stops=bp.outputs_within(0.4))
+                fit = fitted(rate, momentum, seed)
                 at = result.sel(learning_rate=rate, momentum=momentum, seed=seed)
                 meaning = at.reason.attrs["flag_meanings"].split()[int(at.reason)]
                 assert (int(at.epochs), meaning.replace("_", " ")) == (fit.epochs, fit.reason)
                 assert float(at.error) == pytest.approx(fit.history.error[-1], rel=1e-9)
-                shown = [fit.history.error[e - 1] if e <= fit.epochs else np.nan for e in (1, 7, 100, 300)]
+                shown = [fit.history.error[e - 1] if e <= fit.epochs else np.nan for e in CURVES]
                 np.testing.assert_allclose(at.curve, shown, rtol=1e-9)
                 assert bool(at.solved) == (fit.reason == "every output right")
 
 
-def test_keys_of_another_kind():
-    def own(key, learning_rate):
-        return xor(key, learning_rate, 0.0)
-
-    one, other = (bp.sweep(own, {"learning_rate": [1.0, 2.0]}, key=jax.random.key(0, impl=i)) for i in ("rbg", None))
-    assert (one.error != other.error).all()
-
-
 def test_layouts_agree():
-    lanes, vmap = (bp.sweep(xor, AXES, key=jax.random.key(2), layout=layout) for layout in ("lanes", "vmap"))
+    lanes, vmap = swept("lanes"), swept("vmap")
     np.testing.assert_array_equal(lanes.epochs, vmap.epochs)
     np.testing.assert_allclose(lanes.error, vmap.error, rtol=1e-9)
 
 
 def test_one_compilation_for_the_whole_sweep(caplog):
-    def own(key, learning_rate):
+    def one_axis(key, learning_rate):
         return xor(key, learning_rate, 0.5)
 
     with jax.log_compiles(), caplog.at_level("WARNING"):
-        bp.sweep(own, {"learning_rate": np.geomspace(0.1, 10, 40), "seed": range(40)}, key=jax.random.key(0))
-    assert caplog.text.count("module conversion jit(go)") == 1
+        bp.sweep(one_axis, {"learning_rate": np.geomspace(0.1, 10, 40), "seed": range(40)}, key=jax.random.key(0))
+    assert caplog.text.count("module conversion jit(advance)") == 1
     caplog.clear()
     with jax.log_compiles(), caplog.at_level("WARNING"):
-        bp.sweep(own, {"learning_rate": np.geomspace(1, 5, 40), "seed": range(40)}, key=jax.random.key(7))
+        bp.sweep(one_axis, {"learning_rate": np.geomspace(1, 5, 40), "seed": range(40)}, key=jax.random.key(7))
     assert "module conversion" not in caplog.text and "Finished XLA compilation" not in caplog.text
 
 
 class Countdown(NamedTuple):
-    """A process that takes as many epochs as it is told: the simplest run of all."""
+    """A process of a given number of epochs: the simplest run of all."""
 
     epoch: jax.Array
     reason: jax.Array
     left: jax.Array
+    draw: jax.Array
 
 
-class Told(NamedTuple):
+class Record(NamedTuple):
     error: jax.Array
 
 
-def countdown(key, length):
-    """Ends after `length` epochs; its error is the number of epochs left."""
+def countdown(key, length, **hyperparameters):
+    """Stops after `length` epochs; its error is the number of epochs left."""
 
     def epoch(run):
         left = run.left - 1
-        after = Countdown(run.epoch + 1, jnp.where(left <= 0, 1, 0).astype(jnp.int32), left)
+        after = Countdown(run.epoch + 1, jnp.where(left <= 0, 1, 0).astype(jnp.int32), left, run.draw)
         running = run.reason == 0
         after = jax.tree.map(lambda new, old: jnp.where(running, new, old), after, run)
-        return after, Told(after.left.astype(jnp.result_type(float)))
+        return after, Record(after.left.astype(jnp.result_type(float)))
+
+    def outcome(run):
+        return {
+            "epochs": run.epoch,
+            "draw": run.draw,
+            **{f"given_{name}": value for name, value in hyperparameters.items()},
+        }
 
     zero = jnp.zeros((), jnp.int32)
-    start = Countdown(zero, zero, jnp.asarray(length, jnp.int32))
-    return bp.training.Trial(start, bp.training.Program(epoch, lambda run: {"epochs": run.epoch}, ("running", "done")))
+    start = Countdown(zero, zero, jnp.asarray(length, jnp.int32), jax.random.uniform(key))
+    return bp.training.Trial(start, bp.training.Program(epoch, outcome, ("running", "done")))
 
 
 @pytest.mark.parametrize("name", ["lanes", "vmap"])
@@ -108,74 +119,106 @@ def test_a_run_that_is_over_makes_room(name):
     lengths = np.where(np.arange(64) == 5, 256, 4)
     layout = Layout(name, width=8, chunk=4, feed=64)
     key, hyperparameters = jax.random.key(0), (("length", np.dtype(np.int32)),)
-    prepare, begin, go = make_program(countdown, layout, (), key.dtype, hyperparameters, jax.devices()[0])
+    prepare, begin, advance = make_pool(countdown, layout, (), key.dtype, hyperparameters, jax.devices()[0])
     numbers = np.arange(64, dtype=np.int32)
     waiting = prepare(key, np.zeros(64, np.uint32), {"length": lengths.astype(np.int32)}, numbers)
-    pool, chunks, ended = begin(waiting, jnp.int32(64)), 0, []
-    while int(pool.next) < 64 or (np.asarray(pool.held.number) >= 0).any():
-        pool = go(pool, np.int32(1), np.bool_(True))
-        ended += np.asarray(pool.log["number"])[: int(pool.ended)].tolist()
+    pool, chunks, stopped = begin(waiting, jnp.int32(64)), 0, []
+    while int(pool.next) < 64 or (np.asarray(pool.active.number) >= 0).any():
+        pool = advance(pool, np.int32(1), np.bool_(True))
+        stopped += np.asarray(pool.results["number"])[: int(pool.stopped)].tolist()
         chunks += 1
-    assert sorted(ended) == list(range(64)) and ended[-1] == 5
+    assert sorted(stopped) == list(range(64)) and stopped[-1] == 5
     assert chunks == 64  # of 4 epochs: what the long run needs; in lock-step it would be 8 x 64
 
 
-def test_own_processes_and_curves():
+def test_trials_made_by_hand_and_curves():
     result = bp.sweep(countdown, {"length": [3, 40, 70]}, key=jax.random.key(0), curves=[1, 33, 70])
     assert result.epochs.values.tolist() == [3, 40, 70] and result.solved.all()
     np.testing.assert_array_equal(result.curve, [[2, np.nan, np.nan], [39, 7, np.nan], [69, 37, 0]])
+    assert repr(countdown(jax.random.key(0), 3)) == "Trial(Countdown of 4 entries, stops: done)"
+
+
+def test_a_trial_has_a_short_repr():
+    shown = "Trial(Run of 30 entries, stops: diverged, every output right, epoch limit)"
+    assert repr(xor(ROOT, 0.5, 0.9)) == shown
+
+
+def test_keys_of_another_kind():
+    keys = (jax.random.key(0, impl=impl) for impl in ("rbg", None))
+    one, other = (bp.sweep(countdown, {"length": [1, 2]}, key=key) for key in keys)
+    assert (one.draw != other.draw).all()
+
+
+def test_values_of_axes_are_the_same_however_they_are_given(float32):
+    """Python floats, NumPy's, JAX's and arrays of them: the same values in the runs and the same coordinates."""
+    values, key = [0.1, 0.25, 3.0], jax.random.key(0)
+    expected = bp.sweep(countdown, {"length": [1], "rate": values}, key=key)
+    assert expected.rate.dtype == float and expected.rate.values.tolist() == values
+    as_others = np.array(values), np.array(values, np.float32), jnp.array(values), [jnp.float32(v) for v in values]
+    for given in (*as_others, tuple(np.float64(v) for v in values)):
+        result = bp.sweep(countdown, {"length": jnp.array([1]), "rate": given}, key=key)
+        assert result.drop_attrs().identical(expected.drop_attrs()), given
+
+
+def test_a_trial_checks_its_limit_of_epochs_however_it_is_given():
+    for limit in (0, np.int64(0), jnp.int32(0), 1.5, True, np.ones(2)):
+        with pytest.raises(ValueError, match="`trial` expected `epochs` to be an integer ≥ 1"):
+            params, _ = sweeping.NETWORK.init(ROOT, (2,))
+            bp.trial(sweeping.RULE, bp.momentum(0.1, 0.9), params, XOR, key=ROOT, epochs=limit)
+
+
+LINEAR = bp.chain(bp.dense(1))
+LINEAR_RULE, LINEAR_BATCH = bp.backprop(LINEAR, bp.squared_error), (jnp.ones((4, 3)), jnp.ones((4, 1)))
+
+
+def linear(key, learning_rate):
+    params, _ = LINEAR.init(key, (3,))
+    optimizer, stored = bp.momentum(learning_rate, 0.0), lambda run: {"weights": run.state.params[0].w}
+    return bp.trial(LINEAR_RULE, optimizer, params, LINEAR_BATCH, key=key, epochs=60, outcome=stored)
+
+
+@functools.cache
+def with_diverging_rates():
+    rates = [0.01, 30.0, 0.02, 1e30, 0.03]
+    return bp.sweep(linear, {"learning_rate": rates, "seed": range(3)}, key=jax.random.key(0))
 
 
 def test_a_diverged_run_is_quarantined():
-    """A linear net at rates far too high: recorded with its epoch, and the others as if it had not been there."""
-    network = bp.chain(bp.dense(1))
-    rule, batch = bp.backprop(network, bp.squared_error), (jnp.ones((4, 3)), jnp.ones((4, 1)))
-
-    def linear(key, learning_rate):
-        params, _ = network.init(key, (3,))
-        return bp.trial(rule, bp.momentum(learning_rate, 0.0), params, batch, key=key, epochs=60)
-
-    mixed = bp.sweep(linear, {"learning_rate": [0.01, 30.0, 0.02, 1e30], "seed": range(3)}, key=jax.random.key(0))
-    alone = bp.sweep(linear, {"learning_rate": [0.01, 0.02], "seed": range(3)}, key=jax.random.key(0))
-    assert mixed.diverged.values.tolist() == [[False] * 3, [True] * 3, [False] * 3, [True] * 3]
+    """A linear network at rates far too high: recorded with its epoch, and without effect on the other runs."""
+    mixed, low = with_diverging_rates(), [0.01, 0.02, 0.03]
+    alone = bp.sweep(linear, {"learning_rate": low, "seed": range(3)}, key=jax.random.key(0))
+    assert mixed.diverged.values.tolist() == [[False] * 3, [True] * 3, [False] * 3, [True] * 3, [False] * 3]
     assert (mixed.epochs.sel(learning_rate=[30.0, 1e30]) < 10).all()
-    for name in ("error", "epochs", "reason"):
-        np.testing.assert_array_equal(mixed[name].sel(learning_rate=[0.01, 0.02]), alone[name])
+    for name in ("error", "epochs", "reason", "weights"):
+        np.testing.assert_array_equal(mixed[name].sel(learning_rate=low), alone[name])
+
+
+def test_outcomes_of_the_caller():
+    assert with_diverging_rates().weights.shape == (5, 3, 3, 1)
 
 
 def test_drawn_axes_share_a_dimension():
     axes = {"learning_rate": bp.log_draws(0.1, 10, 50), "momentum": bp.sweeps.draws(0, 0.5, 50), "seed": range(2)}
-    result = bp.sweep(xor, axes, key=jax.random.key(4))
+    result = bp.sweep(countdown, {"length": bp.sweeps.draws(1, 3, 50), **axes}, key=jax.random.key(4))
     assert dict(result.sizes) == {"sample": 50, "seed": 2}
     rates, momenta = result.learning_rate.values, result.momentum.values
     assert rates.min() > 0.1 and rates.max() < 10 and 0.25 < (rates < 1).mean() < 0.75
     assert momenta.max() < 0.5 and abs(np.corrcoef(np.log(rates), momenta)[0, 1]) < 0.5
 
 
-def test_outcomes_of_the_callers_own():
-    def own(key, learning_rate):
-        params, _ = sweeping.NETWORK.init(key, (2,))
-        optimizer = bp.momentum(learning_rate, 0.0)
-        kept = lambda run: {"bias": run.state.params[0].b}
-        return bp.trial(sweeping.RULE, optimizer, params, XOR, key=key, epochs=3, outcome=kept)
-
-    result = bp.sweep(own, {"learning_rate": [0.1, 0.2]}, key=jax.random.key(0))
-    assert result.bias.shape == (2, 2)
-
-
-def test_the_record_says_how_it_came_about():
-    result = bp.sweep(xor, AXES, key=jax.random.key(1), config={"purpose": "test"}, receipt="right")
+def test_the_record_says_how_the_result_was_made():
+    result = bp.sweep(xor, AXES, key=ROOT, curves=CURVES, config={"purpose": "test"}, receipt="right")
     record = json.loads(result.attrs["record"])
     assert record["config"] == {"purpose": "test"} and result.attrs["receipt"] == "right"
     assert record["versions"]["jax"] == jax.__version__ and record["precision"]["x64"] is True
     assert record["device"]["platform"] == jax.default_backend()
 
 
-def test_progress_is_told():
-    told = []
-    result = bp.sweep(xor, AXES, key=jax.random.key(1), progress=told.append)
-    assert told[0].done == 0 and told[-1].done == told[-1].runs == 20
-    assert told[-1].epochs == int(result.epochs.sum()) and told[-1].rate > 0
+def test_progress_is_reported():
+    reports = []
+    result = bp.sweep(xor, AXES, key=ROOT, curves=CURVES, progress=reports.append)
+    assert reports[0].done == 0 and reports[-1].done == reports[-1].runs == 20
+    assert reports[-1].epochs == int(result.epochs.sum()) and reports[-1].rate > 0
 
 
 def test_layout_by_size():
@@ -188,18 +231,16 @@ def test_layout_by_size():
     assert choose_layout("lanes", large, 40_000, 10**6).feed * 40_000 <= 2**25
 
 
-def test_the_result_does_not_depend_on_the_number_of_devices():
-    def digest_with(devices):
-        flags = f"--xla_force_host_platform_device_count={devices}"
-        environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(Path(sweeping.__file__).parent)}
-        command = [sys.executable, str(Path(sweeping.__file__)), "-"]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
-        assert done.returncode == 0, done.stderr
-        count, digest = done.stdout.split()
-        assert int(count) == devices
-        return digest
-
-    assert digest_with(1) == digest_with(2)
+def test_the_result_does_not_depend_on_the_number_of_devices(whole):
+    """A process with three devices makes the bits that this one makes."""
+    environment = {
+        **os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=3",
+        "PYTHONPATH": str(Path(sweeping.__file__).parent), "JAX_DEFAULT_MATMUL_PRECISION": "highest",
+    }  # fmt: skip
+    command = [sys.executable, str(Path(sweeping.__file__))]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["3", sweeping.digest(whole)] and len(jax.devices()) != 3
 
 
 BAD = {
@@ -207,7 +248,7 @@ BAD = {
     "missing": (xor, {"learning_rate": [1.0]}, "none for momentum"),
     "no axes": (xor, {}, "at least one axis"),
     "empty": (xor, {**AXES, "momentum": []}, "a list of numbers, at least one"),
-    "text": (xor, {**AXES, "momentum": ["convex"]}, "makes a sweep of its own"),
+    "text": (xor, {**AXES, "momentum": ["convex"]}, "one sweep per choice"),
     "not finite": (xor, {**AXES, "momentum": [np.nan]}, "finite numbers"),
     "twice": (xor, {**AXES, "momentum": [0.5, 0.5]}, "different values"),
     "seed": (xor, {**AXES, "seed": [-1]}, "integers ≥ 0"),
@@ -222,9 +263,9 @@ BAD = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("trial", "axes", "said"), BAD.values(), ids=BAD)
-def test_bad_input(trial, axes, said):
-    with pytest.raises(ValueError, match=said):
+@pytest.mark.parametrize(("trial", "axes", "message"), BAD.values(), ids=BAD)
+def test_bad_input(trial, axes, message):
+    with pytest.raises(ValueError, match=message):
         bp.sweep(trial, axes, key=jax.random.key(0))
 
 
