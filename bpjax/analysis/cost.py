@@ -1,4 +1,4 @@
-"""What a function costs: time, and the temporary memory its compiled program asks for."""
+"""The cost of a function: its time, and the temporary memory of its compiled program."""
 
 import time
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import optax
+from jax.stages import Compiled
 
 from bpjax.rules.rule import Rule
 from bpjax.training.step import TrainState, make_train_step
@@ -17,20 +18,25 @@ class Cost(NamedTuple):
     """The cost of one call of a compiled function."""
 
     seconds: float  # median over calls
-    temporary_bytes: int | None  # None where the backend does not tell
+    temporary_bytes: int | None  # None where the backend does not report it
 
 
-def measure(functions: dict[str, Callable], *args) -> dict[str, Cost]:
-    """Compile the functions and time them in turn."""
-    compiled = {name: jax.jit(function).lower(*args).compile() for name, function in functions.items()}
+def measure(compiled: dict[str, Compiled], *args) -> dict[str, Cost]:
+    """Time compiled programs, called in turn with the same arguments."""
     samples = in_turn({name: lambda call=call: call(*args) for name, call in compiled.items()})
     return {name: Cost(float(np.median(samples[name])), temporary_bytes(call)) for name, call in compiled.items()}
 
 
 def in_turn(calls: dict[str, Callable[[], Any]], rounds: int = 5, seconds: float = 0.04) -> dict[str, list[float]]:
-    """Seconds a call, a sample each round: A B, B A, A B, …, so that a change of the machine's speed hits all alike.
+    """Time several calls in turn; return seconds per call, one sample per round.
 
-    A sample is the mean over as many calls as take about `seconds`. Medians of ratios within a round compare two.
+    The order is A B, B A, A B, …, so that a change of the machine's speed affects all alike. To compare two, take the
+    median of the ratios within the rounds.
+
+    Args:
+        calls: by name.
+        rounds: samples per call.
+        seconds: a sample is the mean over as many repetitions as take about this long.
     """
     repeats, samples = {}, {name: [] for name in calls}
     for name, call in calls.items():
@@ -51,7 +57,14 @@ def _timed(call: Callable[[], Any], repeats: int) -> float:
 
 
 def training_steps(rule: Rule, params: Params, batches, key: Key) -> Callable[[], Any]:
-    """A compiled scan of steps of gradient descent over `batches` (S, N, ...), always from the same start."""
+    """Compile a scan of steps of gradient descent; each call runs it from the same initial state.
+
+    Args:
+        rule: gives the direction.
+        params: initial.
+        batches: (x, target) with leading axes (S, N), S steps.
+        key: for the rule's state.
+    """
     optimizer = optax.sgd(1e-3)
     state = TrainState(params, optimizer.init(params), rule.init(key, params))
     step = make_train_step(rule, optimizer)
@@ -59,7 +72,7 @@ def training_steps(rule: Rule, params: Params, batches, key: Key) -> Callable[[]
     return lambda: train(state, batches)
 
 
-def temporary_bytes(compiled) -> int | None:
-    """Bytes a compiled program allocates beside its arguments and results, None where the backend does not tell."""
+def temporary_bytes(compiled: Compiled) -> int | None:
+    """Bytes that a program allocates beside arguments and results; None where the backend does not report them."""
     analysis = compiled.memory_analysis()
     return None if analysis is None else int(analysis.temp_size_in_bytes)

@@ -78,11 +78,12 @@ def _evaluate(rule, reference, params, batch, key, timed: bool) -> Evaluated:
     """Evaluate the rule under test and its reference."""
     tested, oracle = (_as_gradient(function, key, params) for function in (rule, reference))
     arrays = jax.tree.map(jnp.asarray, (params, batch))
-    costs = measure({"rule": tested, "reference": oracle}, *arrays) if timed else {}
-    computed = to_host((jax.jit(tested) if timed else tested)(*arrays))
-    references = evaluate_reference(oracle, (params, batch), _dtype(params), compiled=timed)
+    names = {"rule": tested, "reference": oracle} if timed else {}
+    compiled = {name: jax.jit(function).lower(*arrays).compile() for name, function in names.items()}
+    computed = to_host(compiled.get("rule", tested)(*arrays))
+    references = evaluate_reference(oracle, (params, batch), _dtype(params), compiled.get("reference"))
     check_structure(called(rule), computed.grads, references.truth.grads)
-    return Evaluated(computed, references, costs)
+    return Evaluated(computed, references, measure(compiled, *arrays))
 
 
 def _report(rule, reference, params, batch, evaluated: Evaluated) -> Report:

@@ -40,17 +40,16 @@ class References(NamedTuple):
     perturbed: Any  # in float64, at inputs perturbed by one rounding of the dtype under test
 
 
-def evaluate_reference(function: Callable, arguments: tuple, dtype, compiled: bool = False) -> References:
+def evaluate_reference(function: Callable, arguments: tuple, dtype, compiled: Callable | None = None) -> References:
     """Evaluate a reference in the dtype under test, in float64, and in float64 at perturbed arguments.
 
     Args:
         function: called with `arguments`; returns a pytree of arrays.
         arguments: pytrees of NumPy arrays in the dtype under test.
         dtype: the dtype under test.
-        compiled: whether the evaluation in the dtype under test runs under `jax.jit`.
+        compiled: the function compiled for these arguments, where that is to be used in the dtype under test.
     """
-    in_dtype = jax.jit(function) if compiled else function
-    reference = to_host(in_dtype(*jax.tree.map(jnp.asarray, arguments)))
+    reference = to_host((compiled or function)(*jax.tree.map(jnp.asarray, arguments)))
     with float64_on_host():
         truth = to_host(function(*widen_to_float64(arguments)))
         perturbed = to_host(function(*widen_to_float64(perturb(arguments, rounding(dtype)))))

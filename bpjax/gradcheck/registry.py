@@ -1,9 +1,9 @@
 """All built-in layers, activations and losses with inputs to check them at. A new row is in every table of tests."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 
@@ -34,6 +34,7 @@ from bpjax.losses import (
     softmax_cross_entropy,
     squared_error,
 )
+from bpjax.types import Array
 from bpjax.util.precision import cast
 
 ACTIVATIONS: dict[str, Layer] = {
@@ -82,12 +83,20 @@ def _one_hot(key, shape):
     return jax.nn.one_hot(_labels(key, shape), shape[1])
 
 
+class Draw(Protocol):
+    """Draw outputs or targets of a loss."""
+
+    def __call__(self, key, shape, /) -> Array:
+        """An array of this shape, or labels for it."""
+        ...
+
+
 class LossCase(NamedTuple):
     """A loss with the outputs and targets it is checked at."""
 
     loss: Loss
-    output: Callable  # (key, shape) -> output
-    target: Callable  # (key, shape) -> target
+    output: Draw
+    target: Draw
 
 
 LOSSES: dict[str, LossCase] = {

@@ -113,7 +113,7 @@ def test_backward_is_the_adjoint_of_the_jacobian(case):
 
 @TABLE
 def test_gradient_of_a_sum_is_the_sum_of_gradients(case):
-    if not case.per_pattern:
+    if not case.per_example:
         pytest.skip("the examples of a batch are mixed, or share a key")
     params, x, dy, *_ = problem(case)
     whole, dx = eager(case)[2]

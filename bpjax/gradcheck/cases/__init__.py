@@ -1,1 +1,1 @@
-"""Every built-in layer and loss with inputs it is checked at, a file for each family."""
+"""Every built-in layer with the inputs it is checked at, one file per family."""

@@ -1,4 +1,4 @@
-"""Sequences: embeddings, positions, attention, and what is made of them, and what they are checked at."""
+"""Cases of sequence layers: embeddings, positions, attention, transformers."""
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +12,12 @@ from bpjax.networks.transformer import transformer
 
 
 def tokens(key, examples: int, in_shape):
-    """Tokens from 0 to 4, (N, *in_shape)."""
+    """Tokens from 0 to 4, shape (N, *in_shape)."""
     return jax.random.randint(key, (examples, *in_shape), 0, 5, jnp.int32)
 
 
 def padded(key, examples: int, in_shape):
-    """Sequences and which of their positions are real: all, none, the first, the first two, ..., all, none, ..."""
+    """Sequences with masks of different lengths: all positions, none, one, two, ..., all, none, ..."""
     length = in_shape[0]
     lengths = (jnp.arange(examples) - 1) % (length + 1)
     return normal(key, examples, in_shape), jnp.arange(length)[None, :] < lengths[:, None]

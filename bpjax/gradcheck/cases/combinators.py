@@ -1,4 +1,4 @@
-"""Layers made of layers, and what they are checked at."""
+"""Cases of combinators."""
 
 import jax
 
@@ -34,7 +34,7 @@ CASES: dict[str, LayerCase] = {
         repeat(remat(chain(dense(3), tanh, dense(4))), 2), (4,)
     ),
     "keyed(chain(dense(6), dropout(0.4), dense(2)))": LayerCase(
-        keyed(chain(dense(6), dropout(0.4), dense(2))), (4,), inputs=_with_key, per_pattern=False
+        keyed(chain(dense(6), dropout(0.4), dense(2))), (4,), inputs=_with_key, per_example=False
     ),
     "tie(chain(dense(4), tanh, dense(4)), (0, 2))": LayerCase(tie(chain(dense(4), tanh, dense(4)), (0, 2)), (4,)),
 }

@@ -1,4 +1,4 @@
-"""Convolutions and pooling, and what they are checked at."""
+"""Cases of convolutions and pooling."""
 
 from bpjax.gradcheck.cases.case import LayerCase
 from bpjax.layers.convolution.conv import conv, conv_transpose

@@ -1,4 +1,4 @@
-"""Layers that came in from elsewhere, their backward by automatic differentiation, and what they are checked at."""
+"""Cases of layers made of other functions, whose backward is automatic differentiation."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Reference networks, and what they are checked at."""
+"""Cases of reference networks."""
 
 from bpjax.gradcheck.cases.case import LayerCase
 from bpjax.layers.activations import sigmoid

@@ -1,4 +1,4 @@
-"""Cases of the family: normalization."""
+"""Cases of normalization layers."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ CASES: dict[str, LayerCase] = {
     "layer_norm()": LayerCase(layer_norm(), (5,)),
     "rms_norm() on (T, D)": LayerCase(rms_norm(), (4, 5)),
     "group_norm(2)": LayerCase(group_norm(2), (3, 2, 4)),
-    "batch_norm()": LayerCase(batch_norm(), (2, 3), per_pattern=False),
+    "batch_norm()": LayerCase(batch_norm(), (2, 3), per_example=False),
     "batch_norm() with statistics": LayerCase(with_statistics(batch_norm(), STATISTICS), (2, 3)),
     "weight_norm(3)": LayerCase(weight_norm(3), (5,)),
     "resnet(2, (2,))": LayerCase(resnet(2, (2,), image=None, norm=group_norm(1)), (3, 2, 1)),

@@ -1,4 +1,4 @@
-"""Cases of the family: recurrent."""
+"""Cases of recurrent layers."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from bpjax.networks.char_rnn import char_rnn
 
 
 def _with_lstm_state(key, examples: int, in_shape):
-    """A sequence and the state it begins with."""
+    """A sequence and its initial state."""
     shapes = (in_shape[0], *in_shape[1])
     draws = [jax.random.normal(k, (examples, *s)) for k, s in zip(jax.random.split(key, 3), shapes, strict=True)]
     return draws[0], LstmState(*draws[1:])

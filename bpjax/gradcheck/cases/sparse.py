@@ -1,4 +1,4 @@
-"""Cases of the family: sparse."""
+"""Cases of sparse layers."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from bpjax.layers.edges import banded_edges, edges_from_mask
 from bpjax.layers.sparse import sparse
 
 MASK = np.array([[1, 0, 0, 1], [1, 1, 0, 0], [1, 0, 0, 1], [0, 0, 0, 0], [1, 0, 0, 0]], bool)
-"""A unit without edges, an input without, and no two units alike."""
+"""One unit without edges, one input without edges, and no two units alike."""
 
 CASES: dict[str, LayerCase] = {
     "sparse(edges_from_mask)": LayerCase(sparse(edges_from_mask(MASK)), (5,)),
