@@ -49,7 +49,7 @@ def crossed(layer: Layer, offset: Params) -> Layer:
     def forward(params, x):
         return propagated(params, x), layer.forward(true(params), x)[1]
 
-    return layer._replace(forward=forward, parts=None)
+    return layer._replace(forward=forward, parts=None, uses=frozenset())
 
 
 def other_slopes(network: Layer, key: Key, deviation: float = 0.5) -> Layer | None:

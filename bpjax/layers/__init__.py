@@ -44,7 +44,7 @@ from bpjax.layers.initializers import (
     uniform,
     zeros,
 )
-from bpjax.layers.layer import Kind, Layer, Parts, map_layers
+from bpjax.layers.layer import Context, Kind, Layer, Parts, map_layers
 from bpjax.layers.normalization.batch import (
     BatchStatistics,
     batch_norm,
@@ -68,6 +68,7 @@ __all__ = [
     "Affine",
     "BatchStatistics",
     "Cell",
+    "Context",
     "Edges",
     "Embedding",
     "Gains",

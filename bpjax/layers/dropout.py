@@ -2,9 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bpjax.layers.activations import identity
-from bpjax.layers.layer import Kind, Layer, Takes, check_layer, handed, map_layers, takers
+from bpjax.layers.layer import EMPTY, Kind, Layer, Parts, check_layer, map_layers
 from bpjax.types import Array
 from bpjax.util.call_text import call_text
 from bpjax.util.checks import as_floating, check_number, is_concrete
@@ -33,29 +34,25 @@ def dropout(rate: float | Array) -> Layer:
     def init(key, in_shape):
         return (), tuple(in_shape)
 
-    def forward(params, x):
-        raise ValueError(
-            "`dropout` expected a key: train with `bp.layers.keyed(network)` or the rule transform "
-            "`bp.rules.fresh_keys(rule)`, predict with `bp.layers.without_dropout(network)`."
-        )
+    def forward(params, x, context=EMPTY):
+        if context.key is None:
+            raise ValueError(
+                "`dropout` expected a key: train with `bp.layers.keyed(network)` or the rule transform "
+                "`bp.rules.fresh_keys(rule)`, predict with `bp.layers.without_dropout(network)`."
+            )
+        x = as_floating("dropout", "x", x)
+        mask = jax.random.uniform(context.key, x.shape, jnp.float32) >= jnp.asarray(rate, jnp.float32)
+        return scaled(mask, x), mask
 
-    def masked(kept, numbers):
-        scale = 1 / (1 - jnp.asarray(rate, widen(numbers).dtype))
-        return jnp.where(kept, widen(numbers) * scale, 0).astype(numbers.dtype)
+    def backward(params, mask, dy):
+        return (), scaled(mask, dy)
 
-    def backward(params, kept, dy):
-        return (), masked(kept, dy)
+    def scaled(mask, a):
+        scale = 1 / (1 - jnp.asarray(rate, widen(a).dtype))
+        return jnp.where(mask, widen(a) * scale, 0).astype(a.dtype)
 
-    def with_key(key):
-        def forward(params, x):
-            x = as_floating("dropout", "x", x)
-            kept = jax.random.uniform(key, x.shape, jnp.float32) >= jnp.asarray(rate, jnp.float32)
-            return masked(kept, x), kept
-
-        return Layer("dropout", init, forward, backward, Kind.DROPOUT, arguments=call_text(rate))
-
-    arguments = call_text(rate)
-    return Layer("dropout", init, forward, backward, Kind.DROPOUT, arguments=arguments, takes=Takes("key", with_key))
+    uses = frozenset({"key"})
+    return Layer("dropout", init, forward, backward, Kind.DROPOUT, arguments=call_text(rate), uses=uses)
 
 
 def keyed(network: Layer) -> Layer:
@@ -71,7 +68,7 @@ def keyed(network: Layer) -> Layer:
         ValueError: `network` is not a Layer, or has no dropout; in `forward`, the input is not `(x, key)`.
     """
     check_layer("keyed", network)
-    if not takers(network, "key"):
+    if "key" not in network.uses:
         raise ValueError(
             f"`keyed` expected a network with a layer that takes a key, such as `dropout`, got {network.name} without. "
             "Use the network itself."
@@ -80,17 +77,24 @@ def keyed(network: Layer) -> Layer:
 
 
 def _keyed(network: Layer) -> Layer:
-    count = takers(network, "key")
+    def forward(params, x_and_key, context=EMPTY):
+        x, key = _check_keyed(x_and_key)
+        return network.forward_in(context._replace(key=key), params, x)
 
-    def check(pair):
-        if not isinstance(pair, tuple | list) or len(pair) != 2 or not _is_key(pair[1]):
-            raise ValueError(
-                f"`keyed` expected the input `(x, key)`, the key of `jax.random.key(seed)`, got {described(pair)}."
-            )
-        return pair
+    def backward(params, residuals, dy):
+        dparams, dx = network.backward(params, residuals, dy)
+        return dparams, (dx, np.zeros((), jax.dtypes.float0))
 
-    split = lambda key: iter(jax.random.split(key, count))
-    return handed("keyed", network, "key", split, check, Kind.KEYED, rebuild=_keyed)
+    parts = Parts((network,), _keyed)
+    return Layer("keyed", network.init, forward, backward, Kind.KEYED, parts, uses=network.uses - {"key"})
+
+
+def _check_keyed(pair):
+    if not isinstance(pair, tuple | list) or len(pair) != 2 or not _is_key(pair[1]):
+        raise ValueError(
+            f"`keyed` expected the input `(x, key)`, the key of `jax.random.key(seed)`, got {described(pair)}."
+        )
+    return pair
 
 
 def _is_key(key) -> bool:

@@ -1,22 +1,37 @@
 """The contract of a layer: a differentiable map with its derivative written out."""
 
 import enum
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, Protocol, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.types import Key, Params, Residuals, Shape
+from bpjax.types import Array, Key, Params, Residuals, Shape
 
 
-class Takes(NamedTuple):
-    """What a layer can be handed beside x: a key, a mask, statistics."""
+class Context(NamedTuple):
+    """What some layers need beside their input; combinators pass it to those of their parts that use it.
 
-    what: str
-    bind: Callable
-    """(value) -> the layer with it; its params and residuals are those of the layer without."""
+    `keyed` sets the key, `masked` a mask, `with_statistics` the statistics of every batch norm.
+    """
+
+    key: Key | None = None
+    """For dropout."""
+    mask: Array | None = None
+    """(N, T) booleans, true where a position of x is real; for attention."""
+    memory_mask: Array | None = None
+    """(N, S) booleans, true where a position of the memory is real; for cross attention."""
+    statistics: Any = None
+    """(mean, variance) by which a batch norm normalizes, in place of those of the batch."""
+
+    def for_part(self, index: int) -> "Context":
+        """The context of one of several parts: the index is folded into the key, so that no two parts share one."""
+        return self if self.key is None else self._replace(key=jax.random.fold_in(self.key, index))
+
+
+EMPTY = Context()
 
 
 class Kind(enum.Enum):
@@ -60,6 +75,14 @@ class Forward(Protocol):
         ...
 
 
+class ForwardInContext(Protocol):
+    """The forward pass of a layer that uses a context, or has parts that do."""
+
+    def __call__(self, params: Params, x: Any, context: Context = EMPTY, /) -> tuple[Any, Residuals]:
+        """(y, residuals)."""
+        ...
+
+
 class Backward(Protocol):
     """Turn the cotangent of the output into the cotangents of the params and the input."""
 
@@ -88,17 +111,23 @@ class Layer(NamedTuple):
     init: Init
     """(key, in_shape) -> (params, out_shape), shapes without the batch axis."""
     forward: Forward
-    """(params, x) -> (y, residuals)."""
+    """(params, x) -> (y, residuals); (params, x, context) for a layer with `uses`."""
     backward: Backward
-    """(params, residuals, dy) -> (dparams, dx)."""
+    """(params, residuals, dy) -> (dparams, dx). What it needs of the context is in the residuals."""
     kind: Kind = Kind.LEAF
     """For code: `layer.kind is Kind.CHAIN`."""
     parts: Parts | None = None
     """The layers it is made of, where it is made of layers."""
     arguments: str | None = None
     """For `repr`: the text between the parentheses, "32" for `dense(32)`; "{parts}" stands for the parts."""
-    takes: Takes | None = None
-    """What else it can be handed, a key or a mask; see `bind`."""
+    uses: frozenset[str] = frozenset()
+    """The fields of the context that the layer or one of its parts reads, such as {"key"}."""
+
+    def forward_in(self, context: Context, params: Params, x) -> tuple[Any, Residuals]:
+        """`forward` in a context: how combinators run their parts, of which few take a context."""
+        if not self.uses:
+            return self.forward(params, x)
+        return cast(ForwardInContext, self.forward)(params, x, context)
 
     @property
     def layers(self) -> tuple["Layer", ...]:
@@ -146,54 +175,19 @@ def map_layers(change: Callable[[Layer], Layer], network: Layer) -> Layer:
     return network.parts.rebuild(*(map_layers(change, layer) for layer in network.layers))
 
 
-def takers(network: Layer, what: str) -> int:
-    """How many layers of the network can be handed `what`; one that takes it for its parts counts once."""
-    if network.takes is not None and network.takes.what == what:
-        return 1
-    return sum(takers(layer, what) for layer in network.layers)
+def leaf_layers(network: Layer) -> list[Layer]:
+    """All layers without parts, in forward order."""
+    return [leaf for part in network.layers for leaf in leaf_layers(part)] if network.parts else [network]
 
 
-def bind(network: Layer, what: str, values: Iterator[Any]) -> Layer:
-    """The network with the next of `values` handed to every layer that takes `what`, in forward order."""
-    if network.takes is not None and network.takes.what == what:
-        return network.takes.bind(next(values))
-    if network.parts is None:
-        return network
-    return network.parts.rebuild(*(bind(layer, what, values) for layer in network.layers))
+def uses_of(layers: Iterable[Layer]) -> frozenset[str]:
+    """The fields of the context that at least one of the layers reads."""
+    return frozenset().union(*(layer.uses for layer in layers))
 
 
-def handed(
-    name: str,
-    network: Layer,
-    what: str,
-    spread: Callable[[Any], Iterator[Any]],
-    check: Callable[[Any], Any],
-    kind: Kind,
-    rebuild,
-) -> Layer:
-    """The network with one more input, (x, value), which goes to every layer in it that takes `what`.
-
-    forward    y = f(x; value)
-    backward   dparams, (dx, no gradient)
-
-    `spread(value)` gives what each of them is handed, in forward order; `check` makes the pair of what comes in. Kept:
-    the value, for layers that go forward once more, and what the network keeps.
-    """
-
-    def bound(value) -> Layer:
-        return bind(network, what, spread(value))
-
-    def forward(params, pair):
-        x, value = check(pair)
-        y, kept = bound(value).forward(params, x)
-        return y, (value, kept)
-
-    def backward(params, residuals, dy):
-        value, kept = residuals
-        dparams, dx = bound(value).backward(params, kept, dy)
-        return dparams, (dx, no_gradient(value))
-
-    return Layer(name, network.init, forward, backward, kind, Parts((network,), rebuild))
+def with_context(layer: Layer, context: Context) -> Layer:
+    """The layer with a fixed context; it takes none itself."""
+    return layer._replace(forward=lambda params, x: layer.forward_in(context, params, x), uses=frozenset())
 
 
 def no_gradient(x):

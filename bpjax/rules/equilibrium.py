@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 
-from bpjax.layers.layer import Kind, Layer, Parts, check_layer
+from bpjax.layers.layer import EMPTY, Kind, Layer, Parts, check_layer, with_context
 from bpjax.losses import Loss
 from bpjax.rules.predictive import descend
 from bpjax.rules.rule import Rule, call_of, check_made_of
@@ -89,14 +89,14 @@ def hopfield(network: Layer, steps: int = 50, rate: float | Array = 0.5) -> Laye
         check_units("hopfield", network, params)
         return params, out_shape
 
-    def forward(params, x):
-        layers = units(network, params)
+    def forward(params, x, context=EMPTY):
+        layers = units_in(context, params)
         states = settle(layers, x, at_rest(layers, x), steps, rate)
-        return energy_gradients(layers, x, states).output, (x, states)
+        return energy_gradients(layers, x, states).output, (x, states, context)
 
     def backward(params, residuals, dy):
-        x, states = residuals
-        layers = units(network, params)
+        x, states, context = residuals
+        layers = units_in(context, params)
 
         def response(velocity):
             """d/dβ of the energy's gradients under the force β dy, while the states move with `velocity`."""
@@ -109,9 +109,19 @@ def hopfield(network: Layer, steps: int = 50, rate: float | Array = 0.5) -> Laye
         gradients = response(velocity)
         return merge_units(params, gradients.params), gradients.x
 
+    def units_in(context, params) -> list[Unit]:
+        """The layers of units, in the same context at every step."""
+        return [
+            unit._replace(
+                net=with_context(unit.net, context.for_part(2 * index)),
+                activation=with_context(unit.activation, context.for_part(2 * index + 1)),
+            )
+            for index, unit in enumerate(units(network, params))
+        ]
+
     parts = Parts((network,), lambda inner: hopfield(inner, steps, rate))
     arguments = "{parts}, " + call_text(steps, rate)
-    return Layer("hopfield", init, forward, backward, Kind.HOPFIELD, parts, arguments)
+    return Layer("hopfield", init, forward, backward, Kind.HOPFIELD, parts, arguments, network.uses)
 
 
 def equilibrium_propagation(
@@ -174,7 +184,7 @@ def equilibrium_propagation(
     def grads(params, rule_state, batch):
         x, target = batch
         layers = units(inner, params)
-        _, (_, free) = settling.forward(params, x)
+        _, (_, free, _) = settling.forward(params, x)
         at_free = energy_gradients(layers, x, free)
 
         def nudged(strength):

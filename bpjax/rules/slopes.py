@@ -146,7 +146,7 @@ def is_activation(layer: Layer) -> bool:
     """Whether a layer works entry by entry, without params: declared by its kind, or found by a trial of a leaf."""
     if layer.kind is Kind.ACTIVATION:
         return True
-    if layer.kind is not Kind.LEAF or layer.parts or layer.takes is not None:
+    if layer.kind is not Kind.LEAF or layer.parts or layer.uses:
         return False
     with jax.ensure_compile_time_eval():  # a rule may be made while another program is traced
         x = jnp.asarray([[[0.3, -0.2], [0.1, 0.4]]])

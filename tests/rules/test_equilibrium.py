@@ -49,7 +49,7 @@ def settled(params, x, target=None, beta=0.0, steps=600):
 
 def test_the_network_converges_to_a_minimum_of_the_energy(keys):
     network, params, (x, _) = problem(keys)
-    y, (_, states) = quick_jit(hopfield(network, 600, 0.3).forward)(params, x)
+    y, (_, states, _) = quick_jit(hopfield(network, 600, 0.3).forward)(params, x)
     assert relative_error(states, quick_jit(settled)(params, x)) < 1e-12
     assert (y == states[1]).all()
     assert max(jnp.abs(slope).max() for slope in quick_jit(jax.grad(energy, 2))(params, x, states)) < 1e-14

@@ -15,7 +15,7 @@ from bpjax.layers.attention.heads import (
 )
 from bpjax.layers.attention.positions import check_sequence
 from bpjax.layers.initializers import Initializer, lecun_normal, zeros
-from bpjax.layers.layer import Layer, Takes, check_in_shape
+from bpjax.layers.layer import EMPTY, Layer, check_in_shape
 from bpjax.types import Array
 from bpjax.util.checks import check_count
 
@@ -93,7 +93,7 @@ def cross_attention(
 
     backward   dx = dq W_qᵀ     dm = dk W_kᵀ + dv W_vᵀ
 
-    It takes a "memory mask" (N, S), true where a position of the memory is real. `in_shape` is ((T, D), (S, M)).
+    It takes a "memory_mask" (N, S), true where a position of the memory is real. `in_shape` is ((T, D), (S, M)).
 
     Raises:
         ValueError: as `attention`; in `forward`, what comes in is not a pair, or the memory differs from x in its
@@ -112,25 +112,20 @@ def _self_attention(form: Form) -> Layer:
         length, features = check_in_shape(form.who, in_shape, rank=2)
         return make_params(form, key, features, features), (length, features)
 
-    def layer(mask: Array | None) -> Layer:
-        def forward(params, x):
-            x = check_sequence(form.who, "x", x)
-            kept = attend_heads(form, mask, params, x, x)
-            return out_of_heads(params, kept.o), kept
+    def forward(params, x, context=EMPTY):
+        x, mask = check_sequence(form.who, "x", x), check_mask(form.who, context.mask)
+        kept = attend_heads(form, mask, params, x, x)
+        return out_of_heads(params, kept.o), (kept, mask)
 
-        def backward(params, kept, dy):
-            dw_o, db_o, (dq, dk, dv) = attend_heads_backward(form, mask, params, kept, dy)
-            into = [(params.w_q, dq), (params.w_k, dk), (params.w_v, dv)]
-            ((dw_q, db_q), (dw_k, _), (dw_v, db_v)), dx = affine_backward(form, kept.x, into)
-            return Attention(dw_q, dw_k, dw_v, dw_o, db_q, db_v, db_o), dx
+    def backward(params, residuals, dy):
+        kept, mask = residuals
+        dw_o, db_o, (dq, dk, dv) = attend_heads_backward(form, mask, params, kept, dy)
+        into = [(params.w_q, dq), (params.w_k, dk), (params.w_v, dv)]
+        ((dw_q, db_q), (dw_k, _), (dw_v, db_v)), dx = affine_backward(form, kept.x, into)
+        return Attention(dw_q, dw_k, dw_v, dw_o, db_q, db_v, db_o), dx
 
-        name = form.who.replace("_", " ")
-        return Layer(name, init, forward, backward, arguments=form.text(), takes=Takes("mask", bind))
-
-    def bind(mask) -> Layer:
-        return layer(check_mask(form.who, mask))
-
-    return layer(None)
+    name, uses = form.who.replace("_", " "), frozenset({"mask"})
+    return Layer(name, init, forward, backward, arguments=form.text(), uses=uses)
 
 
 @functools.cache
@@ -144,27 +139,21 @@ def _cross_attention(form: Form) -> Layer:
         _, memory_features = check_in_shape("cross_attention", in_shape[1], rank=2)
         return make_params(form, key, features, memory_features), (length, features)
 
-    def layer(mask: Array | None) -> Layer:
-        def forward(params, x):
-            x, memory = check_pair(x)
-            kept = attend_heads(form, mask, params, x, memory)
-            return out_of_heads(params, kept.o), kept
+    def forward(params, x, context=EMPTY):
+        (x, memory), mask = check_pair(x), check_mask("cross_attention", context.memory_mask)
+        kept = attend_heads(form, mask, params, x, memory)
+        return out_of_heads(params, kept.o), (kept, mask)
 
-        def backward(params, kept, dy):
-            dw_o, db_o, (dq, dk, dv) = attend_heads_backward(form, mask, params, kept, dy)
-            ((dw_q, db_q),), dx = affine_backward(form, kept.x, [(params.w_q, dq)])
-            into = [(params.w_k, dk), (params.w_v, dv)]
-            ((dw_k, _), (dw_v, db_v)), dmemory = affine_backward(form, kept.memory, into)
-            return Attention(dw_q, dw_k, dw_v, dw_o, db_q, db_v, db_o), (dx, dmemory)
+    def backward(params, residuals, dy):
+        kept, mask = residuals
+        dw_o, db_o, (dq, dk, dv) = attend_heads_backward(form, mask, params, kept, dy)
+        ((dw_q, db_q),), dx = affine_backward(form, kept.x, [(params.w_q, dq)])
+        into = [(params.w_k, dk), (params.w_v, dv)]
+        ((dw_k, _), (dw_v, db_v)), dmemory = affine_backward(form, kept.memory, into)
+        return Attention(dw_q, dw_k, dw_v, dw_o, db_q, db_v, db_o), (dx, dmemory)
 
-        return Layer(
-            "cross attention", init, forward, backward, arguments=form.text(), takes=Takes("memory mask", bind)
-        )
-
-    def bind(mask) -> Layer:
-        return layer(check_mask("cross_attention", mask))
-
-    return layer(None)
+    uses = frozenset({"memory_mask"})
+    return Layer("cross attention", init, forward, backward, arguments=form.text(), uses=uses)
 
 
 def check_pair(x) -> tuple[Array, Array]:

@@ -179,8 +179,10 @@ def affine_backward(form: Form, x, into: list):
     return list(zip(dws, dbs, strict=True)), input_gradient(packed, jnp.concatenate(ws, axis=1))
 
 
-def check_mask(who: str, mask) -> Array:
+def check_mask(who: str, mask) -> Array | None:
     """`mask` as an array (N, T) of booleans, or a `ValueError`."""
+    if mask is None:
+        return None
     mask = jnp.asarray(mask)
     if mask.dtype != bool or mask.ndim != 2:
         raise ValueError(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.layers.layer import Kind, Layer, Parts, check_layer
+from bpjax.layers.layer import EMPTY, Kind, Layer, Parts, check_layer, uses_of
 from bpjax.util.checks import as_floating
 from bpjax.util.precision import widen
 
@@ -42,12 +42,12 @@ def chain(*layers: Layer) -> Layer:
             params.append(layer_params)
         return tuple(params), shape
 
-    def forward(params, x):
+    def forward(params, x, context=EMPTY):
         check_length("chain", layers, params)
         residuals = []
-        for layer, layer_params in zip(layers, params, strict=True):
-            x, kept = layer.forward(layer_params, x)
-            residuals.append(kept)
+        for index, (layer, layer_params) in enumerate(zip(layers, params, strict=True)):
+            x, layer_residuals = layer.forward_in(context.for_part(index), layer_params, x)
+            residuals.append(layer_residuals)
         return x, tuple(residuals)
 
     def backward(params, residuals, dy):
@@ -58,7 +58,7 @@ def chain(*layers: Layer) -> Layer:
             dparams.append(layer_dparams)
         return tuple(dparams[::-1]), dy
 
-    return Layer("chain", init, forward, backward, Kind.CHAIN, Parts(tuple(layers), chain))
+    return Layer("chain", init, forward, backward, Kind.CHAIN, Parts(layers, chain), uses=uses_of(layers))
 
 
 def residual(layer: Layer) -> Layer:
@@ -79,8 +79,8 @@ def residual(layer: Layer) -> Layer:
         check_unchanged("residual", layer, tuple(in_shape), out_shape)
         return params, out_shape
 
-    def forward(params, x):
-        y, kept = layer.forward(params, x)
+    def forward(params, x, context=EMPTY):
+        y, kept = layer.forward_in(context, params, x)
         check_unchanged("residual", layer, jax.tree.map(jnp.shape, x), jax.tree.map(jnp.shape, y))
         return jax.tree.map(jnp.add, x, y), kept
 
@@ -88,7 +88,7 @@ def residual(layer: Layer) -> Layer:
         dparams, dx = layer.backward(params, kept, dy)
         return dparams, add_gradients(dy, dx)
 
-    return Layer("residual", init, forward, backward, Kind.COMBINATOR, Parts((layer,), residual))
+    return Layer("residual", init, forward, backward, Kind.COMBINATOR, Parts((layer,), residual), uses=layer.uses)
 
 
 def parallel(*layers: Layer, combine: Literal["sum", "concatenate"] = "sum") -> Layer:
@@ -118,9 +118,12 @@ def parallel(*layers: Layer, combine: Literal["sum", "concatenate"] = "sum") -> 
         params = tuple(layer_params for layer_params, _ in pairs)
         return params, shapes[0] if combine == "sum" else (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
 
-    def forward(params, x):
+    def forward(params, x, context=EMPTY):
         check_length("parallel", layers, params)
-        pairs = [layer.forward(p, x) for layer, p in zip(layers, params, strict=True)]
+        pairs = [
+            layer.forward_in(context.for_part(index), layer_params, x)
+            for index, (layer, layer_params) in enumerate(zip(layers, params, strict=True))
+        ]
         ys, kept = zip(*pairs, strict=True)
         check_fit([jax.tree.map(jnp.shape, y) for y in ys])
         if combine == "sum":
@@ -146,7 +149,7 @@ def parallel(*layers: Layer, combine: Literal["sum", "concatenate"] = "sum") -> 
 
     parts = Parts(layers, functools.partial(parallel, combine=combine))
     arguments = "{parts}" if combine == "sum" else f"{{parts}}, combine={combine!r}"
-    return Layer("parallel", init, forward, backward, Kind.COMBINATOR, parts, arguments)
+    return Layer("parallel", init, forward, backward, Kind.COMBINATOR, parts, arguments, uses_of(layers))
 
 
 def shortcut(layer: Layer) -> Layer:
@@ -170,9 +173,9 @@ def shortcut(layer: Layer) -> Layer:
         check_positions(tuple(in_shape), out_shape)
         return params, (*out_shape[:-1], in_shape[-1] + out_shape[-1])
 
-    def forward(params, x):
+    def forward(params, x, context=EMPTY):
         x = as_floating("shortcut", "x", x)
-        y, kept = layer.forward(params, x)
+        y, kept = layer.forward_in(context, params, x)
         check_positions(x.shape, y.shape)
         return jnp.concatenate([x, y], axis=-1), (x[:0], kept)
 
@@ -189,7 +192,7 @@ def shortcut(layer: Layer) -> Layer:
                 f"to {out_shape}. Give both the same axes before the last, such as by `flatten`."
             )
 
-    return Layer("shortcut", init, forward, backward, Kind.COMBINATOR, Parts((layer,), shortcut))
+    return Layer("shortcut", init, forward, backward, Kind.COMBINATOR, Parts((layer,), shortcut), uses=layer.uses)
 
 
 def freeze(layer: Layer) -> Layer:
@@ -206,14 +209,14 @@ def freeze(layer: Layer) -> Layer:
     """
     check_layer("freeze", layer)
 
-    def forward(params, x):
-        return layer.forward(jax.lax.stop_gradient(params), x)
+    def forward(params, x, context=EMPTY):
+        return layer.forward_in(context, jax.lax.stop_gradient(params), x)
 
     def backward(params, kept, dy):
         _, dx = layer.backward(params, kept, dy)
         return jax.tree.map(jnp.zeros_like, params), dx
 
-    return Layer("freeze", layer.init, forward, backward, Kind.COMBINATOR, Parts((layer,), freeze))
+    return Layer("freeze", layer.init, forward, backward, Kind.COMBINATOR, Parts((layer,), freeze), uses=layer.uses)
 
 
 def add_gradients(*trees):

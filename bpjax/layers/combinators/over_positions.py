@@ -2,7 +2,7 @@
 
 import jax
 
-from bpjax.layers.layer import Kind, Layer, Parts, check_layer
+from bpjax.layers.layer import EMPTY, Kind, Layer, Parts, check_layer
 from bpjax.util.checks import as_floating
 
 
@@ -29,11 +29,11 @@ def over_positions(layer: Layer) -> Layer:
         params, out_shape = layer.init(key, in_shape[-1:])
         return params, (*in_shape[:-1], *out_shape)
 
-    def forward(params, x):
+    def forward(params, x, context=EMPTY):
         x = as_floating("over_positions", "x", x)
         if x.ndim < 3:
             raise ValueError(f"`over_positions` expected `x` of shape (N, T, ..., D), got {x.shape}.")
-        y, kept = layer.forward(params, x.reshape(-1, x.shape[-1]))
+        y, kept = layer.forward_in(context, params, x.reshape(-1, x.shape[-1]))
         return y.reshape(*x.shape[:-1], *y.shape[1:]), kept
 
     def backward(params, kept, dy):
@@ -41,4 +41,5 @@ def over_positions(layer: Layer) -> Layer:
         dparams, dx = layer.backward(params, kept, positions)
         return dparams, jax.tree.map(lambda d: d.reshape(*dy.shape[:-1], d.shape[-1]), dx)
 
-    return Layer("over_positions", init, forward, backward, Kind.COMBINATOR, Parts((layer,), over_positions))
+    parts = Parts((layer,), over_positions)
+    return Layer("over_positions", init, forward, backward, Kind.COMBINATOR, parts, uses=layer.uses)

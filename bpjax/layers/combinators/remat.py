@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from bpjax.layers.layer import Kind, Layer, Parts, check_layer
+from bpjax.layers.layer import EMPTY, Kind, Layer, Parts, check_layer
 
 
 def remat(layer: Layer) -> Layer:
@@ -25,15 +25,16 @@ def remat(layer: Layer) -> Layer:
     """
     check_layer("remat", layer)
 
-    def forward(params, x):
-        y, _ = layer.forward(params, x)
-        return y, x
+    def forward(params, x, context=EMPTY):
+        y, _ = layer.forward_in(context, params, x)
+        return y, (x, context)
 
-    def backward(params, x, dy):
-        _, kept = layer.forward(params, _not_before(dy, x))
-        return layer.backward(params, kept, dy)
+    def backward(params, residuals, dy):
+        x, context = residuals
+        _, layer_residuals = layer.forward_in(context, params, _not_before(dy, x))
+        return layer.backward(params, layer_residuals, dy)
 
-    return Layer("remat", layer.init, forward, backward, Kind.COMBINATOR, Parts((layer,), remat))
+    return Layer("remat", layer.init, forward, backward, Kind.COMBINATOR, Parts((layer,), remat), uses=layer.uses)
 
 
 def _not_before(dy, x):

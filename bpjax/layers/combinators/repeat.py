@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.layers.combinators.chain import check_unchanged
-from bpjax.layers.layer import Kind, Layer, Parts, Takes, bind, check_layer, no_gradient, takers
+from bpjax.layers.layer import EMPTY, Kind, Layer, Parts, check_layer, no_gradient
 from bpjax.types import Params
 from bpjax.util.checks import check_count, other_params
 
@@ -26,11 +26,7 @@ def repeat(layer: Layer, n: int) -> Layer:
     """
     check_layer("repeat", layer)
     check_count("repeat", "n", n)
-    return _repeat(layer, int(n), keys=None)
-
-
-def _repeat(layer: Layer, n: int, keys) -> Layer:
-    """`keys` (n, ...) are handed to the layers inside that take one, None where there are none."""
+    n = int(n)
 
     def init(key, in_shape):
         shapes = []
@@ -44,29 +40,28 @@ def _repeat(layer: Layer, n: int, keys) -> Layer:
         check_unchanged("repeat", layer, tuple(in_shape), shapes[0])
         return params, shapes[0]
 
-    def one(keys):
-        return layer if keys is None else bind(layer, "key", iter(keys))
-
-    def step(x, depth):
-        params, keys = depth
-        y, residuals = one(keys).forward(params, x)
-        return y, _each_once(residuals, x, y)
-
-    def forward(params, x):
+    def forward(params, x, context=EMPTY):
         check_depth(params)
+
+        def step(x, depth):
+            params, key = depth
+            y, residuals = layer.forward_in(context._replace(key=key), params, x)
+            return y, _each_once(residuals, x, y)
+
+        keys = None if context.key is None else jax.vmap(lambda l: context.for_part(l).key)(jnp.arange(n))
         y, kept = jax.lax.scan(step, x, (params, keys), length=n)
         return y, (kept, tuple(jax.tree.leaves(y)[i] for i in kept.passed_on))
 
     def step_back(carry, depth):
         dy, after = carry
-        params, kept, keys = depth
-        dparams, dx = one(keys).backward(params, kept.residuals(after), _show(dy))
+        params, kept = depth
+        dparams, dx = layer.backward(params, kept.residuals(after), _show(dy))
         return (_hide(dx), kept.before), dparams
 
     def backward(params, residuals, dy):
         check_depth(params)
         kept, last = residuals
-        (dx, _), dparams = jax.lax.scan(step_back, (_hide(dy), last), (params, kept, keys), length=n, reverse=True)
+        (dx, _), dparams = jax.lax.scan(step_back, (_hide(dy), last), (params, kept), length=n, reverse=True)
         return dparams, _show(dx)
 
     def check_depth(params):
@@ -74,12 +69,8 @@ def _repeat(layer: Layer, n: int, keys) -> Layer:
             if jnp.ndim(leaf) == 0 or len(leaf) != n:
                 raise other_params(f"`repeat(…, {n})`", f"with a first axis of {n}", params)
 
-    def bind_key(key):
-        return _repeat(layer, n, jax.random.split(key, (n, takers(layer, "key"))))
-
-    takes = Takes("key", bind_key) if takers(layer, "key") and keys is None else None
-    parts = Parts((layer,), lambda layer: _repeat(layer, n, keys))
-    return Layer("repeat", init, forward, backward, Kind.COMBINATOR, parts, f"{{parts}}, {n}", takes)
+    parts = Parts((layer,), lambda layer: repeat(layer, n))
+    return Layer("repeat", init, forward, backward, Kind.COMBINATOR, parts, f"{{parts}}, {n}", layer.uses)
 
 
 def unstack(params: Params, n: int) -> tuple[Params, ...]:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.layers.combinators.chain import add_gradients, chain, check_length
-from bpjax.layers.layer import Kind, Layer, Parts, check_layer
+from bpjax.layers.layer import EMPTY, Kind, Layer, Parts, check_layer
 from bpjax.util.call_text import call_text
 from bpjax.util.checks import check_count
 
@@ -43,8 +43,8 @@ def tie(network: Layer, *groups: tuple[int, ...]) -> Layer:
                 )
         return without_copies(params), out_shape
 
-    def forward(params, x):
-        return network.forward(with_copies(params), x)
+    def forward(params, x, context=EMPTY):
+        return network.forward_in(context, with_copies(params), x)
 
     def backward(params, residuals, dy):
         dparams, dx = network.backward(with_copies(params), residuals, dy)
@@ -67,7 +67,7 @@ def tie(network: Layer, *groups: tuple[int, ...]) -> Layer:
 
     parts = Parts(network.layers, lambda *layers: tie(chain(*layers), *groups))
     arguments = f"chain({{parts}}), {call_text(*groups)}"
-    return Layer("tie", init, forward, backward, Kind.COMBINATOR, parts, arguments)
+    return Layer("tie", init, forward, backward, Kind.COMBINATOR, parts, arguments, network.uses)
 
 
 def _first_places(network: Layer, groups) -> dict[int, int]:

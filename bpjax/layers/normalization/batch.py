@@ -27,7 +27,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bpjax.layers.layer import Layer, Takes, bind, takers
+from bpjax.layers.layer import EMPTY, Layer, leaf_layers, map_layers
 from bpjax.layers.normalization.layer import (
     check_normalized,
     check_positions,
@@ -55,7 +55,7 @@ class Kept(NamedTuple):
     """The residuals of `batch_norm`."""
 
     x: Array  # (N, ..., C)
-    offset: Array  # (1, C) mean less the first example's number; 0 where statistics are given
+    offset: Array | None  # (1, C) mean minus the first example's value; None where the statistics were given
     statistics: BatchStatistics  # in float32 where x is half precision
 
 
@@ -94,19 +94,30 @@ def _batch_norm(epsilon: float, use_bias: bool) -> Layer:
         shape = check_positions("batch_norm", in_shape)
         return initial_gains(shape[-1], use_bias), shape
 
-    def forward(params, x):
+    def forward(params, x, context=EMPTY):
         x = check_normalized("batch_norm", params, x, use_bias)
         wide = rows(widen(x))
-        offset, variance = moments(wide, axes=(0,))
-        y = stretch(params, normalized(wide, offset, inverse(variance), axes=(0,)))
-        kept = Kept(x, offset, BatchStatistics((wide[:1] + offset)[0], variance[0]))
-        return y.reshape(x.shape).astype(x.dtype), kept
+        if context.statistics is None:
+            offset, variance = moments(wide, axes=(0,))
+            statistics = BatchStatistics((wide[:1] + offset)[0], variance[0])
+            x_hat = normalized(wide, offset, inverse(variance), axes=(0,))
+        else:
+            _check_channels(context.statistics, params.gain.shape)
+            offset, statistics = None, jax.tree.map(lambda s: jnp.asarray(s, wide.dtype), context.statistics)
+            x_hat = by_given(wide, statistics)
+        y = stretch(params, x_hat)
+        return y.reshape(x.shape).astype(x.dtype), Kept(x, offset, statistics)
 
     def backward(params, kept, dy):
-        x, offset, (_, variance) = kept
-        x_hat = normalized(rows(widen(x)), offset, inverse(variance[None, :]), axes=(0,))
-        dparams, dx_hat = stretch_backward(params, x_hat, rows(dy))
-        dx = pull_back(dx_hat, x_hat, inverse(variance[None, :]), axes=(0,))
+        x, offset, statistics = kept
+        wide, slope = rows(widen(x)), inverse(statistics.variance[None, :])
+        if offset is None:  # given statistics are constants
+            dparams, dx_hat = stretch_backward(params, by_given(wide, statistics), rows(dy))
+            dx = dx_hat * slope
+        else:
+            x_hat = normalized(wide, offset, slope, axes=(0,))
+            dparams, dx_hat = stretch_backward(params, x_hat, rows(dy))
+            dx = pull_back(dx_hat, x_hat, slope, axes=(0,))
         return dparams, dx.reshape(x.shape).astype(x.dtype)
 
     def rows(x):
@@ -115,31 +126,12 @@ def _batch_norm(epsilon: float, use_bias: bool) -> Layer:
     def inverse(variance):
         return 1 / jnp.sqrt(variance + epsilon)
 
-    def with_given(given: BatchStatistics) -> Layer:
-        """The layer that normalizes by given numbers, which are constants to the derivative."""
-
-        def forward_given(params, x):
-            x = check_normalized("batch_norm", params, x, use_bias)
-            _check_channels(given, params.gain.shape)
-            wide = rows(widen(x))
-            statistics = jax.tree.map(lambda s: jnp.asarray(s, wide.dtype), given)
-            y = stretch(params, by_given(wide, statistics))
-            return y.reshape(x.shape).astype(x.dtype), Kept(x, jnp.zeros_like(wide[:1]), statistics)
-
-        def backward_given(params, kept, dy):
-            x, _, statistics = kept
-            dparams, dx_hat = stretch_backward(params, by_given(rows(widen(x)), statistics), rows(dy))
-            dx = dx_hat * inverse(statistics.variance[None, :])
-            return dparams, dx.reshape(x.shape).astype(x.dtype)
-
-        return layer._replace(forward=forward_given, backward=backward_given)
-
     def by_given(x, statistics):
         return (x - statistics.mean[None, :]) * inverse(statistics.variance[None, :])
 
     arguments = call_text(epsilon=(epsilon, 1e-5), use_bias=(use_bias, True))
-    layer = Layer("batch norm", init, forward, backward, arguments=arguments, takes=Takes("statistics", with_given))
-    return layer
+    uses = frozenset({"statistics"})
+    return Layer("batch norm", init, forward, backward, arguments=arguments, uses=uses)
 
 
 def batch_statistics(network: Layer, params: Params, x) -> Statistics:
@@ -191,7 +183,7 @@ def with_statistics(network: Layer, statistics: Statistics) -> Layer:
     Raises:
         ValueError: the network has not as many batch norms as there are statistics, or one of them is in a `repeat`.
     """
-    count = takers(network, "statistics")
+    count = len(_batch_norms(network))
     if count != len(statistics):
         raise ValueError(
             f"`with_statistics` expected statistics for the network's {count} batch norm(s), got {len(statistics)}. "
@@ -204,7 +196,25 @@ def with_statistics(network: Layer, statistics: Statistics) -> Layer:
                 "inside a `repeat` one layer stands for all and cannot be handed the statistics of each. "
                 "Write the blocks out with `chain`."
             )
-    return bind(network, "statistics", iter(statistics))
+    remaining = iter(statistics)
+
+    def normalizing(layer: Layer) -> Layer:
+        if "statistics" not in layer.uses:
+            return layer
+        given = next(remaining)
+
+        def forward(params, x, context=EMPTY):
+            statistics = given if context.statistics is None else context.statistics
+            return layer.forward_in(context._replace(statistics=statistics), params, x)
+
+        return layer._replace(forward=forward)
+
+    return map_layers(normalizing, network)
+
+
+def _batch_norms(network: Layer) -> list[Layer]:
+    """The layers that normalize by statistics; one for all depths of a `repeat`."""
+    return [layer for layer in leaf_layers(network) if "statistics" in layer.uses]
 
 
 def _statistics_in(residuals: Residuals) -> Statistics:
@@ -215,7 +225,7 @@ def _statistics_in(residuals: Residuals) -> Statistics:
 
 def _found(who: str, network: Layer, residuals: Residuals) -> Statistics:
     """The statistics in the residuals, one for each batch norm of the network, or a `ValueError`."""
-    found, count = _statistics_in(residuals), takers(network, "statistics")
+    found, count = _statistics_in(residuals), len(_batch_norms(network))
     if len(found) != count:
         raise ValueError(
             f"`{who}` expected to find statistics of the network's {count} batch norm(s) in its residuals, found "

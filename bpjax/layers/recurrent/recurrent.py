@@ -7,7 +7,18 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.layers.combinators.chain import parallel
-from bpjax.layers.layer import Kind, Layer, Parts, call_repr, check_in_shape, is_shape
+from bpjax.layers.layer import (
+    EMPTY,
+    Context,
+    Kind,
+    Layer,
+    Parts,
+    call_repr,
+    check_in_shape,
+    is_shape,
+    uses_of,
+    with_context,
+)
 from bpjax.types import Array
 from bpjax.util.call_text import call_text
 from bpjax.util.checks import as_floating, check_count
@@ -103,23 +114,24 @@ def unroll(
             out_shape = _map_shapes(lambda shape: (steps, *shape), out_shape)
         return params, ((out_shape, cell.state_shape) if with_state else out_shape)
 
-    def forward(params, x):
+    def forward(params, x, context=EMPTY):
+        here = _in_context(cell, context)
         sequence, state = _pair("x", x) if with_state else (x, None)
         sequence = _check_sequence(cell.name, sequence)
         zero = _zero_state(cell, len(sequence), sequence.dtype)
         state = zero if state is None else _check_state(cell.name, state, zero)
-        driven = cell.inputs(params, jnp.swapaxes(sequence, 0, 1))
+        driven = here.inputs(params, jnp.swapaxes(sequence, 0, 1))
 
         def step(carry, step):
             driven, starts = step
             state = carry[0] if starts is None else _where(starts, jax.lax.stop_gradient(carry[0]), carry[0])
-            state, y, kept = cell.step(params, state, driven)
+            state, y, kept = here.step(params, state, driven)
             return ((state, y), (None, kept)) if last else ((state, None), (y, kept))
 
         y = None
         if last:  # only the latest output is carried along
             first = jax.tree.map(lambda a: a[0], driven)
-            y = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(cell.step, params, state, first)[1])
+            y = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(here.step, params, state, first)[1])
         steps = (driven, starts_block(sequence.shape[1]))
         (state, y), (outputs, kept) = jax.lax.scan(step, (state, y), steps, reverse=reverse)
         y = y if last else _swap(outputs)
@@ -163,11 +175,11 @@ def unroll(
         return (turn % truncate == 0) & (turn > 0)
 
     options = {"reverse": reverse, "last": last, "with_state": with_state, "truncate": truncate}
-    cell_parts = cell.parts
+    cell_parts, uses = cell.parts, uses_of(cell.parts.layers if cell.parts else ())
     parts = cell_parts and Parts(cell_parts.layers, lambda *layers: unroll(cell_parts.rebuild(*layers), **options))
     defaults = {"reverse": False, "last": False, "with_state": False, "truncate": None}
     arguments = call_text(cell, **{name: (value, defaults[name]) for name, value in options.items()})
-    return Layer(f"unroll({cell.name})", init, forward, backward, cell.kind, parts, arguments)
+    return Layer(f"unroll({cell.name})", init, forward, backward, cell.kind, parts, arguments, uses)
 
 
 def bidirectional(
@@ -192,6 +204,14 @@ def bidirectional(
 def _side_by_side(ahead: Layer, behind: Layer) -> Layer:
     both = parallel(ahead, behind, combine="concatenate")
     return both._replace(name="bidirectional", parts=Parts((ahead, behind), _side_by_side), arguments=None)
+
+
+def _in_context(cell: Cell, context: Context) -> Cell:
+    """The cell with its layers in a context, which is the same at every step: so is a dropout's mask."""
+    if cell.parts is None or not uses_of(cell.parts.layers):
+        return cell
+    layers = enumerate(cell.parts.layers)
+    return cell.parts.rebuild(*(with_context(layer, context.for_part(index)) for index, layer in layers))
 
 
 def _map_shapes(change, shapes):

@@ -13,7 +13,7 @@ from bpjax.layers.attention.masked import masked
 from bpjax.layers.combinators.chain import chain, residual
 from bpjax.layers.combinators.repeat import repeat
 from bpjax.layers.dense import dense
-from bpjax.layers.layer import bind
+from bpjax.layers.layer import Context
 from bpjax.networks.transformer import transformer, transformer_block
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -90,7 +90,7 @@ def test_attention_without_a_mask_is_the_vjp(block, rotary, keys):
 @pytest.mark.parametrize("block", [2, 8])
 def test_cross_attention_is_numpy_s(block, keys):
     x, memory = jax.random.normal(next(keys), (3, 4, 6)), jax.random.normal(next(keys), (3, 5, 2))
-    layer = masked(cross_attention(2, block=block), "memory mask")
+    layer = masked(cross_attention(2, block=block), "memory_mask")
     params, y, (dparams, (dx, _)), dy = prepare(layer, ((4, 6), (5, 2)), keys, ((x, memory), MASK))
     seen = np.broadcast_to(MASK[:, None, :], (3, 4, 5))
     expected = numpy_attention(params, np.asarray(x), np.asarray(memory), 2, seen, np.asarray(dy))
@@ -202,13 +202,13 @@ def test_bad_input(keys):
         (lambda: layer.forward(params, jnp.zeros((2, 3, 6))), "Do they belong to another network"),
         (lambda: attention(2, use_bias=False).forward(params, x), "no biases, .* Do they belong to another"),
         (
-            lambda: bind(layer, "mask", iter([jnp.ones((2, 3))])),
+            lambda: layer.forward(params, x, Context(mask=jnp.ones((2, 3)))),
             r"mask \(N, T\) of booleans, .* got float64\[2, 3\]",
         ),
         (lambda: masked(layer).forward(params, (x, np.ones(3, bool))), r"got bool\[3\]"),
         (lambda: masked(layer).forward(params, (x, np.ones((2, 4), bool))), r"mask \(2, 3\) for .* got \(2, 4\)"),
         (lambda: masked(layer).forward(params, x), r"pair \(x, mask\)"),
-        (lambda: masked(dense(2)), "takes a 'mask' in the network, got none in dense"),
+        (lambda: masked(dense(2)), "takes a 'mask', got dense without one"),
         (lambda: masked(attention), "expected a Layer"),  # type: ignore[arg-type]
         (lambda: cross_attention(2).init(key, (3, 4)), r"\(\(T, D\), \(S, M\)\)|integer"),
         (lambda: cross_attention(2).forward(params, x), r"pair \(x, memory\)"),

@@ -139,7 +139,7 @@ def test_gradients_vmap_and_differentiate_again(keys):
 
 def test_every_depth_draws_a_mask_of_its_own(keys):
     layer = keyed(repeat(dropout(0.5), 3))
-    y, (_, kept) = layer.forward((), (jnp.ones((50, 4)), next(keys)))
+    y, kept = layer.forward((), (jnp.ones((50, 4)), next(keys)))
     (masks,) = (leaf for leaf in jax.tree.leaves(kept) if leaf.dtype == bool)
     assert masks.shape == (3, 50, 4)
     assert (masks[0] != masks[1]).any() and (masks[1] != masks[2]).any()
