@@ -1,84 +1,97 @@
-"""What every experiment does around its question: read flags, show progress, and end well when interrupted."""
+"""The command line of an experiment: parse the flags, show progress, end with an exit status."""
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Protocol, TypeVar
 
 import jax
+import tyro
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 from bpjax.util.compilation import backend_has_started, cache_compilations, compile_small_loops
+from experiments.common.config import Settings
+from experiments.common.start import INTERRUPTED
 
-PRECISIONS = ("default", "high", "highest", "float32", "tensorfloat32", "bfloat16")
+ConfigType = TypeVar("ConfigType", bound=Settings, contravariant=True)
 
 
-def command(name: str, config_type: type, description: str | None, answer: Callable, arguments=None) -> int:
-    """The exit status of an experiment's command line.
+class Show(Protocol[ConfigType]):
+    """Runs the experiment, stores the result and prints the tables; may return an exit status other than 0."""
 
-    Flags are the fields of the frozen dataclass `config_type`, whose `check()` raises a `ValueError` where a number
-    makes no sense; its `matmul_precision` holds while `answer(config, console)` runs. A wrong number ends with
-    status 2, an interrupt with 130: `answer` must write results aside, see `bpjax.results.record`.
+    def __call__(self, config: ConfigType, console: Console) -> int | None:
+        """Run, store and print."""
+        ...
+
+
+class Advance(Protocol):
+    """Moves a progress bar."""
+
+    def __call__(self, completed: int, doing: str = "training", unit: str = "") -> None:
+        """Set the bar to `completed` steps; `doing` stands before the bar and `unit` behind the count."""
+        ...
+
+
+def command(
+    name: str, config_type: type[ConfigType], description: str | None, show: Show[ConfigType], arguments=None
+) -> int:
+    """Run an experiment from the command line and return its exit status.
+
+    The status is 2 for a wrong flag or value and 130 after Ctrl-C. `show` must write its result aside
+    (`bpjax.results.record.written_aside`), so that an interrupted run leaves an earlier result in place.
+
+    Args:
+        name: of the experiment, as in `python -m experiments.<name>`.
+        config_type: a subclass of `Settings`; its fields are the flags.
+        description: the text that `--help` shows first.
+        show: runs the experiment with the parsed config, under its `matmul_precision`.
+        arguments: list of flags; those of the process by default.
     """
-    try:
-        import tyro
-        from rich.console import Console
-    except ModuleNotFoundError as missing:
-        sys.exit(f"{missing.name} is not installed. Install what experiments need: pip install 'bpjax[experiments]'.")
-
-    if not backend_has_started():  # in a process of our own: see `bpjax.util.compilation`
+    if not backend_has_started():  # only in a process that runs nothing else: see `bpjax.util.compilation`
         compile_small_loops()
         cache_compilations()
-    config = tyro.cli(config_type, description=description, args=arguments)
+    config = tyro.cli(config_type, prog=f"python -m experiments.{name}", description=description, args=arguments)
     console = Console()
     try:
         config.check()
         with jax.default_matmul_precision(config.matmul_precision):
-            answer(config, console)
+            return show(config, console) or 0
     except KeyboardInterrupt:
-        console.print("\nInterrupted: nothing was written, an earlier result is as it was.")
-        return 130
+        console.print("\nInterrupted: nothing was written, an earlier result is unchanged.")
+        return INTERRUPTED
     except (ValueError, ModuleNotFoundError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
-def bare_table(title: str | None = None, caption: str | None = None):
-    """A `rich.table.Table` with a line under its head and no edges, as all experiments print; without columns yet."""
-    from rich import box
-    from rich.table import Table
-
+def bare_table(title: str | None = None, caption: str | None = None) -> Table:
+    """A table with a line under its head and no edges, as all experiments print; without columns yet."""
     return Table(
         title=title, title_justify="left", caption=caption, caption_justify="left",
         box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0),
     )  # fmt: skip
 
 
-def check_precision(precision: str) -> None:
-    """Raise a `ValueError` unless `jax.default_matmul_precision` takes it."""
-    if precision not in PRECISIONS:
-        raise ValueError(f"`Config` expected `matmul_precision` among {', '.join(PRECISIONS)}, got {precision!r}.")
-
-
 @contextlib.contextmanager
-def progress(console, total: int) -> Iterator[Callable]:
-    """A progress bar; yields `advance(completed, doing, done)`: how far, at what, and a word on it."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
+def progress(console: Console, total: int) -> Iterator[Advance]:
+    """A progress bar of `total` steps; yields the function that moves it."""
     columns = (
-        TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[done]}"),
+        TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[unit]}"),
         TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=console, transient=not console.is_terminal) as bars:
-        bar = bars.add_task("compiling", total=total, done="")
+        bar = bars.add_task("compiling", total=total, unit="")
 
-        def advance(completed: int, doing: str = "training", done: str = "") -> None:
-            bars.update(bar, completed=completed, description=doing, done=done)
+        def advance(completed: int, doing: str = "training", unit: str = "") -> None:
+            bars.update(bar, completed=completed, description=doing, unit=unit)
 
         yield advance
+
+
+def print_totals(console: Console, trainings: int, epochs: int | None, seconds: float) -> None:
+    """One line with the size and the duration of a run."""
+    counted = f"{trainings:,} trainings" + (f", {epochs:,} epochs" if epochs is not None else "")
+    console.print(f"{counted} in {seconds:.0f} s, compilation included")

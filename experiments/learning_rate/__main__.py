@@ -1,7 +1,5 @@
 """The command `python -m experiments.learning_rate`."""
 
-import sys
+from experiments.common.start import start
 
-from experiments.learning_rate.experiment import main
-
-sys.exit(main())
+start("learning_rate")

@@ -1,7 +1,7 @@
-"""What `learning_rate.py` trains: four problems, and one sweep over rate × seed for each way of choosing a rate."""
+"""The four problems of the experiment, and the sweep over learning rate × seed for each rule of choosing a rate."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -10,19 +10,36 @@ import optax
 import xarray as xr
 
 import bpjax as bp
+from bpjax.types import Array
+from experiments.common.gradients import gradient_receipt
+from experiments.common.networks import sigmoid_network
 
 FIXED, BOLD, DELTA = "fixed rate", "bold driver", "delta-bar-delta"
-RULES: dict[str, Callable] = {FIXED: optax.sgd, BOLD: bp.optimizers.bold_driver, DELTA: bp.optimizers.delta_bar_delta}
-"""From the rate at the start to an optimizer; the variable ones with the numbers their papers give.
 
-`bp.optimizers.traingda` is not among them: it is the bold driver without momentum, step by step.
+
+class MakeOptimizer(Protocol):
+    """An optimizer with this learning rate, or with this initial learning rate if it varies."""
+
+    def __call__(self, learning_rate: Array) -> optax.GradientTransformation:
+        """Make the optimizer."""
+        ...
+
+
+RULES: dict[str, MakeOptimizer] = {
+    FIXED: optax.sgd,
+    BOLD: bp.optimizers.bold_driver,
+    DELTA: bp.optimizers.delta_bar_delta,
+}
+"""Rules of choosing the learning rate. The variable ones have the settings of their papers.
+
+`bp.optimizers.traingda` is not among them: it takes the same steps as the bold driver without momentum.
 """
 PROBLEMS = ("digits", "xor", "encoder", "parity")
 CURVE_POINTS = 60
 
 
 class Problem(NamedTuple):
-    """One of the problems put to the learning rate."""
+    """A task with its network, loss and stopping criteria."""
 
     name: str
     title: str
@@ -36,15 +53,15 @@ class Problem(NamedTuple):
 
     @property
     def rule(self) -> bp.Rule:
-        """The gradient by hand."""
+        """Backprop of this network and loss."""
         return bp.backprop(self.network, self.loss)
 
     def start(self, key):
-        """Fresh weights; the same key, the same weights, whatever the rate."""
+        """Initial weights; they depend on the key only, not on the learning rate."""
         return self.network.init(key, self.batch[0].shape[1:])[0]
 
-    def trial(self, optimizer: Callable) -> Callable:
-        """One training for `bp.sweep`, at the learning rate that `optimizer` begins with."""
+    def trial(self, optimizer: MakeOptimizer) -> Callable:
+        """(key, learning_rate) -> trial, for `bp.sweep`."""
         rule = self.rule
 
         def trial(key, learning_rate):
@@ -56,7 +73,7 @@ class Problem(NamedTuple):
         return trial
 
     def limits(self, key) -> np.ndarray:
-        """2/λ_max (seeds,) at the start of every seed: above it a quadratic of this curvature diverges."""
+        """2/λ_max (seeds,) at the start of each seed: above it, a quadratic with this curvature diverges."""
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(self.seeds, dtype=jnp.uint32))
 
         def curvature(key):
@@ -66,7 +83,7 @@ class Problem(NamedTuple):
 
 
 def problems(config) -> tuple[Problem, ...]:
-    """The digits, XOR, an encoder and parity, with the numbers of `learning_rate.Config`."""
+    """The digits, XOR, an encoder and parity, with the settings of `config`."""
     diverged = bp.training.diverged(config.explosion)
     digits = Problem(
         "digits",
@@ -77,7 +94,7 @@ def problems(config) -> tuple[Problem, ...]:
         (diverged, bp.error_below(config.digits_goal)),
         config.digits_epochs,
         config.seeds,
-        layout="single",  # 1,197 examples: each step is large enough to have a core to itself
+        layout="single",  # 1,197 examples: each step is large enough to occupy a core
     )
     small = (
         ("xor", "XOR, 2-2-1", (2, 2, 1), bp.xor(), config.xor_epochs),
@@ -88,7 +105,7 @@ def problems(config) -> tuple[Problem, ...]:
         Problem(
             name,
             title,
-            bp.mlp(sizes, bp.sigmoid, bp.sigmoid, weights=bp.uniform(1.0), biases=bp.uniform(1.0)),
+            sigmoid_network(sizes),
             bp.squared_error,
             task.present(None),
             (diverged, bp.outputs_within(0.4)),
@@ -99,16 +116,8 @@ def problems(config) -> tuple[Problem, ...]:
     )
 
 
-def receipt(problem: Problem, key) -> bp.gradcheck.Report:
-    """This network, this loss: the hand-written gradient against `jax.grad`. Stops the experiment where wrong."""
-    oracle = bp.autodiff(problem.network, problem.loss)
-    report = bp.compare(problem.rule, oracle, problem.start(key), problem.batch, timed=False, show=False)
-    report.raise_if_wrong()
-    return report
-
-
 class Prepared(NamedTuple):
-    """What is known of a problem before training."""
+    """A problem with its gradient receipt and the curvature at its starts."""
 
     problem: Problem
     key: jax.Array
@@ -117,12 +126,23 @@ class Prepared(NamedTuple):
 
 
 def prepare(problem: Problem, key) -> Prepared:
-    """The receipt and the curvature at every start."""
-    return Prepared(problem, key, receipt(problem, key).verdict, problem.limits(key))
+    """Check the gradient and measure the curvature at every start."""
+    receipt = gradient_receipt(problem.network, problem.loss, problem.start(key), problem.batch)
+    return Prepared(problem, key, receipt.verdict, problem.limits(key))
 
 
-def train(prepared: Prepared, rule: str, rates: np.ndarray, tell: Callable) -> xr.Dataset:
-    """Every rate × seed, one compiled program; with `limit` (seed,), 2/λ_max at each start."""
+def train(prepared: Prepared, rule: str, rates: np.ndarray, on_progress: Callable) -> xr.Dataset:
+    """Sweep learning rate × seed in one compiled program.
+
+    Args:
+        prepared: the problem.
+        rule: a key of `RULES`.
+        rates: learning rates.
+        on_progress: called with the state of the sweep, see `bp.sweep`.
+
+    Returns:
+        The sweep, with `limit` (seed,), 2/λ_max at each start.
+    """
     problem = prepared.problem
     steps = np.unique(np.geomspace(1, problem.epochs, CURVE_POINTS).round().astype(int))
     result = bp.sweep(
@@ -132,7 +152,7 @@ def train(prepared: Prepared, rule: str, rates: np.ndarray, tell: Callable) -> x
         curves=steps.tolist(),
         layout=problem.layout,
         receipt=prepared.verdict,
-        progress=tell,
+        progress=on_progress,
     )
     result["limit"] = ("seed", prepared.limits, {"long_name": "2/λ_max at the start"})
     result["learning_rate"].attrs["long_name"] = "learning rate η" + ("" if rule == FIXED else " at the start")

@@ -1,4 +1,4 @@
-"""The results of `learning_rate.py` in numbers, tables and sentences."""
+"""The results of the learning-rate experiment as numbers, tables and sentences."""
 
 import math
 from typing import NamedTuple
@@ -17,7 +17,7 @@ KINDS = ("solved", "too slow", "stuck", "diverged")
 
 
 class Row(NamedTuple):
-    """One rate on one problem by one rule; for a variable rate, the one at the start."""
+    """One problem, rule and learning rate; for a variable rate, the initial one."""
 
     problem: str
     rule: str
@@ -25,35 +25,36 @@ class Row(NamedTuple):
     over_limit: float  # learning rate divided by the median 2/λ_max
     runs: int
     solved: int
-    low: float  # Wilson, 95 %, of the share solved
+    low: float  # 95 % Wilson interval of the share solved
     high: float
     diverged: int
     stuck: int
     too_slow: int  # see `kinds`; 0 where the rate is variable
-    median_epochs: float  # ∞ where half or more did not reach the goal
-    mean_epochs: float  # a run without success counts with the limit of epochs
+    median_epochs: float  # ∞ if half of the runs or more fail
+    mean_epochs: float  # a failure counts as the epoch limit
     final_error: float  # median
 
 
 def kinds(result: xr.Dataset) -> np.ndarray:
-    """What became of each run, (rates, seeds) of indices into `KINDS`.
+    """The outcome of each run, (rates, seeds) of indices into `KINDS`.
 
-    Small steps follow one path, gradient flow, at the pace η: epochs times rate is how far a run has come. At a fixed
-    rate, a run that ends before the place where the lowest rate that solved this start has solved it was too slow; one
-    that came further and is not solved is stuck. A start never solved is measured by the longest way of the others.
+    With small steps all rates follow the same path, the gradient flow, for which epochs × rate is the elapsed time.
+    Take the flow time at which the lowest successful rate solved a start. At a fixed rate, an unsolved run that ended
+    before that time is too slow; one that went on longer is stuck. If no rate solved the start, the longest such time
+    of the other starts is taken.
     """
     kind = np.where(result.solved, SOLVED, np.where(result.diverged, DIVERGED, STUCK))
     if result.attrs["rule"] == FIXED:
         solved = result.solved.transpose("learning_rate", "seed").values
-        way = (result.learning_rate * result.epochs).transpose("learning_rate", "seed").values
-        needed = np.where(solved.any(axis=0), np.take_along_axis(way, solved.argmax(axis=0)[None], axis=0)[0], np.nan)
+        time = (result.learning_rate * result.epochs).transpose("learning_rate", "seed").values
+        needed = np.where(solved.any(axis=0), np.take_along_axis(time, solved.argmax(axis=0)[None], axis=0)[0], np.nan)
         longest = np.nanmax(needed) if solved.any() else np.inf
-        kind = np.where((kind == STUCK) & (way < np.where(np.isnan(needed), longest, needed)), SLOW, kind)
+        kind = np.where((kind == STUCK) & (time < np.where(np.isnan(needed), longest, needed)), SLOW, kind)
     return kind
 
 
 def rows_of(result: xr.Dataset) -> list[Row]:
-    """The result in numbers, a row for each rate."""
+    """One row for each learning rate."""
     limit, most = float(np.median(result.limit)), result.attrs["epoch_limit"]
     rows = []
     for rate, kind in zip(result.learning_rate.values, kinds(result), strict=True):
@@ -80,14 +81,14 @@ def rows_of(result: xr.Dataset) -> list[Row]:
 
 
 def best_row(rows: list[Row]) -> Row | None:
-    """The fewest epochs in the mean, failures counted with the limit; None where nothing is ever solved."""
+    """The row with the lowest mean of epochs, a failure counted as the epoch limit; None if no run was solved."""
     solving = [row for row in rows if row.solved]
     return min(solving, key=lambda row: row.mean_epochs) if solving else None
 
 
 def rate_table(results: list[xr.Dataset]) -> Table:
-    """Every fixed rate on every problem: runs solved, median epochs to the goal, and how the others failed."""
-    shown = bare_table("Runs solved, median epochs to the goal (failures count as never)")
+    """Every fixed rate on every problem: runs solved, median epochs to the goal, or the most frequent failure."""
+    shown = bare_table("Runs solved, median epochs to the goal (failures count as ∞)")
     shown.add_column("rate", justify="right", no_wrap=True)
     columns = [rows_of(result) for result in results]
     for result in results:
@@ -103,14 +104,14 @@ def rate_table(results: list[xr.Dataset]) -> Table:
 
 
 def failure(row: Row) -> str:
-    """The commonest failure, in a word that fits a table."""
+    """The most frequent failure, abbreviated for the table."""
     words = {"slow": row.too_slow, "stuck": row.stuck, "div.": row.diverged}
     return max(words, key=lambda word: words[word])
 
 
 def rule_table(results: list[xr.Dataset]) -> Table:
-    """A variable rate against the best fixed one."""
-    shown = bare_table("A variable rate against the best fixed one, each at its best rate to start from")
+    """Variable rates against the best fixed rate."""
+    shown = bare_table("Variable rates against the best fixed rate, each at its best initial rate")
     for column in ("problem", "rule", "rate", "solved, 95 %", "median", "mean*", "good"):
         shown.add_column(column, justify="left" if column in ("problem", "rule") else "right", no_wrap=True)
     fixed = {r.attrs["name"]: best_row(rows_of(r)) for r in results if r.attrs["rule"] == FIXED}
@@ -133,18 +134,18 @@ def rule_table(results: list[xr.Dataset]) -> Table:
 
 
 def as_good(row: Row, best: Row) -> bool:
-    """Whether at least nine in ten as many runs are solved as at the best fixed rate, in twice its mean at most."""
+    """Whether a rate solves at least 0.9 times as many runs as the best fixed rate, in at most twice its epochs."""
     return row.solved >= 0.9 * best.solved and row.mean_epochs <= 2 * best.mean_epochs
 
 
 RULE_NOTE = (
-    "* mean epochs, a failure counted with the limit. Good: how many of the rates tried solve at least 0.9 times as "
-    "many as the best fixed rate, which is known only after trying them all, in at most twice its mean."
+    "* mean epochs, a failure counted as the epoch limit. Good: how many of the rates tried solve at least 0.9 times "
+    "as many runs as the best fixed rate, which is known only after trying them all, in at most twice its mean epochs."
 )
 
 
 def rule_sentence(results: list[xr.Dataset]) -> str:
-    """How a variable rate does on all problems, by the mean epochs and by how little the start matters."""
+    """The variable rates on all problems: mean epochs, and how many initial rates work."""
     words = []
     fixed = {r.attrs["name"]: rows_of(r) for r in results if r.attrs["rule"] == FIXED}
     for rule in dict.fromkeys(r.attrs["rule"] for r in results if r.attrs["rule"] != FIXED):
@@ -158,24 +159,24 @@ def rule_sentence(results: list[xr.Dataset]) -> str:
                 ratios.append("-" if best is None else f"{best.mean_epochs / goal.mean_epochs:.2f}")
         words.append(f"{rule}: {', '.join(ratios)} times the mean of the best fixed rate, {good}/{tried} rates good")
     good = sum(as_good(row, goal) for rows in fixed.values() if (goal := best_row(rows)) for row in rows)
-    return f"{'; '.join(words)}; of the fixed ones {good}/{sum(map(len, fixed.values()))}."
+    return f"{'; '.join(words)}; fixed rates: {good}/{sum(map(len, fixed.values()))}."
 
 
-class Held(NamedTuple):
-    """The classical limit of each start, 2/λ_max there, against what becomes of it."""
+class LimitSummary(NamedTuple):
+    """The classical limit of each start, 2/λ_max, against the outcomes of its runs."""
 
     limit: float  # median over the starts
     lowest: float
     highest: float
-    fastest: float  # the fastest rate divided by the median limit; NaN where nothing is solved
+    fastest: float  # the fastest rate divided by the median limit; NaN if no run was solved
     reach: np.ndarray  # (3,) quartiles of the highest rate that solves a start, divided by its own limit
-    correlation: float  # rank correlation over the starts of that rate and the limit
-    lost_below: tuple[int, int]  # of the runs at rates below their limit, how many diverged
-    solved_above: tuple[int, int]  # of the runs at rates above it, how many were solved
+    correlation: float  # Spearman correlation of that rate and the limit over the starts
+    diverged_below: tuple[int, int]  # diverged runs, and all runs, at rates below their limit
+    solved_above: tuple[int, int]  # solved runs, and all runs, at rates above their limit
 
 
-def held(result: xr.Dataset) -> Held:
-    """The limit against the outcomes, from a sweep over fixed rates."""
+def limit_summary(result: xr.Dataset) -> LimitSummary:
+    """Compare 2/λ_max at the starts with the outcomes of a sweep over fixed rates."""
     rates, limits, best = result.learning_rate.values, result.limit.values, best_row(rows_of(result))
     solved = result.solved.transpose("learning_rate", "seed").values
     diverged = result.diverged.transpose("learning_rate", "seed").values
@@ -184,7 +185,7 @@ def held(result: xr.Dataset) -> Held:
     own, correlation = limits[any_solved], np.nan
     if len(own) > 2 and np.ptp(highest) > 0:
         correlation = float(spearmanr(highest, own)[0])  # type: ignore[arg-type]
-    return Held(
+    return LimitSummary(
         float(np.median(limits)),
         float(limits.min()),
         float(limits.max()),
@@ -197,13 +198,13 @@ def held(result: xr.Dataset) -> Held:
 
 
 def limit_table(results: list[xr.Dataset]) -> Table:
-    """What 2/λ_max at the start says, and what it does not."""
-    shown = bare_table("The limit 2/λ_max of each start, and its rates divided by it")
+    """How well 2/λ_max at the start predicts the outcomes."""
+    shown = bare_table("The limit 2/λ_max at each start, and learning rates divided by it")
     columns = ("problem", "2/λ_max\n(range)", "fastest\nrate", "highest solving\n(quartiles)", "rank\ncorr.")
     for column in (*columns, "diverged\nbelow", "solved\nabove"):
         shown.add_column(column, justify="left" if column == "problem" else "right", no_wrap=True)
     for result in results:
-        h = held(result)
+        h = limit_summary(result)
         low, middle, high = h.reach
         shown.add_row(
             result.attrs["problem"].split(",")[0],
@@ -211,15 +212,15 @@ def limit_table(results: list[xr.Dataset]) -> Table:
             f"{h.fastest:.2f}",
             f"{middle:.2g} ({low:.2g}-{high:.2g})",
             f"{h.correlation:.2f}",
-            "{}/{}".format(*h.lost_below),
+            "{}/{}".format(*h.diverged_below),
             "{}/{}".format(*h.solved_above),
         )
     return shown
 
 
 def edge_table(rows: list[dict]) -> Table:
-    """Where the sharpness goes; see `learning_rate_steep.saturation`."""
-    shown = bare_table("Edge of stability on the digits: sharpness λ_max along training")
+    """The sharpness during training; see `steep.saturation`."""
+    shown = bare_table("Edge of stability on the digits: sharpness λ_max during training")
     for column in ("loss", "η", "2/η", "start", "peak", "last quarter", "÷ 2/η", "diverged"):
         shown.add_column(column, justify="left" if column == "loss" else "right", no_wrap=True)
     for row in rows:
@@ -230,24 +231,24 @@ def edge_table(rows: list[dict]) -> Table:
 
 
 def answer(rows: list[Row]) -> str:
-    """What the fixed rates of one problem say about the claim, in a sentence or two."""
+    """What the fixed rates of one problem say about the claim."""
     best = best_row(rows)
     if best is None:
         return "No rate reached the goal: allow more epochs."
     words = f"Fastest at rate {best.learning_rate:.3g}, {best.over_limit:.2g} times the classical limit: "
-    words += f"{best.mean_epochs:.0f} epochs in the mean, {best.solved}/{best.runs} solved."
+    words += f"{best.mean_epochs:.0f} epochs on average, {best.solved}/{best.runs} solved."
     slow = [row for row in rows if row.learning_rate < best.learning_rate and 2 * row.too_slow > row.runs]
     higher = [row for row in rows if row.learning_rate > best.learning_rate]
     missing = next((row for row in higher if 2 * row.solved < best.solved), None)
     if slow:
-        words += f" Too low: up to {slow[-1].learning_rate:.3g}, most runs are not there in time."
+        words += f" Too low: up to {slow[-1].learning_rate:.3g}, most runs do not reach the goal in time."
     if missing is not None:
         words += f" Too high: from {missing.learning_rate:.3g} on ({missing.over_limit:.2g} times the limit), fewer "
-        words += f"than half as many get there; there and above {sum_of(higher, missing, 'diverged')} runs diverge and "
-        words += f"{sum_of(higher, missing, 'stuck')} stay stuck."
+        words += f"than half as many are solved; {sum_of(higher, missing, 'diverged')} runs diverge from there on and "
+        words += f"{sum_of(higher, missing, 'stuck')} get stuck."
     return words
 
 
 def sum_of(rows: list[Row], first: Row, field: str) -> int:
-    """A count over the rows from `first` on."""
+    """The sum of `field` over the rows from `first` on."""
     return sum(getattr(row, field) for row in rows if row.learning_rate >= first.learning_rate)

@@ -1,9 +1,11 @@
-"""Steep directions for `learning_rate.py`: weights that jump from side to side, and training at the edge of stability.
+"""The direction of largest curvature: weights that oscillate across a minimum, and the edge of stability.
 
 Along the direction v of largest curvature λ, gradient descent on a quadratic multiplies the distance from the minimum
 by 1 − ηλ at every step:
 
-    c(t) = (w(t) − w*)·v = c(0) (1 − ηλ)ᵗ        no jumps below ηλ = 1, jumps that die out up to 2, beyond it growth
+    c(t) = (w(t) − w*)·v = c(0) (1 − ηλ)ᵗ
+
+Below ηλ = 1 there is no oscillation; from 1 to 2 it is damped; above 2 it grows.
 """
 
 from collections.abc import Callable
@@ -20,24 +22,25 @@ from jax.flatten_util import ravel_pytree
 import bpjax as bp
 from bpjax.training.step import TrainState, make_train_step
 from bpjax.util.trees import select
+from experiments.common.networks import sigmoid_network
 
 LINEAR, NETWORK = "linear unit on the digits", "XOR network near its minimum"
 RATES_OVER_LIMIT = (0.25, 0.75, 0.95, 1.025)
 """η ÷ 2/λ: ηλ is 0.5, 1.5, 1.9 and 2.05."""
 
 
-class Bowl(NamedTuple):
-    """A minimum, and a place to set out from."""
+class Minimum(NamedTuple):
+    """A minimum of an error, and a start near it."""
 
     name: str
     rule: bp.Rule
     batch: tuple
-    minimum: object  # the weights w*
+    weights: object  # w*
     start: Callable  # v -> weights
 
 
-def linear_unit(key) -> Bowl:
-    """Which digits are odd, by a linear unit and ½ (t − o)² in the mean: exactly a quadratic. From fresh weights."""
+def linear_unit(key) -> Minimum:
+    """Classify digits as odd or even with a linear unit and mean ½ (t − o)²: exactly a quadratic."""
     x, labels = bp.digits("train").present(None)
     batch = x, (labels[:, None] % 2).astype(x.dtype)
     network = bp.chain(bp.dense(1))
@@ -46,16 +49,16 @@ def linear_unit(key) -> Bowl:
     with_one = np.concatenate([np.asarray(x), np.ones((len(x), 1))], axis=1)
     solution = np.linalg.lstsq(with_one, np.asarray(batch[1]), rcond=None)[0]
     minimum = jax.tree.unflatten(jax.tree.structure(params), [jnp.asarray(solution[:64]), jnp.asarray(solution[64])])
-    return Bowl(LINEAR, rule, batch, minimum, lambda v: params)
+    return Minimum(LINEAR, rule, batch, minimum, lambda v: params)
 
 
-def xor_minimum(key, displacement: float) -> Bowl | None:
-    """XOR with the targets 0.1 and 0.9, trained until the gradient has vanished; set out `displacement` along v.
+def xor_minimum(key, displacement: float) -> Minimum | None:
+    """XOR with targets 0.1 and 0.9, trained until the gradient vanishes; starts at w* + `displacement` v.
 
-    The first of 20 starts that comes to rest with all examples learnt; None where there is no such one.
+    The first of 20 starts that converges to an error of 0; None if none does.
     """
     batch = bp.xor(target_levels=(0.1, 0.9)).present(None)
-    network = bp.mlp((2, 2, 1), bp.sigmoid, bp.sigmoid, weights=bp.uniform(1.0), biases=bp.uniform(1.0))
+    network = sigmoid_network((2, 2, 1))
     rule = bp.backprop(network, bp.squared_error)
     for attempt in range(20):
         own = jax.random.fold_in(key, attempt)
@@ -63,28 +66,28 @@ def xor_minimum(key, displacement: float) -> Bowl | None:
         stops = (bp.training.gradient_below(1e-12),)
         fit = bp.fit(rule, optax.sgd(3.0), params, batch, key=own, epochs=20_000, stops=stops, chunk=1000)
         if fit.reason == "gradient below floor" and fit.history.error[-1] < 1e-12:
-            away = partial(jax.tree.map, lambda w, d: w + displacement * d, fit.params)
-            return Bowl(NETWORK, rule, batch, fit.params, away)
+            displaced = partial(jax.tree.map, lambda w, d: w + displacement * d, fit.params)
+            return Minimum(NETWORK, rule, batch, fit.params, displaced)
     return None
 
 
-def jumps(bowl: Bowl, key, epochs: int) -> xr.Dataset:
-    """c(t)/c(0) of gradient descent at rates around 2/λ, beside (1 − ηλ)ᵗ; float64 where that is on."""
-    minimum, over = ravel_pytree(bowl.minimum)[0], jnp.asarray(RATES_OVER_LIMIT)
+def coordinates(near: Minimum, key, epochs: int) -> xr.Dataset:
+    """c(t)/c(0) of gradient descent at rates around 2/λ, and the closed form (1 − ηλ)ᵗ."""
+    minimum, over = ravel_pytree(near.weights)[0], jnp.asarray(RATES_OVER_LIMIT)
 
     def path(rate, v):
         optimizer = optax.sgd(rate)
-        train_step = make_train_step(bowl.rule, optimizer)
-        params, along = bowl.start(v), ravel_pytree(v)[0]
+        train_step = make_train_step(near.rule, optimizer)
+        params, along = near.start(v), ravel_pytree(v)[0]
 
         def step(state, _):
-            return train_step(state, bowl.batch)[0], (ravel_pytree(state.params)[0] - minimum) @ along
+            return train_step(state, near.batch)[0], (ravel_pytree(state.params)[0] - minimum) @ along
 
         return jax.lax.scan(step, TrainState(params, optimizer.init(params), ()), None, length=epochs + 1)[1]
 
     @jax.jit
     def measure(key):
-        steep = bp.analysis.steepest_direction(bowl.rule, bowl.minimum, bowl.batch, key, steps=64)
+        steep = bp.analysis.steepest_direction(near.rule, near.weights, near.batch, key, steps=64)
         return steep, jax.vmap(path, (0, None))(over * 2 / steep.value, steep.direction)
 
     steep, coordinate = measure(key)
@@ -96,35 +99,43 @@ def jumps(bowl: Bowl, key, epochs: int) -> xr.Dataset:
             "predicted": (("over_limit", "epoch"), predicted, {"long_name": "(1 − ηλ)ᵗ"}),
         },
         coords={"over_limit": np.asarray(over), "epoch": np.arange(epochs + 1)},
-        attrs={"bowl": bowl.name, "curvature": float(steep.value), "residual": float(steep.residual)},
+        attrs={"problem": near.name, "curvature": float(steep.value), "residual": float(steep.residual)},
     )
 
 
 def oscillation(key, epochs: int, displacement: float) -> list[xr.Dataset]:
-    """The jumps of a linear unit and of a network, in float64."""
+    """`coordinates` of a linear unit and of a network, in float64."""
     with jax.enable_x64(True):
-        bowls = (linear_unit(key), xor_minimum(key, displacement))
-        return [jumps(bowl, key, epochs) for bowl in bowls if bowl is not None]
+        minima = (linear_unit(key), xor_minimum(key, displacement))
+        return [coordinates(near, key, epochs) for near in minima if near is not None]
 
 
 class EdgeRun(NamedTuple):
-    """A training whose curvature is looked at now and then."""
+    """A training whose curvature is measured every few epochs."""
 
     params: bp.types.Params
-    epoch: jax.Array  # () int32, looks taken
+    epoch: jax.Array  # () int32, measurements made
     reason: jax.Array  # () int32
-    sharpness: jax.Array  # (looks,) λ_max, NaN before
-    error: jax.Array  # (looks,)
+    sharpness: jax.Array  # (samples,) λ_max, NaN where not yet measured
+    error: jax.Array  # (samples,)
 
 
-class Look(NamedTuple):
-    """What `bp.sweep` is told of each step."""
+class Record(NamedTuple):
+    """What `bp.sweep` records of each step."""
 
     error: jax.Array  # ()
 
 
-def edge_trial(rule: bp.Rule, batch, looks: int, every: int, lanczos_steps: int) -> Callable:
-    """Full-batch gradient descent for `bp.sweep`: λ_max and the error after every `every` epochs, `looks` times."""
+def edge_trial(rule: bp.Rule, batch, samples: int, every: int, lanczos_steps: int) -> Callable:
+    """Full-batch gradient descent for `bp.sweep`, which measures λ_max and the error now and then.
+
+    Args:
+        rule: the gradient.
+        batch: examples and targets.
+        samples: how many times they are measured.
+        every: epochs between two measurements.
+        lanczos_steps: of the estimate of λ_max.
+    """
 
     def trial(key, learning_rate):
         weights_key, lanczos_key = jax.random.split(key)
@@ -136,7 +147,7 @@ def edge_trial(rule: bp.Rule, batch, looks: int, every: int, lanczos_steps: int)
             state = TrainState(run.params, optimizer.init(run.params), ())
             state, metrics = jax.lax.scan(lambda s, _: train_step(s, batch), state, None, length=every)
             error = metrics.value[0]
-            done = jnp.where(run.epoch + 1 >= looks, 2, 0)
+            done = jnp.where(run.epoch + 1 >= samples, 2, 0)
             exploded = ~jnp.isfinite(metrics.value).all() | ~jnp.isfinite(curvature)
             new = EdgeRun(
                 state.params,
@@ -146,10 +157,10 @@ def edge_trial(rule: bp.Rule, batch, looks: int, every: int, lanczos_steps: int)
                 run.error.at[run.epoch].set(error),
             )
             after = select(run.reason == 0, new, run)
-            return after, Look(error)
+            return after, Record(error)
 
         params, _ = rule.network.init(weights_key, batch[0].shape[1:])  # type: ignore[union-attr]
-        unknown = jnp.full(looks, jnp.nan, jnp.result_type(float))
+        unknown = jnp.full(samples, jnp.nan, jnp.result_type(float))
         start = EdgeRun(params, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), unknown, unknown)
         return bp.training.Trial(
             start,
@@ -164,9 +175,9 @@ def edge_trial(rule: bp.Rule, batch, looks: int, every: int, lanczos_steps: int)
 
 
 def edge_rules(hidden: int) -> dict[str, tuple[bp.Rule, tuple]]:
-    """The digits with a squared error, pixels centred and labels as one-hot rows, and with the cross entropy.
+    """{loss: (rule, batch)}: digits with squared error, centred pixels and one-hot labels, and with cross entropy.
 
-    Uncentred pixels make the mean picture the steepest direction, from the start and for good.
+    With uncentred pixels, the mean image is the direction of largest curvature throughout training.
     """
     x, labels = bp.digits("train").present(None)
     network = bp.mlp((64, hidden, 10), bp.tanh)
@@ -177,37 +188,50 @@ def edge_rules(hidden: int) -> dict[str, tuple[bp.Rule, tuple]]:
     }
 
 
-def edge(name: str, hidden: int, rates, seeds: int, epochs: int, looks: int, key, tell: Callable) -> xr.Dataset:
-    """λ_max along training, (learning_rate, seed, epoch), for one of `edge_rules`."""
+def edge(
+    name: str, hidden: int, rates, seeds: int, epochs: int, samples: int, key, on_progress: Callable
+) -> xr.Dataset:
+    """λ_max during training, (learning_rate, seed, epoch).
+
+    Args:
+        name: of the loss, a key of `edge_rules`.
+        hidden: hidden units.
+        rates: learning rates.
+        seeds: initial weights for each rate.
+        epochs: of each training.
+        samples: how many times λ_max is measured.
+        key: for the initial weights.
+        on_progress: called with the state of the sweep, see `bp.sweep`.
+    """
     rule, batch = edge_rules(hidden)[name]
-    every = max(1, epochs // looks)
+    every = max(1, epochs // samples)
     result = bp.sweep(
-        edge_trial(rule, batch, looks, every, lanczos_steps=16),
+        edge_trial(rule, batch, samples, every, lanczos_steps=16),
         {"learning_rate": rates, "seed": range(seeds)},
         key=key,
         layout="single",
-        progress=tell,
+        progress=on_progress,
     )
-    result = result.rename({"sharpness_0": "epoch"}).assign_coords(epoch=every * np.arange(looks))
+    result = result.rename({"sharpness_0": "epoch"}).assign_coords(epoch=every * np.arange(samples))
     value = (result.sharpness.dims, result.value.values)
     return result.drop_vars("value").assign(error=value).assign_attrs(title=name)
 
 
 def saturation(result: xr.Dataset) -> list[dict]:
-    """For each rate: 2/η, λ_max at the start, its peak and its median over the last quarter, and who diverged."""
+    """For each rate: 2/η, λ_max at the start, at its peak and in the last quarter (median), and the diverged runs."""
     rows = []
     for rate in result.learning_rate.values:
         at = result.sel(learning_rate=rate)
-        going = at.sharpness.values[~at.diverged.values]
-        late = going[:, -max(1, going.shape[1] // 4) :]
+        finite = at.sharpness.values[~at.diverged.values]
+        late = finite[:, -max(1, finite.shape[1] // 4) :]
         rows.append(
             {
                 "loss": result.attrs["title"],
                 "rate": float(rate),
                 "limit": 2 / float(rate),
                 "start": float(np.median(at.sharpness.values[:, 0])),
-                "peak": float(np.median(going.max(axis=1))) if len(going) else np.nan,
-                "late": float(np.median(late)) if len(going) else np.nan,
+                "peak": float(np.median(finite.max(axis=1))) if len(finite) else np.nan,
+                "late": float(np.median(late)) if len(finite) else np.nan,
                 "diverged": int(at.diverged.sum()),
                 "runs": at.sizes["seed"],
             }

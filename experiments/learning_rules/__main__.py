@@ -1,7 +1,5 @@
 """The command `python -m experiments.learning_rules`."""
 
-import sys
+from experiments.common.start import start
 
-from experiments.learning_rules.experiment import main
-
-sys.exit(main())
+start("learning_rules")

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 
 from bpjax.analysis.cost import in_turn, training_steps
+from experiments.common.threads import in_parallel
 from experiments.learning_rules.problems import Entry, Problem
-from experiments.learning_rules.tuning import on_all_cores
 
 
 def step_costs(problem: Problem, entries: list[Entry], rounds: int, seconds: float = 0.01) -> dict[str, float]:
@@ -23,7 +23,7 @@ def step_costs(problem: Problem, entries: list[Entry], rounds: int, seconds: flo
     def compiled(entry, _):
         return epoch_of(problem, entry)
 
-    epochs = dict(zip((entry.name for entry in entries), on_all_cores(compiled, entries), strict=True))
+    epochs = dict(zip((entry.name for entry in entries), in_parallel(compiled, entries), strict=True))
     samples = {name: np.array(times) for name, times in in_turn(epochs, rounds, seconds).items()}
     return {name: float(np.median(times / samples["backprop"])) for name, times in samples.items()}
 

@@ -1,59 +1,55 @@
-"""Are there other ways to assign credit than backpropagation, and what do they cost?
+"""What are the alternatives to backpropagation for assigning credit, and what do they cost?
 
-The encyclopedia ends with reasons why brains probably do not do backpropagation: symmetric weights, exact derivatives,
-a teacher at every synapse, synchronized steps, a phase for feedback, spikes. Rules that do without one or the other are
-tried here on the same networks, starts, data and order of data: a linear 30-20-10 network on-line, XOR, and
-handwritten digits by 64-100-100-10. Tuning is equal: every rule has the same learning rates and as many starts; the
-best rate, by validation data (on XOR the fastest), is reported, and at how many rates the rule learns at all. All other
-numbers are those of `bpjax/rules/registry.py`, which were not tuned. Angles are those between a rule's direction of
-change and the gradient of the same batch, layer by layer.
+The encyclopedia article on backpropagation ends with reasons why brains probably do not use it: symmetric weights,
+exact derivatives, a teacher at every synapse, synchronized steps, a separate feedback phase, spikes. This experiment
+tries rules that drop one of these requirements, on the same networks, initial weights, data and order of data: a
+linear 30-20-10 network trained on-line, XOR, and handwritten digits with a 64-100-100-10 network. Tuning is equal:
+every rule gets the same learning rates and as many starts. Reported are the best rate, by validation data (on XOR the
+fastest), and the number of rates at which the rule learns at all. All other settings are those of
+`bpjax/rules/registry.py` and were not tuned. Angles are between the update direction of a rule and the gradient of the
+same batch, layer by layer.
 
-Then what papers report of these rules is repeated, as far as it needs no data that must be loaded: claims on MNIST are
-carried over to digits as orderings and angles.
+It then repeats published results on these rules, as far as they need no downloaded data: statements about MNIST are
+tested on the digits as orderings and angles.
 
-    python -m experiments.learning_rules                   tables, figures, a stored result in results/learning_rules
-    python -m experiments.learning_rules --only coding     backprop, and the rules whose name holds "coding"
-    python -m experiments.learning_rules --help            every number that can be changed
+    python -m experiments.learning_rules                   run everything: about four minutes on two cores
+    python -m experiments.learning_rules --only coding     only backprop and the rules with "coding" in their name
+    python -m experiments.learning_rules --help            list all settings
+
+Writes tables to the terminal, and figures (PNG, SVG), their numbers (CSV) and the sweeps (Zarr) to
+results/learning_rules.
 """
 
 import functools
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-try:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    import xarray as xr
-    from rich.console import Console
-
-    from experiments.learning_rules.cost import step_costs
-    from experiments.learning_rules.figures import draw_comparison, draw_published
-    from experiments.learning_rules.problems import Entry, Problem, digits, entry_of, linear, xor
-    from experiments.learning_rules.published import BACKPROP, Claim, claims, repeated
-    from experiments.learning_rules.tables import claims_table, left_out, problem_table
-    from experiments.learning_rules.tuning import Job, Summary, on_all_cores, summary_of, tune_all
-except ModuleNotFoundError as missing:
-    sys.exit(f"{missing.name} is not installed. Install what experiments need: pip install 'bpjax[experiments]'.")
-
 import jax
+import xarray as xr
+from rich.console import Console
 
 import bpjax as bp
-from bpjax.results import plots
-from bpjax.results.record import check_replaceable, write_record, written_aside
+from bpjax.results.record import write_record, written_aside
 from bpjax.rules.registry import RuleCase
 from bpjax.util.checks import check_count
 from bpjax.util.files import slug
-from experiments.common.command import check_precision, command, progress
+from experiments.common.command import command, print_totals, progress
+from experiments.common.config import StoredSettings
+from experiments.common.stored import write_figure, write_rows, write_zarr
+from experiments.common.threads import in_parallel
+from experiments.learning_rules.cost import step_costs
+from experiments.learning_rules.figures import draw_comparison, draw_published
+from experiments.learning_rules.problems import Entry, Problem, digits, entry_of, linear, xor
+from experiments.learning_rules.published import BACKPROP, Claim, claims, repeated
+from experiments.learning_rules.tables import claims_table, left_out, problem_table
+from experiments.learning_rules.tuning import Job, Summary, summary_of, tune_all
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(StoredSettings):
     """Every number of the experiment that is neither a paper's nor a rule's."""
 
     linear_starts: int = 10
@@ -78,22 +74,15 @@ class Config:
     """Pairs of epochs, a rule's and backprop's, by which its time is measured."""
     only: str = ""
     """Only backprop and the rules whose name holds this text."""
-    seed: int = 0
-    """Root of all random numbers."""
-    matmul_precision: str = "highest"
-    """Precision of matrix products, as `jax.default_matmul_precision` takes it."""
     out: Path = Path("results/learning_rules")
-    """Folder for the result; replaced when the run is complete."""
 
     def check(self) -> None:
-        """Raise a `ValueError` where a number makes no sense."""
+        """Raise a `ValueError` for a value out of range."""
         for name in ("linear_starts", "xor_starts", "digits_starts", "published_starts"):
             check_count("Config", name, getattr(self, name), least=2)
         for name in ("xor_epochs", "digits_epochs", "feedback_epochs", "spiking_epochs", "cost_rounds"):
             check_count("Config", name, getattr(self, name), least=2 if name == "digits_epochs" else 1)
-        check_count("Config", "seed", self.seed, least=0)
-        check_precision(self.matmul_precision)
-        check_replaceable(self.out)
+        super().check()
         if not any(self.only.lower() in name for name in names_of_rules()):
             raise ValueError(
                 f"`Config` expected `only` to be part of a rule's name, got {self.only!r}. Try 'feedback'."
@@ -163,7 +152,7 @@ def receipts_of(rules: dict[str, RuleCase], seed: int, on_receipt: Callable) -> 
 
     jax.config.update("jax_disable_most_optimizations", True)  # hundreds of tiny programs, each of which runs once
     try:
-        return dict(zip(rules, on_all_cores(work, rules), strict=True))
+        return dict(zip(rules, in_parallel(work, rules), strict=True))
     finally:
         jax.config.update("jax_disable_most_optimizations", False)
 
@@ -208,8 +197,7 @@ def run(config: Config, console: Console) -> Result:
     with console.status("what a step of each rule costs"):
         costs = step_costs(problems[0], list(entries[problems[0].name].values()), config.cost_rounds)
     trainings = sum(result.diverged.size for result in found)
-    seconds = time.perf_counter() - began
-    console.print(f"{trainings:,} trainings in {len(jobs)} sweeps, {seconds:.0f} s, compilation included")
+    print_totals(console, trainings, None, time.perf_counter() - began)
     compared = {problem.name: parts.pop(problem.name) for problem in problems}
     return Result(compared, reasons, parts, costs)
 
@@ -233,16 +221,8 @@ def written(folder: Path, runs: dict[str, dict[str, xr.Dataset]]) -> dict[str, d
     stored: dict[str, dict[str, xr.Dataset]] = {}
     for part, by_rule in runs.items():
         for name, sweep in by_rule.items():
-            path = folder / slug(part) / f"{slug(name)}.zarr"
-            sweep.to_zarr(path, mode="w", consolidated=False)
-            stored.setdefault(part, {})[name] = xr.open_zarr(path, consolidated=False).load()
+            stored.setdefault(part, {})[name] = write_zarr(sweep, folder / slug(part) / f"{slug(name)}.zarr")
     return stored
-
-
-def write_rows(path: Path, rows: list[dict]) -> None:
-    """Rows as CSV, empty where a row lacks what another has."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    plots.write_csv(path, {name: [row.get(name) for row in rows] for name in names})
 
 
 def store(config: Config, result: Result) -> tuple[Result, Numbers]:
@@ -255,13 +235,10 @@ def store(config: Config, result: Result) -> tuple[Result, Numbers]:
         write_rows(folder / "learning_rules.csv", [s.row for s in numbers.summaries])
         drawn = {"learning_rules": functools.partial(draw_comparison, result.compared["digits"], numbers.summaries)}
         if result.published:
-            write_rows(folder / "published.csv", [claim._asdict() for claim in numbers.claims])
+            write_rows(folder / "published.csv", numbers.claims)
             drawn["learning_rules_published"] = functools.partial(draw_published, result.published)
         for name, draw in drawn.items():
-            figure = draw()
-            figure.savefig(folder / f"{name}.png", dpi=90)
-            figure.savefig(folder / f"{name}.svg")
-            plt.close(figure)
+            write_figure(draw(), folder, name, dpi=90)
         told = {name: sweep.attrs["receipt"] for by_rule in result.compared.values() for name, sweep in by_rule.items()}
         write_record(folder, config, receipts=told, left_out=result.left_out, costs=result.costs)
     return result, numbers
@@ -287,10 +264,5 @@ def show(config: Config, console: Console) -> None:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Parse the flags, run and show; returns the exit status."""
-    return command("learning_rules", Config, __doc__, show, arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+main = functools.partial(command, "learning_rules", Config, __doc__, show)
+"""(arguments) -> exit status: parse the flags, run, store and show."""

@@ -1,9 +1,7 @@
 """Equal tuning: every rule at the same learning rates from the same starts, and what its best rate gives."""
 
 import itertools
-import threading
 from collections.abc import Callable
-from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
@@ -12,8 +10,7 @@ import xarray as xr
 
 import bpjax as bp
 from bpjax.results.statistics import student
-from bpjax.sweeps.workers import cores
-from bpjax.util.jax_settings import jax_settings, under
+from experiments.common.threads import in_parallel, stop_if
 from experiments.learning_rules.problems import Entry, Problem, trial_of
 
 POINTS = 12
@@ -85,35 +82,11 @@ def tune_all(jobs: list[Job], seed: int, on_job: Callable) -> list[xr.Dataset]:
     done = itertools.count(1)
 
     def work(job, stop):
-        def listen(_):
-            if stop.is_set():
-                raise CancelledError
-
-        found = tune(job, seed, listen)
+        found = tune(job, seed, lambda state: stop_if(stop))
         on_job(next(done), job)
         return found
 
-    return on_all_cores(work, jobs)
-
-
-def on_all_cores(work: Callable, items) -> list:
-    """`work(item, stop)` of every item, as many at a time as there are cores: compiling uses one.
-
-    After an error or an interrupt nothing more begins, and `stop`, a `threading.Event`, asks those under way to end.
-    """
-    settings, stop = jax_settings(), threading.Event()
-
-    def alike(item):
-        with under(settings):
-            return work(item, stop)
-
-    with ThreadPoolExecutor(cores()) as threads:
-        try:
-            return list(threads.map(alike, items))
-        except BaseException:
-            stop.set()
-            threads.shutdown(wait=False, cancel_futures=True)
-            raise
+    return in_parallel(work, jobs)
 
 
 def steps_until_learnt(problem: Problem, result: xr.Dataset) -> xr.DataArray:

@@ -1,7 +1,5 @@
 """The command `python -m experiments.learning_speed`."""
 
-import sys
+from experiments.common.start import start
 
-from experiments.learning_speed.experiment import main
-
-sys.exit(main())
+start("learning_speed")

@@ -1,23 +1,26 @@
-"""How fast do the rules for changing weights learn, and do the published learning speeds hold?
+"""How fast do optimizers learn, and can the published learning speeds be reproduced?
 
-The article names them: the learning rate, the momentum term, variable learning rates, Quickprop, and others for
-reliability. Their papers compared them on encoders, XOR, symmetry and parity with 10 to 100 trials each. Here every row
-of those tables is repeated with hundreds (`published_speeds.py` holds them and the protocol), ours beside the paper's:
-mean and standard deviation of the trials that succeeded, the median of all with the failures counted as never,
-failures, restarts, and a 95 % interval of our mean. The verdict is "agrees" where the means differ by no more than
-3 standard errors of their difference (our deviation stands in for one that is not reported), or, for a paper's single
-run, where it lies within the middle 95 % of our runs that succeeded. Where the paper's deviation is large or its trials
-are few that asks little. Where ours and the paper's differ the last column says so, and below the table stands why, as
-far as is known. No rule was tuned to agree, but the tight encoders were run with ε = 1 too after ε = 2 had failed.
+The encyclopedia article on backpropagation names the learning rate, the momentum term, variable learning rates and
+Quickprop. The original papers compared such methods on encoders, XOR, symmetry and parity, with 10 to 100 trials each.
+This experiment repeats every row of those tables with hundreds of trials (`published.py` holds the rows and the
+protocol). It reports the mean and standard deviation of the successful trials, the median of all trials with failures
+counted as ∞, failures, restarts, and a 95 % interval of the mean.
 
-    python -m experiments.learning_speed                 tables, a figure and a stored result in results/learning_speed
-    python -m experiments.learning_speed --only xor      the rows whose name holds "xor"
-    python -m experiments.learning_speed --help          every number that can be changed
+The verdict is "agrees" if the means differ by at most 3 standard errors of their difference (with our deviation where
+the paper reports none), or, for a single published run, if it lies within the middle 95 % of our successful runs. This
+is a weak test where the paper's deviation is large or its trials are few. Where the results differ, the reason is given
+below the table, as far as it is known. Nothing was tuned to agree, except that the tight encoders were also run with
+ε = 1 after ε = 2 had failed.
+
+    python -m experiments.learning_speed                 run everything: about two minutes on two cores
+    python -m experiments.learning_speed --only xor      only the rows with "xor" in their name
+    python -m experiments.learning_speed --help          list all settings
+
+Writes tables to the terminal, and the figure (PNG, SVG), its numbers (CSV) and the trials (Zarr) to
+results/learning_speed.
 """
 
-import csv
 import functools
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -25,52 +28,39 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-try:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    import xarray as xr
-    from rich.console import Console
-    from rich.table import Table
-
-    from experiments.learning_speed.published import NATURE, Row, Summary, rows, summary_of
-    from experiments.scikit_learn_curves.experiment import curves, verdict
-except ModuleNotFoundError as missing:
-    sys.exit(f"{missing.name} is not installed. Install what experiments need: pip install 'bpjax[experiments]'.")
-
 import jax
+import matplotlib.pyplot as plt
 import numpy as np
+import xarray as xr
+from rich.console import Console
+from rich.table import Table
 
 import bpjax as bp
 from bpjax.results import plots
-from bpjax.results.record import check_replaceable, write_record, written_aside
+from bpjax.results.record import write_record, written_aside
 from bpjax.results.statistics import epochs_or_never
 from bpjax.util.checks import check_count
-from experiments.common.command import bare_table, check_precision, command, progress
+from experiments.common.command import bare_table, command, print_totals, progress
+from experiments.common.config import StoredSettings
+from experiments.common.stored import write_figure, write_rows, write_zarr
+from experiments.learning_speed.published import NATURE, Row, Summary, rows, summary_of
+from experiments.scikit_learn_curves.experiment import curves, verdict
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(StoredSettings):
     """Every number of the experiment that is not a paper's."""
 
     trials: int = 200
     """Trials of each row, each from its own initial weights."""
     only: str = ""
     """Only the rows whose problem or rule holds this text."""
-    seed: int = 0
-    """Root of all random numbers."""
-    matmul_precision: str = "highest"
-    """Precision of matrix products, as `jax.default_matmul_precision` takes it."""
     out: Path = Path("results/learning_speed")
-    """Folder for the result; replaced when the run is complete."""
 
     def check(self) -> None:
-        """Raise a `ValueError` where a number makes no sense."""
+        """Raise a `ValueError` for a value out of range."""
         check_count("Config", "trials", self.trials, least=2)
-        check_count("Config", "seed", self.seed, least=0)
-        check_precision(self.matmul_precision)
-        check_replaceable(self.out)
+        super().check()
         if not self.rows:
             raise ValueError(f"`Config` expected `only` to be part of a row's name, got {self.only!r}. Try 'encoder'.")
 
@@ -145,7 +135,7 @@ def weight_patterns(network_params, solved: np.ndarray) -> dict[str, int]:
 def run(config: Config, console: Console) -> xr.Dataset:
     """Every row, with a progress bar; a dataset over (row, trial)."""
     chosen, results, examples = config.rows, [], {}
-    start = time.perf_counter()
+    began = time.perf_counter()
     with progress(console, len(chosen)) as advance:
         for index, row in enumerate(chosen):
 
@@ -159,10 +149,7 @@ def run(config: Config, console: Console) -> xr.Dataset:
                 examples = weight_patterns(trials.params, trials.solved)
         advance(len(chosen), "trained", "rows")
     total = sum(int(trials.epochs.sum()) for trials in results)
-    seconds = time.perf_counter() - start
-    console.print(
-        f"{len(chosen) * config.trials:,} trainings, {total:,} epochs in {seconds:.0f} s, compilation included"
-    )
+    print_totals(console, len(chosen) * config.trials, total, time.perf_counter() - began)
     return xr.Dataset(
         {
             name: (("row", "trial"), np.stack([getattr(trials, name) for trials in results]))
@@ -257,20 +244,14 @@ def draw(result: xr.Dataset, chosen: list[Row]):
 def store(config: Config, result: xr.Dataset) -> tuple[xr.Dataset, list[Summary]]:
     """Write the result, its numbers, the figure and the record, all or nothing; returns what is stored, read back."""
     with written_aside(config.out) as folder:
-        result.to_zarr(folder / "learning_speed.zarr", mode="w", consolidated=False)
-        stored = xr.open_zarr(folder / "learning_speed.zarr", consolidated=False).load()
+        stored = write_zarr(result, folder / "learning_speed.zarr")
         summaries = [
             summary_of(row, *(stored.isel(row=i)[name].values for name in ("epochs", "solved", "restarts")))
             for i, row in enumerate(config.rows)
         ]
-        with (folder / "learning_speed.csv").open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow((*Summary._fields, "note"))
-            writer.writerows((*s, row.note) for s, row in zip(summaries, config.rows, strict=True))
-        figure = draw(stored, config.rows)
-        figure.savefig(folder / "learning_speed.png", dpi=110)
-        figure.savefig(folder / "learning_speed.svg")
-        plt.close(figure)
+        noted = [s._asdict() | {"note": row.note} for s, row in zip(summaries, config.rows, strict=True)]
+        write_rows(folder / "learning_speed.csv", noted)
+        write_figure(draw(stored, config.rows), folder, "learning_speed", dpi=110)
         write_record(folder, config)
     return stored, summaries
 
@@ -304,10 +285,5 @@ def show(config: Config, console: Console) -> None:
     console.print(f"\nFigure: {figure} (and .svg), its numbers beside it as CSV, the result as Zarr.")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Parse the flags, run and show; returns the exit status."""
-    return command("learning_speed", Config, __doc__, show, arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+main = functools.partial(command, "learning_speed", Config, __doc__, show)
+"""(arguments) -> exit status: parse the flags, run, store and show."""

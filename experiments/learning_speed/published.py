@@ -13,6 +13,7 @@ import optax
 
 import bpjax as bp
 from bpjax.results.statistics import epochs_or_never, quantiles_with_failures, student
+from experiments.common.networks import sigmoid_network
 
 FAHLMAN = "Fahlman 1988"
 RIEDMILLER = "Riedmiller & Braun 1993"
@@ -107,10 +108,8 @@ def summary_of(row: Row, epochs: np.ndarray, solved: np.ndarray, restarts: np.nd
     )  # fmt: skip
 
 
-@functools.cache
-def net(sizes, radius=1.0, unit=bp.sigmoid) -> bp.Layer:
-    """Dense layers with the same unit in all, weights and biases from ±radius."""
-    return bp.mlp(sizes, unit, unit, weights=bp.uniform(radius), biases=bp.uniform(radius))
+net = functools.cache(sigmoid_network)
+"""One object for each network, so that rows with the same network share a compiled program."""
 
 
 @functools.cache

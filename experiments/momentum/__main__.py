@@ -1,7 +1,5 @@
 """The command `python -m experiments.momentum`."""
 
-import sys
+from experiments.common.start import start
 
-from experiments.momentum.experiment import main
-
-sys.exit(main())
+start("momentum")

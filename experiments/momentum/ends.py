@@ -11,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 
 import bpjax as bp
 from bpjax import theory
+from experiments.common.networks import sigmoid_network
 from experiments.momentum.forms import FORMS, any_form
 from experiments.momentum.gorges import gorge, gorge_network, gorge_rule
 
@@ -109,7 +110,7 @@ def path_of(rule: bp.Rule, optimizer: optax.GradientTransformation, params, batc
 
 def end_facts(config, key) -> list[Fact]:
     """α = 0 and α = 1 on XOR, α = 1 also in a gorge."""
-    network = bp.mlp((2, 2, 1), bp.sigmoid, bp.sigmoid, weights=bp.uniform(1.0), biases=bp.uniform(1.0))
+    network = sigmoid_network((2, 2, 1))
     rule, batch = bp.backprop(network, bp.squared_error), bp.xor().present(None)
     start, _ = network.init(key, (2,))
     flat, unravel = ravel_pytree(start)

@@ -1,50 +1,44 @@
 """What does the momentum term do?
 
-The encyclopedia: a change of a weight takes over a share α of the last one, w ← w + α Δw − (1 − α) η ∂E/∂w, so that the
-ball rolls on over plateaus and does not swing in steep valleys; α = 0 is plain gradient descent, and at α = 1 it rolls
-straight on. Others write α Δw − η ∂E/∂w, or measure the gradient ahead. Here the plane learning rate × momentum is
-mapped for the three conventions, in a gorge, on XOR and on an encoder, and every closed form is put to the test: the
-limit of stability in gorges and at minima of real networks, the rate of convergence at the best setting, the effective
-rate η/(1 − α), and the two ends. The parts: momentum_planes.py, _boundary.py (bisection) for _gorges.py and
-_networks.py, _ends.py, _report.py.
+The encyclopedia article on backpropagation: the change of a weight includes a share α of the previous change,
+w ← w + α Δw − (1 − α) η ∂E/∂w, so that learning continues across flat plateaus and oscillates less in steep valleys.
+α = 0 is plain gradient descent; with α = 1 the weights move on in a straight line. Other conventions are
+α Δw − η ∂E/∂w (heavy ball) and a gradient taken ahead (Nesterov). This experiment maps the plane learning rate ×
+momentum coefficient for the three conventions, in a quadratic ravine, on XOR and on an encoder. It then measures the
+quantities that have closed forms: the limit of stability in ravines and at minima of networks, the rate of convergence
+at the best setting, the effective learning rate η/(1 − α), and the cases α = 0 and α = 1.
 
-    python -m experiments.momentum              tables, figures, pages and a stored result in results/momentum
-    python -m experiments.momentum --help       every number that can be changed
+    python -m experiments.momentum              run everything: about 75 seconds on two cores
+    python -m experiments.momentum --help       list all settings
+
+Writes tables to the terminal, and figures (PNG, SVG, HTML), their numbers (CSV) and the sweeps (Zarr) to
+results/momentum.
 """
 
+import functools
 import json
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-try:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    import xarray as xr
-    from rich.console import Console
-
-    import experiments.momentum.ends as ends
-    import experiments.momentum.gorges as gorges
-    import experiments.momentum.networks as networks
-    import experiments.momentum.planes as planes
-    from experiments.momentum.report import draw_theory, plane_sentences, plane_table, theory_table
-except ModuleNotFoundError as missing:
-    sys.exit(f"{missing.name} is not installed. Install what experiments need: pip install 'bpjax[experiments]'.")
-
 import jax
+import xarray as xr
+from rich.console import Console
 
-from bpjax.results import plots
-from bpjax.results.record import check_replaceable, write_record, written_aside
+import bpjax as bp
+from bpjax.results.record import write_record, written_aside
 from bpjax.util.checks import check_count, check_number
-from experiments.common.command import check_precision, command, progress
+from experiments.common.command import command, print_totals, progress
+from experiments.common.config import StoredSettings
+from experiments.common.gradients import gradient_receipt
+from experiments.common.stored import write_figure, write_rows, write_zarr
+from experiments.momentum import ends, gorges, networks, planes
+from experiments.momentum.report import draw_theory, plane_sentences, plane_table, theory_table
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(StoredSettings):
     """Every number of the experiment."""
 
     rates: int = 21
@@ -121,21 +115,15 @@ class Config:
     """Steps there; those compared bit for bit, one operation at a time, are a tenth as many."""
     frictionless_steps: int = 10_000
     """Steps of the heavy ball at α = 1 in the gorge."""
-    seed: int = 0
-    """Root of all random numbers."""
-    matmul_precision: str = "highest"
-    """Precision of matrix products, as `jax.default_matmul_precision` takes it."""
     out: Path = Path("results/momentum")
-    """Folder for the result; replaced when the run is complete."""
 
     def check(self) -> None:
-        """Raise a `ValueError` where a number makes no sense."""
+        """Raise a `ValueError` for a value out of range."""
         for name in ("rates", "momenta"):
             check_count("Config", name, getattr(self, name), least=2)
         for name in COUNTS:
             check_count("Config", name, getattr(self, name))
         check_count("Config", "encoder_inputs", self.encoder_inputs, least=2)
-        check_count("Config", "seed", self.seed, least=0)
         check_count("Config", "lag_epochs", self.lag_epochs, least=20)
         check_number("Config", "highest_momentum", self.highest_momentum, above=0.0, most=MOST)
         for name in ("gorge_goal", "rest", "rest_rate", "decay", "push", "end_rate"):
@@ -148,8 +136,7 @@ class Config:
         for name in ("conditions", "effective_rates", "boundary_momenta", "network_momenta", "lag_momenta"):
             self.check_several(name)
         check_number("Config", "gorge", self.gorge, above=1.0)
-        check_precision(self.matmul_precision)
-        check_replaceable(self.out)
+        super().check()
 
     def check_several(self, name: str) -> None:
         """Raise a `ValueError` unless `name` holds different numbers within their bounds, at least one."""
@@ -179,7 +166,7 @@ def run_planes(config: Config, key, console: Console) -> dict[str, xr.Dataset]:
     for index, problem in enumerate(planes.problems(config)):
         own = jax.random.fold_in(key, index)
         with console.status(f"{problem.title}: holding the gradient against jax.grad"):
-            report = planes.receipt(problem, own)
+            report = gradient_receipt(problem.network, bp.squared_error, problem.start(own), problem.batch)
         console.print(f"[bold]{problem.title}[/bold]  gradient receipt: {report.verdict}")
         runs = len(planes.PLANES) * len(problem.rates) * len(problem.momenta) * problem.seeds
         began = time.perf_counter()
@@ -190,8 +177,7 @@ def run_planes(config: Config, key, console: Console) -> dict[str, xr.Dataset]:
                 advance(state.done, word, f"runs, {state.rate / 1e6:.1f} M epochs/s")
 
             results[problem.name] = planes.measure(problem, own, report, tell)
-        seconds, total = time.perf_counter() - began, int(results[problem.name].epochs.sum())
-        console.print(f"  {runs:,} trainings, {total:,} epochs in {seconds:.1f} s, compilation included")
+        print_totals(console, runs, int(results[problem.name].epochs.sum()), time.perf_counter() - began)
     return results
 
 
@@ -226,13 +212,10 @@ def store(config: Config, results: dict[str, xr.Dataset], found: dict[str, Any])
     """Write results, numbers, figures, pages and record, all or nothing; returns what is stored, read back."""
     tables = {name: rows for name, rows in found.items() if name != "curves"}
     with written_aside(config.out) as folder:
-        for name, result in {**results, "digits": found["curves"]}.items():
-            result.to_zarr(folder / f"{name}.zarr", mode="w", consolidated=False)
+        stored = {name: write_zarr(result, folder / f"{name}.zarr") for name, result in results.items()}
+        curves = write_zarr(found["curves"], folder / "digits.zarr")
         text = {name: [row._asdict() for row in rows] for name, rows in tables.items()}
         (folder / "theory.json").write_text(json.dumps(text, indent=1, default=float) + "\n")
-
-        stored = {name: xr.open_zarr(folder / f"{name}.zarr", consolidated=False).load() for name in results}
-        curves = xr.open_zarr(folder / "digits.zarr", consolidated=False).load()
         text = json.loads((folder / "theory.json").read_text())
         tables = {name: [type(rows[0])(**row) for row in text[name]] for name, rows in tables.items()}
         problems = planes.problems(config)
@@ -244,13 +227,10 @@ def store(config: Config, results: dict[str, xr.Dataset], found: dict[str, Any])
         for name, figure in figures.items():
             figure.draw_without_rendering()
             figure.set_layout_engine("none")  # once is enough
-            figure.savefig(folder / f"{name}.png", dpi=80)
-            figure.savefig(folder / f"{name}.svg")
-            plt.close(figure)
-        plots.write_csv(folder / "momentum.csv", planes.numbers(stored))
+            write_figure(figure, folder, name, dpi=80)
+        write_rows(folder / "momentum.csv", planes.cells(stored))
         for name, rows in tables.items():
-            columns = {field: [getattr(row, field) for row in rows] for field in rows[0]._fields}
-            plots.write_csv(folder / f"momentum_{name}.csv", columns)
+            write_rows(folder / f"momentum_{name}.csv", rows)
         planes.write_pages(folder, stored)
         write_record(folder, config, receipts={name: result.attrs["receipt"] for name, result in stored.items()})
     return stored, tables
@@ -281,10 +261,5 @@ def show(config: Config, console: Console) -> None:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Parse the flags, run and show; returns the exit status."""
-    return command("momentum", Config, __doc__, show, arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+main = functools.partial(command, "momentum", Config, __doc__, show)
+"""(arguments) -> exit status: parse the flags, run, store and show."""

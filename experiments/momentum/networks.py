@@ -16,6 +16,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 import bpjax as bp
+from experiments.common.networks import sigmoid_network
 from experiments.momentum.boundary import Boundary, bisection, boundaries
 
 LEVELS = (0.1, 0.9)
@@ -53,7 +54,7 @@ def find_minima(name: str, config, key) -> Minima:
         ValueError: none came to rest in time.
     """
     sizes, task = tasks(config)[name]
-    network = bp.mlp(sizes, bp.sigmoid, bp.sigmoid, weights=bp.uniform(1.0), biases=bp.uniform(1.0))
+    network = sigmoid_network(sizes)
     rule, batch = bp.rules.weight_decay(bp.backprop(network, bp.squared_error), config.decay), task.present(None)
     rest = bp.training.gradient_below(config.rest)
 

@@ -1,5 +1,6 @@
 """The plane learning rate × momentum in each convention: who gets to the goal, and how soon (part of momentum.py)."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from bpjax import theory
 from bpjax.results import plots
 from bpjax.results.page import sweep_page
 from bpjax.results.statistics import epochs_or_never, quantiles_with_failures
+from experiments.common.networks import sigmoid_network
 from experiments.momentum.forms import FORMS, NAMES, any_form
 from experiments.momentum.gorges import gorge, gorge_network
 
@@ -55,9 +57,6 @@ def problems(config) -> tuple[Problem, ...]:
     def rates(ends):
         return np.geomspace(ends[0], ends[1], config.rates)
 
-    def sigmoid_net(*sizes):
-        return bp.mlp(sizes, bp.sigmoid, bp.sigmoid, weights=bp.uniform(1.0), biases=bp.uniform(1.0))
-
     kappa, n, m = config.gorge, config.encoder_inputs, config.encoder_hidden
     batch = gorge(kappa)
     first = 0.5 * float((batch[0] ** 2).sum())
@@ -67,22 +66,15 @@ def problems(config) -> tuple[Problem, ...]:
         {form: theory.best_rate_and_momentum(form, 1 / kappa, 1.0) for form in PLANES},
     )  # fmt: skip
     xor = Problem(
-        "xor", "XOR, 2-2-1", sigmoid_net(2, 2, 1), bp.xor().present(None), bp.outputs_within(0.4),
+        "xor", "XOR, 2-2-1", sigmoid_network((2, 2, 1)), bp.xor().present(None), bp.outputs_within(0.4),
         config.xor_epochs, rates(config.xor_rates), momenta, config.xor_seeds,
     )  # fmt: skip
     encoder = Problem(
-        "encoder", f"encoder {n}-{m}-{n}", sigmoid_net(n, m, n), bp.encoder(n, m).present(None), bp.outputs_within(0.4),
+        "encoder", f"encoder {n}-{m}-{n}", sigmoid_network((n, m, n)), bp.encoder(n, m).present(None),
+        bp.outputs_within(0.4),
         config.encoder_epochs, rates(config.encoder_rates), momenta, config.encoder_seeds,
     )  # fmt: skip
     return valley, xor, encoder
-
-
-def receipt(problem: Problem, key) -> bp.gradcheck.Report:
-    """This network, this loss: the hand-written gradient against `jax.grad`. Stops the experiment where wrong."""
-    oracle = bp.autodiff(problem.network, bp.squared_error)
-    report = bp.compare(problem.rule, oracle, problem.start(key), problem.batch, timed=False, show=False)
-    report.raise_if_wrong()
-    return report
 
 
 def measure(problem: Problem, key, receipt=None, progress: Callable | bool = False) -> xr.Dataset:
@@ -271,23 +263,18 @@ def draw_lines(axis, result: xr.Dataset, form: str) -> None:
         plots.theory_line(axis, x, y, plots.label_once(axis, label), style, colour)
 
 
-def numbers(results: dict[str, xr.Dataset]) -> dict[str, np.ndarray]:
-    """The numbers of the maps as columns, a row for each cell."""
-    columns: dict[str, list] = {
-        n: [] for n in ("problem", "form", "rate", "momentum", "runs", "solved", "diverged", "epochs")
-    }
+def cells(results: dict[str, xr.Dataset]) -> list[dict]:
+    """The numbers of the maps, a row for each cell."""
+    rows = []
     for name, form, plane in planes_of(results):
-        plane = plane.transpose("momentum", "learning_rate", "seed", ...)
-        momentum, rate = np.meshgrid(plane.momentum, plane.learning_rate, indexing="ij")
-        cells = momentum.size
-        for column, values in zip(
-            columns.values(),
-            ([name] * cells, [form] * cells, rate.ravel(), momentum.ravel(), [plane.sizes["seed"]] * cells,
-             *(plane[count].sum("seed").values.ravel() for count in ("solved", "diverged")), medians(plane).ravel()),
-            strict=True,
-        ):  # fmt: skip
-            column.extend(values)
-    return {name: np.array(column) for name, column in columns.items()}
+        epochs = medians(plane)
+        counts = {which: plane[which].sum("seed") for which in ("solved", "diverged")}
+        momenta, rates = plane.momentum.values, plane.learning_rate.values
+        for (i, alpha), (j, rate) in itertools.product(enumerate(momenta), enumerate(rates)):
+            at = {"momentum": i, "learning_rate": j}
+            row = {"problem": name, "form": form, "rate": rate, "momentum": alpha, "runs": plane.sizes["seed"]}
+            rows.append(row | {which: int(count[at]) for which, count in counts.items()} | {"epochs": epochs[i, j]})
+    return rows
 
 
 def planes_of(results: dict[str, xr.Dataset]) -> Iterator[tuple[str, str, xr.Dataset]]:

@@ -1,7 +1,5 @@
 """The command `python -m experiments.plateau_escape`."""
 
-import sys
+from experiments.common.start import start
 
-from experiments.plateau_escape.experiment import main
-
-sys.exit(main())
+start("plateau_escape")

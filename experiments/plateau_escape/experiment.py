@@ -1,78 +1,75 @@
-"""Does momentum carry the ball over flat plateaus, and what gets a network off them?
+"""Does momentum shorten flat plateaus, and which methods help a network to leave them?
 
-The encyclopedia says that it does. There are several conventions of momentum, and it is true of some. First where all
-is known, a flat stretch and a saddle: steps counted, against closed forms, from rest and arriving with speed. Then on
-six plateaus of networks (XOR's, where all outputs are ½; a symmetric start; saturated units; a minimum of a smaller
-net with a unit duplicated; a deep linear net; a soft committee machine) every device is raced against plain descent
-from the same starts: momentum in three conventions at the same learning rate, the rate η/(1 − α), flat-spot
-elimination, error tolerance, weight noise, Rprop, Quickprop, and beginning anew after a quarter of the epochs.
+The encyclopedia article on backpropagation says that momentum does. This depends on the convention of momentum. The
+first part measures where theory is exact, on a flat stretch and at a saddle, from rest and with an initial velocity.
+The second part compares methods on six plateaus of networks: XOR with all outputs at ½, a symmetric start, saturated
+units, a minimum of a smaller network with one unit duplicated, a deep linear network, and a soft committee machine.
+The methods are momentum in three conventions at the same learning rate, the learning rate η/(1 − α), flat-spot
+elimination, error tolerance, weight noise, Rprop, Quickprop, and restarts after a quarter of the epochs. All start
+from the same weights as plain gradient descent.
 
-A run has left when its error falls below a level under the plateau's height, which is known beforehand. Runs that have
-not by the limit are censored, not dropped: times are Kaplan-Meier medians with 95 % intervals, compared with plain
-descent by the log-rank test at 5 % divided by the number of comparisons. No device's numbers were tuned to a plateau.
+A run has left a plateau when its error falls below a level under the plateau's height, which is known in advance. Runs
+that do not leave within the epoch limit are censored, not dropped: times are Kaplan-Meier medians with 95 % intervals,
+compared with plain descent by the log-rank test at 5 % divided by the number of comparisons. No method was tuned to a
+plateau.
 
-    python -m experiments.plateau_escape              tables, figures and a stored result in results/plateau_escape
-    python -m experiments.plateau_escape --only xor   one plateau
-    python -m experiments.plateau_escape --help       every number that can be changed
+    python -m experiments.plateau_escape              run everything: about one minute on two cores
+    python -m experiments.plateau_escape --only xor   only the plateaus with "xor" in their name
+    python -m experiments.plateau_escape --help       list all settings
+
+Writes tables to the terminal, and figures (PNG, SVG, HTML), their numbers (CSV) and the runs (Zarr) to
+results/plateau_escape.
 """
 
 import contextlib
-import csv
-import sys
+import functools
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-try:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    import xarray as xr
-    from rich.console import Console
-
-    from experiments.plateau_escape.figures import draw_laws, draw_races
-    from experiments.plateau_escape.laws import (
-        FORMS,
-        PUBLISHED_HEIGHTS,
-        Height,
-        Law,
-        ball_laws,
-        ball_paths,
-        committee_curves,
-        committee_heights,
-        deep_linear_laws,
-        mode_paths,
-    )
-    from experiments.plateau_escape.outcomes import Measured, Summary, measured, summaries_of
-    from experiments.plateau_escape.races import Device, devices, page_of, race
-    from experiments.plateau_escape.saddles import Prediction, predictions_of, saddle_of
-    from experiments.plateau_escape.starts import Plateau, example, plateaus
-    from experiments.plateau_escape.tables import (
-        balls_table,
-        heights_table,
-        measured_table,
-        modes_table,
-        races_table,
-        saddles_table,
-        sentences,
-    )
-except ModuleNotFoundError as missing:
-    sys.exit(f"{missing.name} is not installed. Install what experiments need: pip install 'bpjax[experiments]'.")
-
 import jax
+import xarray as xr
+from rich.console import Console
 
-import bpjax as bp
 from bpjax.results.page import sweep_page
-from bpjax.results.record import check_replaceable, write_record, written_aside
+from bpjax.results.record import write_record, written_aside
 from bpjax.util.checks import check_between, check_count, check_number
 from bpjax.util.files import slug
-from experiments.common.command import check_precision, command, progress
+from experiments.common.command import command, print_totals, progress
+from experiments.common.config import StoredSettings
+from experiments.common.gradients import gradient_receipt
+from experiments.common.stored import write_figure, write_rows, write_zarr
+from experiments.plateau_escape.figures import draw_laws, draw_races
+from experiments.plateau_escape.laws import (
+    FORMS,
+    PUBLISHED_HEIGHTS,
+    Height,
+    Law,
+    ball_laws,
+    ball_paths,
+    committee_curves,
+    committee_heights,
+    deep_linear_laws,
+    mode_paths,
+)
+from experiments.plateau_escape.outcomes import Measured, Summary, measured, summaries_of
+from experiments.plateau_escape.races import Device, devices, page_of, race
+from experiments.plateau_escape.saddles import Prediction, predictions_of, saddle_of
+from experiments.plateau_escape.starts import Plateau, example, plateaus
+from experiments.plateau_escape.tables import (
+    balls_table,
+    heights_table,
+    measured_table,
+    modes_table,
+    races_table,
+    saddles_table,
+    sentences,
+)
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(StoredSettings):
     """Every number of the experiment that does not make a plateau."""
 
     seeds: int = 100
@@ -101,15 +98,10 @@ class Config:
     """Examples they learn from, for each input."""
     only: str = ""
     """Only the plateaus whose name holds this text."""
-    seed: int = 0
-    """Root of all random numbers."""
-    matmul_precision: str = "highest"
-    """Precision of matrix products, as `jax.default_matmul_precision` takes it."""
     out: Path = Path("results/plateau_escape")
-    """Folder for the result; replaced when the run is complete."""
 
     def check(self) -> None:
-        """Raise a `ValueError` where a number makes no sense."""
+        """Raise a `ValueError` for a value out of range."""
         check_between("Config", "momentum", self.momentum, 0.0, 1.0)
         for name in ("offset", "tolerance", "noise"):
             check_number("Config", name, getattr(self, name), above=0.0)
@@ -120,9 +112,7 @@ class Config:
         if self.law_units > max(PUBLISHED_HEIGHTS):
             raise ValueError(f"`Config` expected `law_units` ≤ {max(PUBLISHED_HEIGHTS)}, got {self.law_units}.")
         check_count("Config", "committee_inputs", self.committee_inputs, least=2)
-        check_count("Config", "seed", self.seed, least=0)
-        check_precision(self.matmul_precision)
-        check_replaceable(self.out)
+        super().check()
         if not self.plateaus:
             raise ValueError(f"`Config` expected `only` to be part of a plateau's name, got {self.only!r}. Try 'xor'.")
 
@@ -156,15 +146,6 @@ class Numbers(NamedTuple):
     predictions: list[Prediction]
 
 
-def receipt(plateau: Plateau, key) -> bp.gradcheck.Report:
-    """This network, this loss: the hand-written gradient against `jax.grad`. Stops the experiment where wrong."""
-    network, params, batch = example(plateau, key)
-    oracle = bp.autodiff(network, plateau.loss)
-    report = bp.compare(bp.backprop(network, plateau.loss), oracle, params, batch, timed=False, show=False)
-    report.raise_if_wrong()
-    return report
-
-
 def run(config: Config, console: Console) -> Result:
     """Receipts, what theory knows, and the races, with their progress."""
     key, began = jax.random.key(config.seed), time.perf_counter()
@@ -178,7 +159,8 @@ def run(config: Config, console: Console) -> Result:
     for index, plateau in enumerate(chosen):
         own = jax.random.fold_in(key, index)
         with console.status(f"{plateau.name}: holding the gradient against jax.grad"):
-            report = receipt(plateau, own)
+            network, params, batch = example(plateau, own)
+            report = gradient_receipt(network, plateau.loss, params, batch)
         console.print(f"[bold]{plateau.name}[/bold]  gradient receipt: {report.verdict}")
         total = config.seeds * len(config.devices)
         with progress(console, total) as advance:
@@ -191,10 +173,7 @@ def run(config: Config, console: Console) -> Result:
             races[plateau.name] = race(plateau, config, own, report, tell)
     epochs = sum(int(result.epochs.sum()) for result in races.values())
     runs = sum(result.solved.size for result in races.values())
-    seconds = time.perf_counter() - began
-    console.print(
-        f"{runs:,} trainings, {epochs:,} epochs in {seconds:.0f} s, theory, receipts and compilation included"
-    )
+    print_totals(console, runs, epochs, time.perf_counter() - began)
     return Result(balls, modes, committee, races)
 
 
@@ -212,14 +191,6 @@ def numbers_of(config: Config, result: Result) -> Numbers:
     return Numbers(laws, committee_heights(result.committee), summaries, found, predictions)
 
 
-def write_rows(path: Path, rows: list, **properties) -> None:
-    """NamedTuples as CSV, with properties of theirs as further columns."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow((*rows[0]._fields, *properties))
-        writer.writerows((*row, *(getattr(row, name) for name in properties.values())) for row in rows)
-
-
 def store(config: Config, result: Result) -> Numbers:
     """Write results, numbers, figures, page and record, all or nothing; returns the numbers of what is stored."""
     with written_aside(config.out) as folder:
@@ -227,28 +198,23 @@ def store(config: Config, result: Result) -> Numbers:
         named = {"balls": result.balls.drop_vars("form"), "modes": modes.drop_vars("form")}  # Zarr has no words yet
         parts = {**named, "committee": result.committee}
         parts |= {slug(name): race for name, race in result.races.items()}
-        stored = {}
-        for name, part in parts.items():
-            part.to_zarr(folder / f"{name}.zarr", mode="w", consolidated=False)
-            stored[name] = xr.open_zarr(folder / f"{name}.zarr", consolidated=False).load()
+        stored = {name: write_zarr(part, folder / f"{name}.zarr") for name, part in parts.items()}
         races = {name: stored[slug(name)] for name in result.races}
         balls, modes = (stored[name].assign_coords(form=list(FORMS)) for name in named)
         result = Result(balls, modes.learnt, stored["committee"], races)
         numbers = numbers_of(config, result)
-        write_rows(folder / "plateau_escape.csv", numbers.summaries, stuck="stuck")
-        write_rows(folder / "plateau_laws.csv", numbers.laws, holds="holds")
-        write_rows(folder / "committee_heights.csv", numbers.heights, holds="holds")
+        write_rows(folder / "plateau_escape.csv", numbers.summaries, ["stuck"])
+        write_rows(folder / "plateau_laws.csv", numbers.laws, ["holds"])
+        write_rows(folder / "committee_heights.csv", numbers.heights, ["holds"])
         write_rows(folder / "plateaus_measured.csv", numbers.measured)
         if numbers.predictions:
-            write_rows(folder / "saddles.csv", numbers.predictions, holds="holds")
+            write_rows(folder / "saddles.csv", numbers.predictions, ["holds"])
         gain = 1 / (1 - config.momentum)
         for name, figure in (
             ("plateau_escape", draw_races(races, config.plateaus, config.devices, numbers.summaries, gain)),
             ("plateau_laws", draw_laws(*result[:3], config.momentum)),
         ):
-            figure.savefig(folder / f"{name}.png", dpi=90)
-            figure.savefig(folder / f"{name}.svg")
-            plt.close(figure)
+            write_figure(figure, folder, name, dpi=90)
         with contextlib.suppress(ModuleNotFoundError):  # without Plotly there is everything but the page
             sweep_page(page_of(races, config.plateaus, config.devices), folder / "plateau_escape.html")
         write_record(folder, config, receipts={name: race.attrs["receipt"] for name, race in races.items()})
@@ -276,10 +242,5 @@ def show(config: Config, console: Console) -> None:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Parse the flags, run and show; returns the exit status."""
-    return command("plateau_escape", Config, __doc__, show, arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+main = functools.partial(command, "plateau_escape", Config, __doc__, show)
+"""(arguments) -> exit status: parse the flags, run, store and show."""

@@ -14,6 +14,7 @@ import numpy as np
 
 import bpjax as bp
 from bpjax import theory
+from experiments.common.networks import sigmoid_network
 from experiments.plateau_escape.committee import committee, erf_unit, teacher
 
 
@@ -49,7 +50,7 @@ def plateaus(committee_inputs: int, only: str = "") -> list[Plateau]:
 
 def _net(sizes, radius):
     def network(unit):
-        return bp.mlp(sizes, unit, unit, weights=bp.uniform(radius), biases=bp.uniform(radius))
+        return sigmoid_network(sizes, radius, unit)
 
     def start(key):
         return network(bp.sigmoid).init(key, sizes[:1])[0]

@@ -1,7 +1,5 @@
 """The command `python -m experiments.scikit_learn_curves`."""
 
-import sys
+from experiments.common.start import start
 
-from experiments.scikit_learn_curves.experiment import main
-
-sys.exit(main())
+start("scikit_learn_curves")

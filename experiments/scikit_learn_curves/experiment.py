@@ -1,41 +1,38 @@
-"""Does momentum here mean what it means in scikit-learn, to the last digits of a published training curve?
+"""Does `bp.momentum` reproduce a published training curve of scikit-learn to the last digits?
 
 scikit-learn's documentation trains `MLPClassifier(random_state=0, max_iter=15)` on all 1,797 handwritten digits
-(64-100-10, ReLU, cross entropy, weight decay) without momentum, with it, and with Nesterov's look-ahead, and prints the
-error and the accuracy each ends with. Here the hand-written gradient and `bp.momentum` begin with the same weights and
-are shown the same minibatches in the same order, in float64. Nothing is left to chance, so the two curves of the error
-must be equal, but for the order in which sums are taken; and both must end at the published digits.
+(64-100-10, ReLU, cross entropy, weight decay) without momentum, with momentum and with Nesterov's momentum, and prints
+the final error and accuracy of each. Here the hand-written gradient and `bp.momentum` start from the same weights and
+receive the same minibatches in the same order, in float64. Nothing is random, so the two error curves must be equal up
+to rounding, and both must end at the published digits.
 
-    python -m experiments.scikit_learn_curves        a table: ours, theirs, published
+    python -m experiments.scikit_learn_curves        a table (ours, scikit-learn's, published): 20 seconds on two cores
 
-Published: scikit-learn, "Compare Stochastic learning strategies for MLPClassifier", the output it
-shows for the digits in the documentation of release 0.18.
+Writes no files. Published: scikit-learn, "Compare Stochastic learning strategies for MLPClassifier", the output shown
+for the digits in the documentation of release 0.18.
 """
 
-import argparse
 import functools
-import sys
 import warnings
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
-
-try:
-    import sklearn
-    from rich.console import Console
-    from rich.table import Table
-    from sklearn.datasets import load_digits
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.neural_network import MLPClassifier
-    from sklearn.preprocessing import MinMaxScaler
-    from sklearn.utils import shuffle
-except ModuleNotFoundError as missing:
-    sys.exit(f"{missing.name} is not installed. Install what experiments need: pip install 'bpjax[experiments]'.")
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import sklearn
+from rich.console import Console
+from rich.table import Table
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier
+from sklearn.preprocessing import MinMaxScaler
+from sklearn.utils import shuffle
 
 import bpjax as bp
+from experiments.common.command import command
+from experiments.common.config import Settings
 
 HIDDEN, BATCH, EPOCHS, SEED = 100, 200, 15, 0
 LEARNING_RATE, DECAY = 0.2, 1e-4
@@ -244,12 +241,13 @@ def table(results: list[Curve]) -> Table:
     return shown
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Train, and print the table that answers the question; returns the exit status, 1 where something differs."""
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(
-        arguments
-    )
-    console = Console()
+@dataclass(frozen=True)
+class Config(Settings):
+    """Only the precision can be set: all other numbers are those of the published training."""
+
+
+def show(config: Config, console: Console) -> int:
+    """Train, and print the table that answers the question; returns the exit status, 1 where a curve differs."""
     with console.status("training here and in scikit-learn"):
         results = curves()
     console.print(table(results))
@@ -258,5 +256,5 @@ def main(arguments: list[str] | None = None) -> int:
     return 0 if all(curve.agrees and curve.as_published for curve in results) else 1
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+main = functools.partial(command, "scikit_learn_curves", Config, __doc__, show)
+"""(arguments) -> exit status: parse the flags, train and print."""

@@ -4,9 +4,6 @@ import contextlib
 import csv
 import io
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +13,9 @@ import xarray as xr
 from jax.flatten_util import ravel_pytree
 
 import bpjax as bp
+from experiments.common.stored import read_zarr
 from experiments.learning_rate import experiment, problems, rows, steep
 
-ROOT = Path(__file__).parents[2]
 SMALL = {
     "rates-per-decade": 1,
     "lowest-rate": 0.1,
@@ -27,9 +24,9 @@ SMALL = {
     "xor-epochs": 200,
     "squared-epochs": 6,
     "entropy-epochs": 6,
-    "looks": 3,
+    "curvature-samples": 3,
     "edge-seeds": 1,
-    "jump-epochs": 12,
+    "oscillation-epochs": 12,
     "hidden": 4,
 }
 RATES = ["--squared-rates", "0.1", "10000", "--entropy-rates", "0.2"]
@@ -54,10 +51,6 @@ def small(tmp_path_factory):
 def sweep_keys(index, seeds):
     """The keys of the seeds, from the root 0 on: as `bp.sweep` folds them."""
     return [jax.random.fold_in(jax.random.fold_in(jax.random.key(0), index), seed) for seed in range(seeds)]
-
-
-def opened(path):
-    return xr.open_zarr(path, consolidated=False).load()
 
 
 def known(rule="fixed rate"):
@@ -101,21 +94,21 @@ def test_the_numbers_of_known_runs_by_hand():
     # Wilson for 1 of 4 at z = 1.959964: (p + z²/2n ± z √(pq/n + z²/4n²)) / (1 + z²/n), by hand
     assert (first.low, first.high) == pytest.approx((0.045587, 0.699358), abs=1e-5)
     assert rows.best_row([first, second, third]) is first
-    h = rows.held(known())
+    h = rows.limit_summary(known())
     # solved at most at 10 and 1, limits 5 and 20: 2 and 0.05
     np.testing.assert_allclose(h.reach, [0.05 + 0.25 * 1.95, 0.05 + 0.5 * 1.95, 0.05 + 0.75 * 1.95])
     # below their limits: rate 1 of all four, 10 of three, 100 of the last; start 3 diverged at each of its three
-    assert h.lost_below == (3, 8) and h.solved_above == (1, 4)
+    assert h.diverged_below == (3, 8) and h.solved_above == (1, 4)
 
 
 def test_a_network_near_its_minimum_follows_to_first_order(keys):
-    bowl, key, gaps = steep.xor_minimum(next(keys), 1.0), next(keys), []
+    near, key, gaps = steep.xor_minimum(next(keys), 1.0), next(keys), []
     for displacement in (1e-3, 1e-4):
 
         def start(v, displacement=displacement):
-            return jax.tree.map(lambda w, d: w + displacement * d, bowl.minimum, v)
+            return jax.tree.map(lambda w, d: w + displacement * d, near.weights, v)
 
-        result = steep.jumps(bowl._replace(start=start), key, 8)
+        result = steep.coordinates(near._replace(start=start), key, 8)
         gaps.append(float(np.abs(result.coordinate - result.predicted).max()))
     assert gaps[0] < 0.02 and gaps[1] == pytest.approx(gaps[0] / 10, rel=0.2)
 
@@ -132,7 +125,7 @@ def test_from_flags_to_figures(small):
     assert record["config"]["small_seeds"] == 3 and record["precision"]["matmul"] == "highest"
     assert record["receipts"]["xor"].startswith("right")
 
-    stored = [opened(folder / f"sweeps_{i}.zarr") for i in range(2)]
+    stored = [read_zarr(folder / f"sweeps_{i}.zarr") for i in range(2)]
     assert [s.attrs["rule"] for s in stored] == ["fixed rate", "bold driver"]
     np.testing.assert_allclose(stored[0].learning_rate, [0.1, 1, 10])
     for result in stored:  # the first error does not depend on the rate: nothing has been learnt yet
@@ -148,7 +141,7 @@ def test_from_flags_to_figures(small):
 
 @IN_ONE_PROCESS
 def test_the_limits_are_those_of_the_weights_the_sweep_begins_with(small, float32):
-    result = opened(small[0] / "sweeps_0.zarr")
+    result = read_zarr(small[0] / "sweeps_0.zarr")
     xor = next(p for p in problems.problems(experiment.Config()) if p.name == "xor")
     x, target = xor.batch
 
@@ -168,7 +161,7 @@ def test_the_limits_are_those_of_the_weights_the_sweep_begins_with(small, float3
 
 @IN_ONE_PROCESS
 def test_jumps_of_the_linear_unit_are_the_closed_form(small):
-    result = opened(small[0] / "jumps_0.zarr")
+    result = read_zarr(small[0] / "oscillations_0.zarr")
     x = np.asarray(bp.digits("train").present()[0])
     x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
     assert result.attrs["curvature"] == pytest.approx(np.linalg.eigvalsh(x.T @ x / len(x))[-1], rel=1e-12)
@@ -178,7 +171,7 @@ def test_jumps_of_the_linear_unit_are_the_closed_form(small):
 
 @IN_ONE_PROCESS
 def test_sharpness_at_the_edge_is_that_of_training_step_by_step(small, float32):
-    result = opened(small[0] / "edges_0.zarr")
+    result = read_zarr(small[0] / "edges_0.zarr")
     rule, batch = steep.edge_rules(4)["squared error"]
     (key,) = sweep_keys(100, 1)
     params, _ = rule.network.init(jax.random.split(key)[0], (64,))
@@ -204,9 +197,9 @@ def test_sharpness_at_the_edge_is_that_of_training_step_by_step(small, float32):
         (["--highest-rate", "0.001"], "`highest_rate` to be a finite number > 0.01, got 0.001"),
         (["--lowest-rate", "nan"], "`lowest_rate` to be a finite number > 0, got nan"),
         (["--seeds", "0"], "`seeds` to be an integer ≥ 1, got 0"),
-        (["--squared-rates", "0.5", "0.5"], "`squared_rates` to be different rates"),
+        (["--squared-rates", "0.5", "0.5"], "`squared_rates` to be distinct rates"),
         (["--only", "chess"], "`only` to be one of digits, xor, encoder, parity, got 'chess'"),
-        (["--looks", "999"], "`looks` ≤ the epochs"),
+        (["--curvature-samples", "999"], "`curvature_samples` ≤ the epochs"),
         (["--matmul-precision", "best"], "`matmul_precision` among default"),
     ],
 )
@@ -221,40 +214,3 @@ def test_a_folder_that_is_no_result_is_not_touched(tmp_path, capsys):
     (tmp_path / "letters.txt").write_text("dear")
     assert experiment.main(["--out", str(tmp_path)]) == 2
     assert "will not be replaced" in capsys.readouterr().err
-
-
-def test_an_interruption_leaves_the_earlier_result(tmp_path, capsys, monkeypatch):
-    (tmp_path / "result").mkdir()
-    (tmp_path / "result" / "record.json").write_text("{}")
-
-    def interrupted(*args):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(experiment, "prepare", interrupted)
-    assert experiment.main([*FLAGS, "--out", str(tmp_path / "result")]) == 130
-    assert "nothing was written" in capsys.readouterr().out
-    assert (tmp_path / "result" / "record.json").read_text() == "{}"
-
-
-def test_an_interruption_is_heard_by_what_runs_beside():
-    heard = []
-
-    def beside():
-        heard.append(experiment.stopped.wait(20))
-
-    def interrupted():
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        experiment.side_by_side([interrupted, beside])
-    assert False not in heard  # it did not wait in vain
-
-
-@pytest.mark.parametrize(("flag", "status"), [("--help", 0), ("--sede", 2)])
-def test_help_and_a_wrong_flag(flag, status):
-    command = [sys.executable, "-m", "experiments.learning_rate", flag]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
-    assert result.returncode == status
-    assert "Traceback" not in result.stderr
-    if status == 0:
-        assert "Learning rates to a factor of ten" in result.stdout

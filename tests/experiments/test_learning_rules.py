@@ -13,6 +13,7 @@ import xarray as xr
 
 import bpjax as bp
 from bpjax.results.statistics import student
+from experiments.common.stored import read_zarr
 from experiments.learning_rules import cost, experiment, figures, problems, published, tables, tuning
 
 pytestmark = pytest.mark.usefixtures("as_a_user_runs_it")
@@ -312,7 +313,7 @@ def test_the_whole_of_it(tmp_path, capsys):
     }
     direct = next(row for row in rows if (row["problem"], row["rule"]) == ("digits", "direct feedback"))
     assert 45 < float(direct["angle_start_1"]) < 135 and float(direct["angle_end_3"]) < 0.1
-    stored = xr.open_zarr(out / "digits" / "direct_feedback.zarr", consolidated=False)
+    stored = read_zarr(out / "digits" / "direct_feedback.zarr")
     assert stored.sizes["learning_rate"] == 7 and "direct" in stored.attrs["receipt"]
     assert (out / "learning_rules.png").stat().st_size > 10_000
 

@@ -5,9 +5,9 @@ import json
 import jax
 import numpy as np
 import pytest
-import xarray as xr
 
 import bpjax as bp
+from experiments.common.stored import read_zarr
 from experiments.learning_speed import experiment
 from experiments.learning_speed import published as speeds
 
@@ -97,7 +97,7 @@ def test_the_whole_experiment_small(tmp_path, capsys, monkeypatch):
         and "14 % anew" in printed
         and "Published figures: 1 agrees" in printed
     )
-    stored = xr.open_zarr(out / "learning_speed.zarr", consolidated=False).load()
+    stored = read_zarr(out / "learning_speed.zarr")
     assert stored.epochs.shape == (1, 6) and stored.solved.all()
     assert (stored.epochs > 40 * stored.restarts).all()
     assert json.loads((out / "record.json").read_text())["config"]["trials"] == 6

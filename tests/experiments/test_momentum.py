@@ -3,9 +3,6 @@
 import csv
 import json
 import math
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -15,10 +12,10 @@ import pytest
 import xarray as xr
 
 import bpjax as bp
+from experiments.common.stored import read_zarr
 from experiments.momentum import ends, gorges, networks, planes, report
 from experiments.momentum import experiment as momentum
 
-ROOT = Path(__file__).parents[2]
 SMALL = (
     "--rates 4 --momenta 3 --xor-seeds 3 --xor-epochs 300 --conditions 10 "
     "--boundary-momenta 0.5 --network-momenta 0 --digits 2 --rest 1e-4 --rest-seeds 2 --minima 1 "
@@ -44,7 +41,7 @@ def test_from_flags_to_figures(tmp_path, capsys, monkeypatch, as_a_user_runs_it,
         assert (folder / f"{name}.png").stat().st_size > 10_000
         assert "<svg" in (folder / f"{name}.svg").read_text()[:1000]
     assert json.loads((folder / "record.json").read_text())["config"]["xor_seeds"] == 3
-    stored = xr.open_zarr(folder / "xor.zarr", consolidated=False).load()
+    stored = read_zarr(folder / "xor.zarr")
     assert {name: stored.sizes[name] for name in ("form", "learning_rate", "momentum", "seed")} == {
         "form": 3, "learning_rate": 4, "momentum": 3, "seed": 3,
     }  # fmt: skip
@@ -171,7 +168,7 @@ def test_a_plane_without_success_says_so():
     ]
 
 
-# --- Bad input and interruptions -------------------------------------------------------------------------------------
+# --- Bad input -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -191,30 +188,3 @@ def test_a_bad_number_gets_a_sentence(flags, sentence, tmp_path, capsys):
     captured = capsys.readouterr()
     assert sentence in captured.err and "Traceback" not in captured.err
     assert not (tmp_path / "result").exists()
-
-
-def test_an_interruption_leaves_the_earlier_result(tmp_path, capsys, monkeypatch):
-    (tmp_path / "result").mkdir()
-    (tmp_path / "result" / "record.json").write_text("{}")
-
-    def interrupted(*args):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(momentum, "run_planes", lambda *args: {})
-    monkeypatch.setattr(momentum, "run_theory", interrupted)
-    assert momentum.main(["--out", str(tmp_path / "result")]) == 130
-    assert "nothing was written" in capsys.readouterr().out
-    assert (tmp_path / "result" / "record.json").read_text() == "{}"
-    assert [path.name for path in tmp_path.iterdir()] == ["result"]
-
-
-def test_help_as_a_user_asks_for_it():
-    command = [sys.executable, "-m", "experiments.momentum", "--help"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
-    assert result.returncode == 0 and "Learning rates of each plane" in result.stdout and not result.stderr
-
-
-def test_a_wrong_flag(capsys):
-    with pytest.raises(SystemExit) as stopped:
-        momentum.main(["--inertai", "3"])
-    assert stopped.value.code == 2 and "inertai" in capsys.readouterr().err

@@ -12,6 +12,7 @@ import xarray as xr
 
 import bpjax as bp
 from bpjax import theory
+from experiments.common.stored import read_zarr
 from experiments.plateau_escape import committee, experiment, laws, outcomes, races, saddles, starts
 
 SMALL = ["--only", "deep", "--seeds", "5", "--law-nets", "2", "--law-inputs", "10", "--law-time", "60"]
@@ -206,7 +207,7 @@ def test_from_flags_to_figure(tmp_path, capsys, monkeypatch):
     assert len(rows) == 10 and medians["heavy ball"] < medians["plain descent"] < medians["convex"]
 
     # plain descent and the convex form, alone
-    stored = xr.open_zarr(out / "deep_linear_net.zarr", consolidated=False).load()
+    stored = read_zarr(out / "deep_linear_net.zarr")
     (plateau,) = experiment.Config(only="deep").plateaus
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 0), 2)  # plateau 0, seed 2
     weights_key, run_key = jax.random.split(jax.random.fold_in(key, 0))
@@ -234,17 +235,3 @@ def test_wrong_numbers_get_a_sentence(flags, words, tmp_path, capsys):
     captured = capsys.readouterr()
     assert words in captured.err and "Traceback" not in captured.err
     assert not (tmp_path / "x").exists()
-
-
-def test_an_interruption_leaves_the_earlier_result(tmp_path, capsys, monkeypatch):
-    (tmp_path / "result").mkdir()
-    (tmp_path / "result" / "record.json").write_text("{}")
-
-    def interrupted(*args):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(experiment, "ball_paths", interrupted)
-    assert experiment.main([*SMALL, "--out", str(tmp_path / "result")]) == 130
-    assert "nothing was written" in capsys.readouterr().out
-    assert (tmp_path / "result" / "record.json").read_text() == "{}"
-    assert [path.name for path in tmp_path.iterdir()] == ["result"]
