@@ -1,8 +1,8 @@
-"""The learning rate at which runs begin to leave a minimum, found by bisection in one sweep (part of momentum.py).
+"""The limit of stability of a minimum, found by bisection of the learning rate, all bisections in one sweep.
 
-Nothing of theory goes in: a rate is tried from the same weights, at rest, until the distance from the minimum has
-grown or shrunk by a set factor; then the next rate is half-way, on the logarithmic axis, between the largest that came
-back and the smallest that left.
+No theory is used. A learning rate is tried from the same weights, with velocity 0, until the distance from the minimum
+has grown or shrunk by a given factor. The next rate is the geometric mean of the largest stable rate and the smallest
+unstable rate.
 """
 
 from collections.abc import Callable
@@ -22,51 +22,51 @@ REASONS = ("running", "boundary found", "undecided", "no boundary between the en
 
 
 class Search(NamedTuple):
-    """A bisection under way."""
+    """The state of a bisection."""
 
-    epoch: Array  # () int32, steps taken at all rates together
+    epoch: Array  # () int32, total steps at all rates
     reason: Array  # () int32, index into REASONS
-    low: Array  # () the largest rate that came back, so far
-    high: Array  # () the smallest that left
-    steps: Array  # () int32, taken at the present rate
-    state: Any  # TrainState at the present rate
-    start: Any  # params, before the first step
+    low: Array  # () the largest stable rate so far
+    high: Array  # () the smallest unstable rate so far
+    steps: Array  # () int32, steps at the current rate
+    state: Any  # TrainState at the current rate
+    start: Any  # params before the first step
     first: Array  # () the distance at the start
-    given: Any  # what `size` may look at besides the params
+    given: Any  # further argument of `distance`
 
 
 class Record(NamedTuple):
-    """What an epoch tells a sweep."""
+    """What a sweep records of an epoch."""
 
     error: Array
 
 
 def bisection(
-    rule: bp.Rule, form, momentum, params, batch, size: Callable, *, given=None, ends: tuple[float, float],
-    digits: int, returns: float, leaves: float, steps: int,
+    rule: bp.Rule, form, momentum, params, batch, distance: Callable, *, given=None, ends: tuple[float, float],
+    digits: int, stable: float, unstable: float, steps: int,
 ) -> bp.training.Trial:  # fmt: skip
-    """A trial that finds the rate at which runs from `params` begin to leave.
+    """A trial that finds the limit of stability, the learning rate above which runs from `params` diverge.
 
     Args:
         rule: the gradient.
-        form: place in FORMS, may be traced, as
-        momentum: α may.
-        params: where every run begins, at rest.
+        form: index into FORMS, may be traced.
+        momentum: momentum coefficient α, may be traced.
+        params: weights at which every run starts, with velocity 0.
         batch: examples and targets.
-        size: (params) -> distance from the minimum, or (params, given) with `given`.
-        given: arrays that `size` looks at.
-        ends: rates, one that comes back and one that leaves.
-        digits: the boundary is found when the two rates differ by less than 10^−digits of themselves.
-        returns: a run has come back when the distance is so many times the first.
-        leaves: a run has left when it is so many times the first.
-        steps: at most at one rate; where that decides nothing the boundary is this rate, "undecided".
+        distance: (params) -> distance from the minimum, or (params, given) with `given`.
+        given: arrays passed to `distance`.
+        ends: a stable and an unstable learning rate.
+        digits: the bisection ends when the two rates differ by less than 10^−digits, relatively.
+        stable: a rate is stable when the distance falls below this multiple of the initial distance.
+        unstable: a rate is unstable when the distance exceeds this multiple of the initial distance.
+        steps: maximum at one rate; a rate still undecided then is taken as the limit, with the reason "undecided".
     """
     optimizer = any_form(form, 1.0, 0.0)  # the state holds the values of each step
     train_step = bp.make_train_step(rule, optimizer)
     close = 10.0**-digits
 
-    def distance(params, given):
-        return size(params) if given is None else size(params, given)
+    def distance_of(params, given):
+        return distance(params) if given is None else distance(params, given)
 
     def begin(params, low, high):
         middle = jnp.sqrt(low * high)
@@ -77,18 +77,18 @@ def bisection(
     def init() -> Search:
         zero = jnp.zeros((), jnp.int32)
         low, high = (jnp.asarray(end, jnp.result_type(float)) for end in ends)
-        return Search(zero, zero, low, high, zero, begin(params, low, high), params, distance(params, given), given)
+        return Search(zero, zero, low, high, zero, begin(params, low, high), params, distance_of(params, given), given)
 
     def epoch(search: Search):
         state, _ = train_step(search.state, batch)
-        now, steps_taken = distance(state.params, search.given), search.steps + 1
-        left = ~(now < leaves * search.first)  # what is not finite has left
-        came_back = ~left & (now < returns * search.first)
+        now, steps_taken = distance_of(state.params, search.given), search.steps + 1
+        is_unstable = ~(now < unstable * search.first)  # also where the distance is not finite
+        is_stable = ~is_unstable & (now < stable * search.first)
         tried = jnp.sqrt(search.low * search.high)
-        given_up = ~left & ~came_back & (steps_taken >= steps)
-        low = jnp.where(came_back | given_up, tried, search.low)
-        high = jnp.where(left | given_up, tried, search.high)
-        decided = left | came_back | given_up
+        given_up = ~is_unstable & ~is_stable & (steps_taken >= steps)
+        low = jnp.where(is_stable | given_up, tried, search.low)
+        high = jnp.where(is_unstable | given_up, tried, search.high)
+        decided = is_unstable | is_stable | given_up
         found = decided & (high < low * (1 + close))
         outside = found & ((low == ends[0]) | (high == ends[1]))
         reason = jnp.where(found, jnp.where(outside, 3, jnp.where(given_up, 2, 1)), 0).astype(jnp.int32)
@@ -107,31 +107,38 @@ def bisection(
 
 
 class Boundary(NamedTuple):
-    """Where runs begin to leave a minimum, against the closed form."""
+    """A measured limit of stability and its closed form."""
 
-    place: str  # "gorge", "xor", "encoder"
+    place: str  # "ravine", "xor", "encoder"
     form: str
-    condition: float  # λ_max / λ_min of a gorge; of a network, the number of the minimum
+    condition: float  # λ_max / λ_min of a ravine; for a network, the index of the minimum
     momentum: float
-    curvature: float  # λ_max, known or measured
-    low: float  # the largest rate that came back
-    high: float  # the smallest that left
-    predicted: float  # rate
+    curvature: float  # λ_max
+    low: float  # the largest stable learning rate
+    high: float  # the smallest unstable one
+    predicted: float  # learning rate
     reason: str
 
     @property
     def measured(self) -> float:
-        """The rate between the two."""
+        """The geometric mean of `low` and `high`."""
         return float(np.sqrt(self.low * self.high))
 
     @property
     def difference(self) -> float:
-        """Measured over predicted, less 1."""
+        """Relative difference, measured / predicted − 1."""
         return self.measured / self.predicted - 1
 
 
 def boundaries(result: xr.Dataset, place: str, axis: str, curvature: np.ndarray) -> list[Boundary]:
-    """The boundaries of a sweep over form × `axis`, with its λ_max each, × momentum."""
+    """The boundaries of a sweep over form × `axis` × momentum.
+
+    Args:
+        result: the sweep.
+        place: name of the problem.
+        axis: "condition" or "minimum".
+        curvature: λ_max for each value of the axis.
+    """
     found = []
     for index, form in enumerate(FORMS[i] for i in result.form.values):
         for i, where in enumerate(result[axis].values):

@@ -1,4 +1,4 @@
-"""The effective rate η/(1 − α), and the ends α = 0 and α = 1 as the article has them (part of momentum.py)."""
+"""The effective learning rate η/(1 − α), and the cases α = 0 and α = 1 of the encyclopedia article."""
 
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ import bpjax as bp
 from bpjax import theory
 from experiments.common.networks import sigmoid_network
 from experiments.momentum.forms import FORMS, any_form
-from experiments.momentum.gorges import gorge, gorge_network, gorge_rule
+from experiments.momentum.ravines import ravine, ravine_network, ravine_rule
 
 # --- The effective rate ----------------------------------------------------------------------------------------------
 
@@ -21,12 +21,12 @@ LAGGING = ("heavy_ball", "convex", "nesterov")
 
 
 def digits_rule(hidden: int) -> bp.Rule:
-    """A smooth error surface: 1,197 handwritten digits, 64-hidden-10, tanh, mean cross entropy."""
+    """1,197 handwritten digits, 64-hidden-10, tanh, mean cross entropy: a smooth error surface."""
     return bp.backprop(bp.mlp((64, hidden, 10), bp.tanh), bp.losses.batch_mean(bp.softmax_cross_entropy))
 
 
 def digits_curves(config, key) -> xr.Dataset:
-    """Error curves of every form at the same effective rates, over momenta of which the first is 0."""
+    """Error curves over form × effective rate × momentum coefficient, the first of which is 0."""
     rule, batch = digits_rule(config.hidden), bp.digits("train").present(None)
     convex = FORMS.index("convex")
 
@@ -44,18 +44,18 @@ def digits_curves(config, key) -> xr.Dataset:
 
 
 class Lag(NamedTuple):
-    """By how many epochs a form trails plain descent at its effective rate."""
+    """By how many epochs a form lags behind plain descent at its effective rate."""
 
     form: str
     effective_rate: float
     momentum: float
-    predicted: float  # where the gradient hardly changes: `theory.plateau_lag`
+    predicted: float  # for a constant gradient: `theory.plateau_lag`
     measured: float  # at the last epoch
-    drift: float  # by how much it changed over the second half, in epochs
+    drift: float  # change over the second half of the training, in epochs
 
 
 def lags(result: xr.Dataset) -> list[Lag]:
-    """How far behind every curve is: when plain descent had the error that it ends with."""
+    """The lag of every curve: how many epochs earlier plain descent had the same error."""
     found = []
     for place, form in enumerate(LAGGING):
         for rate in result.effective_rate.values:
@@ -70,7 +70,10 @@ def lags(result: xr.Dataset) -> list[Lag]:
 
 
 def epochs_behind(plain: np.ndarray, curve: np.ndarray) -> np.ndarray:
-    """At each epoch how long ago plain descent had the error of `curve`, both (epochs,) and falling; NaN outside."""
+    """For each epoch, how many epochs ago plain descent had the error of `curve`.
+
+    Both curves are (epochs,) and decreasing; NaN where plain descent never had that error.
+    """
     epochs = np.arange(1, len(plain) + 1)
     return epochs - np.interp(-curve, -plain, epochs, left=np.nan, right=np.nan)
 
@@ -79,37 +82,46 @@ def epochs_behind(plain: np.ndarray, curve: np.ndarray) -> np.ndarray:
 
 
 def up_to(difference: float) -> str:
-    """A difference in words."""
+    """A difference as text."""
     return f"to {difference:.0e}" if difference else "bit for bit"
 
 
 class Fact(NamedTuple):
-    """Something the article or theory says, and what was found."""
+    """A statement of the encyclopedia article or of theory, and the result."""
 
     claim: str
     expected: str
     found: str
-    holds: bool | None  # None where nothing exact is claimed
+    holds: bool | None  # None if the statement is not exact
 
 
 def path_of(rule: bp.Rule, optimizer: optax.GradientTransformation, params, batch, steps: int, velocity=None):
-    """Weights after every step (steps, P), and the optimizer's last state."""
+    """Weights after every step (steps, P), and the final state of the optimizer.
+
+    Args:
+        rule: the gradient.
+        optimizer: the optimizer.
+        params: initial weights.
+        batch: examples and targets.
+        steps: number of steps.
+        velocity: initial velocity, like `params`; 0 by default.
+    """
     state = bp.training.TrainState(params, optimizer.init(params), ())
     if velocity is not None:
         moving: Any = state.optimizer
         state = state._replace(optimizer=moving._replace(velocity=velocity))
     step = bp.make_train_step(rule, optimizer)
 
-    def one_more(state, _):
+    def next_step(state, _):
         state, _ = step(state, batch)
         return state, ravel_pytree(state.params)[0]
 
-    last, path = jax.lax.scan(one_more, state, None, length=steps)
+    last, path = jax.lax.scan(next_step, state, None, length=steps)
     return path, last.optimizer
 
 
 def end_facts(config, key) -> list[Fact]:
-    """α = 0 and α = 1 on XOR, α = 1 also in a gorge."""
+    """α = 0 and α = 1 on XOR, and α = 1 in a ravine."""
     network = sigmoid_network((2, 2, 1))
     rule, batch = bp.backprop(network, bp.squared_error), bp.xor().present(None)
     start, _ = network.init(key, (2,))
@@ -136,7 +148,7 @@ def end_facts(config, key) -> list[Fact]:
 
 
 def plain_descent(rule: bp.Rule, start, batch, rate: float, steps: int) -> list[Fact]:
-    """Every form at α = 0 against `optax.sgd`, each operation by itself: a compiler may round two of them as one."""
+    """Every form at α = 0 against `optax.sgd`, op by op: in a compiled program, fused operations round differently."""
     gradient = jax.jit(lambda params: rule.grads(params, (), batch)[1])
 
     def path(optimizer):
@@ -156,36 +168,37 @@ def plain_descent(rule: bp.Rule, start, batch, rate: float, steps: int) -> list[
 
 
 def straight(path, start, push, velocity) -> Fact:
-    """Whether weights that arrive with a velocity go straight on for ever."""
+    """Whether weights with an initial velocity move in a straight line without slowing down."""
     expected = start + np.arange(1, len(path) + 1)[:, None] * push
     off = float(np.abs(path - expected).max() / np.abs(expected - start).max())
-    kept = bool((velocity == push).all())
+    constant = bool((velocity == push).all())
     return Fact(
-        "convex, α = 1, with a velocity: straight on", "velocity unchanged, w(t) = w(0) + t v",
-        f"velocity {'bit for bit' if kept else 'changed'}, off the line by {off:.0e} of the way", kept and off < 1e-4,
+        "convex, α = 1, with a velocity: a straight line", "velocity unchanged, w(t) = w(0) + t v",
+        f"velocity {'bit for bit' if constant else 'changed'}, relative deviation from the line {off:.0e}",
+        constant and off < 1e-4,
     )  # fmt: skip
 
 
 def same_steps(train, rest) -> Fact:
-    """Velocity against heavy_ball at a constant rate."""
+    """The form "velocity" against "heavy_ball" at a constant learning rate."""
     one, other = (np.asarray(train(FORMS.index(form), 0.9, rest)[0]) for form in ("heavy_ball", "velocity"))
-    early = slice(0, 100)  # beyond, rounding errors grow as any others do
+    early = slice(0, 100)  # afterwards rounding errors have grown
     off = float(np.abs(one - other)[early].max() / np.abs(one[early]).max())
     return Fact("velocity at a constant rate: heavy_ball", "the same 100 steps", up_to(off), off < 1e-4)
 
 
 def frictionless(config) -> list[Fact]:
-    """heavy_ball at α = 1 in a gorge, at half the limit 4: a ball without friction, w(t+1) = (2 − ηλ) w(t) − w(t−1).
+    """heavy_ball at α = 1 in a ravine at η = 2, half its limit: w(t+1) = (2 − ηλ) w(t) − w(t−1), no friction.
 
-    Both roots have |σ| = 1, and w(t)² + w(t−1)² − (2 − ηλ) w(t) w(t−1) is the same for ever in every direction: the
-    ball neither comes to rest nor diverges.
+    Both roots have |σ| = 1, and w(t)² + w(t−1)² − (2 − ηλ) w(t) w(t−1) is constant in every direction: the weights
+    neither converge nor diverge.
     """
     steps = config.frictionless_steps
     with jax.enable_x64(True):
-        batch = gorge(config.gorge)
-        params, _ = gorge_network.init(jax.random.key(0), batch[0].shape[1:])
+        batch = ravine(config.ravine)
+        params, _ = ravine_network.init(jax.random.key(0), batch[0].shape[1:])
         optimizer = bp.momentum(2.0, 1.0, form="heavy_ball")
-        path, _ = jax.jit(lambda: path_of(gorge_rule, optimizer, params, batch, steps))()
+        path, _ = jax.jit(lambda: path_of(ravine_rule, optimizer, params, batch, steps))()
         path, curvatures = np.asarray(path), np.asarray(jnp.diag(batch[0]) ** 2)
     now, before = path[1:], path[:-1]
     invariant = now**2 + before**2 - (2 - 2.0 * curvatures) * now * before
@@ -193,15 +206,15 @@ def frictionless(config) -> list[Fact]:
     error = 0.5 * (curvatures * path**2).sum(axis=1)
     early, late = (half.mean() for half in np.array_split(error, 2))
     return [
-        Fact(f"heavy_ball, α = 1, gorge: no friction, {steps:,} steps", "its invariant is constant",
+        Fact(f"heavy_ball, α = 1, ravine: no friction, {steps:,} steps", "its invariant is constant",
              f"to {drift:.0e}", drift < 1e-6),
-        Fact("heavy_ball, α = 1, gorge: never at rest", "mean late error as the early one",
-             f"{late / early:.3f} of it", 0.5 < late / early < 2),
+        Fact("heavy_ball, α = 1, ravine: no convergence", "the same mean error late and early",
+             f"late / early = {late / early:.3f}", 0.5 < late / early < 2),
     ]  # fmt: skip
 
 
 def equal_curves(result: xr.Dataset) -> list[Fact]:
-    """Convex at η/(1 − α) against heavy_ball at η: the same steps, so the same errors up to rounding."""
+    """Convex at η/(1 − α) against heavy_ball at η: the same steps, hence the same errors up to rounding."""
     one, other = (result.curve.isel(form=LAGGING.index(form)).values for form in ("heavy_ball", "convex"))
     off = float(np.abs(other / one - 1).max())
     return [Fact("convex at η/(1 − α): heavy_ball at η, digits", "the same errors", up_to(off), off < 1e-4)]

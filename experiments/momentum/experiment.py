@@ -33,88 +33,88 @@ from experiments.common.command import command, print_totals, progress
 from experiments.common.config import StoredSettings
 from experiments.common.gradients import gradient_receipt
 from experiments.common.stored import write_figure, write_rows, write_zarr
-from experiments.momentum import ends, gorges, networks, planes
+from experiments.momentum import ends, networks, planes, ravines
 from experiments.momentum.report import draw_theory, plane_sentences, plane_table, theory_table
 
 
 @dataclass(frozen=True)
 class Config(StoredSettings):
-    """Every number of the experiment."""
+    """Settings of the experiment."""
 
     rates: int = 21
-    """Learning rates of each plane, evenly spaced on the logarithmic axis between the ends given below."""
+    """Number of learning rates of each plane, evenly spaced on a logarithmic axis."""
     momenta: int = 20
-    """Momenta of each plane, evenly spaced from 0."""
+    """Number of momentum coefficients of each plane, evenly spaced from 0."""
     highest_momentum: float = 0.95
-    """Largest momentum of the planes, below 1."""
-    gorge: float = 100.0
-    """Condition number of the gorge with a plane; its curvatures go from 1 down to 1/this."""
-    gorge_rates: tuple[float, float] = (0.05, 100.0)
-    """Ends of the learning rates in the gorge."""
-    gorge_goal: float = 1e-6
-    """The gorge is solved when the error is below so many times that of the start."""
-    gorge_epochs: int = 2000
-    """Epochs at most in the gorge."""
+    """Largest momentum coefficient of the planes, below 1."""
+    ravine: float = 100.0
+    """Condition number κ of the ravine with a plane; its curvatures go from 1 down to 1/κ."""
+    ravine_rates: tuple[float, float] = (0.05, 100.0)
+    """Lowest and highest learning rate in the ravine."""
+    ravine_goal: float = 1e-6
+    """The ravine counts as solved when the error falls below this multiple of the initial error."""
+    ravine_epochs: int = 2000
+    """Maximum number of epochs in the ravine."""
     xor_rates: tuple[float, float] = (0.1, 300.0)
-    """Ends of the learning rates on XOR."""
+    """Lowest and highest learning rate on XOR."""
     xor_seeds: int = 50
-    """Initial weights to each cell on XOR."""
+    """Initial weights for each cell on XOR."""
     xor_epochs: int = 2000
-    """Epochs at most on XOR."""
+    """Maximum number of epochs on XOR."""
     encoder_inputs: int = 10
-    """Inputs and outputs of the encoder."""
+    """Number of inputs and of outputs of the encoder."""
     encoder_hidden: int = 5
-    """Its hidden units."""
+    """Hidden units of the encoder."""
     encoder_rates: tuple[float, float] = (0.02, 30.0)
-    """Ends of the learning rates on the encoder."""
+    """Lowest and highest learning rate on the encoder."""
     encoder_seeds: int = 10
-    """Initial weights to each cell on the encoder."""
+    """Initial weights for each cell on the encoder."""
     encoder_epochs: int = 500
-    """Epochs at most on the encoder."""
+    """Maximum number of epochs on the encoder."""
     conditions: tuple[float, ...] = (10.0, 100.0, 1000.0, 10000.0)
-    """Condition numbers of the gorges held against the closed forms."""
+    """Condition numbers of the ravines that are compared with the closed forms."""
     boundary_momenta: tuple[float, ...] = (0.0, 0.3, 0.5, 0.7, 0.9, 0.95)
-    """Momenta at which the limit of stability is measured in the gorges."""
+    """Momentum coefficients at which the limit of stability is measured in the ravines."""
     network_momenta: tuple[float, ...] = (0.0, 0.5, 0.9)
-    """Momenta at which it is measured at minima of networks."""
+    """Momentum coefficients at which the limit of stability is measured at minima of networks."""
     digits: int = 4
-    """The limit is bisected to a relative 10^-this."""
+    """The limit of stability is bisected to a relative precision of 10^-digits."""
     bisection_steps: int = 100_000
-    """Steps at most at one rate; a rate that neither leaves nor comes back in so many is the limit."""
+    """Maximum steps at one learning rate in the ravines; a rate still undecided then is taken as the limit."""
     network_steps: int = 50_000
-    """The same at minima of networks."""
+    """Maximum steps at one learning rate at minima of networks."""
     most_steps: int = 20_000
-    """Steps at most of a measured rate of convergence."""
+    """Maximum steps of a run that measures a rate of convergence."""
     minima: int = 3
-    """Different minima of each network."""
+    """Number of different minima of each network."""
     rest_seeds: int = 12
-    """Networks trained to find them."""
+    """Number of networks trained to find the minima."""
     rest: float = 1e-9
-    """A network is at rest when its gradient's norm is below this."""
+    """A network is at a minimum when the norm of its gradient is below this."""
     rest_rate: float = 0.3
-    """Learning rate (heavy ball) of that training."""
+    """Learning rate (heavy ball) of the search for minima."""
     rest_momentum: float = 0.9
-    """Momentum of that training."""
+    """Momentum coefficient of the search for minima."""
     rest_epochs: int = 20_000
-    """Epochs at most of that training."""
+    """Maximum number of epochs of the search for minima."""
     decay: float = 0.003
-    """Weight decay that gives the networks strict minima."""
+    """Weight decay of the networks, which makes their minima strict."""
     push: float = 1e-6
-    """How far weights are moved from a minimum along the steepest direction."""
+    """Distance by which weights are moved from a minimum, along the direction of largest curvature."""
     hidden: int = 32
     """Width of the hidden layer on the digits."""
     effective_rates: tuple[float, ...] = (0.3, 0.03, 0.003, 0.0003)
     """Effective learning rates on the digits."""
     lag_momenta: tuple[float, ...] = (0.5, 0.9)
-    """Momenta on the digits."""
+    """Momentum coefficients on the digits."""
     lag_epochs: int = 100
     """Epochs on the digits."""
     end_rate: float = 2.0
     """Learning rate on XOR at α = 0 and α = 1."""
     end_steps: int = 1000
-    """Steps there; those compared bit for bit, one operation at a time, are a tenth as many."""
+    """Steps on XOR at α = 0 and α = 1; the bitwise comparison takes a tenth of them."""
     frictionless_steps: int = 10_000
-    """Steps of the heavy ball at α = 1 in the gorge."""
+    """Steps of heavy ball at α = 1 in the ravine."""
     out: Path = Path("results/momentum")
 
     def check(self) -> None:
@@ -126,23 +126,23 @@ class Config(StoredSettings):
         check_count("Config", "encoder_inputs", self.encoder_inputs, least=2)
         check_count("Config", "lag_epochs", self.lag_epochs, least=20)
         check_number("Config", "highest_momentum", self.highest_momentum, above=0.0, most=MOST)
-        for name in ("gorge_goal", "rest", "rest_rate", "decay", "push", "end_rate"):
+        for name in ("ravine_goal", "rest", "rest_rate", "decay", "push", "end_rate"):
             check_number("Config", name, getattr(self, name), above=0.0)
         check_number("Config", "rest_momentum", self.rest_momentum, least=0.0, most=MOST)
-        for name in ("gorge_rates", "xor_rates", "encoder_rates"):
+        for name in ("ravine_rates", "xor_rates", "encoder_rates"):
             low, high = getattr(self, name)
             check_number("Config", f"{name}[0]", low, above=0.0)
             check_number("Config", f"{name}[1]", high, above=low)
         for name in ("conditions", "effective_rates", "boundary_momenta", "network_momenta", "lag_momenta"):
             self.check_several(name)
-        check_number("Config", "gorge", self.gorge, above=1.0)
+        check_number("Config", "ravine", self.ravine, above=1.0)
         super().check()
 
     def check_several(self, name: str) -> None:
-        """Raise a `ValueError` unless `name` holds different numbers within their bounds, at least one."""
+        """Raise a `ValueError` unless `name` holds distinct numbers within their bounds, at least one."""
         numbers = getattr(self, name)
         if not numbers or len(set(numbers)) < len(numbers):
-            raise ValueError(f"`Config` expected different numbers in `{name}`, at least one, got {numbers}.")
+            raise ValueError(f"`Config` expected distinct numbers in `{name}`, at least one, got {numbers}.")
         for number in numbers:
             if name.endswith("momenta"):
                 bound: dict[str, Any] = {"above": 0.0} if name == "lag_momenta" else {"least": 0.0}
@@ -152,55 +152,56 @@ class Config(StoredSettings):
 
 
 MOST = 0.99
-"""Momentum at most: every closed form is for α < 1, and transients grow as (1 + α)/(1 − α)."""
+"""Largest momentum coefficient allowed: the closed forms need α < 1, and transients grow as (1 + α)/(1 − α)."""
 COUNTS = (
-    "gorge_epochs", "xor_seeds", "xor_epochs", "encoder_hidden", "encoder_seeds", "encoder_epochs", "digits",
+    "ravine_epochs", "xor_seeds", "xor_epochs", "encoder_hidden", "encoder_seeds", "encoder_epochs", "digits",
     "bisection_steps", "network_steps", "most_steps", "minima", "rest_seeds", "rest_epochs", "hidden",
     "end_steps", "frictionless_steps",
 )  # fmt: skip
 
 
 def run_planes(config: Config, key, console: Console) -> dict[str, xr.Dataset]:
-    """A plane of every form for every problem, its gradient held against `jax.grad` first."""
+    """Check the gradient of each problem, then sweep its plane in every form."""
     results = {}
     for index, problem in enumerate(planes.problems(config)):
         own = jax.random.fold_in(key, index)
-        with console.status(f"{problem.title}: holding the gradient against jax.grad"):
+        with console.status(f"{problem.title}: comparing the gradient with jax.grad"):
             report = gradient_receipt(problem.network, bp.squared_error, problem.start(own), problem.batch)
         console.print(f"[bold]{problem.title}[/bold]  gradient receipt: {report.verdict}")
         runs = len(planes.PLANES) * len(problem.rates) * len(problem.momenta) * problem.seeds
         began = time.perf_counter()
         with progress(console, runs) as advance:
 
-            def tell(state, advance=advance):
-                word = "training" if state.done else "compiling"
-                advance(state.done, word, f"runs, {state.rate / 1e6:.1f} M epochs/s")
+            def on_progress(state, advance=advance):
+                doing = "training" if state.done else "compiling"
+                advance(state.done, doing, f"runs, {state.rate / 1e6:.1f} M epochs/s")
 
-            results[problem.name] = planes.measure(problem, own, report, tell)
+            results[problem.name] = planes.measure(problem, own, report, on_progress)
         print_totals(console, runs, int(results[problem.name].epochs.sum()), time.perf_counter() - began)
     return results
 
 
 def run_theory(config: Config, key, console: Console) -> dict[str, Any]:
-    """The measurements that are held against closed forms."""
-    with console.status("bisecting the limit of stability in gorges"):
-        boundaries = gorges.gorge_boundaries(config, key)
+    """Measure the quantities that have closed forms."""
+    with console.status("bisecting the limit of stability in ravines"):
+        boundaries = ravines.ravine_boundaries(config, key)
     with jax.enable_x64(True):
         for index, name in enumerate(networks.tasks(config)):
             own = jax.random.fold_in(key, index)
-            with console.status(f"{name}: training until the gradient is gone, then bisecting"):
+            with console.status(f"{name}: training to a minimum, then bisecting"):
                 minima = networks.find_minima(name, config, own)
                 boundaries += networks.network_boundaries(config, minima, own)
             console.print(
-                f"{name}: {minima.rested} of {minima.tried} networks came to rest, {len(minima.curvature)} different "
-                f"minima, gradient ≤ {minima.gradient.max():.0e}, λ_max "
+                f"{name}: {minima.converged} of {minima.tried} networks reached a minimum, "
+                f"{len(minima.curvature)} different minima, gradient ≤ {minima.gradient.max():.0e}, λ_max "
                 + ", ".join(f"{value:.4g}" for value in minima.curvature)
             )
-    with console.status("measuring rates of convergence in gorges"):
+    with console.status("measuring rates of convergence in ravines"):
         forms = ("gradient descent", "heavy_ball", "convex", "nesterov")
-        speeds = [speed for form in forms for speed in gorges.gorge_speeds(config, form)]
-        single = gorges.gorge_speeds(config, "heavy_ball", x64=False)
-    with console.status("digits: the effective rate"), jax.enable_x64(True):  # the slowest rate moves by little
+        speeds = [speed for form in forms for speed in ravines.ravine_speeds(config, form)]
+        single = ravines.ravine_speeds(config, "heavy_ball", x64=False)
+    # float64, because the lowest rate changes the weights very little
+    with console.status("digits: the effective rate"), jax.enable_x64(True):
         curves = ends.digits_curves(config, key)
     with console.status("α = 0 and α = 1"):
         facts = ends.end_facts(config, key)
@@ -209,7 +210,7 @@ def run_theory(config: Config, key, console: Console) -> dict[str, Any]:
 
 
 def store(config: Config, results: dict[str, xr.Dataset], found: dict[str, Any]):
-    """Write results, numbers, figures, pages and record, all or nothing; returns what is stored, read back."""
+    """Write results, numbers, figures, pages and record, all or nothing; returns planes and tables as read back."""
     tables = {name: rows for name, rows in found.items() if name != "curves"}
     with written_aside(config.out) as folder:
         stored = {name: write_zarr(result, folder / f"{name}.zarr") for name, result in results.items()}
@@ -226,7 +227,7 @@ def store(config: Config, results: dict[str, xr.Dataset], found: dict[str, Any])
         }
         for name, figure in figures.items():
             figure.draw_without_rendering()
-            figure.set_layout_engine("none")  # once is enough
+            figure.set_layout_engine("none")  # the layout is done: PNG and SVG need not repeat it
             write_figure(figure, folder, name, dpi=80)
         write_rows(folder / "momentum.csv", planes.cells(stored))
         for name, rows in tables.items():
@@ -256,7 +257,7 @@ def show(config: Config, console: Console) -> None:
     pages = f"{config.out}/{rows[0].problem}_{rows[0].form}.html"
     console.print(
         f"\nFigures: {config.out / 'momentum.png'}, momentum_solved.png and momentum_theory.png (and .svg), their "
-        f"numbers as CSV, planes as Zarr and as pages to look around in ({pages} and others). "
+        f"numbers as CSV, planes as Zarr and as interactive pages ({pages} and others). "
         f"{time.perf_counter() - began:.0f} s."
     )
 

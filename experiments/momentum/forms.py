@@ -1,4 +1,4 @@
-"""The conventions of momentum as one optimizer whose convention is data (part of momentum.py)."""
+"""The conventions of momentum as one optimizer that takes the convention as a traced argument."""
 
 import jax
 import optax
@@ -7,22 +7,30 @@ import bpjax as bp
 from bpjax.optimizers.momentum import Form
 
 FORMS: tuple[Form, ...] = ("heavy_ball", "convex", "nesterov", "velocity")
-"""An axis `form` of a sweep holds places in here."""
+"""The axis `form` of a sweep holds indices into this tuple."""
 NAMES = {
     "gradient descent": "plain descent",
     "heavy_ball": "heavy ball",
-    "convex": "convex (the article's)",
+    "convex": "convex (encyclopedia)",
     "nesterov": "Nesterov",
     "velocity": "velocity",
 }
 
 
 def any_form(form, learning_rate, momentum) -> optax.GradientTransformation:
-    """`bp.momentum` in the convention FORMS[form], where `form` may be traced: one compilation serves all of them."""
-    kinds = [bp.momentum(learning_rate, momentum, form=name) for name in FORMS]
-    steps = [lambda g, state, params, kind=kind: kind.update(g, state, params) for kind in kinds]
+    """`bp.momentum` with the form FORMS[form], where `form` may be traced, so that one program serves all forms.
+
+    Args:
+        form: index into FORMS.
+        learning_rate: η, may be traced.
+        momentum: momentum coefficient α, may be traced.
+    """
+    optimizers = [bp.momentum(learning_rate, momentum, form=name) for name in FORMS]
+    steps = [
+        lambda g, state, params, optimizer=optimizer: optimizer.update(g, state, params) for optimizer in optimizers
+    ]
 
     def update(updates, state, params=None, **unused):
         return jax.lax.switch(form, steps, updates, state, params)
 
-    return optax.GradientTransformation(kinds[0].init, update)
+    return optax.GradientTransformation(optimizers[0].init, update)

@@ -1,10 +1,9 @@
-"""Where gradient descent with momentum begins to leave a minimum of a real network (part of momentum.py).
+"""The limit of stability of gradient descent with momentum at minima of networks.
 
-Targets 0.1 and 0.9 are within a sigmoid's reach and a little weight decay closes the last flat direction, so that there
-are minima at finite weights. Each network is trained until its gradient is all but gone, its largest curvature λ_max
-and that direction v are measured there, the weights are moved along v a little, and the rate is bisected at which
-|v · (w − w*)| grows. On a quadratic with this λ_max the closed form is exact; a network is one only up to the square of
-that little.
+Targets of 0.1 and 0.9 and a small weight decay give minima at finite weights without flat directions. Each network is
+trained to a minimum w*, where the largest curvature λ_max and its direction v are measured. The weights are then moved
+along v by a small ε, and the learning rate above which |v · (w − w*)| grows is found by bisection. The closed form is
+exact for a quadratic with this λ_max; a network differs from one by terms of order ε².
 """
 
 from collections.abc import Callable
@@ -20,26 +19,26 @@ from experiments.common.networks import sigmoid_network
 from experiments.momentum.boundary import Boundary, bisection, boundaries
 
 LEVELS = (0.1, 0.9)
-"""Targets that stand for off and on."""
+"""Targets for 0 and 1."""
 
 
 class Minima(NamedTuple):
-    """Networks at rest: I of them, in float64."""
+    """I minima of a network, in float64."""
 
     name: str
     rule: bp.Rule
     batch: tuple
     params: Callable  # weights (P,) -> params
-    weights: np.ndarray  # (I, P), as `ravel_pytree` lays them out
+    weights: np.ndarray  # (I, P), in the order of `ravel_pytree`
     curvature: np.ndarray  # (I,) λ_max
     direction: np.ndarray  # (I, P) v, ‖v‖ = 1
-    gradient: np.ndarray  # (I,) norm that is left
+    gradient: np.ndarray  # (I,) remaining norm
     tried: int  # networks trained
-    rested: int  # of them, those that came to rest
+    converged: int  # networks that reached a minimum
 
 
 def tasks(config) -> dict[str, tuple[tuple[int, ...], bp.tasks.Task]]:
-    """Sizes and examples by name."""
+    """{name: (layer sizes, task)}."""
     n, m = config.encoder_inputs, config.encoder_hidden
     return {
         "xor": ((2, 2, 1), bp.xor(target_levels=LEVELS)),
@@ -48,10 +47,15 @@ def tasks(config) -> dict[str, tuple[tuple[int, ...], bp.tasks.Task]]:
 
 
 def find_minima(name: str, config, key) -> Minima:
-    """Train networks until they are at rest and look at the first `config.minima` different minima among them.
+    """Train networks and return the first `config.minima` different minima.
+
+    Args:
+        name: a key of `tasks`.
+        config: of the experiment.
+        key: for the initial weights.
 
     Raises:
-        ValueError: none came to rest in time.
+        ValueError: no network reached a minimum in time.
     """
     sizes, task = tasks(config)[name]
     network = sigmoid_network(sizes)
@@ -67,40 +71,41 @@ def find_minima(name: str, config, key) -> Minima:
         )  # fmt: skip
 
     result = bp.sweep(trial, {"seed": range(config.rest_seeds)}, key=key)
-    at_rest = np.flatnonzero(result.solved.values)
-    if not at_rest.size:
+    converged = np.flatnonzero(result.solved.values)
+    if not converged.size:
         raise ValueError(
-            f"No {name} network of {config.rest_seeds} came to rest: allow more `rest_epochs`, or a wider `rest`."
+            f"No {name} network of {config.rest_seeds} reached a minimum: allow more `rest_epochs`, or a larger `rest`."
         )
-    _, first = np.unique(result.error.values[at_rest].round(6), return_index=True)  # mirror images count once
-    weights = result.weights.values[at_rest[np.sort(first)]][: config.minima]
+    # equivalent minima have equal errors and count once
+    _, first = np.unique(result.error.values[converged].round(6), return_index=True)
+    weights = result.weights.values[converged[np.sort(first)]][: config.minima]
     unravel = ravel_pytree(network.init(key, batch[0].shape[1:])[0])[1]
 
-    def look(flat):
+    def measure(flat):
         params = unravel(flat)
         steepest = bp.analysis.steepest_direction(rule, params, batch, jax.random.key(0), steps=60)
         gradient = ravel_pytree(rule.grads(params, (), batch)[1])[0]
         return steepest.value, ravel_pytree(steepest.direction)[0], jnp.linalg.norm(gradient)
 
-    value, v, gradient = jax.device_get(jax.jit(jax.vmap(look))(weights))
-    return Minima(name, rule, batch, unravel, weights, value, v, gradient, config.rest_seeds, len(at_rest))
+    value, v, gradient = jax.device_get(jax.jit(jax.vmap(measure))(weights))
+    return Minima(name, rule, batch, unravel, weights, value, v, gradient, config.rest_seeds, len(converged))
 
 
 def network_boundaries(config, minima: Minima, key) -> list[Boundary]:
-    """The rate at which runs begin to leave each minimum, for every form × minimum × momentum."""
+    """The limit of stability of each minimum, for every form × minimum × momentum coefficient."""
     weights, directions = jnp.asarray(minima.weights), jnp.asarray(minima.direction)
 
     def trial(key, form, minimum, momentum):
         rest, v = weights[minimum], directions[minimum]
         params = minima.params(rest + config.push * v)
 
-        def size(params, given):
+        def distance(params, given):
             rest, v = given
             return jnp.abs(((ravel_pytree(params)[0] - rest) * v).sum())
 
         return bisection(
-            minima.rule, form, momentum, params, minima.batch, size, given=(rest, v),
-            ends=(1e-3, 1e4), digits=config.digits, returns=1e-1, leaves=1e2, steps=config.network_steps,
+            minima.rule, form, momentum, params, minima.batch, distance, given=(rest, v),
+            ends=(1e-3, 1e4), digits=config.digits, stable=1e-1, unstable=1e2, steps=config.network_steps,
         )  # fmt: skip
 
     axes = {"form": range(3), "minimum": range(len(weights)), "momentum": config.network_momenta}

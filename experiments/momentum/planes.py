@@ -1,4 +1,4 @@
-"""The plane learning rate × momentum in each convention: who gets to the goal, and how soon (part of momentum.py)."""
+"""The plane learning rate × momentum coefficient in each form: which runs reach the goal, and after how many epochs."""
 
 import itertools
 import math
@@ -19,14 +19,14 @@ from bpjax.results.page import sweep_page
 from bpjax.results.statistics import epochs_or_never, quantiles_with_failures
 from experiments.common.networks import sigmoid_network
 from experiments.momentum.forms import FORMS, NAMES, any_form
-from experiments.momentum.gorges import gorge, gorge_network
+from experiments.momentum.ravines import ravine, ravine_network
 
 PLANES = FORMS[:3]
-"""velocity takes the steps of heavy_ball while the rate is constant, which momentum_ends.py checks."""
+"""Without "velocity", which takes the steps of "heavy_ball" at a constant learning rate; `ends.py` checks this."""
 
 
 class Problem(NamedTuple):
-    """Something to learn, with the rates and the seeds of its plane."""
+    """A task with its network, stopping criterion and the axes of its plane."""
 
     name: str
     title: str
@@ -38,31 +38,31 @@ class Problem(NamedTuple):
     momenta: np.ndarray
     seeds: int
     best: dict[str, theory.RateAndMomentum] = {}
-    """(η, α) of the fastest convergence by form, where theory knows it."""
+    """{form: (η, α) of the fastest convergence}, where there is a closed form."""
 
     @property
     def rule(self) -> bp.Rule:
-        """The gradient by hand of ½ Σ (t − o)²."""
+        """Backprop of ½ Σ (t − o)²."""
         return bp.backprop(self.network, bp.squared_error)
 
     def start(self, key):
-        """Fresh weights."""
+        """Initial weights."""
         return self.network.init(key, self.batch[0].shape[1:])[0]
 
 
 def problems(config) -> tuple[Problem, ...]:
-    """A gorge, where every line is exact, XOR, and an encoder."""
+    """A ravine, for which every theoretical line is exact, XOR, and an encoder."""
     momenta = np.linspace(0.0, config.highest_momentum, config.momenta)
 
     def rates(ends):
         return np.geomspace(ends[0], ends[1], config.rates)
 
-    kappa, n, m = config.gorge, config.encoder_inputs, config.encoder_hidden
-    batch = gorge(kappa)
+    kappa, n, m = config.ravine, config.encoder_inputs, config.encoder_hidden
+    batch = ravine(kappa)
     first = 0.5 * float((batch[0] ** 2).sum())
     valley = Problem(
-        "gorge", f"gorge, κ = {kappa:g}", gorge_network, batch, bp.error_below(config.gorge_goal * first),
-        config.gorge_epochs, rates(config.gorge_rates), momenta, 1,
+        "ravine", f"ravine, κ = {kappa:g}", ravine_network, batch, bp.error_below(config.ravine_goal * first),
+        config.ravine_epochs, rates(config.ravine_rates), momenta, 1,
         {form: theory.best_rate_and_momentum(form, 1 / kappa, 1.0) for form in PLANES},
     )  # fmt: skip
     xor = Problem(
@@ -78,7 +78,14 @@ def problems(config) -> tuple[Problem, ...]:
 
 
 def measure(problem: Problem, key, receipt=None, progress: Callable | bool = False) -> xr.Dataset:
-    """The plane of a problem in every form, with the largest curvature at the start and at the goal."""
+    """Sweep the plane of a problem in every form, and measure the largest curvature at the start and at the goal.
+
+    Args:
+        problem: with its axes.
+        key: for the initial weights.
+        receipt: of the gradient, stored with the sweep.
+        progress: called with the state of the sweep, see `bp.sweep`.
+    """
 
     def trial(key, form, learning_rate, momentum):
         optimizer = any_form(form, learning_rate, momentum)
@@ -95,14 +102,19 @@ def measure(problem: Problem, key, receipt=None, progress: Callable | bool = Fal
     result = bp.sweep(trial, axes, key=key, curves=curves, receipt=receipt, progress=progress)
     plain = fastest(result.sel(form=0).isel(momentum=[0]))
     start, goal = curvatures(problem, key, plain.rate if plain else float(problem.rates[0]))
+    at_goal = "largest Hessian eigenvalue where plain descent ended; NaN if unsolved"
     return result.assign(
         curvature=(("seed",), start, {"long_name": "largest Hessian eigenvalue at the start"}),
-        curvature_at_goal=(("seed",), goal, {"long_name": "the same where plain descent ended; NaN if unsolved"}),
+        curvature_at_goal=(
+            ("seed",),
+            goal,
+            {"long_name": at_goal},
+        ),
     ).assign_attrs(title=problem.title, epoch_limit=problem.epochs)
 
 
 def curvatures(problem: Problem, key, rate: float) -> tuple[np.ndarray, np.ndarray]:
-    """λ_max (seeds,) where training starts, and where plain gradient descent at `rate` reaches the goal."""
+    """λ_max (seeds,) at the start, and where plain gradient descent with `rate` reaches the goal (else NaN)."""
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(problem.seeds))
     params = jax.vmap(problem.start)(keys)
     chunk = min(100, problem.epochs)
@@ -116,22 +128,22 @@ def curvatures(problem: Problem, key, rate: float) -> tuple[np.ndarray, np.ndarr
 
 
 class Cell(NamedTuple):
-    """A point of a plane: the fastest in some region of it."""
+    """A point of a plane."""
 
     rate: float
     momentum: float
-    epochs: float  # median over all seeds, those that failed counted as never
-    share: float  # of seeds that reached the goal
+    epochs: float  # median over all seeds, a failure counts as ∞
+    share: float  # share of seeds that reached the goal
 
 
 def medians(plane: xr.Dataset) -> np.ndarray:
-    """Median epochs to the goal (momentum, learning_rate), ∞ where half or more failed."""
+    """Median epochs to the goal (momentum, learning_rate), ∞ where half of the seeds or more failed."""
     plane = plane.transpose("momentum", "learning_rate", "seed", ...)
     return quantiles_with_failures(epochs_or_never(plane.solved, plane.epochs), 0.5)
 
 
 def fastest(plane: xr.Dataset) -> Cell | None:
-    """The cell with the fewest median epochs; None where no cell has a median."""
+    """The cell with the fewest median epochs; None if no cell has a finite median."""
     epochs = medians(plane)
     row, column = np.unravel_index(np.argmin(epochs), epochs.shape)
     if not math.isfinite(epochs[row, column]):
@@ -141,15 +153,15 @@ def fastest(plane: xr.Dataset) -> Cell | None:
 
 
 class Row(NamedTuple):
-    """What momentum does to one problem in one form."""
+    """One problem in one form: plain descent against momentum."""
 
     problem: str
     form: str
     plain: Cell | None  # the fastest without momentum
     best: Cell | None  # the fastest of the plane
-    most: float  # the largest momentum at which some rate has a median; NaN if none
-    momentum: float  # the one on the axis that is nearest to 0.9
-    same: float  # median epochs there at the effective rate of `plain`, between the rates of the axis
+    most: float  # the largest momentum coefficient with a finite median at some rate; NaN if none
+    momentum: float  # the value on the axis that is nearest to 0.9
+    same: float  # median epochs at `momentum` and the effective rate of `plain`, interpolated
     beyond: float  # share of solved runs above the limit of stability with λ_max at the goal
     share: float  # of all runs of the plane that were solved
 
@@ -160,7 +172,7 @@ class Row(NamedTuple):
 
 
 def rows_of(name: str, result: xr.Dataset) -> list[Row]:
-    """The planes of a problem in numbers, a row for each form."""
+    """One row for each form of a problem."""
     rows = []
     for place, form in enumerate(PLANES):
         plane = result.sel(form=place)
@@ -177,7 +189,7 @@ def rows_of(name: str, result: xr.Dataset) -> list[Row]:
 
 
 def at_effective_rate(plane: xr.Dataset, form: str, effective: float) -> tuple[float, float]:
-    """The momentum nearest to 0.9, and the median epochs at it where the effective rate is `effective`."""
+    """The momentum coefficient nearest to 0.9, and its median epochs at the effective rate `effective`."""
     row = int(np.argmin(np.abs(plane.momentum.values - 0.9)))
     alpha = float(plane.momentum[row])
     rate = effective / float(theory.effective_rate(form, 1.0, alpha))
@@ -186,7 +198,7 @@ def at_effective_rate(plane: xr.Dataset, form: str, effective: float) -> tuple[f
 
 
 def limit_line(result: xr.Dataset, form: str, curvature: str) -> np.ndarray:
-    """The limit of stability (momentum,) with the median λ_max of the seeds; NaN where it was never measured."""
+    """The limit of stability (momentum,) with the median λ_max of the seeds; NaN if it was not measured."""
     known = result[curvature].values
     known = known[np.isfinite(known)]
     median = np.median(known) if known.size else np.nan
@@ -194,14 +206,14 @@ def limit_line(result: xr.Dataset, form: str, curvature: str) -> np.ndarray:
 
 
 def lines(result: xr.Dataset, form: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """What theory draws over a plane: name -> (rates, momenta)."""
+    """{name: (learning rates, momentum coefficients)} of the theoretical lines over a plane."""
     momentum = result.momentum.values
     plain = fastest(result.sel(form=0).isel(momentum=[0]))
     drawn = {
         "limit of stability, λ_max at the goal": (limit_line(result, form, "curvature_at_goal"), momentum),
         "limit of stability, λ_max at the start": (limit_line(result, form, "curvature"), momentum),
     }
-    if np.allclose(result.curvature.values, result.curvature_at_goal.values):  # on a quadratic they are one
+    if np.allclose(result.curvature.values, result.curvature_at_goal.values):  # they coincide on a quadratic
         drawn = {"limit of stability": drawn.popitem()[1]}
     for factor in (0.1, 1.0, 10.0):
         if plain is None:
@@ -215,7 +227,13 @@ STYLES = ("-", "--", "-.", ":", ":")
 
 
 def draw(results: dict[str, xr.Dataset], chosen: tuple[Problem, ...], shares: bool = False):
-    """A row of maps for each form, a column for each problem: median epochs to the goal, or the share solved."""
+    """A row of maps for each form and a column for each problem.
+
+    Args:
+        results: {name of the problem: sweep}.
+        chosen: the problems, in the same order.
+        shares: draw the share of solved runs instead of the median epochs to the goal.
+    """
     figure, axes = plt.subplots(
         len(PLANES), len(results), figsize=(4.6 * len(results), 10.2), layout="constrained", squeeze=False, sharey=True
     )
@@ -227,11 +245,11 @@ def draw(results: dict[str, xr.Dataset], chosen: tuple[Problem, ...], shares: bo
             x, y = plane.learning_rate.values, plane.momentum.values
             if shares:
                 share = 100 * plane.solved.mean("seed").transpose("momentum", "learning_rate").values
-                plots.outcome_map(axis, x, y, share, f"solved (% of runs, {plane.sizes['seed']} a cell)", (0, 100))
+                plots.outcome_map(axis, x, y, share, f"solved (% of runs, {plane.sizes['seed']} per cell)", (0, 100))
             else:
                 limits = finite.min(), max(finite.max(), 1.01 * finite.min())
                 plots.outcome_map(axis, x, y, medians(plane), "epochs to the goal, median", limits, "log")
-            for cell in axis.patches:  # those without a median: a layout need not look at each
+            for cell in axis.patches:  # cells without a median: the layout need not consider them
                 cell.set_in_layout(False)
             draw_lines(axis, result, form)
             if (best := fastest(plane)) and not shares:
@@ -244,7 +262,7 @@ def draw(results: dict[str, xr.Dataset], chosen: tuple[Problem, ...], shares: bo
             axis.set_title(f"{result.attrs['title']}: {NAMES[form]}", fontsize=10)
         axes[-1, column].set_xlabel("learning rate η")
     for axis in axes[:, 0]:
-        axis.set_ylabel("momentum α")
+        axis.set_ylabel("momentum coefficient α")
     entries = {}
     for axis in axes.flat:
         entries.update({label: handle for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)})
@@ -253,12 +271,12 @@ def draw(results: dict[str, xr.Dataset], chosen: tuple[Problem, ...], shares: bo
 
 
 def draw_lines(axis, result: xr.Dataset, form: str) -> None:
-    """The theory lines of `lines`."""
+    """Draw the lines of `lines`."""
     for name, (x, y) in lines(result, form).items():
         stable = name.startswith("limit")
         colour = plots.RED if stable else "black"
         style = "--" if name.endswith("start") else "-" if stable or "×" not in name else ":"
-        label = name if "×" not in name else "a tenth and ten times that"
+        label = name if "×" not in name else "0.1 and 10 times that"
         label = "limit of stability, λ_max at the goal" if name == "limit of stability" else label
         plots.theory_line(axis, x, y, plots.label_once(axis, label), style, colour)
 
@@ -278,14 +296,14 @@ def cells(results: dict[str, xr.Dataset]) -> list[dict]:
 
 
 def planes_of(results: dict[str, xr.Dataset]) -> Iterator[tuple[str, str, xr.Dataset]]:
-    """Every plane with its problem and form."""
+    """Yield (problem, form, plane)."""
     for name, result in results.items():
         for place, form in enumerate(PLANES):
             yield name, form, result.sel(form=place)
 
 
 def write_pages(folder, results: dict[str, xr.Dataset]) -> list:
-    """A page to look around in for each plane; returns the paths."""
+    """Write an interactive page for each plane; returns the paths."""
     return [
         sweep_page(
             plane, folder / f"{name}_{form}.html", x="learning_rate", y="momentum",

@@ -1,4 +1,4 @@
-"""Tables, sentences and the figure of momentum.py: measurements beside the closed forms."""
+"""Tables, sentences and the figure of the momentum experiment: measurements and closed forms."""
 
 import itertools
 import math
@@ -29,15 +29,21 @@ RATES = {
 
 
 def cell_words(cell: Cell | None, limit: int) -> tuple[str, str, str]:
-    """Setting, epochs and share of a cell."""
+    """Setting, epochs and share of a cell as text."""
     if cell is None:
         return "none", f"> {limit}", ""
     return f"{cell.rate:.3g}, {cell.momentum:.2f}", f"{cell.epochs:.0f}", f"{100 * cell.share:.0f} %"
 
 
 def plane_table(rows: list[Row], titles: dict[str, str], limits: dict[str, int]) -> Table:
-    """What momentum is good for: the fastest cell of each plane beside the fastest without momentum."""
-    shown = bare_table("Epochs to the goal: median of all seeds, those that fail counted as never")
+    """The fastest cell of each plane and the fastest cell without momentum.
+
+    Args:
+        rows: of all problems and forms.
+        titles: {name of the problem: title}.
+        limits: {name of the problem: maximum number of epochs}.
+    """
+    shown = bare_table("Epochs to the goal: median over all seeds, a failure counts as ∞")
     same = f"at η̂, α={rows[0].momentum:.2g}"
     for column in ("", "α=0: η", "epochs", same, "best η, α", "epochs", "gain", "solved", "beyond"):
         shown.add_column(column, justify="left" if not column else "right", no_wrap=True)
@@ -59,7 +65,7 @@ def plane_table(rows: list[Row], titles: dict[str, str], limits: dict[str, int])
 
 
 def theory_table(tables: dict[str, list]) -> Table:
-    """Every closed form beside what was measured."""
+    """Every closed form and its measurement."""
     shown = bare_table("Theory against measurement")
     for column in ("", "theory", "measured", ""):
         shown.add_column(column)
@@ -70,7 +76,7 @@ def theory_table(tables: dict[str, list]) -> Table:
 
 
 def theory_lines(tables: dict[str, list]) -> list[tuple[str, str, str, bool | None]]:
-    """(claim, theory, measured, whether they agree) of each line of the table; None where no exactness is claimed."""
+    """(claim, theory, measured, whether they agree) of each line of the table; None if no agreement is claimed."""
     lines = []
     for place in dict.fromkeys(b.place for b in tables["boundaries"]):
         for form in FORMS:
@@ -97,13 +103,13 @@ def theory_lines(tables: dict[str, list]) -> list[tuple[str, str, str, bool | No
             formula = "α²/(1−α)" if form == "nesterov" else "α/(1−α)"
             claim = f"epochs behind plain descent, {form}, α = {alpha:g}"
             slowest = min(late, key=lambda lag: lag.effective_rate)
-            close = abs(slowest.measured / slowest.predicted - 1) < 0.05  # exact where the gradient hardly changes
+            close = abs(slowest.measured / slowest.predicted - 1) < 0.05  # exact for a constant gradient
             lines.append((claim, f"{formula} = {late[0].predicted:.2f} as η̂ → 0", f"{found} (η̂ = {rates})", close))
     return [*lines, *((fact.claim, fact.expected, fact.found, fact.holds) for fact in tables["facts"])]
 
 
 def plane_sentences(rows: list[Row]) -> list[str]:
-    """The answer in a sentence or two for each problem."""
+    """The answer for each problem."""
     sentences = []
     for problem in dict.fromkeys(row.problem for row in rows):
         own = [row for row in rows if row.problem == problem]
@@ -114,8 +120,8 @@ def plane_sentences(rows: list[Row]) -> list[str]:
         gains = ", ".join(f"{NAMES[row.form]} {row.gain:.2g} ×" for row in own)
         most = ", ".join(f"{row.most:.2g}" for row in own)
         sentences.append(
-            f"{problem}: plain descent needs {plain.epochs:.0f} epochs at its best rate {plain.rate:.3g}; momentum at "
-            f"its best is faster by {gains}. Half of the runs get there at some rate up to α = {most}."
+            f"{problem}: plain descent needs {plain.epochs:.0f} epochs at its best rate {plain.rate:.3g}; "
+            f"the best momentum is faster by {gains}. Half of the runs reach the goal at some rate up to α = {most}."
         )
     return sentences
 
@@ -124,7 +130,7 @@ def plane_sentences(rows: list[Row]) -> list[str]:
 
 
 def draw_theory(tables: dict[str, list], curves: xr.Dataset):
-    """Limits of stability, rates of convergence, the lag, and the curves it was read from."""
+    """Limits of stability, rates of convergence, the lag, and the curves from which it was measured."""
     figure, axes = plt.subplots(2, 2, figsize=(11.5, 10), layout="constrained")
     draw_limits(axes[0, 0], tables["boundaries"])
     draw_speeds(axes[0, 1], tables["speeds"])
@@ -137,19 +143,19 @@ def draw_theory(tables: dict[str, list], curves: xr.Dataset):
 
 
 def draw_limits(axis, boundaries: list) -> None:
-    """η λ_max at which runs begin to leave, by momentum."""
+    """The limit of stability of η λ_max by momentum coefficient."""
     alpha = np.linspace(0, max(b.momentum for b in boundaries), 200)
     for form in FORMS[:3]:
         axis.plot(
             alpha, theory.stability_limit(form, alpha), color=COLOURS[form], label=f"{NAMES[form]}: {LIMITS[form]}"
         )
-        for place, marker, size in (("gorge", "o", 7), ("xor", "x", 7), ("encoder", "+", 9)):
+        for place, marker, size in (("ravine", "o", 7), ("xor", "x", 7), ("encoder", "+", 9)):
             own = [b for b in boundaries if b.form == form and b.place == place]
-            style = {"markerfacecolor": "none"} if place == "gorge" else {}
+            style = {"markerfacecolor": "none"} if place == "ravine" else {}
             axis.plot([b.momentum for b in own], [b.measured * b.curvature for b in own], marker, color=COLOURS[form],
                       markersize=size, label=plots.label_once(axis, f"measured, {place}"), **style)  # fmt: skip
-    axis.set(yscale="log", xlabel="momentum α", ylabel=r"limit of stability, $\eta\,\lambda_{\max}$",
-             title="Where runs begin to leave a minimum")  # fmt: skip
+    axis.set(yscale="log", xlabel="momentum coefficient α", ylabel=r"limit of stability, $\eta\,\lambda_{\max}$",
+             title="Limit of stability at a minimum")  # fmt: skip
 
     ticks = (1.5, 2, 3, 4, 6, 10, 20, 40, 80)
     axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -157,7 +163,7 @@ def draw_limits(axis, boundaries: list) -> None:
 
 
 def draw_speeds(axis, speeds: list) -> None:
-    """1 − σ at the best setting, by condition number."""
+    """1 − σ at the best setting by condition number."""
     ends = [s.condition for s in speeds]
     kappa = np.geomspace(min(ends), max(ends), 100)
     for form in ("gradient descent", "heavy_ball", "convex", "nesterov"):
@@ -168,12 +174,12 @@ def draw_speeds(axis, speeds: list) -> None:
         marker = {"convex": "x", "heavy_ball": "o"}.get(form, "s")
         axis.plot([s.condition for s in own], [1 - s.measured for s in own], marker, color=COLOURS[form], markersize=7,
                   markerfacecolor="none", label=f"{NAMES[form]}, measured")  # fmt: skip
-    axis.set(xscale="log", yscale="log", xlabel="condition number κ", ylabel="1 − σ, lost per step",
+    axis.set(xscale="log", yscale="log", xlabel="condition number κ", ylabel="1 − σ, relative decrease per step",
              title="Rate of convergence at the best (η, α)")  # fmt: skip
 
 
 def draw_lags(axis, lags: list) -> None:
-    """Epochs behind plain descent of the same effective rate, as a share of what theory says."""
+    """Epochs behind plain descent at the same effective rate, divided by theory."""
     alphas = list(dict.fromkeys(lag.momentum for lag in lags))
     axis.axhline(1.0, color="black", linewidth=1.2, label="theory: α/(1−α), Nesterov α²/(1−α)")
     for alpha, marker in zip(alphas, itertools.cycle("osD^v")):
@@ -184,11 +190,11 @@ def draw_lags(axis, lags: list) -> None:
             axis.plot(*zip(*own, strict=True), marker=marker, linestyle=style, color=COLOURS[form], markersize=6,
                       markerfacecolor="none", label=f"{NAMES[form]}, α = {alpha:g}")  # fmt: skip
     axis.set(xscale="log", ylim=(0, None), xlabel="effective rate", ylabel="epochs behind plain descent ÷ theory",
-             title="How far behind plain descent of its effective rate (digits)")  # fmt: skip
+             title="Lag behind plain descent at the same effective rate (digits)")  # fmt: skip
 
 
 def draw_curves(axis, curves: xr.Dataset) -> None:
-    """Error on the digits of plain descent, of heavy ball, and of plain descent moved by the lag."""
+    """Error on the digits of plain descent, of the forms, and of plain descent shifted by the lag."""
     rate, alpha = float(curves.effective_rate[0]), float(curves.momentum[-1])
     at = curves.curve.sel(effective_rate=rate)
     epoch = curves.epoch.values
@@ -201,5 +207,5 @@ def draw_curves(axis, curves: xr.Dataset) -> None:
                   label=f"{NAMES[form]}, η = {own:.3g}, α = {alpha:g}")  # fmt: skip
     lag = alpha / (1 - alpha)
     axis.plot(epoch + lag, plain, color=plots.GREY, linestyle=":", label=f"plain descent, {lag:.3g} epochs later")
-    axis.set(xlim=(0, epoch[-1]), xlabel="epoch", ylabel="error (nats an example)",
-             title="One effective rate, four ways (digits)")  # fmt: skip
+    axis.set(xlim=(0, epoch[-1]), xlabel="epoch", ylabel="error (nats per example)",
+             title="The same effective rate in four forms (digits)")  # fmt: skip

@@ -13,7 +13,7 @@ import xarray as xr
 
 import bpjax as bp
 from experiments.common.stored import read_zarr
-from experiments.momentum import ends, gorges, networks, planes, report
+from experiments.momentum import ends, networks, planes, ravines, report
 from experiments.momentum import experiment as momentum
 
 SMALL = (
@@ -24,14 +24,14 @@ SMALL = (
 
 
 @pytest.fixture
-def xor_alone(monkeypatch):
-    """The other problems take the same way, and minima of networks have a test of their own."""
+def xor_only(monkeypatch):
+    """The other problems take the same path, and minima of networks have a separate test."""
     problems = planes.problems
     monkeypatch.setattr(planes, "problems", lambda config: problems(config)[1:2])
     monkeypatch.setattr(networks, "tasks", lambda config: {})
 
 
-def test_from_flags_to_figures(tmp_path, capsys, monkeypatch, as_a_user_runs_it, xor_alone):
+def test_from_flags_to_figures(tmp_path, capsys, monkeypatch, as_a_user_runs_it, xor_only):
     monkeypatch.setenv("COLUMNS", "200")
     folder = tmp_path / "result"
     assert momentum.main([*SMALL, "--out", str(folder)]) == 0
@@ -61,17 +61,17 @@ def test_from_flags_to_figures(tmp_path, capsys, monkeypatch, as_a_user_runs_it,
 # --- Measurements ----------------------------------------------------------------------------------------------------
 
 
-def test_a_gorge_has_the_error_it_says():
-    x, target = gorges.gorge(100.0)
+def test_the_error_of_a_ravine_by_hand():
+    x, target = ravines.ravine(100.0)
     np.testing.assert_allclose(jnp.diag(x) ** 2, [1, 100 ** (-1 / 3), 100 ** (-2 / 3), 0.01])
     w = jnp.array([[1.0], [2.0], [3.0], [4.0]])
-    error = gorges.gorge_rule.grads(bp.layers.Affine(w), (), (x, target))[0]
+    error = ravines.ravine_rule.grads(bp.layers.Affine(w), (), (x, target))[0]
     np.testing.assert_allclose(error, 0.5 * (1 + 4 * 100 ** (-1 / 3) + 9 * 100 ** (-2 / 3) + 16 * 0.01))
 
 
-def test_limits_in_gorges_are_the_published_ones():
+def test_limits_in_ravines_are_the_published_ones():
     config = SimpleNamespace(conditions=(10.0, 1e4), boundary_momenta=(0.5, 0.9), digits=4, bisection_steps=50_000)
-    found = gorges.gorge_boundaries(config, jax.random.key(0))
+    found = ravines.ravine_boundaries(config, jax.random.key(0))
     measured = {(b.form, b.condition, b.momentum): b.measured for b in found}
     published = {"heavy_ball": (3, 3.8), "velocity": (3, 3.8), "convex": (6, 38), "nesterov": (1.5, 1.9 * 2 / 2.8)}
     for (form, _, alpha), rate in measured.items():  # papers.md 5.1, L = 1
@@ -84,20 +84,20 @@ def test_limits_in_gorges_are_the_published_ones():
     [("gradient descent", 0.980198), ("heavy_ball", 0.818182), ("convex", 0.818182), ("nesterov", 0.884722)],
 )
 def test_convergence_at_condition_100_is_the_published_one(form, rate):
-    speed = gorges.gorge_speed(form, 100.0, 20_000)
+    speed = ravines.ravine_speed(form, 100.0, 20_000)
     assert speed.measured == pytest.approx(rate, abs=1.5e-6)
     assert speed.power == pytest.approx(0 if form == "gradient descent" else 1, abs=2e-3)
 
 
-def test_the_late_rate_sees_through_the_prefactor():
+def test_the_late_rate_is_fitted_apart_from_the_prefactor():
     t = np.arange(2000)
-    sigma, power = gorges.late_rate((1 + 0.3 * t) * 0.97**t)
+    sigma, power = ravines.late_rate((1 + 0.3 * t) * 0.97**t)
     assert sigma == pytest.approx(0.97, abs=1e-6) and power == pytest.approx(1, abs=1e-3)
     naive = ((1 + 0.3 * 1999) * 0.97**1999) ** (1 / 1999)
     assert abs(naive - 0.97) > 1e-3
 
 
-def test_a_network_leaves_its_minimum_where_its_curvature_says():
+def test_the_limit_of_stability_at_a_minimum_is_that_of_its_curvature():
     config = SimpleNamespace(
         encoder_inputs=4, encoder_hidden=2, decay=0.01, rest=1e-9, rest_rate=0.3, rest_momentum=0.9, rest_epochs=20_000,
         rest_seeds=2, minima=1, push=1e-6, digits=3, network_steps=20_000, network_momenta=(0.5,),
@@ -119,15 +119,15 @@ def test_a_network_leaves_its_minimum_where_its_curvature_says():
         assert boundary.measured * largest == pytest.approx(limit, rel=1e-3)
 
 
-def test_how_far_behind_a_curve_is():
+def test_epochs_behind_a_shifted_curve():
     t = np.arange(1, 51)
     behind = ends.epochs_behind(np.exp(-0.01 * t), np.exp(-0.01 * (t - 4.0)))
     assert np.isnan(behind[:4]).all()
     np.testing.assert_allclose(behind[4:], 4)
 
 
-def test_the_ends_are_as_the_article_has_them(as_a_user_runs_it):
-    config = SimpleNamespace(end_steps=50, end_rate=2.0, gorge=100.0, frictionless_steps=500)
+def test_momentum_0_and_1_are_as_the_encyclopedia_says(as_a_user_runs_it):
+    config = SimpleNamespace(end_steps=50, end_rate=2.0, ravine=100.0, frictionless_steps=500)
     facts = ends.end_facts(config, jax.random.key(3))
     assert [fact.holds for fact in facts if not fact.holds] == [
         None
@@ -147,7 +147,7 @@ def plane():
     return xr.Dataset({"solved": (dims, solved), "epochs": (dims, epochs)}, coords)
 
 
-def test_failures_count_as_never():
+def test_failures_count_as_infinite():
     np.testing.assert_array_equal(planes.medians(plane()), [[30, np.inf], [8, np.inf]])
     assert planes.fastest(plane()) == planes.Cell(1.0, 0.9, 8.0, 1.0)
     assert planes.fastest(plane().isel(momentum=[0])) == planes.Cell(1.0, 0.0, 30.0, pytest.approx(2 / 3))
@@ -177,7 +177,7 @@ def test_a_plane_without_success_says_so():
         (["--rates", "1"], "`rates` to be an integer ≥ 2, got 1"),
         (["--highest-momentum", "1"], "`highest_momentum`"),
         (["--boundary-momenta", "0.5", "1.5"], "`boundary_momenta`"),
-        (["--conditions", "10", "10"], "different numbers in `conditions`"),
+        (["--conditions", "10", "10"], "distinct numbers in `conditions`"),
         (["--conditions", "1"], "`conditions` to be a finite number > 1"),
         (["--xor-rates", "1", "0.5"], "`xor_rates[1]` to be a finite number > 1, got 0.5"),
         (["--matmul-precision", "best"], "`matmul_precision` among default"),
