@@ -1,4 +1,4 @@
-"""What a step of each rule costs, as a multiple of a step of backprop, measured in turns."""
+"""The time of a step of each rule divided by that of backprop, measured alternately."""
 
 from collections.abc import Callable
 
@@ -11,13 +11,13 @@ from experiments.learning_rules.problems import Entry, Problem
 
 
 def step_costs(problem: Problem, entries: list[Entry], rounds: int, seconds: float = 0.01) -> dict[str, float]:
-    """Time of an epoch of every rule over that of backprop: the median of ratios within a round.
+    """Time of an epoch of every rule ÷ that of backprop: the median of the ratios within a round.
 
     Args:
-        problem: whose batches are presented.
-        entries: the rules, backprop among them.
-        rounds: in each all rules run, one after another.
-        seconds: at least so long is timed at once.
+        problem: provides the batches.
+        entries: the rules, including backprop.
+        rounds: in each round all rules run, one after another.
+        seconds: minimum duration of one timing.
     """
 
     def compiled(entry, _):
@@ -29,7 +29,7 @@ def step_costs(problem: Problem, entries: list[Entry], rounds: int, seconds: flo
 
 
 def epoch_of(problem: Problem, entry: Entry) -> Callable:
-    """A compiled epoch, () -> arrays."""
+    """A compiled epoch, () -> (state, metrics)."""
     x, target = entry.padded(problem.data(0).train)
     size = problem.batch_size or len(target)
     steps = len(target) // size

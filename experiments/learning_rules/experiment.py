@@ -21,6 +21,7 @@ results/learning_rules.
 """
 
 import functools
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,30 +51,30 @@ from experiments.learning_rules.tuning import Job, Summary, summary_of, tune_all
 
 @dataclass(frozen=True)
 class Config(StoredSettings):
-    """Every number of the experiment that is neither a paper's nor a rule's."""
+    """Settings of the experiment; those of papers and rules are elsewhere."""
 
     linear_starts: int = 10
-    """Starts of each rule at each learning rate on the linear task."""
+    """Initial weights for each rule and learning rate on the linear task."""
     xor_starts: int = 20
-    """On XOR."""
+    """Initial weights for each rule and learning rate on XOR."""
     xor_epochs: int = 1000
-    """Epochs after which a run on XOR has failed."""
+    """Maximum number of epochs on XOR."""
     digits_starts: int = 4
-    """On digits."""
+    """Initial weights for each rule and learning rate on the digits."""
     digits_epochs: int = 8
-    """Epochs on digits."""
+    """Epochs on the digits."""
     published: bool = True
-    """Whether published statements are repeated."""
+    """Whether to repeat the published results."""
     published_starts: int = 3
-    """Starts of each repetition, where the paper does not say."""
+    """Initial weights for each published result, if the paper does not say."""
     feedback_epochs: int = 60
-    """Epochs on digits of the rules whose feedback weights learn."""
+    """Epochs on the digits of the rules whose feedback weights learn."""
     spiking_epochs: int = 1000
     """Epochs of the spiking network."""
     cost_rounds: int = 3
-    """Pairs of epochs, a rule's and backprop's, by which its time is measured."""
+    """Rounds of the time measurement; in each round every rule trains for one epoch."""
     only: str = ""
-    """Only backprop and the rules whose name holds this text."""
+    """Only backprop and the rules whose name contains this text."""
     out: Path = Path("results/learning_rules")
 
     def check(self) -> None:
@@ -99,27 +100,27 @@ class Config(StoredSettings):
 
     @property
     def rules(self) -> dict[str, RuleCase]:
-        """The rules asked for, backprop always among them."""
+        """The selected rules, always with backprop."""
         chosen = [name for name in names_of_rules() if name == BACKPROP or self.only.lower() in name.lower()]
         return {name: bp.rules.RULES[name] for name in chosen}
 
 
 def names_of_rules() -> list[str]:
-    """All of the catalogue, but for `autodiff`: it is backprop, computed in another way."""
+    """All rules of the registry except `autodiff`, which computes the same as backprop."""
     return [name for name in bp.rules.RULES if name != "autodiff"]
 
 
 class Result(NamedTuple):
-    """What is stored."""
+    """The datasets that are stored, and what is recorded beside them."""
 
     compared: dict[str, dict[str, xr.Dataset]]  # by problem and rule
-    left_out: dict[str, dict[str, str]]  # by problem and rule: why
-    published: dict[str, dict[str, xr.Dataset]]  # by statement and rule
-    costs: dict[str, float]  # by rule: time of a step on digits over backprop's
+    left_out: dict[str, dict[str, str]]  # by problem and rule: the reason
+    published: dict[str, dict[str, xr.Dataset]]  # by published result and rule
+    costs: dict[str, float]  # by rule: time of a step on the digits ÷ that of backprop
 
 
 class Numbers(NamedTuple):
-    """The result in numbers."""
+    """The numbers computed from a result."""
 
     summaries: list[Summary]
     claims: list[Claim]
@@ -129,7 +130,11 @@ class Numbers(NamedTuple):
 
 
 def receipt_of(name: str, case: RuleCase, seed: int) -> bp.audit.Receipt:
-    """Is the rule that runs the one that is named? On the catalogue's small network; a `ValueError` where it is not."""
+    """The receipt of a rule on the small network of the registry.
+
+    Raises:
+        ValueError: the registry calls the rule exact, and it is not the gradient.
+    """
     key_params, key_x, key_labels, key_rule = jax.random.split(jax.random.key(seed), 4)
     params, out_shape = case.network.init(key_params, case.in_shape)
     x = jax.random.normal(key_x, (6, *case.in_shape))
@@ -143,14 +148,14 @@ def receipt_of(name: str, case: RuleCase, seed: int) -> bp.audit.Receipt:
 
 
 def receipts_of(rules: dict[str, RuleCase], seed: int, on_receipt: Callable) -> dict[str, bp.audit.Receipt]:
-    """Of every rule, several at a time."""
+    """The receipts of all rules, several at a time; calls `on_receipt(name)` after each."""
 
     def work(name, _):
         found = receipt_of(name, rules[name], seed)
         on_receipt(name)
         return found
 
-    jax.config.update("jax_disable_most_optimizations", True)  # hundreds of tiny programs, each of which runs once
+    jax.config.update("jax_disable_most_optimizations", True)  # hundreds of small programs that run once
     try:
         return dict(zip(rules, in_parallel(work, rules), strict=True))
     finally:
@@ -160,7 +165,7 @@ def receipts_of(rules: dict[str, RuleCase], seed: int, on_receipt: Callable) -> 
 def entries_of(
     rules: dict[str, RuleCase], problems: list[Problem]
 ) -> tuple[dict[str, dict[str, Entry]], dict[str, dict[str, str]]]:
-    """Who takes part, and who does not and why; by problem and rule."""
+    """The entries, and the reasons why rules do not apply; both by problem and rule."""
     entries: dict[str, dict[str, Entry]] = {problem.name: {} for problem in problems}
     reasons: dict[str, dict[str, str]] = {problem.name: {} for problem in problems}
     for problem in problems:
@@ -174,13 +179,13 @@ def entries_of(
 
 
 def run(config: Config, console: Console) -> Result:
-    """Receipts, the comparison, the published statements, and what a step costs, with their progress."""
+    """Run the receipts, the comparison, the published results and the time measurement."""
     began, rules, problems = time.perf_counter(), config.rules, config.problems
     entries, reasons = entries_of(rules, problems)
     tried = {name: case for name, case in rules.items() if any(name in own for own in entries.values())}
     with progress(console, len(tried)) as advance:
-        told = iter(range(1, len(tried) + 1))
-        receipts = receipts_of(tried, config.seed, lambda name: advance(next(told), name, "receipts"))
+        done = itertools.count(1)
+        receipts = receipts_of(tried, config.seed, lambda name: advance(next(done), name, "receipts"))
     repeats = []
     if config.published:
         repeats = repeated(config.published_starts, config.feedback_epochs, config.spiking_epochs)
@@ -194,7 +199,7 @@ def run(config: Config, console: Console) -> Result:
     parts: dict[str, dict[str, xr.Dataset]] = {}
     for job, result in zip(jobs, found, strict=True):
         parts.setdefault(job.part, {})[job.entry.name] = result
-    with console.status("what a step of each rule costs"):
+    with console.status("measuring the time of a step of each rule"):
         costs = step_costs(problems[0], list(entries[problems[0].name].values()), config.cost_rounds)
     trainings = sum(result.diverged.size for result in found)
     print_totals(console, trainings, None, time.perf_counter() - began)
@@ -203,7 +208,7 @@ def run(config: Config, console: Console) -> Result:
 
 
 def numbers_of(config: Config, result: Result) -> Numbers:
-    """Summaries of the comparison, and the published statements."""
+    """Summaries of the comparison, and the published results."""
     summaries = [
         summary_of(problem, name, config.rules[name].answers, found)
         for problem in config.problems
@@ -217,7 +222,7 @@ def numbers_of(config: Config, result: Result) -> Numbers:
 
 
 def written(folder: Path, runs: dict[str, dict[str, xr.Dataset]]) -> dict[str, dict[str, xr.Dataset]]:
-    """The sweeps written and read back."""
+    """Write the sweeps and return them as read back."""
     stored: dict[str, dict[str, xr.Dataset]] = {}
     for part, by_rule in runs.items():
         for name, sweep in by_rule.items():
@@ -226,7 +231,7 @@ def written(folder: Path, runs: dict[str, dict[str, xr.Dataset]]) -> dict[str, d
 
 
 def store(config: Config, result: Result) -> tuple[Result, Numbers]:
-    """Write results, numbers, figures and record, all or nothing; returns what is stored, read back."""
+    """Write results, numbers, figures and record, all or nothing; returns the result as read back."""
     with written_aside(config.out) as folder:
         result = result._replace(
             compared=written(folder, result.compared), published=written(folder / "published", result.published)
@@ -239,8 +244,10 @@ def store(config: Config, result: Result) -> tuple[Result, Numbers]:
             drawn["learning_rules_published"] = functools.partial(draw_published, result.published)
         for name, draw in drawn.items():
             write_figure(draw(), folder, name, dpi=90)
-        told = {name: sweep.attrs["receipt"] for by_rule in result.compared.values() for name, sweep in by_rule.items()}
-        write_record(folder, config, receipts=told, left_out=result.left_out, costs=result.costs)
+        receipts = {
+            name: sweep.attrs["receipt"] for by_rule in result.compared.values() for name, sweep in by_rule.items()
+        }
+        write_record(folder, config, receipts=receipts, left_out=result.left_out, costs=result.costs)
     return result, numbers
 
 
@@ -259,8 +266,8 @@ def show(config: Config, console: Console) -> None:
         console.print()
         console.print(claims_table(numbers.claims))
     console.print(
-        f"\nFigures: {config.out}/learning_rules*.png (and .svg), their numbers beside them as CSV, the sweeps as "
-        "Zarr, receipts in the record."
+        f"\nFigures: {config.out}/learning_rules*.png (also as .svg), their numbers as CSV, the sweeps as Zarr, "
+        "receipts in record.json."
     )
 
 

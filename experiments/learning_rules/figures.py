@@ -16,7 +16,7 @@ STYLES = "-", "--", ":"
 
 
 def draw_comparison(digits: dict[str, xr.Dataset], summaries: list[Summary]):
-    """On digits, a column for each objection: angle over training above, accuracy over learning rate below."""
+    """The digits, a column for each objection: angle during training above, accuracy by learning rate below."""
     own = {s.rule: s for s in summaries if s.problem == "digits"}
     groups: dict[str, list[str]] = {}
     for rule, s in own.items():
@@ -28,11 +28,11 @@ def draw_comparison(digits: dict[str, xr.Dataset], summaries: list[Summary]):
     )
     for (above, below), (objection, rules) in zip(axes.T, groups.items(), strict=True):
         for index, rule in enumerate(rules):
-            look = {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index // len(COLOURS)]}
+            style = {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index // len(COLOURS)]}
             at_best = digits[rule].sel(learning_rate=own[rule].rate, method="nearest")
             angle = at_best.angle.isel(layer=0).mean("start")
-            above.plot(angle.step + 1, angle, label=rule, **look)
-            accuracy_curve(below, digits[rule], rule, **look)
+            above.plot(angle.step + 1, angle, label=rule, **style)
+            accuracy_curve(below, digits[rule], rule, **style)
         accuracy_curve(below, digits[BACKPROP], BACKPROP, color="black", linewidth=3, alpha=0.25)
         above.set(title=objection, xscale="log", ylim=(-4, 124), xlabel="step", yticks=range(0, 121, 30))
         above.axhline(90, color=plots.GREY, linewidth=0.8, zorder=0)
@@ -45,17 +45,17 @@ def draw_comparison(digits: dict[str, xr.Dataset], summaries: list[Summary]):
     return figure
 
 
-def accuracy_curve(axis, runs: xr.Dataset, label: str, **look) -> None:
-    """Mean accuracy over learning rate, and the range over starts."""
+def accuracy_curve(axis, runs: xr.Dataset, label: str, **style) -> None:
+    """Mean accuracy by learning rate, and the range over starts."""
     accuracy = runs.test.where(~runs.diverged, 0.1)  # chance
-    axis.plot(runs.learning_rate, accuracy.mean("start"), label=label, **look)
+    axis.plot(runs.learning_rate, accuracy.mean("start"), label=label, **style)
     if label != BACKPROP:
         low, high = accuracy.min("start"), accuracy.max("start")
-        axis.fill_between(runs.learning_rate, low, high, color=look["color"], alpha=0.08, linewidth=0)
+        axis.fill_between(runs.learning_rate, low, high, color=style["color"], alpha=0.08, linewidth=0)
 
 
 def draw_published(parts: dict[str, dict[str, xr.Dataset]]):
-    """The repetitions of papers: the linear task, angles on digits, a net from zeros, spikes."""
+    """The published results: the linear task, angles on the digits, a network with zero weights, spikes."""
     figure, axes = plt.subplots(1, 4, figsize=(14.5, 3.9), layout="constrained")
     linear_errors(axes[0], parts["linear, as published"])
     angles(axes[1], parts["linear, as published"], parts["learning feedback"])
@@ -70,12 +70,12 @@ def linear_errors(axis, runs: dict[str, xr.Dataset]) -> None:
         error = normalised(runs[name].curve.isel(learning_rate=0))
         axis.plot(error.epoch * LINEAR_EXAMPLES, error.T, color=colour, linewidth=0.4, alpha=0.3)
         axis.plot(error.epoch * LINEAR_EXAMPLES, error.mean("start"), color=colour, label=name)
-    axis.set(yscale="log", xlabel="examples", ylabel="error, of that of the output 0", title="Lillicrap's linear task")
+    axis.set(yscale="log", xlabel="examples", ylabel="error ÷ error of output 0", title="Lillicrap's linear task")
     axis.legend(fontsize=8, frameon=False, loc="lower left")
 
 
 def angles(axis, linear: dict[str, xr.Dataset], digits: dict[str, xr.Dataset]) -> None:
-    """Angle of the first layer's direction to the gradient over training, mean over starts."""
+    """Angle between update and gradient of the first layer during training, mean over starts."""
     rows = [(linear[FEEDBACK], f"{FEEDBACK}, linear task", plots.BLUE, "--")]
     rows += [(digits[FEEDBACK], f"{FEEDBACK}, digits", plots.BLUE, "-")]
     rows += [(digits["Kolen-Pollack"], "Kolen-Pollack, digits", plots.GREEN, "-")]
@@ -93,7 +93,7 @@ def angles(axis, linear: dict[str, xr.Dataset], digits: dict[str, xr.Dataset]) -
 
 
 def from_zeros(axis, runs: dict[str, xr.Dataset]) -> None:
-    """Error of a deep net over epochs, at the better rate."""
+    """Error of a deep network by epoch, at the better learning rate."""
     for name, colour in ((BACKPROP, "black"), ("direct feedback", plots.BLUE)):
         curve = runs[name].curve / len(bp.digits("train").present()[1])
         best = int(curve.isel(epoch=-1).mean("start").argmin("learning_rate"))
@@ -101,15 +101,15 @@ def from_zeros(axis, runs: dict[str, xr.Dataset]) -> None:
         axis.plot(curve.epoch, first, color=colour, label=name)
         for other in others:
             axis.plot(curve.epoch, other, color=colour)
-    axis.set(xlabel="epoch", ylabel="cross entropy a digit", ylim=(0, None), title="10 × 64 tanh from zero weights")
+    axis.set(xlabel="epoch", ylabel="cross entropy per digit", ylim=(0, None), title="10 × 64 tanh from zero weights")
     axis.legend(fontsize=8, frameon=False)
 
 
 def spikes(axis, runs: dict[str, xr.Dataset]) -> None:
-    """Accuracy of the spiking network, every start, beside the published."""
+    """Accuracy of the spiking network for every start, and the published accuracy."""
     for place, (name, reported) in enumerate((("true slope", 0.512), ("surrogate slope", 0.859))):
         values = runs[name].test.isel(learning_rate=0).values
-        label = plots.label_once(axis, "a start")
+        label = plots.label_once(axis, "one start")
         axis.plot(np.full(len(values), place), values, "o", color=plots.BLUE, alpha=0.6, label=label)
         axis.plot([place], [reported], "D", color=plots.RED, label=plots.label_once(axis, "published"))
     axis.set_xticks([0, 1], ["true slope", "surrogate slope"])

@@ -1,4 +1,4 @@
-"""Three problems on which every learning rule is tried: the same starts, data and order of data for all of them."""
+"""The three problems; every rule gets the same initial weights, data and order of data."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,9 +12,9 @@ import bpjax as bp
 from bpjax.rules.registry import RuleCase
 
 LINEAR_EXAMPLES = 50
-"""Of the linear task in an epoch."""
+"""Examples per epoch of the linear task."""
 LINEAR_ERROR = 50.0
-"""That of the output 0 on the linear task, E ½‖t‖² = ½ · 30 · 10 · ⅓ an example."""
+"""Mean error per example of the output 0 on the linear task, ½ E‖t‖² = ½ · 30 · 10 · ⅓."""
 
 
 class Data(NamedTuple):
@@ -22,47 +22,47 @@ class Data(NamedTuple):
 
     train: bp.types.Batch
     validation: bp.types.Batch  # chooses the learning rate
-    test: bp.types.Batch  # is looked at once that is done
+    test: bp.types.Batch  # measured at the chosen learning rate
 
 
 class Problem(NamedTuple):
-    """A network, a loss, data, and what counts as learnt."""
+    """A network, a loss, data, and a criterion for having learnt."""
 
     name: str
-    network: bp.Layer  # of which each rule gets the form that suits it
+    network: bp.Layer  # each rule gets the form of it that it needs
     loss: bp.losses.Loss
     in_shape: bp.types.Shape
-    data: Callable  # start -> Data, of the start with this number, which may be traced
+    data: Callable  # index of the start, may be traced -> Data
     batch_size: int | None
-    fresh: int | None  # examples of an epoch, every one presented once and never again; None: all of them, every epoch
+    fresh: int | None  # new examples per epoch; None: every epoch presents all examples
     epochs: int
     rates: tuple[float, ...]  # learning rates, the same for every rule
     starts: int  # initial weights, the same for every rule
     measure: Callable  # (output, target) -> (), larger is better
-    level: float  # error of an epoch below which the problem is learnt
-    classes: int = 0  # to tell apart, 0 where there are none
-    stop: bp.training.Stop | None = None  # tells instead of `level`, and ends a run
+    level: float  # the problem is learnt when the error of an epoch is below this
+    classes: int = 0  # number of classes, 0 for regression
+    stop: bp.training.Stop | None = None  # ends a run and replaces `level`
 
     @property
     def steps(self) -> int:
-        """Changes of the weights in an epoch."""
+        """Updates per epoch."""
         (_, target), _, _ = jax.eval_shape(self.data, 0)
         examples = self.fresh or len(target)
         return -(-examples // (self.batch_size or examples))
 
 
 class Entry(NamedTuple):
-    """A rule that takes part in a problem."""
+    """A rule applied to a problem."""
 
     name: str
     rule: bp.Rule
-    network: bp.Layer  # the one that is taught
-    room: int = 0  # zeros in front of every example, where forward-forward puts a label
-    optimizer: Callable = optax.sgd  # of the learning rate
+    network: bp.Layer  # the form of the network that the rule trains
+    padding: int = 0  # zeros in front of every example, where forward-forward puts the label
+    optimizer: Callable = optax.sgd  # learning rate -> optimizer
 
     def init(self, key, problem: Problem) -> bp.types.Params:
         """Initial weights."""
-        return self.network.init(key, (*problem.in_shape[:-1], problem.in_shape[-1] + self.room))[0]
+        return self.network.init(key, (*problem.in_shape[:-1], problem.in_shape[-1] + self.padding))[0]
 
     def starts(self, problem: Problem, seed: int) -> bp.types.Params:
         """The initial weights of all starts, with a leading axis."""
@@ -70,19 +70,19 @@ class Entry(NamedTuple):
         return jax.tree.map(lambda *leaves: np.stack(leaves), *(self.init(key, problem) for key in keys))
 
     def padded(self, batch: bp.types.Batch) -> bp.types.Batch:
-        """A batch as the network takes it."""
+        """A batch with the padding that the network expects."""
         x, target = batch
-        return (jnp.pad(x, ((0, 0), (self.room, 0))) if self.room else x), target
+        return (jnp.pad(x, ((0, 0), (self.padding, 0))) if self.padding else x), target
 
 
 def entry_of(name: str, case: RuleCase, problem: Problem) -> Entry | str:
-    """A rule on a problem's network; or why it cannot serve that, in its own words."""
+    """The rule applied to a problem, or the reason why it does not apply."""
     if case.loss is bp.softmax_cross_entropy and not problem.classes:
-        return f"{name} tells classes apart, and {problem.name} has none."
+        return f"{name} is for classification, and {problem.name} has no classes."
     try:
         network = case.adapt(problem.network)
-        room = problem.classes if name == "forward-forward" else 0
-        entry = Entry(name, case.make(network, problem.loss), network, room)
+        padding = problem.classes if name == "forward-forward" else 0
+        entry = Entry(name, case.make(network, problem.loss), network, padding)
         jax.eval_shape(lambda key: entry.rule.init(key, entry.init(key, problem)), jax.random.key(0))
     except ValueError as error:
         return str(error)
@@ -90,10 +90,15 @@ def entry_of(name: str, case: RuleCase, problem: Problem) -> Entry | str:
 
 
 def trial_of(problem: Problem, entry: Entry, record_at: tuple[int, ...], seed: int) -> Callable:
-    """(key, learning_rate, start) -> Trial, in which all but the rule depends on the start alone.
+    """(key, learning_rate, start) -> Trial; weights and data depend on the start only, not on the rule.
 
-    Initial weights and data are drawn beforehand: a program that draws none compiles in half the time. Without steps
-    in `record_at` no angle is taken.
+    Initial weights and data are drawn in advance, because a program without random draws compiles in half the time.
+
+    Args:
+        problem: the problem.
+        entry: the rule.
+        record_at: steps at which the angle to the gradient is recorded, may be empty.
+        seed: of the initial weights.
     """
     rule = bp.analysis.recording(entry.rule, record_at) if record_at else entry.rule
     stops = () if problem.stop is None else (problem.stop,)
@@ -143,8 +148,13 @@ def half_decades(lowest: int, highest: int) -> tuple[float, ...]:
 def linear(starts: int = 10, examples: int = 2000, seed: int = 0) -> Problem:
     """A linear 30-20-10 network that learns a linear map T, on-line (Lillicrap et al. 2016, task 1).
 
-    W from U(±0.01), T from U(±1), x from N(0, 1). An epoch is 50 examples that no other has. Measured is minus the
-    error on 500 examples over that of the output 0. Learnt at a tenth of that error.
+    W ~ U(±0.01), T ~ U(±1), x ~ N(0, 1). An epoch has 50 new examples. The measure is minus the error on 500 examples
+    ÷ the error of the output 0. The task is learnt when the error is a tenth of that of the output 0.
+
+    Args:
+        starts: initial weights for each learning rate.
+        examples: training examples of each start.
+        seed: of the data.
     """
     held_out = 500
     layers = (bp.dense(h, use_bias=False, weights=bp.uniform(0.01)) for h in (20, 10))
@@ -200,10 +210,15 @@ def xor(starts: int = 20, epochs: int = 1000) -> Problem:
 
 
 def digits(starts: int = 4, epochs: int = 8, batch_size: int = 57) -> Problem:
-    """Handwritten digits, 64-100-100-10 with tanh; measured is the part of 360 that is told right.
+    """Handwritten digits, 64-100-100-10 with tanh; the measure is the accuracy on 360 examples.
 
-    The cross entropy is a sum over the batch, so that a rule meets every example as its paper has it; learnt at a mean
-    of 0.3 an example, that of about nine right in ten.
+    The cross entropy is summed over the batch, as in the papers of the rules. The problem is learnt at a mean cross
+    entropy of 0.3, an accuracy of about 0.9.
+
+    Args:
+        starts: initial weights for each learning rate.
+        epochs: of each training.
+        batch_size: examples per update.
     """
     data = Data(*(bp.digits(split).present() for split in ("train", "validation", "test")))
     return Problem(

@@ -1,4 +1,4 @@
-"""What papers report of these rules, repeated: each as problems and entries for the same sweeps, and as claims."""
+"""Published results on the rules: the sweeps that repeat them, and the claims that are tested."""
 
 import functools
 import math
@@ -19,37 +19,37 @@ BACKPROP, FEEDBACK = "backprop", "feedback alignment"
 
 
 class Claim(NamedTuple):
-    """A published statement beside what was found."""
+    """A published statement and the result here."""
 
     source: str
-    says: str
+    statement: str
     found: str
-    verdict: str  # "yes", "no", or "within noise" where an order is another and the intervals overlap
+    verdict: str  # "yes", "no", or "within noise" if the order differs but the intervals overlap
 
 
-def told(holds) -> str:
-    """A verdict."""
+def yes(holds) -> str:
+    """The verdict "yes" or "no"."""
     return "yes" if holds else "no"
 
 
 def in_order(*found: Summary) -> str:
-    """Whether means ascend; where one does not, and its interval reaches the next one's, that is noise."""
+    """Whether the means ascend; "within noise" if they do not, but the intervals of such pairs overlap."""
     pairs = list(zip(found, found[1:], strict=False))
     if all(a.mean <= b.mean for a, b in pairs):
         return "yes"
     return "within noise" if all(a.low <= b.high for a, b in pairs) else "no"
 
 
-def repeated(few: int, epochs: int, spiking_epochs: int) -> list[Job]:
-    """All trainings for claims, by the name of what they are for.
+def repeated(starts: int, epochs: int, spiking_epochs: int) -> list[Job]:
+    """All sweeps that repeat published results.
 
     Args:
-        few: starts, where a paper does not say.
-        epochs: on digits, for the rules whose feedback learns.
+        starts: initial weights, if the paper does not say.
+        epochs: on the digits, for the rules whose feedback weights learn.
         spiking_epochs: of the spiking network; 1,000 in its paper.
     """
-    spiking = spytorch(few, spiking_epochs)
-    return [*spiking, *learning_feedback(few, epochs), *from_zeros(few), shallow(few), *lillicrap()]
+    spiking = spytorch(starts, spiking_epochs)
+    return [*spiking, *learning_feedback(starts, epochs), *from_zeros(starts), shallow(starts), *lillicrap()]
 
 
 def lillicrap() -> list[Job]:
@@ -62,47 +62,47 @@ def lillicrap() -> list[Job]:
     ]
 
 
-KEPT = 0.998
-"""λ of Kolen & Pollack: in 60 epochs, 1,260 steps, a difference of B to W shrinks to λ^1260 = 0.08."""
+DECAY = 0.998
+"""λ of Kolen & Pollack: in 60 epochs, 1,260 steps, the difference of B and W shrinks to λ^1260 = 0.08."""
 
 
-def learning_feedback(few: int, epochs: int) -> list[Job]:
-    """Akrout et al. 2019 on digits: rules whose feedback weights come to lie along W, longer than in the comparison.
+def learning_feedback(starts: int, epochs: int) -> list[Job]:
+    """Akrout et al. 2019 on the digits: rules whose feedback weights align with W, trained for longer.
 
-    Rates are those that the comparison prefers. Kolen and Pollack's decay is part of the rule: W has it too. The mirror
-    is slower and so less noisy than by default.
+    The learning rates are the best ones of the comparison. The decay of Kolen and Pollack is part of the rule and also
+    applies to W. The weight mirror learns more slowly than by default, which makes it less noisy.
     """
-    problem = digits(few, epochs)
+    problem = digits(starts, epochs)
     network, loss = problem.network, problem.loss
 
     def decaying(learning_rate):
-        return optax.chain(optax.sgd(learning_rate), optax.add_decayed_weights(KEPT - 1))
+        return optax.chain(optax.sgd(learning_rate), optax.add_decayed_weights(DECAY - 1))
 
     rows = (
         (0.01, Entry(FEEDBACK, bp.feedback_alignment(network, loss), network)),
-        (0.01, Entry("Kolen-Pollack", bp.rules.kolen_pollack(network, loss, KEPT), network, optimizer=decaying)),
+        (0.01, Entry("Kolen-Pollack", bp.rules.kolen_pollack(network, loss, DECAY), network, optimizer=decaying)),
         (0.001, Entry("weight mirror", bp.rules.weight_mirror(network, loss, rate=0.02, decay=0.004), network)),
     )
     return [Job("learning feedback", problem._replace(rates=(rate,)), entry) for rate, entry in rows]
 
 
 def without_hidden(runs: xr.Dataset) -> Summary:
-    """What `shallow` came to."""
+    """The summary of `shallow`."""
     job = shallow(runs.sizes["start"])
     return summary_of(job.problem, BACKPROP, "", runs)
 
 
-def shallow(few: int) -> Job:
-    """Digits without a hidden layer, tuned as the others are."""
+def shallow(starts: int) -> Job:
+    """The digits without a hidden layer, tuned like the other networks."""
     network = bp.dense(10)
-    problem = digits(few)._replace(network=network)
+    problem = digits(starts)._replace(network=network)
     return Job("no hidden layer", problem, Entry(BACKPROP, bp.backprop(network, problem.loss), network))
 
 
-def from_zeros(few: int) -> list[Job]:
-    """Nøkland 2016: a deep tanh network that begins at zero; 10 hidden layers of 64 units, on digits."""
+def from_zeros(starts: int) -> list[Job]:
+    """Nøkland 2016: a deep tanh network with zero initial weights; 10 hidden layers of 64 units, on the digits."""
     network = bp.mlp((64,) + (64,) * 10 + (10,), bp.tanh, weights=bp.layers.zeros)
-    problem = digits(few, epochs=20)._replace(network=network, rates=(1e-3, 3e-3))
+    problem = digits(starts, epochs=20)._replace(network=network, rates=(1e-3, 3e-3))
     rules = {BACKPROP: bp.backprop, "direct feedback": bp.rules.direct_feedback}
     return [
         Job("from zero weights", problem, Entry(name, rule(network, problem.loss), network), False)
@@ -110,8 +110,8 @@ def from_zeros(few: int) -> list[Job]:
     ]
 
 
-def spytorch(few: int, epochs: int) -> list[Job]:
-    """SpyTorch 1 (Neftci, Mostafa & Zenke 2019): 100-4-2, by the surrogate slope of a spike and by its true one, 0."""
+def spytorch(starts: int, epochs: int) -> list[Job]:
+    """SpyTorch 1 (Neftci, Mostafa & Zenke 2019): 100-4-2, with the surrogate and the true slope (0) of a spike."""
     task = bp.tasks.spike_patterns()
     batch = task.present(jax.random.key(0))
 
@@ -122,7 +122,10 @@ def spytorch(few: int, epochs: int) -> list[Job]:
         return jnp.mean(output.argmax(axis=-1) == target)
 
     made = []
-    for name, fire, starts in (("surrogate slope", bp.layers.superspike, few), ("true slope", bp.layers.heaviside, 2)):
+    for name, fire, own in (
+        ("surrogate slope", bp.layers.superspike, starts),
+        ("true slope", bp.layers.heaviside, 2),
+    ):
         hidden = bp.layers.leaky_integrate_and_fire(4, fire=fire, weights=weights)
         network = bp.chain(
             bp.unroll(hidden), bp.unroll(bp.layers.leaky_integrator(2, weights=weights)), bp.layers.global_max_pool
@@ -138,7 +141,7 @@ def spytorch(few: int, epochs: int) -> list[Job]:
             fresh=None,
             epochs=epochs,
             rates=(2e-3,),
-            starts=starts,
+            starts=own,
             measure=accuracy,
             level=0.0,
         )
@@ -153,13 +156,12 @@ def spytorch(few: int, epochs: int) -> list[Job]:
 def claims(
     repeats: dict[str, dict[str, xr.Dataset]], summaries: list[Summary], tuned: dict[str, xr.Dataset]
 ) -> list[Claim]:
-    """Every published statement that what was run can be held against.
+    """Test every published statement for which there are results.
 
     Args:
-        repeats: by name of the claim and of the rule.
+        repeats: {name of the published result: {rule: sweep}}.
         summaries: of the comparison.
-        tuned: the comparison's sweeps on digits, by rule; those that a statement needs and that are missing leave it
-            out.
+        tuned: {rule: sweep of the comparison on the digits}; statements about missing rules are left out.
     """
     found = [
         *linear_claims(repeats["linear, as published"]),
@@ -176,7 +178,7 @@ def claims(
 
 
 def normalised(curve: xr.DataArray) -> xr.DataArray:
-    """Error of an epoch on the linear task over that of the output 0."""
+    """Error of an epoch on the linear task ÷ error of the output 0."""
     return curve / (LINEAR_ERROR * LINEAR_EXAMPLES)
 
 
@@ -188,35 +190,35 @@ def linear_claims(runs: dict[str, xr.Dataset]) -> list[Claim]:
     by_300 = float(angle.interp(step=300))
     final = {name: error.isel(epoch=-1).mean("start").item() for name, error in errors.items()}
     return [
-        Claim(source, "feedback alignment within 35° of backprop by 300 examples", f"{by_300:.1f}°", told(by_300 < 35)),
+        Claim(source, "feedback alignment within 35° of backprop by 300 examples", f"{by_300:.1f}°", yes(by_300 < 35)),
         Claim(
             source,
             "and faster than backprop",
             f"error {final[FEEDBACK]:.4f} and {final[BACKPROP]:.3f} after 2,000",
-            told(final[FEEDBACK] < final[BACKPROP]),
+            yes(final[FEEDBACK] < final[BACKPROP]),
         ),
     ]
 
 
 def feedback_claims(runs: dict[str, xr.Dataset]) -> list[Claim]:
-    """Angles at the end, of the hidden layers: the output layer's is 0 in all of these rules."""
+    """Final angles of the hidden layers; the angle of the output layer is 0 for all of these rules."""
     found = []
     for name in ("Kolen-Pollack", "weight mirror"):
         last = runs[name].angle.isel(learning_rate=0, step=-1, layer=slice(0, -1)).mean("start").values
         shown = ", ".join(f"{angle:.1f}°" for angle in last)
         found.append(
-            Claim("Akrout 2019, logs", f"{name} ends within 5° of backprop (3.1°, 3.2°)", shown, told(max(last) <= 5))
+            Claim("Akrout 2019, logs", f"{name} ends within 5° of backprop (3.1°, 3.2°)", shown, yes(max(last) <= 5))
         )
     angle = runs[FEEDBACK].angle.isel(learning_rate=0).mean("start")
     least, last = angle.min("step").values[:-1], angle.isel(step=-1).values[:-1]
-    says = "feedback alignment falls below 60° and ends between 25° and 45°"
+    statement = "feedback alignment falls below 60° and ends between 25° and 45°"
     shown = "; ".join(f"layer {l + 1}: {a:.0f}°, {b:.0f}°" for l, (a, b) in enumerate(zip(least, last, strict=True)))
-    found.append(Claim("Akrout 2019, logs", says, shown, told((least < 60).all() and (abs(last - 35) <= 10).all())))
+    found.append(Claim("Akrout 2019, logs", statement, shown, yes((least < 60).all() and (abs(last - 35) <= 10).all())))
     return found
 
 
 def zeros_claims(runs: dict[str, xr.Dataset]) -> list[Claim]:
-    """A deep net from zero weights."""
+    """A deep network with zero initial weights."""
     (case,) = [row for row in from_zeros(1) if row.entry.name == BACKPROP]
     params = case.entry.init(jax.random.key(0), case.problem)
     batch = jax.tree.map(lambda a: a[:57], case.problem.data(0).train)
@@ -225,20 +227,20 @@ def zeros_claims(runs: dict[str, xr.Dataset]) -> list[Claim]:
     best = {name: run.test.mean("start").max().item() for name, run in runs.items()}
     source = "Nøkland 2016"
     return [
-        Claim(source, "from zero weights no error reaches a hidden layer", f"largest {hidden:g}", told(hidden == 0)),
+        Claim(source, "with zero weights no error reaches a hidden layer", f"largest {hidden:g}", yes(hidden == 0)),
         Claim(
             source,
             "10 × 64 tanh from zeros: direct feedback trains it",
             f"accuracy {best['direct feedback']:.3f}, backprop {best[BACKPROP]:.3f}",
-            told(best["direct feedback"] > 0.8 > best[BACKPROP]),
+            yes(best["direct feedback"] > 0.8 > best[BACKPROP]),
         ),
     ]
 
 
 def spike_claims(runs: dict[str, xr.Dataset]) -> list[Claim]:
-    """SpyTorch's accuracies on its training data, from one run each, within two deviations.
+    """The training accuracies of SpyTorch, one run each, within two standard deviations of ours.
 
-    The deviation is that of our runs, or of the accuracy of chance on so many random labels if that is larger.
+    The standard deviation is that of our runs, or the binomial one of the accuracy on 256 labels if that is larger.
     """
     found = []
     for name, reported in (("true slope", 0.512), ("surrogate slope", 0.859)):
@@ -246,12 +248,12 @@ def spike_claims(runs: dict[str, xr.Dataset]) -> list[Claim]:
         deviation = max(np.std(values, ddof=1), math.sqrt(reported * (1 - reported) / 256))
         near = abs(values.mean() - reported) < 2 * deviation * math.sqrt(1 + 1 / len(values))
         ours = f"{values.mean():.3f}, {len(values)} runs from {values.min():.3f} to {values.max():.3f}"
-        found.append(Claim("SpyTorch 1", f"{name}: accuracy {reported} (one run)", ours, told(near)))
+        found.append(Claim("SpyTorch 1", f"{name}: accuracy {reported} (one run)", ours, yes(near)))
     return found
 
 
 def digits_claims(found: dict[str, Summary], without: Summary) -> list[Claim]:
-    """The orderings of accuracies that papers report on MNIST, here on digits."""
+    """The orderings of accuracies that papers report on MNIST, here on the digits."""
     feedback, backprop = found[FEEDBACK], found[BACKPROP]
     made = [
         Claim(
@@ -263,27 +265,30 @@ def digits_claims(found: dict[str, Summary], without: Summary) -> list[Claim]:
     ]
     signs = [s for rule, s in found.items() if rule.startswith("sign symmetry")]
     if signs:
-        verdicts = {in_order(feedback, s, backprop) for s in signs}
+        orders = {in_order(feedback, s, backprop) for s in signs}
         made.append(
             Claim(
                 "orderings on MNIST",
                 "sign symmetry between feedback alignment and backprop",
                 ", ".join(f"{s.rule.split()[-1]} {s.mean:.3f}" for s in signs),
-                next(verdict for verdict in ("no", "within noise", "yes") if verdict in verdicts),
+                next(order for order in ("no", "within noise", "yes") if order in orders),
             )
         )
     return made
 
 
 def delay_claim(tuned: dict[str, xr.Dataset]) -> Claim:
-    """The largest learning rate at which a delayed backprop still learns, against the limits on a quadratic."""
+    """The largest learning rate at which delayed backprop learns, against the limits on a quadratic."""
 
     def largest(name):
         learnt = (~tuned[name].diverged & (tuned[name].test > 0.8)).mean("start") >= SHARE
         return learnt.learning_rate.where(learnt).max().item()
 
     ours, limit = largest("delayed") / largest(BACKPROP), theory.delay_limit(2) / theory.delay_limit(0)
-    says = f"delayed by 2, backprop falls where η passes {limit:.2f} of its limit"
+    statement = f"delayed by 2, backprop fails above {limit:.2f} of its limit of η"
     return Claim(
-        "delay limits", says, f"{ours:.2g} of it, rates a √10 apart", told(abs(math.log10(ours / limit)) <= 0.25)
+        "delay limits",
+        statement,
+        f"{ours:.2g} of it, with rates √10 apart",
+        yes(abs(math.log10(ours / limit)) <= 0.25),
     )

@@ -11,7 +11,13 @@ from experiments.learning_rules.tuning import Summary
 
 
 def problem_table(problem: Problem, summaries: list[Summary], costs: dict[str, float]) -> Table:
-    """A row for each rule, by the objection it answers; a line of angles for each layer of units."""
+    """A row for each rule, grouped by objection, with a line of angles for each layer.
+
+    Args:
+        problem: the problem.
+        summaries: of all rules on it.
+        costs: {rule: time of a step ÷ that of backprop}, may be empty.
+    """
     title, measured = TITLES[problem.name]
     shown = bare_table(title)
     shown.add_column("rule", max_width=26)
@@ -38,14 +44,14 @@ def problem_table(problem: Problem, summaries: list[Summary], costs: dict[str, f
 
 
 TITLES = {
-    "digits": ("Digits, 64-100-100-10; a line of angles to each layer; time over backprop's", "accuracy\n95 %"),
-    "linear": ("Linear task, 30-20-10, on-line; error of that of the output 0", "error"),
+    "digits": ("Digits, 64-100-100-10; a line of angles for each layer; time ÷ backprop", "accuracy\n95 %"),
+    "linear": ("Linear task, 30-20-10, on-line; error ÷ error of output 0", "error"),
     "XOR": ("XOR, 2-4-1, until every output is within 0.4", "solved"),
 }
 
 
 def result_of(s: Summary) -> str:
-    """How well a rule did: accuracy, normalised error, or runs that succeeded."""
+    """The result of a rule as text: accuracy, normalised error, or number of successful runs."""
     if s.problem == "XOR":
         return f"{s.learnt}/{s.starts}"
     if s.problem == "linear":
@@ -55,23 +61,23 @@ def result_of(s: Summary) -> str:
 
 
 def angles_of(s: Summary) -> list[str]:
-    """For each layer of units, input side first: degrees at the start, the middle and the end."""
+    """For each layer, input side first: degrees at the start, the middle and the end."""
     return [
         " ".join(f"{a:3.0f}" if math.isfinite(a) else "  -" for a in layer) for layer in zip(*s.angles, strict=True)
     ]
 
 
 def left_out(reasons: dict[str, str]) -> list[str]:
-    """Which rules could not be tried, and why."""
-    return [f"Not tried: {name}. {reason}" for name, reason in reasons.items()]
+    """Lines on the rules that do not apply, with the reason."""
+    return [f"Not applicable: {name}. {reason}" for name, reason in reasons.items()]
 
 
 def claims_table(claims: list[Claim]) -> Table:
-    """Published statements, and whether they hold here."""
-    shown = bare_table("Published statements")
+    """Published results, and whether they hold here."""
+    shown = bare_table("Published results")
     for column in ("source", "statement", "found here", "holds"):
         shown.add_column(column)
     for claim in claims:
         style = "green" if claim.verdict == "yes" else ""
-        shown.add_row(claim.source, claim.says, claim.found, claim.verdict, style=style)
+        shown.add_row(claim.source, claim.statement, claim.found, claim.verdict, style=style)
     return shown

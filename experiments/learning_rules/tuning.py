@@ -1,4 +1,4 @@
-"""Equal tuning: every rule at the same learning rates from the same starts, and what its best rate gives."""
+"""Equal tuning: every rule gets the same learning rates and starts; results are those of its best rate."""
 
 import itertools
 from collections.abc import Callable
@@ -14,41 +14,41 @@ from experiments.common.threads import in_parallel, stop_if
 from experiments.learning_rules.problems import Entry, Problem, trial_of
 
 POINTS = 12
-"""Steps of a training at which the angle is taken."""
+"""Number of steps of a training at which the angle is recorded."""
 SHARE = 0.9
-"""Of the starts, that must learn the problem at a learning rate for that rate to count."""
+"""A learning rate is good if at least this share of the starts learn the problem."""
 
 
 class Job(NamedTuple):
-    """A rule to be swept on a problem."""
+    """A sweep of a rule on a problem."""
 
-    part: str  # what for: the name of the problem in the comparison, or of a published statement
+    part: str  # name of the problem in the comparison, or of a published result
     problem: Problem
     entry: Entry
-    recorded: bool = True  # whether its angle to the gradient is
+    recorded: bool = True  # whether the angle to the gradient is recorded
     receipt: bp.audit.Receipt | None = None
 
 
 class Summary(NamedTuple):
-    """A rule on a problem, at the learning rate which validation prefers; angles in degrees."""
+    """A rule on a problem, at the learning rate chosen by validation; angles in degrees."""
 
     problem: str
     rule: str
-    answers: str  # which of the article's objections
+    answers: str  # the objection to backpropagation that it answers
     rate: float
-    mean: float  # of the measure on the test data: accuracy, minus the normalised error, minus the largest error
+    mean: float  # of the measure on test data: accuracy, −normalised error, or −largest error
     low: float  # 95 % interval of that mean
     high: float
-    learnt: int  # starts that learnt the problem at that rate
+    learnt: int  # starts that learnt the problem at this rate
     starts: int
-    steps: float  # median until learnt, those that failed counted as never
+    steps: float  # median until learnt, a failure counts as ∞
     good_rates: int  # learning rates at which at least 90 % of the starts learnt it
     rates: int
     angles: tuple[tuple[float, ...], ...]  # at the start, the middle and the end: (layers of units), mean over starts
 
     @property
     def row(self) -> dict:
-        """As one line of numbers and words."""
+        """As one row of a CSV file."""
         named = self._asdict()
         for time, layers in zip(("start", "middle", "end"), named.pop("angles"), strict=True):
             named |= {f"angle_{time}_{layer + 1}": angle for layer, angle in enumerate(layers)}
@@ -56,14 +56,14 @@ class Summary(NamedTuple):
 
 
 def recorded_at(problem: Problem) -> tuple[int, ...]:
-    """Steps at which the angle is taken: evenly on the logarithmic axis, with 0, the middle and the last."""
+    """Steps at which the angle is recorded: geometrically spaced, and 0, the middle and the last step."""
     last = problem.steps * problem.epochs - 1
     spread = np.geomspace(1, last, POINTS - 2).round().astype(int)
     return tuple(sorted({0, last // 2, *spread.tolist()}))
 
 
 def tune(job: Job, seed: int, on_run: Callable) -> xr.Dataset:
-    """The sweep of one rule, over (learning_rate, start)."""
+    """Sweep one rule over (learning_rate, start)."""
     problem, at = job.problem, recorded_at(job.problem) if job.recorded else ()
     result = bp.sweep(
         trial_of(problem, job.entry, at, seed),
@@ -78,7 +78,7 @@ def tune(job: Job, seed: int, on_run: Callable) -> xr.Dataset:
 
 
 def tune_all(jobs: list[Job], seed: int, on_job: Callable) -> list[xr.Dataset]:
-    """All sweeps; `on_job(jobs done, the last one)` is told."""
+    """Run all sweeps; calls `on_job(number of sweeps done, job)` after each."""
     done = itertools.count(1)
 
     def work(job, stop):
@@ -90,7 +90,7 @@ def tune_all(jobs: list[Job], seed: int, on_job: Callable) -> list[xr.Dataset]:
 
 
 def steps_until_learnt(problem: Problem, result: xr.Dataset) -> xr.DataArray:
-    """Changes of the weights until the problem was learnt, ∞ where it was not; over (learning_rate, start)."""
+    """Updates until the problem was learnt, ∞ if it was not; over (learning_rate, start)."""
     if problem.stop is not None:
         return (result.epochs * problem.steps).where(result.solved, np.inf)
     below = result.curve <= problem.level
@@ -99,7 +99,7 @@ def steps_until_learnt(problem: Problem, result: xr.Dataset) -> xr.DataArray:
 
 
 def best_rate(problem: Problem, result: xr.Dataset) -> int:
-    """Which learning rate is best: the most accurate on validation data, or, where runs stop early, the fastest."""
+    """Index of the best learning rate: by validation data, or the fastest if runs stop early."""
     if problem.stop is not None:
         merit = -result.epochs.where(result.solved, problem.epochs).mean("start")
     else:
@@ -108,7 +108,14 @@ def best_rate(problem: Problem, result: xr.Dataset) -> int:
 
 
 def summary_of(problem: Problem, name: str, answers: str, result: xr.Dataset) -> Summary:
-    """The result of a rule's sweep in numbers."""
+    """The numbers of a sweep.
+
+    Args:
+        problem: that was learnt.
+        name: of the rule.
+        answers: the objection that the rule answers.
+        result: the sweep.
+    """
     steps, best = steps_until_learnt(problem, result), best_rate(problem, result)
     mean, low, high = student(result.test.isel(learning_rate=best).values)
     at_best = result.isel(learning_rate=best)
@@ -127,7 +134,7 @@ def summary_of(problem: Problem, name: str, answers: str, result: xr.Dataset) ->
 
 
 def angle_places(run: xr.Dataset) -> tuple[int, int, int]:
-    """Where in the record start, middle and end are: of what the longest run, which may have stopped early, made."""
+    """Indices of start, middle and end in the recorded steps of the longest run, which may have stopped early."""
     reached = np.flatnonzero(np.isfinite(run.angle).any(("start", "layer")).values)
     if not len(reached):
         return 0, 0, 0

@@ -29,32 +29,29 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from rich.console import Console
-from rich.table import Table
 
 import bpjax as bp
-from bpjax.results import plots
 from bpjax.results.record import write_record, written_aside
-from bpjax.results.statistics import epochs_or_never
 from bpjax.util.checks import check_count
-from experiments.common.command import bare_table, command, print_totals, progress
+from experiments.common.command import command, print_totals, progress
 from experiments.common.config import StoredSettings
 from experiments.common.stored import write_figure, write_rows, write_zarr
 from experiments.learning_speed.published import NATURE, Row, Summary, rows, summary_of
+from experiments.learning_speed.tables import draw, growth_sentences, table
 from experiments.scikit_learn_curves.experiment import curves, verdict
 
 
 @dataclass(frozen=True)
 class Config(StoredSettings):
-    """Every number of the experiment that is not a paper's."""
+    """Settings of the experiment; those of the papers are in `published.py`."""
 
     trials: int = 200
-    """Trials of each row, each from its own initial weights."""
+    """Trials of each row, each with different initial weights."""
     only: str = ""
-    """Only the rows whose problem or rule holds this text."""
+    """Only the rows whose problem or rule contains this text."""
     out: Path = Path("results/learning_speed")
 
     def check(self) -> None:
@@ -66,21 +63,28 @@ class Config(StoredSettings):
 
     @property
     def rows(self) -> list[Row]:
-        """The rows asked for."""
+        """The selected rows."""
         return [row for row in rows() if self.only.lower() in row.name.lower()]
 
 
 class Trials(NamedTuple):
-    """What became of the trials of a row; arrays (trials,)."""
+    """The outcome of the trials of a row; arrays (trials,)."""
 
-    epochs: np.ndarray  # spent, those before restarts included
+    epochs: np.ndarray  # in total, including those before restarts
     solved: np.ndarray
     restarts: np.ndarray
-    params: bp.types.Params  # final weights, with a leading axis
+    params: bp.types.Params  # final weights, with a leading axis for the trials
 
 
 def repeat(row: Row, trials: int, key, on_chunk: Callable) -> Trials:
-    """Train a row's network from many initial weights, all in one compiled program."""
+    """Train the network of a row from many initial weights in one compiled program.
+
+    Args:
+        row: problem, network and optimizer.
+        trials: number of trials.
+        key: for the initial weights.
+        on_chunk: called with the runs after each chunk of epochs.
+    """
     chunk = min(row.limit, 100)
     rule = bp.backprop(row.network, row.loss)
     training = bp.training.make_training(rule, row.optimizer, (row.stop,), chunk=chunk)
@@ -113,28 +117,36 @@ def repeat(row: Row, trials: int, key, on_chunk: Callable) -> Trials:
 
 @functools.cache
 def compiled(network: bp.Layer, loss: bp.losses.Loss, update, stop: bp.training.Stop, chunk: int) -> Callable:
-    """(runs, batch) -> (runs, history): one program for all rows that differ in numbers alone."""
+    """(runs, batch) -> (runs, history): one program for all rows that differ only in hyperparameters.
+
+    Args:
+        network: of the rows.
+        loss: of the rows.
+        update: the optimizer without its `init`.
+        stop: the stopping criterion without its hyperparameters.
+        chunk: epochs of a call.
+    """
     training = bp.training.make_training(bp.backprop(network, loss), update, (stop,), chunk=chunk)
     return jax.jit(jax.vmap(training.advance, in_axes=(0, None)))
 
 
-def weight_patterns(network_params, solved: np.ndarray) -> dict[str, int]:
-    """How the solved symmetry nets weigh their three mirror pairs: counts of 1:2:4, of 2:3:4, and of others.
+def weight_ratios(network_params, solved: np.ndarray) -> dict[str, int]:
+    """Count the weight ratios of the three mirror pairs in the solved symmetry networks: 1:2:4, 2:3:4, and others.
 
-    An example counts when all three ratios of |w|, in the mean over mirror images and hidden units, are within 15 %.
+    A ratio counts if all three means of |w| over mirror images and hidden units are within 15 % of it.
     """
     w = np.asarray(network_params[0].w)[solved]  # (runs, 6, 2)
     pairs = np.sort((np.abs(w[:, :3]) + np.abs(w[:, :2:-1])) / 2, axis=1)
     ratios = (pairs / pairs[:, :1]).mean(axis=2)
     counts = {}
-    for name, example in (("1:2:4", (1, 2, 4)), ("2:3:4", (1, 1.5, 2))):
-        counts[name] = int((np.abs(ratios / np.array(example) - 1) < 0.15).all(axis=1).sum())
+    for name, ratio in (("1:2:4", (1, 2, 4)), ("2:3:4", (1, 1.5, 2))):
+        counts[name] = int((np.abs(ratios / np.array(ratio) - 1) < 0.15).all(axis=1).sum())
     return {**counts, "others": len(w) - sum(counts.values())}
 
 
 def run(config: Config, console: Console) -> xr.Dataset:
-    """Every row, with a progress bar; a dataset over (row, trial)."""
-    chosen, results, examples = config.rows, [], {}
+    """Run every row; returns a dataset over (row, trial)."""
+    chosen, results, ratios = config.rows, [], {}
     began = time.perf_counter()
     with progress(console, len(chosen)) as advance:
         for index, row in enumerate(chosen):
@@ -146,7 +158,7 @@ def run(config: Config, console: Console) -> xr.Dataset:
             trials = repeat(row, config.trials, jax.random.fold_in(jax.random.key(config.seed), index), on_chunk)
             results.append(trials)
             if row.published is not None and row.published.source == NATURE:
-                examples = weight_patterns(trials.params, trials.solved)
+                ratios = weight_ratios(trials.params, trials.solved)
         advance(len(chosen), "trained", "rows")
     total = sum(int(trials.epochs.sum()) for trials in results)
     print_totals(console, len(chosen) * config.trials, total, time.perf_counter() - began)
@@ -157,92 +169,13 @@ def run(config: Config, console: Console) -> xr.Dataset:
         },
         attrs={
             "rows": [row.name for row in chosen],
-            "examples": ", ".join(f"{count} {name}" for name, count in examples.items()),
+            "ratios": ", ".join(f"{count} {name}" for name, count in ratios.items()),
         },
     )
 
 
-def table(summaries: list[Summary]) -> Table:
-    """Ours beside the papers', problem by problem, two lines a row to fit 80 columns; "anew": restarts."""
-    shown = bare_table()
-    for column in ("rule", "ours\n95 % of mean", "median", "failed", "paper", "verdict"):
-        right = column in ("median", "failed")
-        shown.add_column(
-            column,
-            justify="right" if right else "left",
-            no_wrap=right or column.startswith("ours"),
-            min_width=6 if column != "rule" else 18,
-        )
-    problem = ""
-    for s in summaries:
-        if s.problem != problem:
-            problem = s.problem
-            shown.add_section()
-            shown.add_row(f"[bold]{problem}[/bold]")
-        paper = "" if s.published is None else f"{s.published:g}"
-        paper += "" if s.published_deviation is None else f" ± {s.published_deviation:g}"
-        source = s.source.split()[0].strip(",") if paper else ""
-        source += "" if s.published_restarts is None else f"\n{s.published_restarts:g} % anew"
-        mean, deviation, low, high = (f"{x:.{0 if x >= 100 else 1}f}" for x in (s.mean, s.deviation, s.low, s.high))
-        shown.add_row(
-            f"{s.rule}\n {s.numbers}",
-            f"{mean} ± {deviation}\n{low} to {high}" if np.isfinite(s.low) else "",
-            f"{s.median:.0f}" if np.isfinite(s.median) else "never",
-            f"{s.failures}/{s.trials}" + (f"\n{s.restarts} anew" if s.restarts else ""),
-            f"{paper}\n{source}",
-            s.verdict if paper else "",
-            style={"agrees": "green"}.get(s.verdict, "" if paper else "dim"),
-        )
-    return shown
-
-
-def growth_sentences(summaries: list[Summary]) -> list[str]:
-    """Whether the epochs of the tight encoders grow as log n."""
-    tight = [s for s in summaries if s.problem == "tight encoders" and np.isfinite(s.mean)]
-    groups = {
-        numbers: [s for s in tight if s.numbers == numbers] for numbers in dict.fromkeys(s.numbers for s in tight)
-    }
-    lines = {f"tight encoders, {numbers}": [(s.rule, s.mean) for s in own] for numbers, own in groups.items()}
-    if groups:
-        lines["the paper's"] = [(s.rule, s.published or np.nan) for s in next(iter(groups.values()))]
-    sentences = []
-    for name, points in lines.items():
-        if len(points) > 2:
-            sizes = np.log2([int(rule.split("-")[0]) for rule, _ in points])
-            means = np.array([mean for _, mean in points])
-            slope, intercept = np.polyfit(sizes, means, 1)
-            explained = np.corrcoef(sizes, means)[0, 1] ** 2
-            sentences.append(f"Mean epochs, {name}: {intercept:.1f} + {slope:.1f} log₂ n, R² {explained:.2f}.")
-    return sentences
-
-
-def draw(result: xr.Dataset, chosen: list[Row]):
-    """Every trial of every row, problem under problem on one axis, from a stored result."""
-    figure, axis = plt.subplots(figsize=(10.5, 1.5 + 0.3 * len(chosen)), layout="constrained")
-    place, problem, labels = -1.0, "", {}
-    for i, row in enumerate(chosen):
-        if row.problem != problem:
-            problem, place = row.problem, place + 1.25
-            labels[place] = problem
-        place += 1
-        labels[place] = f"{row.rule}  {row.numbers}"
-        at = result.isel(row=i)
-        plots.distribution(axis, place, epochs_or_never(at.solved.values, at.epochs.values), plots.BLUE)
-        if row.published is not None:
-            plots.published(axis, place, row.published.mean, row.published.deviation, plots.RED)
-    axis.set_yticks(list(labels), list(labels.values()), fontsize=8)
-    problems = {row.problem for row in chosen}
-    for label in axis.get_yticklabels():
-        label.set_fontweight("bold" if label.get_text() in problems else "normal")
-    axis.set(xscale="log", ylim=(place + 0.7, -0.7), xlabel="epochs to success")
-    axis.tick_params(axis="y", length=0)
-    axis.grid(axis="x", which="both", alpha=0.25)
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper right", ncols=3, fontsize=8, frameon=False)
-    return figure
-
-
 def store(config: Config, result: xr.Dataset) -> tuple[xr.Dataset, list[Summary]]:
-    """Write the result, its numbers, the figure and the record, all or nothing; returns what is stored, read back."""
+    """Write the result, its numbers, the figure and the record, all or nothing; returns the result as read back."""
     with written_aside(config.out) as folder:
         stored = write_zarr(result, folder / "learning_speed.zarr")
         summaries = [
@@ -272,17 +205,18 @@ def show(config: Config, console: Console) -> None:
         console.print(f"{'; '.join(names)}: {note}")
     for sentence in growth_sentences(summaries):
         console.print(sentence)
-    if stored.attrs["examples"]:
-        console.print(f"Symmetry, when just solved: mirror pairs weigh {stored.attrs['examples']} (within 15 %).")
+    if stored.attrs["ratios"]:
+        ratios = stored.attrs["ratios"]
+        console.print(f"Symmetry, at the end of training: weight ratios of the mirror pairs {ratios} (within 15 %).")
     if not config.only:
         with console.status("training digits here and in scikit-learn"):
             results = curves()
         for curve in results:
             console.print(f"scikit-learn's digits, {verdict(curve)} Largest difference {curve.difference:.1e}.")
     verdicts = Counter(s.verdict.split(":")[0] for s in summaries if s.published is not None)
-    console.print("Published figures: " + "; ".join(f"{n} {verdict}" for verdict, n in verdicts.most_common()) + ".")
+    console.print("Published values: " + "; ".join(f"{n} {verdict}" for verdict, n in verdicts.most_common()) + ".")
     figure = config.out / "learning_speed.png"
-    console.print(f"\nFigure: {figure} (and .svg), its numbers beside it as CSV, the result as Zarr.")
+    console.print(f"\nFigure: {figure} (also as .svg), its numbers as CSV, the trials as Zarr.")
 
 
 main = functools.partial(command, "learning_speed", Config, __doc__, show)

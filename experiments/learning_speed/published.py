@@ -1,8 +1,8 @@
-"""The learning speeds of the literature: each row a problem, a rule with its parameters, and what was published for it.
+"""Published learning speeds: each row has a problem, an optimizer with its parameters, and the published result.
 
 Protocol of all rows, unless a row says otherwise: sigmoid units, E = ½ Σ (t − o)², all examples in one batch, gradients
-summed over examples, weights and biases drawn evenly from ±1, success when every output is within 0.4 of its target
-(Fahlman's 40-20-40). An epoch is one presentation of all examples, the one on which success is seen included.
+summed over examples, weights and biases drawn uniformly from ±1, success when every output is within 0.4 of its target
+(Fahlman's 40-20-40 criterion). An epoch is one presentation of all examples, including the one that detects success.
 """
 
 import functools
@@ -22,21 +22,21 @@ PDP = "Rumelhart, Hinton & Williams 1986, PDP"
 NATURE = "Rumelhart, Hinton & Williams 1986, Nature"
 
 STEEP = bp.layers.flat_spot(bp.sigmoid, 0.1)
-"""Fahlman's unit: a sigmoid whose derivative counts as φ′ + 0.1."""
+"""Fahlman's unit: a sigmoid with the derivative φ′ + 0.1."""
 
 
 class Published(NamedTuple):
-    """What a paper reports."""
+    """The result that a paper reports."""
 
     source: str
     mean: float  # epochs
-    deviation: float | None = None  # None where it is not reported
-    trials: int = 10  # behind the mean; 10, the fewest these papers used, where we do not know it
+    deviation: float | None = None  # None if not reported
+    trials: int = 10  # of the mean; 10, the smallest number in these papers, if not reported
     restarts: float | None = None  # per 100 trials
 
 
 class Row(NamedTuple):
-    """One rule on one problem."""
+    """One optimizer on one problem."""
 
     problem: str
     rule: str
@@ -47,27 +47,27 @@ class Row(NamedTuple):
     published: Published | None = None
     loss: bp.losses.Loss = bp.squared_error
     stop: bp.training.Stop = bp.outputs_within(0.4)
-    limit: int = 1000  # epochs to a trial, or to each start of one that restarts
-    restarts: int = 0  # at most
-    note: str = ""  # where ours and theirs may differ, as far as is known
+    limit: int = 1000  # epochs of a trial, or of each start of a trial with restarts
+    restarts: int = 0  # maximum number
+    note: str = ""  # possible reason of a difference, as far as known
 
     @property
     def name(self) -> str:
-        """Problem, rule and parameters in one line."""
+        """Problem, optimizer and parameters in one line."""
         return f"{self.problem}, {self.rule}, {self.numbers}"
 
 
 class Summary(NamedTuple):
-    """A row in numbers, ours and the paper's."""
+    """The numbers of a row, ours and the published ones."""
 
     problem: str
     rule: str
     numbers: str
-    mean: float  # of the trials that succeeded
+    mean: float  # of the successful trials
     deviation: float
     low: float  # 95 % interval of the mean (Student)
     high: float
-    median: float  # of all trials, ∞ where half failed
+    median: float  # of all trials, ∞ if half failed
     trials: int
     failures: int
     restarts: int
@@ -79,7 +79,14 @@ class Summary(NamedTuple):
 
 
 def summary_of(row: Row, epochs: np.ndarray, solved: np.ndarray, restarts: np.ndarray) -> Summary:
-    """The numbers of a row, and whether they agree with the paper's."""
+    """The numbers of a row, and whether they agree with the paper.
+
+    Args:
+        row: the row.
+        epochs: of each trial.
+        solved: whether each trial succeeded.
+        restarts: of each trial.
+    """
     successes = epochs[solved].astype(float)
     n = len(successes)
     mean, least, most = student(successes)
@@ -88,7 +95,7 @@ def summary_of(row: Row, epochs: np.ndarray, solved: np.ndarray, restarts: np.nd
     median = float(quantiles_with_failures(times, 0.5))
     paper = row.published
     if paper is None:
-        verdict = "no published figure"
+        verdict = "no published value"
     elif n < 2:
         verdict = "ours fail"
     elif paper.trials == 1:
@@ -126,7 +133,7 @@ def _encoder_10_5_10():
     yield row("backprop", "η 1.9", plain, batch, bp.momentum(1.9, 0.0), Published(RIEDMILLER, 121, 30))
     yield row(
         "backprop", "η 1.7, φ′ + 0.1", offset, batch, bp.momentum(1.7, 0.0),
-        note="Fahlman: about half of the epochs without the offset, no figure.",
+        note="Fahlman: about half of the epochs without the offset, no value.",
     )  # fmt: skip
     yield row("backprop, momentum", "η 0.03, α 0.9", plain, batch, bp.momentum(0.03, 0.9))
     yield row("bold driver", "η₀ 1.7", plain, batch, bp.optimizers.bold_driver(1.7))
@@ -150,7 +157,7 @@ def _encoder_12_2_12():
     batch = bp.encoder(12, 2).present()
     yield row(
         "SuperSAB", "η₀ 1, α 0.95", plain, batch, bp.optimizers.supersab(1.0, 0.95), Published(RIEDMILLER, 534, 90),
-        note="The paper's growth, shrink and bound of the rates are not known to us.",
+        note="The paper's growth and shrink factors and the bound of the rates are not known to us.",
     )  # fmt: skip
     yield row(
         "Quickprop", "ε 0.05, μ 1.3", plain, batch, bp.quickprop(0.05, 1.3), Published(RIEDMILLER, 405, 608),
@@ -181,7 +188,7 @@ def _tight_encoders():
                 Published(FAHLMAN, mean),
                 bp.losses.hyper_error,
                 limit=300,
-                note="Fahlman's ε is not known to us; 1, his program's default, was added after 2 failed from 32 on.",
+                note="Fahlman's ε is not known to us; 1, the default of his program, was added after 2 failed from 32.",
             )
 
 
@@ -221,7 +228,7 @@ def _xor():
         Published(PDP, 558, None, 1),
         stop=bp.outputs_within(0.5),
         limit=4000,
-        note="One run, with one hidden unit and direct links, not 2-2-1 as is often read.",
+        note="One run, with one hidden unit and direct links, not 2-2-1 as is often assumed.",
     )
 
 
@@ -244,5 +251,5 @@ def _boolean():
         optimizer=bp.momentum(0.5, 0.9),
         published=Published(PDP, 2825, None, 1),
         limit=4000,
-        note="PDP reports one run; of ours most do not get there in 4,000 epochs.",
+        note="PDP reports one run; most of ours do not succeed within 4,000 epochs.",
     )

@@ -33,7 +33,7 @@ from experiments.common.command import command, print_totals, progress
 from experiments.common.config import StoredSettings
 from experiments.common.gradients import gradient_receipt
 from experiments.common.stored import write_figure, write_rows, write_zarr
-from experiments.momentum import ends, networks, planes, ravines
+from experiments.momentum import ends, maps, networks, planes, ravines
 from experiments.momentum.report import draw_theory, plane_sentences, plane_table, theory_table
 
 
@@ -221,8 +221,8 @@ def store(config: Config, results: dict[str, xr.Dataset], found: dict[str, Any])
         tables = {name: [type(rows[0])(**row) for row in text[name]] for name, rows in tables.items()}
         problems = planes.problems(config)
         figures = {
-            "momentum": planes.draw(stored, problems),
-            "momentum_solved": planes.draw(stored, problems, shares=True),
+            "momentum": maps.draw(stored, problems),
+            "momentum_solved": maps.draw(stored, problems, shares=True),
             "momentum_theory": draw_theory(tables, curves),
         }
         for name, figure in figures.items():
@@ -232,7 +232,7 @@ def store(config: Config, results: dict[str, xr.Dataset], found: dict[str, Any])
         write_rows(folder / "momentum.csv", planes.cells(stored))
         for name, rows in tables.items():
             write_rows(folder / f"momentum_{name}.csv", rows)
-        planes.write_pages(folder, stored)
+        maps.write_pages(folder, stored)
         write_record(folder, config, receipts={name: result.attrs["receipt"] for name, result in stored.items()})
     return stored, tables
 

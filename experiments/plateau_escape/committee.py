@@ -1,8 +1,8 @@
-"""The soft committee machine as a network that learns on-line, from an example never seen before at each step.
+"""The soft committee machine, trained on-line with a new example in each step.
 
-Students Σᵢ erf(Jᵢ·x/√2), teacher Σₙ erf(xₙ/√2): its weight vectors are the first K axes of the input space, which for
-x ~ N(0, 1) loses nothing. One epoch is N = `inputs` examples, Δα = 1; its error is the generalisation error of the
-weights after it, computed from the overlaps and not from samples.
+The student is Σᵢ erf(Jᵢ·x/√2). The teacher is Σₙ erf(xₙ/√2): its weight vectors are the first K axes of the input
+space, without loss of generality for x ~ N(0, 1). One epoch is N = `inputs` examples, Δα = 1. Its error is the
+generalisation error of the weights after it, computed from the overlaps and not from samples.
 """
 
 import math
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.scipy.special import erf
 
 import bpjax as bp
+from bpjax.util.trees import select
 
 erf_unit = bp.layers.elementwise(
     "erf",
@@ -39,7 +40,14 @@ def _sum_of_units() -> bp.Layer:
 
 
 def committee(units: int, inputs: int, unit: bp.Layer = erf_unit, size: float = 0.3) -> bp.Layer:
-    """N-K-1 with K erf units of which the output is the sum; weight vectors begin with a length of about `size`."""
+    """N-K-1 network whose output is the sum of K units.
+
+    Args:
+        units: K.
+        inputs: N.
+        unit: activation of the hidden units.
+        size: approximate initial length of the weight vectors.
+    """
     weights = bp.uniform(size * math.sqrt(3 / inputs))
     return bp.chain(bp.dense(units, use_bias=False, weights=weights), unit, _sum_of_units())
 
@@ -50,7 +58,7 @@ def teacher(x, units: int):
 
 
 def generalization_error(J):
-    """½⟨(student − teacher)²⟩ of weights J (K, N): as `theory.generalization_error`, traced."""
+    """½⟨(student − teacher)²⟩ of weights J (K, N); a traceable form of `theory.generalization_error`."""
     K = len(J)
     Q, R, own = J @ J.T, J[:, :K], 1 + (J * J).sum(axis=1)
     students = jnp.arcsin(Q / jnp.sqrt(own[:, None] * own)).sum()
@@ -59,18 +67,18 @@ def generalization_error(J):
 
 
 class OnLine(NamedTuple):
-    """A student under way."""
+    """The state of a student during training."""
 
     state: bp.training.TrainState
-    key: jax.Array  # () of the examples
+    key: jax.Array  # () for the examples
     epoch: jax.Array  # () int32, α so far
     reason: jax.Array  # () int32, index into `REASONS`
     error: jax.Array  # () generalisation error
-    refused: jax.Array  # () int32, steps not taken
+    refused: jax.Array  # () int32, refused steps
 
 
 class Record(NamedTuple):
-    """What an epoch tells."""
+    """What a sweep records of an epoch."""
 
     error: jax.Array
 
@@ -78,21 +86,28 @@ class Record(NamedTuple):
 REASONS = ("running", "diverged", "plateau left", "epoch limit")
 
 
-def begin_committee(
+def committee_trial(
     key, optimizer, units: int, inputs: int, limit, offset: float | jax.Array = 0.0, level: float | jax.Array = 0.0
 ) -> bp.training.Trial:
-    """A student that learns from fresh examples until its error is below `level`, or for `limit` epochs.
+    """A trial in which a student learns from new examples until its error is below `level`, or for `limit` epochs.
 
-    `offset` is that of `bp.layers.flat_spot`; it may be traced, as may `limit` and `level`.
+    Args:
+        key: for weights and examples.
+        optimizer: of the student.
+        units: hidden units K.
+        inputs: N.
+        limit: maximum number of epochs, may be traced.
+        offset: of `bp.layers.flat_spot`, may be traced.
+        level: of the error, may be traced.
     """
     network = committee(units, inputs, bp.layers.flat_spot(erf_unit, offset))
     rule = bp.backprop(network, bp.squared_error)
     step = bp.make_train_step(rule, optimizer)
-    weights_key, rule_key, pattern_key = jax.random.split(key, 3)
+    weights_key, rule_key, example_key = jax.random.split(key, 3)
     params, _ = network.init(weights_key, (inputs,))
     state = bp.training.TrainState(params, optimizer.init(params), rule.init(rule_key, params))
     zero = jnp.zeros((), jnp.int32)
-    start = OnLine(state, pattern_key, zero, zero, generalization_error(params[0].w.T), zero)
+    start = OnLine(state, example_key, zero, zero, generalization_error(params[0].w.T), zero)
 
     def epoch(run: OnLine):
         x = jax.random.normal(jax.random.fold_in(run.key, run.epoch), (inputs, 1, inputs))
@@ -103,8 +118,7 @@ def begin_committee(
         refused = run.refused + metrics.refused.sum(dtype=jnp.int32)
         new = OnLine(state, run.key, run.epoch + 1, reason, error, refused)
         running = run.reason == 0
-        kept = jax.tree.map(lambda a, b: jnp.where(running, a, b), new, run)
-        return kept, Record(jnp.where(running, error, jnp.nan))
+        return select(running, new, run), Record(jnp.where(running, error, jnp.nan))
 
     def outcome(run: OnLine):
         return {"epochs": run.epoch, "error": run.error, "refused": run.refused}

@@ -40,6 +40,7 @@ from experiments.common.command import command, print_totals, progress
 from experiments.common.config import StoredSettings
 from experiments.common.gradients import gradient_receipt
 from experiments.common.stored import write_figure, write_rows, write_zarr
+from experiments.plateau_escape.escapes import Measured, Summary, measured, summaries_of
 from experiments.plateau_escape.figures import draw_laws, draw_races
 from experiments.plateau_escape.laws import (
     FORMS,
@@ -53,10 +54,9 @@ from experiments.plateau_escape.laws import (
     deep_linear_laws,
     mode_paths,
 )
-from experiments.plateau_escape.outcomes import Measured, Summary, measured, summaries_of
-from experiments.plateau_escape.races import Device, devices, page_of, race
+from experiments.plateau_escape.races import Method, methods, page_of, race
 from experiments.plateau_escape.saddles import Prediction, predictions_of, saddle_of
-from experiments.plateau_escape.starts import Plateau, example, plateaus
+from experiments.plateau_escape.starts import Plateau, example, names_of, plateaus
 from experiments.plateau_escape.tables import (
     balls_table,
     heights_table,
@@ -70,34 +70,34 @@ from experiments.plateau_escape.tables import (
 
 @dataclass(frozen=True)
 class Config(StoredSettings):
-    """Every number of the experiment that does not make a plateau."""
+    """Settings of the experiment."""
 
     seeds: int = 100
-    """Starts on each plateau, the same for every device."""
+    """Initial weights on each plateau, the same for every method."""
     momentum: float = 0.9
-    """α of every form."""
+    """Momentum coefficient α of every form."""
     offset: float = 0.1
-    """Flat-spot elimination: added to the derivative of every sigmoid unit."""
+    """Flat-spot elimination: constant added to the derivative of every sigmoid unit."""
     tolerance: float = 0.1
-    """Error tolerance: outputs closer to their target learn nothing."""
+    """Error tolerance: outputs closer to their target than this have zero error."""
     noise: float = 0.1
-    """Standard deviation of the noise on every weight."""
+    """Weight noise: standard deviation of the noise added to every weight."""
     attempts: int = 4
-    """Starts that a run with restarts has, each for an equal share of the epochs."""
+    """Restarts: number of starts of a run, each with an equal share of the epochs."""
     samples: int = 400
-    """Points of an error curve."""
+    """Number of points of an error curve."""
     committee_inputs: int = 20
-    """Inputs of the soft committee machines that are raced."""
+    """Inputs of the soft committee machine in the comparison of methods."""
     law_units: int = 4
-    """Soft committee machines of 2 to so many units have the height of their plateau measured against theory."""
+    """The heights of plateaus are compared with theory for soft committee machines of 2 up to this many units."""
     law_nets: int = 8
-    """How many of each."""
+    """Number of networks of each size in this comparison with theory."""
     law_inputs: int = 100
-    """Their inputs."""
+    """Inputs of these networks."""
     law_time: int = 200
-    """Examples they learn from, for each input."""
+    """Training examples of these networks per input."""
     only: str = ""
-    """Only the plateaus whose name holds this text."""
+    """Only the plateaus whose name contains this text."""
     out: Path = Path("results/plateau_escape")
 
     def check(self) -> None:
@@ -113,22 +113,22 @@ class Config(StoredSettings):
             raise ValueError(f"`Config` expected `law_units` ≤ {max(PUBLISHED_HEIGHTS)}, got {self.law_units}.")
         check_count("Config", "committee_inputs", self.committee_inputs, least=2)
         super().check()
-        if not self.plateaus:
+        if not names_of(self.only):
             raise ValueError(f"`Config` expected `only` to be part of a plateau's name, got {self.only!r}. Try 'xor'.")
 
     @property
     def plateaus(self) -> list[Plateau]:
-        """The plateaus asked for."""
+        """The selected plateaus."""
         return plateaus(self.committee_inputs, self.only)
 
     @property
-    def devices(self) -> tuple[Device, ...]:
-        """All devices, the fresh starts of restarts last."""
-        return devices(self.momentum, self.offset, self.tolerance, self.noise, self.attempts)
+    def methods(self) -> tuple[Method, ...]:
+        """All methods, those of the restarts last."""
+        return methods(self.momentum, self.offset, self.tolerance, self.noise, self.attempts)
 
 
 class Result(NamedTuple):
-    """What is stored."""
+    """The datasets that are stored."""
 
     balls: xr.Dataset
     modes: xr.DataArray
@@ -137,7 +137,7 @@ class Result(NamedTuple):
 
 
 class Numbers(NamedTuple):
-    """The result in numbers."""
+    """The numbers computed from a result."""
 
     laws: list[Law]
     heights: list[Height]
@@ -147,9 +147,9 @@ class Numbers(NamedTuple):
 
 
 def run(config: Config, console: Console) -> Result:
-    """Receipts, what theory knows, and the races, with their progress."""
+    """Measure the cases with exact theory, then check the gradient of each plateau and run all methods on it."""
     key, began = jax.random.key(config.seed), time.perf_counter()
-    with console.status("balls, deep linear nets and soft committee machines against theory"):
+    with console.status("flat stretch, saddle, deep linear network and soft committee machines"):
         balls = ball_paths(sorted({0.5, 0.9, 0.99, config.momentum}))
         modes = mode_paths(config.momentum)
         committee_key = jax.random.fold_in(key, 100)
@@ -158,19 +158,18 @@ def run(config: Config, console: Console) -> Result:
     races, chosen = {}, config.plateaus
     for index, plateau in enumerate(chosen):
         own = jax.random.fold_in(key, index)
-        with console.status(f"{plateau.name}: holding the gradient against jax.grad"):
+        with console.status(f"{plateau.name}: comparing the gradient with jax.grad"):
             network, params, batch = example(plateau, own)
             report = gradient_receipt(network, plateau.loss, params, batch)
         console.print(f"[bold]{plateau.name}[/bold]  gradient receipt: {report.verdict}")
-        total = config.seeds * len(config.devices)
+        total = config.seeds * len(config.methods)
         with progress(console, total) as advance:
 
-            def tell(state, advance=advance):
-                advance(
-                    state.done, "racing" if state.epochs else "compiling", f"runs, {state.rate / 1e6:.2g} M epochs/s"
-                )
+            def on_progress(state, advance=advance):
+                doing = "training" if state.epochs else "compiling"
+                advance(state.done, doing, f"runs, {state.rate / 1e6:.2g} M epochs/s")
 
-            races[plateau.name] = race(plateau, config, own, report, tell)
+            races[plateau.name] = race(plateau, config, own, report, on_progress)
     epochs = sum(int(result.epochs.sum()) for result in races.values())
     runs = sum(result.solved.size for result in races.values())
     print_totals(console, runs, epochs, time.perf_counter() - began)
@@ -178,12 +177,12 @@ def run(config: Config, console: Console) -> Result:
 
 
 def numbers_of(config: Config, result: Result) -> Numbers:
-    """Laws, heights, and what became of the races."""
-    names = {row.name for row in config.devices}
+    """The comparison with theory, and the summaries of all methods."""
+    names = {row.name for row in config.methods}
     level = 0.05 / (len(names) * len(config.plateaus))
     summaries, found, predictions = [], [], []
     for plateau in config.plateaus:
-        summaries += summaries_of(result.races[plateau.name], plateau, config.devices, level)
+        summaries += summaries_of(result.races[plateau.name], plateau, config.methods, level)
         found.append(measured(result.races[plateau.name], plateau))
         if plateau.saddle is not None:
             predictions += predictions_of(plateau, saddle_of(plateau), summaries, config.momentum)
@@ -192,10 +191,13 @@ def numbers_of(config: Config, result: Result) -> Numbers:
 
 
 def store(config: Config, result: Result) -> Numbers:
-    """Write results, numbers, figures, page and record, all or nothing; returns the numbers of what is stored."""
+    """Write results, numbers, figures, page and record, all or nothing; returns the numbers of what was stored."""
     with written_aside(config.out) as folder:
         modes = result.modes.to_dataset(name="learnt")
-        named = {"balls": result.balls.drop_vars("form"), "modes": modes.drop_vars("form")}  # Zarr has no words yet
+        named = {
+            "balls": result.balls.drop_vars("form"),
+            "modes": modes.drop_vars("form"),
+        }  # Zarr has no string coordinates
         parts = {**named, "committee": result.committee}
         parts |= {slug(name): race for name, race in result.races.items()}
         stored = {name: write_zarr(part, folder / f"{name}.zarr") for name, part in parts.items()}
@@ -211,12 +213,12 @@ def store(config: Config, result: Result) -> Numbers:
             write_rows(folder / "saddles.csv", numbers.predictions, ["holds"])
         gain = 1 / (1 - config.momentum)
         for name, figure in (
-            ("plateau_escape", draw_races(races, config.plateaus, config.devices, numbers.summaries, gain)),
+            ("plateau_escape", draw_races(races, config.plateaus, config.methods, numbers.summaries, gain)),
             ("plateau_laws", draw_laws(*result[:3], config.momentum)),
         ):
             write_figure(figure, folder, name, dpi=90)
-        with contextlib.suppress(ModuleNotFoundError):  # without Plotly there is everything but the page
-            sweep_page(page_of(races, config.plateaus, config.devices), folder / "plateau_escape.html")
+        with contextlib.suppress(ModuleNotFoundError):  # without Plotly only the page is missing
+            sweep_page(page_of(races, config.plateaus, config.methods), folder / "plateau_escape.html")
         write_record(folder, config, receipts={name: race.attrs["receipt"] for name, race in races.items()})
     return numbers
 
@@ -237,8 +239,8 @@ def show(config: Config, console: Console) -> None:
     for sentence in sentences(numbers.laws, numbers.summaries, numbers.predictions, config.momentum):
         console.print(sentence)
     console.print(
-        f"\nFigures: {config.out}/plateau_escape.png and plateau_laws.png (and .svg), their numbers beside them "
-        "as CSV, the runs to look around in as plateau_escape.html, the results as Zarr."
+        f"\nFigures: {config.out}/plateau_escape.png and plateau_laws.png (also as .svg), their numbers as "
+        "CSV, the runs as an interactive page, plateau_escape.html, the results as Zarr."
     )
 
 

@@ -11,9 +11,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 import bpjax as bp
 from bpjax import theory
 from bpjax.results import plots
+from experiments.plateau_escape.escapes import Summary, times_of
 from experiments.plateau_escape.laws import FORMS, LENGTH, PUBLISHED_HEIGHTS, RATE, SLOPE, VELOCITY
-from experiments.plateau_escape.outcomes import Summary, times_of
-from experiments.plateau_escape.races import Device
+from experiments.plateau_escape.races import Method
 from experiments.plateau_escape.starts import Plateau
 
 STYLES = {
@@ -24,11 +24,19 @@ STYLES = {
     "larger rate": (plots.PURPLE, ":"),
     "flat spot": (plots.RED, "-"),
 }
-"""Devices whose survival curves are drawn; the others are in the map."""
+"""{method: (colour, line style)} of the survival curves; the other methods are in the map only."""
 
 
 def draw_races(races: dict[str, xr.Dataset], chosen: list[Plateau], rows, summaries: list[Summary], gain: float):
-    """A survival curve to each plateau and momentum, and below the map of all devices."""
+    """Survival curves of the momentum forms for each plateau, and below them the map of all methods.
+
+    Args:
+        races: {name of the plateau: sweep}.
+        chosen: the plateaus.
+        rows: the methods.
+        summaries: of all methods on all plateaus.
+        gain: by which theory says that heavy ball is faster, 1/(1 − α).
+    """
     columns = min(3, len(chosen))
     lines = -(-len(chosen) // columns)
     figure = plt.figure(figsize=(13, 3.5 * lines + 5.0), layout="constrained")
@@ -46,7 +54,14 @@ def draw_races(races: dict[str, xr.Dataset], chosen: list[Plateau], rows, summar
 
 
 def survival(axis, times, plateau: Plateau, gain: float) -> None:
-    """Who is still on the plateau, by device, and what plain descent would be if it were `gain` times as fast."""
+    """Share of runs still on the plateau by method, and plain descent sped up `gain` times.
+
+    Args:
+        axis: to draw on.
+        times: {method: times}.
+        plateau: the problem.
+        gain: factor by which the times of plain descent are divided.
+    """
     drawn = {name: times[name] for name in STYLES if name in times}
     for name, own in drawn.items():
         colour, style = STYLES[name]
@@ -68,10 +83,17 @@ def survival(axis, times, plateau: Plateau, gain: float) -> None:
     axis.grid(axis="x", alpha=0.25)
 
 
-def speed_map(figure, chosen: list[Plateau], rows: tuple[Device, ...], summaries: list[Summary]) -> None:
-    """How many times sooner than by plain descent half of the runs have left: device × plateau."""
+def speed_map(figure, chosen: list[Plateau], rows: tuple[Method, ...], summaries: list[Summary]) -> None:
+    """Median escape time of plain descent ÷ median of the method, for method × plateau.
+
+    Args:
+        figure: to draw on.
+        chosen: the plateaus.
+        rows: the methods.
+        summaries: of all methods on all plateaus.
+    """
     names = list(dict.fromkeys(row.name for row in rows[1:]))
-    found = {(s.plateau, s.device): s for s in summaries}
+    found = {(s.plateau, s.method): s for s in summaries}
     values = np.full((len(chosen), len(names)), np.nan)
     axis = figure.subplots()
     for i, plateau in enumerate(chosen):
@@ -81,8 +103,8 @@ def speed_map(figure, chosen: list[Plateau], rows: tuple[Device, ...], summaries
                 axis.text(j, i, "not\napplied", ha="center", va="center", fontsize=8, color=plots.GREY)
                 continue
             values[i, j] = s.speed if s.speed > 0 else np.nan
-            lost = "diverge" if 2 * s.diverged > s.runs else "never leave"
-            word = f"{s.speed:.3g} ×" if s.speed > 0 else f"most\n{lost}"
+            failure = "diverge" if 2 * s.diverged > s.runs else "never leave"
+            word = f"{s.speed:.3g} ×" if s.speed > 0 else f"most\n{failure}"
             word += f"\n{100 * s.stuck:.0f} % stuck" if 0.005 < s.stuck and s.speed > 0 else ""
             word += "" if s.verdict != "no difference" else "\n(no difference)"
             light = s.speed > 0 and s.speed < 12
@@ -91,12 +113,19 @@ def speed_map(figure, chosen: list[Plateau], rows: tuple[Device, ...], summaries
     image = axis.imshow(values, cmap="cividis", norm=LogNorm(0.5, 100), aspect="auto")
     axis.set_xticks(range(len(names)), names)
     axis.set_yticks(range(len(chosen)), [plateau.name for plateau in chosen])
-    axis.set_title("Median time of plain descent ÷ median time of the device, from the same starts")
-    figure.colorbar(image, ax=axis, label="times sooner", pad=0.01)
+    axis.set_title("Median escape time of plain descent ÷ median of the method, from the same starts")
+    figure.colorbar(image, ax=axis, label="times faster", pad=0.01)
 
 
 def draw_laws(balls: xr.Dataset, modes: xr.DataArray, curves: xr.Dataset, momentum: float):
-    """Four panels where theory is exact: flat stretch, saddle, deep linear net, symmetric plateau."""
+    """Four panels where theory is exact: flat stretch, saddle, deep linear network, symmetric plateau.
+
+    Args:
+        balls: of `ball_paths`.
+        modes: of `mode_paths`.
+        curves: of `committee_curves`.
+        momentum: coefficient α to draw.
+    """
     figure, ((flat, saddle), (deep, committee)) = plt.subplots(2, 2, figsize=(12, 9), layout="constrained")
     for name, form in FORMS.items():
         colour, style = STYLES[name]
@@ -110,15 +139,17 @@ def draw_laws(balls: xr.Dataset, modes: xr.DataArray, curves: xr.Dataset, moment
         deep.plot(modes.sel(form=name).values.T, color=colour, linestyle=style)
         deep.plot([], [], color=colour, linestyle=style, label=name)
     thrown = balls.thrown.sel(form="convex", momentum=momentum).values
-    flat.plot(np.arange(231), -thrown[:231], color=plots.ORANGE, label=f"convex, arriving with {VELOCITY:g} per step")
+    flat.plot(
+        np.arange(231), -thrown[:231], color=plots.ORANGE, label=f"convex, initial velocity {VELOCITY:g} per step"
+    )
     flat.axhline(LENGTH, color=plots.GREY, linewidth=0.8)
-    flat.set(xlim=(0, 230), ylim=(0, 1.1 * LENGTH), xlabel="steps", ylabel="way along the slope (weight)")
+    flat.set(xlim=(0, 230), ylim=(0, 1.1 * LENGTH), xlabel="steps", ylabel="distance along the slope (weight)")
     flat.set_title(f"A flat stretch of {LENGTH:g}: η = {RATE:g}, slope {SLOPE:g}, α = {momentum:g}")
     end = float(theory.saddle_steps("convex", RATE, momentum, -0.05, 1e-6, 1.0))
     saddle.set(
         yscale="log", ylim=(1e-6, 1), xlim=(0, 1.05 * end), xlabel="steps", ylabel="distance from the saddle (weight)"
     )
-    saddle.set_title("A saddle of curvature −0.05, started 10⁻⁶ beside it")
+    saddle.set_title("A saddle of curvature −0.05, start at a distance of 10⁻⁶")
     draw_modes(deep, modes)
     draw_committee(committee, curves)
     for axis in (flat, saddle, deep, committee):
@@ -127,7 +158,7 @@ def draw_laws(balls: xr.Dataset, modes: xr.DataArray, curves: xr.Dataset, moment
 
 
 def draw_modes(axis, modes: xr.DataArray) -> None:
-    """Saxe's flow at the rates η and η/(1 − α) under the curves."""
+    """Draw Saxe's flow at the rates η and η/(1 − α) behind the curves."""
     from experiments.plateau_escape.laws import MODE_RATE, MODE_START
 
     momentum = modes.attrs["momentum"]
@@ -137,18 +168,20 @@ def draw_modes(axis, modes: xr.DataArray) -> None:
             flow = theory.deep_linear_mode(t, s, MODE_START, tau)
             label = plots.label_once(axis, f"Saxe's flow at the rate {name}")
             axis.plot(t, flow, color=plots.GREY, linewidth=4, alpha=0.35 if name == "η" else 0.6, label=label, zorder=0)
-    axis.set(xscale="log", xlim=(30, t[-1]), xlabel="steps", ylabel="learnt of each singular value, u")
-    axis.set_title(f"Deep linear net, s = {' and '.join(f'{s:g}' for s in modes.mode.values)}, α = {momentum:g}")
+    axis.set(xscale="log", xlim=(30, t[-1]), xlabel="steps", ylabel="strength u of each mode")
+    axis.set_title(f"Deep linear network, s = {' and '.join(f'{s:g}' for s in modes.mode.values)}, α = {momentum:g}")
 
 
 def draw_committee(axis, curves: xr.Dataset) -> None:
-    """Error curves of on-line nets, the flow, and the heights of the plateau by theory."""
+    """Error curves of networks trained on-line, the flow, and the theoretical heights of the plateau."""
     colours = (plots.BLUE, plots.ORANGE, plots.GREEN)
     rate = curves.attrs["rate"]
     for units, colour in zip(curves.units.values.tolist(), colours, strict=False):
         at = curves.sel(units=units)
         axis.plot(curves.alpha, at.simulated.values.T, color=colour, linewidth=0.6, alpha=0.5)
-        axis.plot(curves.alpha, at.flow, color=colour, linewidth=1.6, label=f"K = {units}: nets (thin), flow (thick)")
+        axis.plot(
+            curves.alpha, at.flow, color=colour, linewidth=1.6, label=f"K = {units}: networks (thin), flow (thick)"
+        )
         height = theory.symmetric_plateau(units, rate).error
         axis.axhline(height, color="black", linestyle="--", linewidth=0.9, label=plots.label_once(
             axis, f"fixed point of the flow, η = {rate:g}"))  # fmt: skip

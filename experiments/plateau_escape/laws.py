@@ -1,6 +1,6 @@
-"""Momentum where everything is known: a flat stretch, a saddle, a deep linear network, the symmetric plateau.
+"""Momentum where theory is exact: a flat stretch, a saddle, a deep linear network, the symmetric plateau.
 
-What `bp.momentum` does in each form, step by step, against the closed forms of `bpjax.theory`.
+The steps of `bp.momentum` in each form are compared with the closed forms of `bpjax.theory`.
 """
 
 from typing import Any, NamedTuple
@@ -13,25 +13,25 @@ import xarray as xr
 import bpjax as bp
 from bpjax import theory
 from bpjax.results.statistics import student
-from experiments.plateau_escape.committee import begin_committee
+from experiments.plateau_escape.committee import committee_trial
 from experiments.plateau_escape.starts import MODES, linear_task
 
 FORMS = {"plain descent": "gradient descent", "heavy ball": "heavy_ball", "convex": "convex", "Nesterov": "nesterov"}
-"""The forms by the names in the tables, and as `bpjax.theory` calls them."""
+"""{name in the tables: name in `bpjax.theory`}."""
 RATE, SLOPE, LENGTH = 0.1, 1.0, 20.0
-"""A flat stretch: learning rate, ∂E/∂w, and how far it goes."""
+"""A flat stretch: learning rate, ∂E/∂w, and length."""
 CURVATURE, START, END = -0.05, 1e-6, 1.0
-"""A saddle: ∂²E/∂w², where the way down begins, and where it has been left."""
+"""A saddle: ∂²E/∂w², initial distance, and the distance at which it has been left."""
 VELOCITY = 2.0
-"""What a ball that does not begin at rest arrives with, weight per step."""
+"""Initial velocity of a ball that does not start from rest, weight per step."""
 MODE_RATE, MODE_START = 1e-3, 1e-3
-"""The deep linear network: learning rate, and what is known of each mode at the start."""
+"""The deep linear network: learning rate, and initial strength of each mode."""
 PUBLISHED_HEIGHTS = {2: 0.0116, 3: 0.0203, 4: 0.0284}
-"""Symmetric plateau of K = M units, η → 0: Saad & Solla 1995."""
+"""{K: height of the symmetric plateau of K = M units, η → 0}, Saad & Solla 1995."""
 
 
 class Law(NamedTuple):
-    """A number that theory promises, and what was measured."""
+    """A number predicted by theory, and its measurement."""
 
     landscape: str
     form: str
@@ -48,14 +48,14 @@ class Law(NamedTuple):
 
 
 def descent_of(form: str, rate, momentum) -> Any:
-    """`bp.momentum` in a form as theory calls it; plain descent looks at no momentum."""
+    """`bp.momentum` in a form of `bpjax.theory`; plain descent ignores `momentum`."""
     if form == "gradient descent":
         return bp.momentum(rate, 0.0)
     return bp.momentum(rate, momentum, form=form)  # type: ignore[arg-type]
 
 
 def first_step(reached: np.ndarray) -> float:
-    """The first step at which it is so; NaN where it never is."""
+    """The first step at which `reached` is true; NaN if there is none."""
     return float(reached.argmax()) if reached.any() else np.nan
 
 
@@ -63,16 +63,16 @@ def first_step(reached: np.ndarray) -> float:
 
 
 def ball_paths(momenta) -> xr.Dataset:
-    """Weights over (form, momentum, step) from `bp.momentum` in float64, until the slowest is there.
+    """Weights over (form, momentum, step) from `bp.momentum` in float64, until the slowest form has arrived.
 
-    `flat` from rest on a constant slope, `thrown` arriving there with speed, `level` with speed where there is no
-    slope, `saddle` from rest.
+    `flat` starts from rest on a constant slope, `thrown` starts there with a velocity, `level` starts with a velocity
+    on zero slope, `saddle` starts from rest at a saddle.
     """
     alphas = np.array(momenta)
     steps = max(
         20 + int(theory.saddle_steps("convex", RATE, alphas, CURVATURE, START, END).max()),
         20 + int(theory.plateau_steps("convex", RATE, alphas, SLOPE, LENGTH).max()),
-        int(40 / (1 - alphas.max())),  # e⁻⁴⁰ of the speed is left
+        int(40 / (1 - alphas.max())),  # the velocity has decreased to e⁻⁴⁰ of its initial value
     )
     cases = {  # slope, curvature, start, velocity
         "flat": (SLOPE, 0.0, 0.0, 0.0),
@@ -93,7 +93,7 @@ def ball_paths(momenta) -> xr.Dataset:
 
 
 def _walk(form: str, steps: int):
-    """(momentum, slope, curvature, start, velocity), each (n,), to w(0) … w(steps) on slope · w + ½ curvature · w²."""
+    """(momentum, slope, curvature, start, velocity), each (n,), -> w(0) … w(steps) on E = slope w + ½ curvature w²."""
 
     def one(momentum, slope, curvature, start, velocity):
         ball = descent_of(form, RATE, momentum)
@@ -110,7 +110,7 @@ def _walk(form: str, steps: int):
 
 
 def ball_laws(paths: xr.Dataset) -> list[Law]:
-    """Steps across the flat stretch and away from the saddle, and how far a ball with speed glides on."""
+    """Compare steps across the flat stretch and away from the saddle, and the distance covered on level ground."""
     laws = []
     for name, form in FORMS.items():
         for alpha in paths.momentum.values if form != "gradient descent" else paths.momentum.values[:1]:
@@ -121,7 +121,7 @@ def ball_laws(paths: xr.Dataset) -> list[Law]:
             rows = (
                 ("flat stretch", "steps from rest", theory.plateau_steps(form, RATE, alpha, SLOPE, LENGTH),
                  first_step(path["flat"] >= LENGTH * (1 - 1e-9)), 1.0),
-                ("flat stretch", "steps with speed", first_step(thrown >= LENGTH * (1 - 1e-9)),
+                ("flat stretch", "steps with velocity", first_step(thrown >= LENGTH * (1 - 1e-9)),
                  first_step(path["thrown"] >= LENGTH * (1 - 1e-9)), 1.0),
                 ("level ground", "glide", theory.plateau_glide(form, alpha, VELOCITY), path["level"][-1], 1e-6),
                 ("saddle", "steps from rest", theory.saddle_steps(form, RATE, alpha, CURVATURE, START, END),
@@ -135,7 +135,7 @@ def ball_laws(paths: xr.Dataset) -> list[Law]:
 
 
 def mode_paths(momentum: float) -> xr.DataArray:
-    """What an aligned, balanced net has learnt of each mode, over (form, mode, step), float32 as networks are."""
+    """The strength of each mode in an aligned, balanced network over (form, mode, step), in float32."""
     batch = linear_task()
     layer = bp.dense(len(MODES), use_bias=False)
     rule = bp.backprop(bp.chain(layer, layer), bp.losses.batch_mean(bp.squared_error))
@@ -165,9 +165,10 @@ def _modes(rule, weights, batch, form: str, momentum: float, steps: int) -> np.n
 def deep_linear_laws(paths: xr.DataArray) -> list[Law]:
     """Steps until each mode is half learnt, against Saxe's flow at the effective rate η̂, and that flow corrected.
 
-    The flow is what remains for η → 0: 2 % and a step are allowed. It takes for granted that an momentum of 1/(1 − α)
-    steps is short beside the time in which the mode grows by e, 1/η̂s. Where it is not, growth is slower, by the factor
-    of `theory.saddle_growth`, and begins late, as `theory.saddle_distance` has it; so corrected, 5 % and a step.
+    The flow is the limit η → 0; the tolerance is 2 % and a step. It assumes that the memory of momentum, 1/(1 − α)
+    steps, is short compared with the time in which the mode grows by e, 1/η̂s. Otherwise the growth is slower
+    (`theory.saddle_growth`) and starts with a delay (`theory.saddle_distance`); the tolerance of the corrected flow is
+    5 % and a step.
     """
     laws = []
     for name, form in FORMS.items():
@@ -192,15 +193,15 @@ def deep_linear_laws(paths: xr.DataArray) -> list[Law]:
 
 
 class Height(NamedTuple):
-    """The symmetric plateau of K = M units: its height by every way there is."""
+    """The height of the symmetric plateau of K = M units, from theory, from the flow and from networks."""
 
     units: int
     published: float  # η → 0, Saad & Solla 1995
     closed_form: float  # η → 0
-    rate: float  # of what follows
+    rate: float  # learning rate of the following fields
     fixed_point: float  # of the flow, N → ∞
-    integrated: float  # on the flow's own path, by `find_plateaus`
-    simulated: float  # mean over nets of `inputs` inputs, by `find_plateaus`; NaN where none was found
+    integrated: float  # of the integrated flow, by `find_plateaus`
+    simulated: float  # mean over networks with `inputs` inputs, by `find_plateaus`; NaN if none was found
     low: float  # 95 % interval of that mean (Student)
     high: float
     nets: int
@@ -208,21 +209,27 @@ class Height(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Whether the nets' mean is within 3 % of the fixed point: N is finite, and learning creeps on."""
+        """Whether the mean of the networks is within 3 % of the fixed point (N is finite, and learning continues)."""
         return bool(abs(self.simulated / self.fixed_point - 1) < 0.03)
 
 
 def committee_curves(largest: int, nets: int, inputs: int, rate: float, until: int, key) -> xr.Dataset:
-    """Generalisation error over (units, net, alpha) of on-line nets, and of the flow over (units, alpha).
+    """Generalisation error over (units, net, alpha) of networks trained on-line, and of the flow over (units, alpha).
 
-    K = 2 … `largest`, no more than 4.
+    Args:
+        largest: K = 2 … `largest` units, at most 4.
+        nets: networks of each size.
+        inputs: of each network.
+        rate: learning rate.
+        until: examples per input.
+        key: for weights and examples.
     """
     simulated, flows = [], []
     chosen = [units for units in PUBLISHED_HEIGHTS if units <= largest]
     for units in chosen:
 
         def one(key, units=units):
-            made = begin_committee(key, bp.momentum(rate / inputs, 0.0), units, inputs, until)
+            made = committee_trial(key, bp.momentum(rate / inputs, 0.0), units, inputs, until)
             return jax.lax.scan(lambda run, _: made.program.epoch(run), made.start, None, length=until)[1].error
 
         keys = jax.random.split(jax.random.fold_in(key, units), nets)
@@ -239,7 +246,7 @@ def committee_curves(largest: int, nets: int, inputs: int, rate: float, until: i
 
 
 def committee_heights(curves: xr.Dataset) -> list[Height]:
-    """Heights of the symmetric plateau for K = 2, 3, 4, measured on error curves as of any other plateau."""
+    """Heights of the symmetric plateau for each K, measured on error curves."""
     heights, rate = [], curves.attrs["rate"]
     for units in curves.units.values:
         found = _heights(curves.simulated.sel(units=units).values)

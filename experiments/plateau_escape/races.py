@@ -1,6 +1,6 @@
-"""The devices said to shorten plateaus, and one sweep for each plateau in which all of them take part.
+"""The methods that may shorten plateaus, and one sweep of all methods for each plateau.
 
-A device is a row of numbers, so that all of them are lanes of one compiled program and begin at the same weights.
+A method is a row of numbers, so that all methods run in one compiled program and start from the same weights.
 """
 
 import math
@@ -14,50 +14,58 @@ import optax
 import xarray as xr
 
 import bpjax as bp
-from experiments.plateau_escape.committee import begin_committee
+from experiments.plateau_escape.committee import committee_trial
 from experiments.plateau_escape.starts import Plateau
 
 
-class Device(NamedTuple):
-    """How to get off a plateau, in numbers; those of plain descent by default."""
+class Method(NamedTuple):
+    """A method to leave a plateau; the defaults are those of plain descent."""
 
     name: str
     rule: int = 0  # index into `optimizers`
     rate: float = 1.0  # times the plateau's η
     momentum: float = 0.0
     offset: float = 0.0  # c of φ′ + c
-    tolerance: float = 0.0  # errors below it are let be
-    noise: float = 0.0  # standard deviation added to each weight at each epoch
-    attempt: int = 0  # which fresh start, for restarts: 0 is the one all devices share
-    batch_only: bool = False  # left out where each step sees other examples: made for batches, or noise enough
+    tolerance: float = 0.0  # errors smaller than this count as 0
+    noise: float = 0.0  # standard deviation of the noise on each weight in each epoch
+    attempt: int = 0  # which start of "restart"; 0 is the start that all methods share
+    batch_only: bool = False  # not applied to on-line learning
 
 
 RESTART = "restart"
 
 
-def devices(momentum: float, offset: float, tolerance: float, noise: float, attempts: int) -> tuple[Device, ...]:
-    """All devices; the fresh starts of `restart`, made of plain descents, come last."""
+def methods(momentum: float, offset: float, tolerance: float, noise: float, attempts: int) -> tuple[Method, ...]:
+    """All methods; the further starts of "restart", which use plain descent, come last.
+
+    Args:
+        momentum: coefficient α.
+        offset: of flat-spot elimination.
+        tolerance: of errors.
+        noise: standard deviation of the weight noise.
+        attempts: starts of a run with restarts.
+    """
     return (
-        Device("plain descent"),
-        Device("heavy ball", momentum=momentum),
-        Device("convex", rate=1 - momentum, momentum=momentum),  # the very steps of bp.momentum(form="convex")
-        Device("Nesterov", rule=1, momentum=momentum),
-        Device("larger rate", rate=1 / (1 - momentum)),
-        Device("flat spot", offset=offset),
-        Device("tolerance", tolerance=tolerance, batch_only=True),
-        # on-line learning is noisy itself; with this one on top no committee of a first trial left its plateau
-        Device("noise", noise=noise, batch_only=True),
-        Device("Rprop", rule=2, batch_only=True),
-        Device("Quickprop", rule=3, batch_only=True),
-        *(Device(RESTART, attempt=attempt) for attempt in range(1, attempts)),
+        Method("plain descent"),
+        Method("heavy ball", momentum=momentum),
+        Method("convex", rate=1 - momentum, momentum=momentum),  # takes the steps of bp.momentum(form="convex")
+        Method("Nesterov", rule=1, momentum=momentum),
+        Method("larger rate", rate=1 / (1 - momentum)),
+        Method("flat spot", offset=offset),
+        Method("tolerance", tolerance=tolerance, batch_only=True),
+        # on-line learning is already noisy; with weight noise added, no committee of a first trial left its plateau
+        Method("noise", noise=noise, batch_only=True),
+        Method("Rprop", rule=2, batch_only=True),
+        Method("Quickprop", rule=3, batch_only=True),
+        *(Method(RESTART, attempt=attempt) for attempt in range(1, attempts)),
     )
 
 
-# --- One trial for all devices ---------------------------------------------------------------------------------------
+# --- One trial for all methods ---------------------------------------------------------------------------------------
 
 
 def chosen(index, *optimizers: Any) -> optax.GradientTransformationExtraArgs:
-    """The change of the optimizer with this index, which may be traced; all of them see every gradient."""
+    """The update of the optimizer with this index, which may be traced; every optimizer receives every gradient."""
 
     def init(params):
         return tuple(optimizer.init(params) for optimizer in optimizers)
@@ -76,7 +84,7 @@ def chosen(index, *optimizers: Any) -> optax.GradientTransformationExtraArgs:
 
 
 def plateau_left(level: float) -> bp.training.Stop:
-    """The error of the weights as they are, not as noise has shaken them, is below the level."""
+    """Stop when the error of the weights without noise is below the level."""
     return bp.training.Stop("plateau left", level, _plateau_left, needs="validation_error")
 
 
@@ -84,20 +92,27 @@ def _plateau_left(level, epoch):
     return level, epoch.validation_error < level
 
 
-def make_trial(plateau: Plateau, rows: tuple[Device, ...], restart_after: int, inputs: int) -> Callable:
-    """(key, device) -> Trial: the race of one run, `device` an index into `rows`."""
-    numbers = {name: jnp.array([getattr(row, name) for row in rows]) for name in Device._fields[1:-1]}
+def make_trial(plateau: Plateau, rows: tuple[Method, ...], restart_after: int, inputs: int) -> Callable:
+    """(key, method_index) -> Trial, with `method_index` an index into `rows`.
+
+    Args:
+        plateau: the problem.
+        rows: the methods.
+        restart_after: epochs of each start of "restart".
+        inputs: of the soft committee machine.
+    """
+    numbers = {name: jnp.array([getattr(row, name) for row in rows]) for name in Method._fields[1:-1]}
     limits = jnp.array([restart_after if row.attempt else plateau.limit for row in rows], jnp.int32)
 
-    def trial(key, device):
-        own = {name: column[device] for name, column in numbers.items()}
+    def trial(key, method_index):
+        own = {name: column[method_index] for name, column in numbers.items()}
         key = jax.random.fold_in(key, own["attempt"])
         rate = plateau.rate * own["rate"]
         level = plateau.level * plateau.height
         if plateau.batch is None:
             moves = _momentum_forms(rate / inputs, own["momentum"])
             optimizer = chosen(own["rule"], *moves)
-            return begin_committee(key, optimizer, 2, inputs, limits[device], own["offset"], level)
+            return committee_trial(key, optimizer, 2, inputs, limits[method_index], own["offset"], level)
         unit = None if plateau.unit is None else bp.layers.flat_spot(plateau.unit, own["offset"])
         rule = bp.backprop(plateau.network(unit), bp.losses.error_tolerance(plateau.loss, own["tolerance"]))
         rule = bp.rules.weight_noise(rule, own["noise"])
@@ -105,7 +120,7 @@ def make_trial(plateau: Plateau, rows: tuple[Device, ...], restart_after: int, i
         optimizer = chosen(own["rule"], *_momentum_forms(rate, own["momentum"]), *slopes)
         weights_key, run_key = jax.random.split(key)
         made = bp.trial(
-            rule, optimizer, plateau.start(weights_key), plateau.batch, key=run_key, epochs=limits[device],
+            rule, optimizer, plateau.start(weights_key), plateau.batch, key=run_key, epochs=limits[method_index],
             stops=plateau_left(level), validation=plateau.batch,
         )  # fmt: skip
 
@@ -122,47 +137,62 @@ def _momentum_forms(rate, momentum):
     return bp.momentum(rate, momentum), bp.momentum(rate, momentum, form="nesterov")
 
 
-def taking_part(plateau: Plateau, rows: tuple[Device, ...]) -> list[int]:
-    """Indices of the devices that mean something on this plateau."""
+def applicable(plateau: Plateau, rows: tuple[Method, ...]) -> list[int]:
+    """Indices of the methods that apply to this plateau."""
 
-    def fits(row: Device) -> bool:
+    def applies(row: Method) -> bool:
         return not (row.batch_only and plateau.batch is None) and not (row.offset and plateau.unit is None)
 
-    return [index for index, row in enumerate(rows) if fits(row)]
+    return [index for index, row in enumerate(rows) if applies(row)]
 
 
 def race(plateau: Plateau, config, key, receipt=None, progress: Any = False) -> xr.Dataset:
-    """Every device of an experiment's `config` from the same starts, as one sweep over (device, seed)."""
-    rows = config.devices
+    """Run every method from the same starts, as one sweep over (method_index, seed).
+
+    Args:
+        plateau: the problem.
+        config: of the experiment.
+        key: for the initial weights.
+        receipt: of the gradient, stored with the sweep.
+        progress: called with the state of the sweep, see `bp.sweep`.
+    """
+    rows = config.methods
     restart_after = math.ceil(plateau.limit / config.attempts)
     stride = max(1, plateau.limit // config.samples)
     trial = make_trial(plateau, rows, restart_after, config.committee_inputs)
-    axes = {"device": taking_part(plateau, rows), "seed": range(config.seeds)}
+    axes = {"method_index": applicable(plateau, rows), "seed": range(config.seeds)}
     curves = range(stride, plateau.limit + 1, stride)
     return bp.sweep(trial, axes, key=key, curves=curves, receipt=receipt, progress=progress)
 
 
-def page_of(races: dict[str, xr.Dataset], chosen: list[Plateau], rows: tuple[Device, ...]) -> xr.Dataset:
-    """All races as one sweep over (plateau, device, seed), curves by share of the epoch limit, for `bp.sweep_page`.
+def page_of(races: dict[str, xr.Dataset], chosen: list[Plateau], rows: tuple[Method, ...]) -> xr.Dataset:
+    """All plateaus as one sweep over (plateau, method_index, seed), for `sweep_page`.
 
-    Fresh starts of restarts are left out; devices that do not take part count as never there.
+    Curves are by fraction of the epoch limit. The further starts of "restart" are left out. Methods that do not apply
+    have the reason "not_applied".
+
+    Args:
+        races: {name of the plateau: sweep}.
+        chosen: the plateaus.
+        rows: the methods.
     """
-    kept = [index for index, row in enumerate(rows) if not row.attempt]
+    included = [index for index, row in enumerate(rows) if not row.attempt]
     parts = []
     for plateau in chosen:
         result = races[plateau.name]
         result = result.assign_coords(epoch=np.arange(1, result.sizes["epoch"] + 1))
         present = result.reindex(
-            device=kept, fill_value={"reason": -1, "solved": False, "diverged": False, "epochs": 0}
+            method_index=included, fill_value={"reason": -1, "solved": False, "diverged": False, "epochs": 0}
         )
         parts.append(present[["reason", "solved", "diverged", "epochs", "error", "curve"]])
     page = xr.concat(parts, "plateau", join="inner", combine_attrs="drop_conflicts")
     page = page.assign_coords(plateau=np.arange(len(parts)))
     meanings = races[chosen[0].name].reason.attrs["flag_meanings"].split()
-    words = ["does_not_take_part", *meanings]
+    words = ["not_applied", *meanings]
     page["reason"].attrs.update(flag_values=list(range(-1, len(meanings))), flag_meanings=" ".join(words))
-    page.device.attrs["long_name"], page.plateau.attrs["long_name"] = "number of the device", "number of the plateau"
+    page.method_index.attrs["long_name"] = "index of the method"
+    page.plateau.attrs["long_name"] = "index of the plateau"
     page.epoch.attrs["long_name"] = "sample of the error curve"
-    named = ", ".join(f"{i} {rows[i].name}" for i in kept), ", ".join(f"{i} {p.name}" for i, p in enumerate(chosen))
-    page.attrs["title"] = f"Devices ({named[0]}) on plateaus ({named[1]})"
+    named = ", ".join(f"{i} {rows[i].name}" for i in included), ", ".join(f"{i} {p.name}" for i, p in enumerate(chosen))
+    page.attrs["title"] = f"Methods ({named[0]}) on plateaus ({named[1]})"
     return page

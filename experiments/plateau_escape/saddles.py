@@ -1,9 +1,9 @@
-"""Where a plateau is a known saddle: when momentum should have left it, worked out from the curvature there.
+"""Predicted escape times from plateaus that are known saddles, from the curvature at the saddle.
 
-From plain descent's own median T, T ln g is how many times the distance from the saddle has to grow by e, g = 1 + ημ
-its growth per epoch along the steepest way down, −μ the smallest curvature. Another form needs the same growth at its
-own g of `theory.saddle_growth`, after the delay of its start from rest; where ηλ, λ the largest curvature, is beyond
-its limit of stability, it never gets anywhere.
+Let −μ be the smallest curvature. Plain descent increases the distance from the saddle by the factor g = 1 + ημ per
+epoch. With its measured median T, ln gᵀ is the growth needed to leave. Another form of momentum needs the same growth
+at its own factor (`theory.saddle_growth`), after a delay because it starts with velocity 0. Where ηλ, with the largest
+curvature λ, exceeds its limit of stability, it does not leave.
 """
 
 import math
@@ -16,12 +16,12 @@ from jax.flatten_util import ravel_pytree
 
 import bpjax as bp
 from bpjax import theory
-from experiments.plateau_escape.outcomes import Summary
+from experiments.plateau_escape.escapes import Summary
 from experiments.plateau_escape.starts import Plateau
 
 
 class Saddle(NamedTuple):
-    """The critical point of a plateau, float64."""
+    """Error, gradient and curvature at the critical point of a plateau, float64."""
 
     error: float
     gradient: float  # its norm
@@ -30,22 +30,22 @@ class Saddle(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """A form's median escape from a saddle by theory, and what was measured, epochs; ∞ for never."""
+    """The predicted and the measured median escape time of a form, in epochs; ∞ for never."""
 
     plateau: str
-    device: str
-    stability: float  # ηλ as a share of the form's limit
+    method: str
+    stability: float  # ηλ divided by the limit of stability
     theory: float
     measured: float
 
     @property
     def holds(self) -> bool:
-        """Within 10 %, or both never."""
+        """Whether they agree within 10 %, or are both ∞."""
         return self.theory == self.measured or bool(abs(self.measured / self.theory - 1) <= 0.1)
 
 
 def saddle_of(plateau: Plateau) -> Saddle:
-    """Error, gradient and curvatures at the plateau's critical point, from the whole Hessian: the nets are small."""
+    """Measure the critical point of a plateau with the full Hessian, since the networks are small."""
     with jax.enable_x64(True):
         params, batch = bp.util.cast((plateau.saddle, plateau.batch), "float64")
         rule = bp.backprop(plateau.network(plateau.unit), plateau.loss)
@@ -63,33 +63,46 @@ def saddle_of(plateau: Plateau) -> Saddle:
     return Saddle(float(value), float(gradient), float(curvatures[0]), float(curvatures[-1]))
 
 
-def form_of(device: str, rate: float, momentum: float) -> tuple[str, float, float] | None:
-    """(form, η, α) of the devices that theory knows."""
+def form_of(method: str, rate: float, momentum: float) -> tuple[str, float, float] | None:
+    """(form, η, α) of a method, None if there is no theory for it."""
     forms = {"heavy ball": "heavy_ball", "convex": "convex", "Nesterov": "nesterov"}
-    if device in forms:
-        return forms[device], rate, momentum
-    return ("gradient descent", rate / (1 - momentum), 0.0) if device == "larger rate" else None
+    if method in forms:
+        return forms[method], rate, momentum
+    return ("gradient descent", rate / (1 - momentum), 0.0) if method == "larger rate" else None
 
 
 def predictions_of(plateau: Plateau, saddle: Saddle, summaries: list[Summary], momentum: float) -> list[Prediction]:
-    """What the curvatures say of momentum and the larger rate, beside the medians of the race."""
-    own = {s.device: s for s in summaries if s.plateau == plateau.name}
+    """Predict the medians of the momentum forms and of the larger rate.
+
+    Args:
+        plateau: the problem.
+        saddle: its critical point.
+        summaries: measured medians of all methods.
+        momentum: coefficient α.
+    """
+    own = {s.method: s for s in summaries if s.plateau == plateau.name}
     usual = own["plain descent"].median
     growths = usual * math.log(float(theory.saddle_growth("gradient descent", plateau.rate, 0.0, saddle.downward)))
     found = []
-    for device, summary in own.items():
-        form = form_of(device, plateau.rate, momentum)
+    for method, summary in own.items():
+        form = form_of(method, plateau.rate, momentum)
         if form is None or math.isinf(usual):
             continue
         name, rate, alpha = form
         stability = rate * saddle.largest / float(theory.stability_limit(name, alpha))
         epochs = math.inf if stability >= 1 else escape(form, saddle.downward, growths)
-        found.append(Prediction(plateau.name, device, stability, epochs, summary.median))
+        found.append(Prediction(plateau.name, method, stability, epochs, summary.median))
     return found
 
 
 def escape(form: tuple[str, float, float], curvature: float, growths: float) -> float:
-    """Epochs from rest until the distance from a saddle has grown e^`growths` times."""
+    """Epochs, starting with velocity 0, until the distance from a saddle has grown e^`growths` times.
+
+    Args:
+        form: (form, η, α).
+        curvature: smallest curvature at the saddle.
+        growths: logarithm of the required growth.
+    """
     name, rate, alpha = form
     growth = math.log(float(theory.saddle_growth(name, rate, alpha, curvature)))
     late = math.ceil(30 / growth)

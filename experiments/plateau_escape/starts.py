@@ -1,6 +1,6 @@
-"""The plateaus of real networks: for each a start, and the height of its error, which is known beforehand.
+"""The plateaus of networks: for each a start and the height of its error, which is known in advance.
 
-A run has left when the error of its weights, measured after each epoch, falls below a level under that height.
+A run has left a plateau when the error of its weights, measured after each epoch, falls below a level under the height.
 """
 
 import functools
@@ -19,33 +19,30 @@ from experiments.plateau_escape.committee import committee, erf_unit, teacher
 
 
 class Plateau(NamedTuple):
-    """Where runs get stuck, and what counts as having left."""
+    """A problem with a plateau, and the level of the error below which it has been left."""
 
     name: str
-    unit: bp.Layer | None  # the activation that `flat spot` changes; None where there is none
+    unit: bp.Layer | None  # the activation that "flat spot" changes; None if the network has none
     network: Callable  # unit -> Layer
     start: Callable  # key -> params
-    batch: Any  # examples and targets; None where examples are drawn anew for each step
+    batch: Any  # examples and targets; None if each step draws new examples
     rate: float  # η of plain descent
     height: float  # error on the plateau, by theory
     limit: int  # epochs
     loss: bp.losses.Loss = bp.squared_error
-    level: float = 0.8  # share of the height below which the plateau is left
+    level: float = 0.8  # the plateau is left below this fraction of the height
     unit_of_time: str = "epochs"
-    saddle: Any = None  # params of the critical point that makes the plateau, where there is one in closed form
+    saddle: Any = None  # params of the critical point of the plateau, if known in closed form
+
+
+def names_of(only: str = "") -> list[str]:
+    """The names of the plateaus that contain `only`."""
+    return [name for name in PLATEAUS if only.lower() in name.lower()]
 
 
 def plateaus(committee_inputs: int, only: str = "") -> list[Plateau]:
-    """The six plateaus, or those whose name holds `only`, with heights worked out beforehand."""
-    makers = {
-        "XOR": _xor,
-        "symmetric start": _symmetric,
-        "saturated units": _saturated,
-        "duplicated unit": _duplicate,
-        "deep linear net": _deep_linear,
-        "soft committee": functools.partial(_committee, committee_inputs),
-    }
-    return [make(name) for name, make in makers.items() if only.lower() in name.lower()]
+    """The six plateaus, or those whose name contains `only`."""
+    return [PLATEAUS[name](name, committee_inputs) for name in names_of(only)]
 
 
 def _net(sizes, radius):
@@ -58,16 +55,16 @@ def _net(sizes, radius):
     return network, start
 
 
-def _xor(name: str) -> Plateau:
-    """Outputs all ½: E = ½ · 4 · ¼."""
+def _xor(name: str, committee_inputs: int) -> Plateau:
+    """All outputs are ½: E = ½ · 4 · ¼."""
     network, start = _net((2, 2, 1), 0.5)
     return Plateau(name, bp.sigmoid, network, start, bp.xor().present(None), 0.5, 0.5, 5000)
 
 
-def _symmetric(name: str) -> Plateau:
-    """4-2-4 encoder, all weights nearly 0, hidden units nearly alike: outputs all ¼, E = ½ · 4 · (9 + 3)/16 = 1.5.
+def _symmetric(name: str, committee_inputs: int) -> Plateau:
+    """4-2-4 encoder with weights near 0 and nearly equal hidden units: all outputs are ¼, E = ½ · 4 · (9 + 3)/16 = 1.5.
 
-    The saddle: no weights but the output biases, ln ⅓.
+    At the saddle all weights are 0 except the output biases, which are ln ⅓.
     """
     network, start = _net((4, 2, 4), 0.02)
     first, unit, last, *rest = jax.tree.map(jnp.zeros_like, start(jax.random.key(0)))
@@ -76,8 +73,8 @@ def _symmetric(name: str) -> Plateau:
     return Plateau(name, bp.sigmoid, network, start, batch, 0.5, 1.5, 3000, saddle=saddle)
 
 
-def _saturated(name: str) -> Plateau:
-    """The encoder with output biases of 8: all outputs 1, of which ¾ should be 0, E = ½ · 4 · 3 = 6; φ′ ≈ 0."""
+def _saturated(name: str, committee_inputs: int) -> Plateau:
+    """The encoder with output biases of 8: all outputs are 1, ¾ of them should be 0, E = ½ · 4 · 3 = 6; φ′ ≈ 0."""
     network, small = _net((4, 2, 4), 0.5)
 
     def start(key):
@@ -89,7 +86,7 @@ def _saturated(name: str) -> Plateau:
 
 @functools.cache
 def smaller_network():
-    """A 1-1-1 net at the minimum of its error on 9 points of two steps: (params, batch, error), float64."""
+    """A 1-1-1 network at its minimum on 9 points of a two-step function: (params, batch, error), float64."""
     network = bp.mlp((1, 1, 1), bp.tanh)
     with jax.enable_x64(True):
         x = jnp.linspace(-4.0, 4.0, 9)[:, None]
@@ -104,12 +101,13 @@ def smaller_network():
     return found.params, batch, float(value)
 
 
-def _duplicate(name: str, perturbation: float = 1e-3) -> Plateau:
-    """That minimum's unit twice, its outgoing weight halved: a saddle of the 1-2-1 net, and starts close beside it.
+def _duplicate(name: str, committee_inputs: int, perturbation: float = 1e-3) -> Plateau:
+    """The minimum of `smaller_network` with its unit duplicated and the outgoing weight halved; starts are near it.
 
-    The way down leads to an error of nearly 0. From a first choice of points it led to a valley 1 % lower, below no
-    level worth the name: there are such saddles too. The rate, 0.1, was raised from 0.05 to shorten the run: it makes
-    ηλ 1.53 there, beyond Nesterov's limit of 1.36 at α = 0.9 and within heavy ball's of 3.8.
+    This is a saddle of the 1-2-1 network. The descent direction leads to an error of nearly 0. With the points chosen
+    first it led to a valley only 1 % lower; such saddles exist too. The learning rate was raised from 0.05 to 0.1 to
+    shorten the runs. There ηλ = 1.53, above the limit of Nesterov's form at α = 0.9 (1.36) and below that of heavy ball
+    (3.8).
     """
     small, batch, height = smaller_network()
     with jax.enable_x64(True):
@@ -129,17 +127,17 @@ def _duplicate(name: str, perturbation: float = 1e-3) -> Plateau:
 
 
 MODES = (3.0, 1.0)
-"""Singular values of what the deep linear network is to learn."""
+"""Singular values of the linear map that the deep linear network learns."""
 
 
 def linear_task():
-    """White inputs xᵀx/N = 1 and targets x S: (x, x S), float32."""
+    """White inputs, xᵀx/N = 1, and targets x S: (x, x S), float32."""
     x = math.sqrt(len(MODES)) * np.eye(len(MODES), dtype=np.float32)
     return jnp.asarray(x), jnp.asarray(x * np.array(MODES, np.float32))
 
 
-def _deep_linear(name: str) -> Plateau:
-    """Two weight matrices near 0, a saddle: nothing is learnt yet, E = ½ Σ s²."""
+def _deep_linear(name: str, committee_inputs: int) -> Plateau:
+    """Two weight matrices near the saddle at 0, where E = ½ Σ s²."""
     width = len(MODES)
     network = bp.chain(*(bp.dense(width, use_bias=False, weights=bp.uniform(0.01)) for _ in range(2)))
 
@@ -152,8 +150,8 @@ def _deep_linear(name: str) -> Plateau:
     )  # fmt: skip
 
 
-def _committee(inputs: int, name: str) -> Plateau:
-    """Two students alike before two teachers, on-line; time in α, examples for each input."""
+def _committee(name: str, inputs: int) -> Plateau:
+    """Two nearly equal hidden units learn from two teachers, on-line; time is α, examples / inputs."""
     rate = 0.1
 
     def network(unit):
@@ -168,8 +166,19 @@ def _committee(inputs: int, name: str) -> Plateau:
     )  # fmt: skip
 
 
+PLATEAUS: dict[str, Callable] = {
+    "XOR": _xor,
+    "symmetric start": _symmetric,
+    "saturated units": _saturated,
+    "duplicated unit": _duplicate,
+    "deep linear net": _deep_linear,
+    "soft committee": _committee,
+}
+"""{name: (name, inputs of the committee) -> Plateau}."""
+
+
 def example(plateau: Plateau, key):
-    """(network, params, batch) of one start, as plain descent has them; fresh examples where there is no batch."""
+    """(network, params, batch) of one start of plain descent; new examples if the plateau has no batch."""
     params = plateau.start(key)
     if plateau.batch is not None:
         return plateau.network(plateau.unit), params, plateau.batch

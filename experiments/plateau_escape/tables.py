@@ -5,15 +5,15 @@ import math
 from rich.table import Table
 
 from experiments.common.command import bare_table
+from experiments.plateau_escape.escapes import Measured, Summary
 from experiments.plateau_escape.laws import FORMS, RATE, Height, Law
-from experiments.plateau_escape.outcomes import Measured, Summary
 from experiments.plateau_escape.races import RESTART
 from experiments.plateau_escape.saddles import Prediction
 from experiments.plateau_escape.starts import Plateau
 
 
 def plain_table(title: str, *columns: str, caption: str | None = None) -> Table:
-    """A table without edges, first column to the left."""
+    """A table without edges, with the first column left-aligned."""
     shown = bare_table(title, caption)
     for index, column in enumerate(columns):
         shown.add_column(column, justify="right" if index else "left")
@@ -21,12 +21,20 @@ def plain_table(title: str, *columns: str, caption: str | None = None) -> Table:
 
 
 def number(x: float) -> str:
-    """A number of epochs, or that there is none."""
+    """A number of epochs as text; "never" for ∞ and "-" for NaN."""
     return "never" if math.isinf(x) else "-" if math.isnan(x) else f"{x:.0f}"
 
 
 def both(laws: list[Law], landscape: str, what: str, form: str, momentum: float) -> str:
-    """Theory and measured of one law."""
+    """Theory and measurement of one law as text.
+
+    Args:
+        laws: all of them.
+        landscape: of the law, and so on: the fields of `Law`.
+        what: which quantity.
+        form: of momentum.
+        momentum: coefficient α.
+    """
     found = [law for law in laws if law[:4] == (landscape, form, momentum, what)]
     return "".join(f"{law.theory:.4g} {'=' if law.holds else '≠'} {law.measured:.4g}" for law in found)
 
@@ -34,10 +42,11 @@ def both(laws: list[Law], landscape: str, what: str, form: str, momentum: float)
 def balls_table(laws: list[Law]) -> Table:
     """A flat stretch and a saddle, form by form."""
     shown = plain_table(
-        f"A ball where all is known, η = {RATE:g}: steps by theory = measured (±1; the glide ±10⁻⁶)",
-        "form", "α", "flat stretch\nfrom rest", "flat stretch\nwith speed", "level ground\nglide", "saddle\nfrom rest",
+        f"Exact theory, η = {RATE:g}: steps by theory = measured (tolerance ±1; for the glide ±10⁻⁶)",
+        "form", "α", "flat stretch\nfrom rest", "flat stretch\nwith velocity", "level ground\nglide",
+        "saddle\nfrom rest",
     )  # fmt: skip
-    columns = (("flat stretch", "steps from rest"), ("flat stretch", "steps with speed"), ("level ground", "glide"))
+    columns = (("flat stretch", "steps from rest"), ("flat stretch", "steps with velocity"), ("level ground", "glide"))
     columns += (("saddle", "steps from rest"),)
     for form in FORMS:
         for alpha in sorted({law.momentum for law in laws if law.form == form and law.landscape == "saddle"}):
@@ -49,7 +58,7 @@ def balls_table(laws: list[Law]) -> Table:
 def modes_table(laws: list[Law]) -> Table:
     """The deep linear network against Saxe's flow."""
     shown = plain_table(
-        "Deep linear net: steps until a singular value s is half learnt, by theory = (≠) measured",
+        "Deep linear network: steps until a singular value s is half learnt, theory = (≠) measured",
         "form", "s", "Saxe's flow at the\neffective rate, ±2 %", "corrected for the momentum's\nmemory, ±5 %",
     )  # fmt: skip
     own = [law for law in laws if law.landscape == "deep linear net" and law.what.startswith("flow, s")]
@@ -67,9 +76,9 @@ def heights_table(heights: list[Height]) -> Table:
     """Plateau heights of soft committee machines."""
     first = heights[0]
     shown = plain_table(
-        f"Soft committee machines: height of the symmetric plateau (nets: N = {first.inputs}, {first.nets} each)",
+        f"Soft committee machines: height of the symmetric plateau (networks: N = {first.inputs}, {first.nets} each)",
         "K", "Saad & Solla\nη → 0", "closed form\nη → 0", f"fixed point\nη = {first.rate:g}", "flow,\nmeasured",
-        "nets, measured\n95 %", "within 3 %\nof fixed point",
+        "networks, measured\n95 %", "within 3 %\nof fixed point",
     )  # fmt: skip
     for h in heights:
         shown.add_row(
@@ -80,9 +89,9 @@ def heights_table(heights: list[Height]) -> Table:
 
 
 def measured_table(found: list[Measured], chosen: list[Plateau]) -> Table:
-    """The plateaus as plain descent meets them."""
+    """The measured plateaus of plain descent."""
     shown = plain_table(
-        "The plateaus as plain descent meets them, found on its error curves (medians)",
+        "Plateaus on the error curves of plain descent (medians)",
         "plateau", "height\ntheory", "height\nmeasured", "runs with\na plateau", "onset", "length", "fast again\nat",
         "below the\nlevel at",
     )  # fmt: skip
@@ -96,11 +105,11 @@ def measured_table(found: list[Measured], chosen: list[Plateau]) -> Table:
 
 
 def races_table(summaries: list[Summary], chosen: list[Plateau]) -> Table:
-    """Device × plateau: when half of the runs have left, who never does, and the verdict against plain descent."""
+    """Method × plateau: median escape time, runs that do not leave, and the comparison with plain descent."""
     shown = plain_table(
-        "Who leaves when (Kaplan-Meier median, epochs), from the same starts",
-        "device", "median", "95 %", "stuck", "diverged", "sooner by", "verdict (log-rank)",
-        caption="stuck: not off it by the limit, diverged ones included",
+        "Escape times (Kaplan-Meier median, epochs), from the same starts",
+        "method", "median", "95 %", "stuck", "diverged", "faster by", "verdict (log-rank)",
+        caption="stuck: not left within the epoch limit, diverged runs included",
     )  # fmt: skip
     for plateau in chosen:
         shown.add_section()
@@ -109,30 +118,30 @@ def races_table(summaries: list[Summary], chosen: list[Plateau]) -> Table:
             speed = "-" if not s.speed > 0 else f"{s.speed:.3g} ×"
             interval = f"{number(s.low)} - {number(s.high)}" if math.isfinite(s.median) else ""
             stuck, diverged = (f"{100 * x:.0f} %" if x else "" for x in (s.stuck, s.diverged / s.runs))
-            shown.add_row(s.device, number(s.median), interval, stuck, diverged, speed, s.verdict)
+            shown.add_row(s.method, number(s.median), interval, stuck, diverged, speed, s.verdict)
     return shown
 
 
 def saddles_table(predictions: list[Prediction]) -> Table:
-    """Momentum on the plateaus that are known saddles, by their curvature."""
+    """Escape times from known saddles, predicted from their curvature."""
     shown = plain_table(
-        "Plateaus that are saddles: median epochs by the curvature there = (≠) measured, ±10 %",
-        "device", "ηλ ÷ limit of\nstability", "theory", "", "measured",
+        "Plateaus that are saddles: median epochs predicted from the curvature = (≠) measured, ±10 %",
+        "method", "ηλ ÷ limit of\nstability", "theory", "", "measured",
     )  # fmt: skip
     for name in dict.fromkeys(p.plateau for p in predictions):
         shown.add_section()
         shown.add_row(f"[bold]{name}[/bold]")
         for p in (p for p in predictions if p.plateau == name):
             sign = "=" if p.holds else "≠"
-            shown.add_row(p.device, f"{p.stability:.2f}", number(p.theory), sign, number(p.measured))
+            shown.add_row(p.method, f"{p.stability:.2f}", number(p.theory), sign, number(p.measured))
     return shown
 
 
 def sentences(laws: list[Law], summaries: list[Summary], predictions: list[Prediction], momentum: float) -> list[str]:
     """The answer."""
     balls = [law for law in laws if law.landscape != "deep linear net"]
-    kept = [p for p in predictions if p.holds]
-    found = {(s.plateau, s.device): s for s in summaries}
+    held = [p for p in predictions if p.holds]
+    found = {(s.plateau, s.method): s for s in summaries}
     names = list(dict.fromkeys(s.plateau for s in summaries))
     verdicts = [found[name, "convex"].verdict for name in names]
     gains, lags = (
@@ -140,33 +149,32 @@ def sentences(laws: list[Law], summaries: list[Summary], predictions: list[Predi
         span([found[n, "convex"].later for n in names], ".0f"),
     )
     said = [
-        f"A ball: {sum(law.holds for law in balls)} of {len(balls)} predictions hold"
-        + (f"; on saddles of networks {len(kept)} of {len(predictions)}." if predictions else "."),
-        f"Heavy ball leaves {gains} times sooner than plain descent (theory, where the plateau is long beside the "
-        f"momentum's memory: {1 / (1 - momentum):.3g}). The article's convex form at the same η leaves {lags} epochs "
-        f"later from the same start, in the median (theory of a constant slope: {momentum / (1 - momentum):.3g}, and "
-        f"about as much again for each e by which the speed grows); by the log-rank test it is faster on "
-        f"{verdicts.count('faster')} and slower on {verdicts.count('slower')} of {len(names)} plateaus.",
+        f"Flat stretch and saddle: {sum(law.holds for law in balls)} of {len(balls)} predictions hold"
+        + (f"; for saddles of networks {len(held)} of {len(predictions)}." if predictions else "."),
+        f"Heavy ball leaves {gains} times faster than plain descent (theory, for plateaus that are long compared with "
+        f"the memory of momentum: {1 / (1 - momentum):.3g}). The convex form of the encyclopedia article at the same η "
+        f"leaves {lags} epochs later from the same start (median; theory for a constant slope: "
+        f"{momentum / (1 - momentum):.3g}, and the same once more for each factor e by which the velocity grows); by "
+        f"the log-rank test it is faster on {verdicts.count('faster')} and slower on {verdicts.count('slower')} of "
+        f"{len(names)} plateaus.",
     ]
     if not verdicts.count("faster"):
-        said.append(
-            "So what the article says is true of heavy ball, and of its own form only where the ball has speed."
-        )
-    for device in ("larger rate", "Nesterov", RESTART):
-        lost = [name for name in names if math.isinf(found[name, device].median)]
-        exploded = [name for name in lost if 2 * found[name, device].diverged > found[name, device].runs]
-        if lost:
+        said.append("So the article is right for heavy ball, and for its own form only with an initial velocity.")
+    for method in ("larger rate", "Nesterov", RESTART):
+        failed = [name for name in names if math.isinf(found[name, method].median)]
+        exploded = [name for name in failed if 2 * found[name, method].diverged > found[name, method].runs]
+        if failed:
             diverge = f"; most diverge on {', '.join(exploded)}" if exploded else ""
-            said.append(f"{device.capitalize()}: most runs never leave on {', '.join(lost)}{diverge}.")
+            said.append(f"{method.capitalize()}: most runs never leave on {', '.join(failed)}{diverge}.")
     best = {
         n: max((s for s in summaries if s.plateau == n), key=lambda s: s.speed if s.speed > 0 else 0) for n in names
     }
-    said.append("Fastest: " + "; ".join(f"{name} {s.device}, {s.speed:.3g} ×" for name, s in best.items()) + ".")
+    said.append("Fastest: " + "; ".join(f"{name} {s.method}, {s.speed:.3g} ×" for name, s in best.items()) + ".")
     return said
 
 
 def span(values: list[float], spec: str) -> str:
-    """The smallest to the largest of some numbers, NaN left out."""
+    """The range of some numbers as text, NaN left out."""
     known = [value for value in values if not math.isnan(value)]
     if not known:
         return "-"

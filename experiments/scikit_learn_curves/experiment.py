@@ -37,19 +37,19 @@ from experiments.common.config import Settings
 HIDDEN, BATCH, EPOCHS, SEED = 100, 200, 15, 0
 LEARNING_RATE, DECAY = 0.2, 1e-4
 TOLERANCE = 1e-9
-"""Largest relative difference between two errors that are called equal; rounding makes some 4 · 10⁻¹⁶."""
+"""Largest relative difference between two equal errors; rounding alone causes about 4 · 10⁻¹⁶."""
 DIGITS_PRINTED = 6
-"""Decimals of the published numbers."""
+"""Decimals of the published values."""
 
 
 class Form(NamedTuple):
-    """One way to use momentum, and what scikit-learn publishes for it."""
+    """A form of momentum, and the values that scikit-learn publishes for it."""
 
     name: str
     form: Literal["heavy_ball", "nesterov"]  # as `bp.momentum` names it
     momentum: float
     published_loss: float  # error of the last of 15 epochs
-    published_accuracy: float  # share of the 1,797 examples classified rightly
+    published_accuracy: float  # fraction of the 1,797 examples that are classified correctly
 
 
 FORMS = (
@@ -60,41 +60,41 @@ FORMS = (
 
 
 class Curve(NamedTuple):
-    """The same training here and there."""
+    """The same training here and in scikit-learn."""
 
     name: str
-    ours: np.ndarray  # (epochs,) error of each epoch, put together from its minibatches, weight decay included
+    ours: np.ndarray  # (epochs,) mean error over the minibatches of each epoch, including weight decay
     theirs: np.ndarray  # (epochs,) scikit-learn's `loss_curve_`
     difference: float  # largest |ours − theirs| / theirs
     accuracy: float  # ours after the last epoch
     their_accuracy: float
     published_loss: float  # after 15 epochs
     published_accuracy: float
-    version: str  # of the scikit-learn that made `theirs`
+    version: str  # of scikit-learn
 
     @property
     def agrees(self) -> bool:
-        """Whether ours equals theirs."""
+        """Whether the two curves are equal."""
         return self.difference < TOLERANCE
 
     @property
     def as_published(self) -> bool:
-        """Whether ours and theirs end with the published digits."""
+        """Whether both trainings end at the published values."""
         ends = [(self.ours[-1], self.accuracy), (self.theirs[-1], self.their_accuracy)]
         published = (self.published_loss, self.published_accuracy)
         return all(tuple(np.round(end, DIGITS_PRINTED)) == published for end in ends)
 
 
 class Start(NamedTuple):
-    """All that scikit-learn draws at random, as NumPy arrays."""
+    """The random numbers that scikit-learn draws, as NumPy arrays."""
 
-    params: tuple  # weights and biases, as `network()` has them
-    order: np.ndarray  # (epochs, 1797) the examples in the order in which an epoch presents them
+    params: tuple  # weights and biases of `network()`
+    order: np.ndarray  # (epochs, 1797) order of the examples in each epoch
 
 
 @functools.cache
 def data() -> tuple[np.ndarray, np.ndarray]:
-    """All digits: pixels (1797, 64), each scaled to 0 … 1 by its own smallest and largest value, and labels (1797,)."""
+    """All digits: pixels (1797, 64), each scaled to 0 … 1 by its minimum and maximum, and labels (1797,)."""
     pixels, labels = load_digits(return_X_y=True)
     return np.asarray(MinMaxScaler().fit_transform(pixels)), np.asarray(labels)
 
@@ -105,16 +105,16 @@ def network() -> bp.Layer:
 
 
 def classifier(**arguments) -> MLPClassifier:
-    """scikit-learn's network, trained. Its warning that more epochs would help is expected and not shown."""
-    setting: dict[str, Any] = {"hidden_layer_sizes": (HIDDEN,), "alpha": DECAY, "batch_size": BATCH, "solver": "sgd"}
-    theirs = MLPClassifier(**setting, **arguments)
+    """The trained network of scikit-learn. Its warning about convergence is expected and suppressed."""
+    settings: dict[str, Any] = {"hidden_layer_sizes": (HIDDEN,), "alpha": DECAY, "batch_size": BATCH, "solver": "sgd"}
+    theirs = MLPClassifier(**settings, **arguments)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return theirs.fit(*data())
 
 
 def train_theirs(form: Form, epochs: int) -> MLPClassifier:
-    """The published training. It never stops early, in 15 epochs or more."""
+    """The published training, without early stopping."""
     return classifier(
         learning_rate_init=LEARNING_RATE,
         momentum=form.momentum,
@@ -126,25 +126,25 @@ def train_theirs(form: Form, epochs: int) -> MLPClassifier:
 
 
 def start(epochs: int) -> Start:
-    """The initial weights and the shuffles that `random_state=SEED` gives.
+    """The initial weights and the shuffles of `random_state=SEED`.
 
-    A training at a rate of 10⁻³⁰⁰ leaves the weights as they were drawn, to the last bit. Without shuffles it leaves
-    its random numbers where the first shuffle of another training finds them.
+    A training with a learning rate of 10⁻³⁰⁰ and without shuffles does not change the initial weights in any bit, and
+    leaves the random state where the first shuffle of the published training finds it.
     """
     stream = np.random.RandomState(SEED)
     untrained = classifier(learning_rate_init=1e-300, momentum=0.0, max_iter=1, shuffle=False, random_state=stream)
     hidden, output = (bp.layers.Affine(w, b) for w, b in zip(untrained.coefs_, untrained.intercepts_, strict=True))
     order = [np.arange(len(data()[0]))]
     for _ in range(epochs):
-        # an epoch shuffles the order of the one before
+        # an epoch shuffles the order of the previous one
         order.append(np.asarray(shuffle(order[-1], random_state=stream)))
     return Start((hidden, (), output), np.array(order[1:]))
 
 
 def decayed(rule: bp.Rule, decay: float) -> bp.Rule:
-    """The rule with scikit-learn's weight decay: E + λ Σ w² / 2N, so that dw + λ w / N. Biases do not decay.
+    """The rule with the weight decay of scikit-learn: E + λ Σ w² / 2N, dw + λ w / N. Biases do not decay.
 
-    N is the number of examples in the batch: the smaller last one of an epoch lets weights decay a little more.
+    N is the number of examples in the batch, so the decay is slightly stronger in the smaller last batch of an epoch.
     """
 
     def grads(params, rule_state, batch):
@@ -188,15 +188,15 @@ def train_ours(form: Form, begin: Start) -> tuple[np.ndarray, float]:
 
 
 def largest_difference(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """The largest |ours − theirs| / theirs; infinite where ours is not a number."""
+    """The largest |ours − theirs| / theirs; infinite if ours is NaN."""
     return float(np.nan_to_num(np.abs(ours - theirs) / theirs, nan=np.inf).max())
 
 
 def curves(forms: Iterable[Form] = FORMS, epochs: int = EPOCHS) -> list[Curve]:
     """Each form of momentum trained here and by scikit-learn, from the same weights through the same minibatches.
 
-    scikit-learn clips probabilities to 2.2 · 10⁻¹⁶ from 0 and 1 before it takes their logarithm, we do not: the
-    curves would part if an example's error exceeded 36 nats, which happens nowhere here.
+    scikit-learn clips probabilities to 2.2 · 10⁻¹⁶ from 0 and 1 before taking their logarithm, and bpjax does not: the
+    curves would differ if the error of an example exceeded 36 nats, which does not happen here.
     """
     begin, result = start(epochs), []
     for form in forms:
@@ -212,18 +212,18 @@ def curves(forms: Iterable[Form] = FORMS, epochs: int = EPOCHS) -> list[Curve]:
 
 
 def verdict(curve: Curve) -> str:
-    """What one training says, in a sentence."""
+    """The result of one training in a sentence."""
     agreement = (
         f"equals scikit-learn {curve.version} over {len(curve.ours)} epochs to {TOLERANCE:g}"
         if curve.agrees
         else f"DIFFERS from scikit-learn {curve.version}, by {curve.difference:.1e}"
     )
-    ending = "ends at the published digits" if curve.as_published else "DOES NOT end at the published digits"
+    ending = "ends at the published values" if curve.as_published else "DOES NOT end at the published values"
     return f"{curve.name}: {agreement}, and {ending}."
 
 
 def table(results: list[Curve]) -> Table:
-    """The answer: what each training ends with, here, there and in print."""
+    """The final error and accuracy of each training, here, in scikit-learn and as published."""
     shown = Table(
         title=f"Digits, 64-{HIDDEN}-10, minibatches of {BATCH}: the last of {EPOCHS} epochs", title_justify="left"
     )

@@ -1,4 +1,4 @@
-"""The learning-rules experiment: its parts against values worked out apart from it, and the whole at a small size."""
+"""The learning-rules experiment: its parts against independent values, and the whole at a small size."""
 
 import csv
 import json
@@ -28,7 +28,7 @@ def entry(name, problem):
 # --- The problems ----------------------------------------------------------------------------------------------------
 
 
-def test_the_linear_task_is_one_and_its_error_is_what_the_text_says():
+def test_the_linear_task_is_linear_and_its_error_is_what_the_text_says():
     problem = problems.linear(3, 400)
     for start in range(3):
         data = problem.data(start)
@@ -62,12 +62,12 @@ def test_backprop_on_the_linear_task_takes_the_steps_of_the_delta_rule():
     assert np.nanmax(ours.angle) < 0.1 and ours.angle.shape == (len(tuning.recorded_at(problem)), 2)
 
 
-def test_every_rule_begins_at_the_same_weights_and_has_a_room_for_labels_only_where_it_wants_one():
+def test_every_rule_starts_from_the_same_weights_and_only_forward_forward_pads():
     problem = problems.digits(2, 2)
     plain, feedback, lengths = (entry(n, problem) for n in ("backprop", "feedback alignment", "forward-forward"))
     for ours, others in zip(*(jax.tree.leaves(e.starts(problem, 1)) for e in (plain, feedback)), strict=True):
         assert (ours == others).all()
-    assert (plain.room, lengths.room) == (0, 10)
+    assert (plain.padding, lengths.padding) == (0, 10)
     x, _ = lengths.padded(problem.data(0).test)
     assert x.shape == (360, 74) and not x[:, :10].any()
     assert problem.steps == 21 and float(problem.measure(jnp.eye(10), jnp.arange(10))) == 1
@@ -78,14 +78,14 @@ def test_every_rule_begins_at_the_same_weights_and_has_a_room_for_labels_only_wh
     [
         ("spike-timing-dependent plasticity", problems.xor, "unroll"),
         ("noisy slopes", problems.linear, "activations"),
-        ("mono-forward", problems.xor, "XOR has none"),
+        ("mono-forward", problems.xor, "XOR has no classes"),
     ],
 )
-def test_a_rule_that_cannot_serve_says_why(rule, problem, reason):
+def test_a_rule_that_does_not_apply_says_why(rule, problem, reason):
     assert reason in problems.entry_of(rule, bp.rules.RULES[rule], problem())
 
 
-# --- What becomes of the sweeps --------------------------------------------------------------------------------------
+# --- Summaries of the sweeps --------------------------------------------------------------------------------------
 
 
 def made_up(curve, test, diverged=None, angle=None):
@@ -123,7 +123,7 @@ def test_a_summary_counts_failures_and_chooses_by_validation():
     assert tables.result_of(found).endswith("1/2 too slow")
 
 
-def test_where_runs_stop_early_the_fastest_rate_is_best():
+def test_if_runs_stop_early_the_fastest_rate_is_best():
     problem = problems.xor(2, 100)._replace(rates=(0.1, 1.0))
     result = made_up(np.ones((2, 2, 4)), np.zeros((2, 2)))
     result["epochs"] = (("learning_rate", "start"), [[50, 60], [20, 100]])
@@ -160,7 +160,7 @@ def test_an_interrupt_ends_all_sweeps(monkeypatch):
     assert len(begun) < 50
 
 
-# --- Published statements --------------------------------------------------------------------------------------------
+# --- Published results --------------------------------------------------------------------------------------------
 
 
 def linear_runs(angle, feedback_error, backprop_error):
@@ -193,7 +193,7 @@ def test_the_delay_statement_is_read_off_the_largest_rates_that_learn():
     assert published.delay_claim(by).verdict == "yes" and "0.33 of it" in published.delay_claim(by).found
     assert published.delay_claim({**by, "delayed": sweep(1, 1, 1, 1)}).verdict == "no"
     assert published.delay_claim({**by, "delayed": sweep(1, 1, 0, 0)}).verdict == "no"
-    assert "0.31 of its limit" in published.delay_claim(by).says  # 2 sin(π/10) / 2
+    assert "0.31 of its limit" in published.delay_claim(by).statement  # 2 sin(π/10) / 2
 
 
 def test_from_zero_weights_backprop_moves_the_output_s_bias_alone():
@@ -258,12 +258,12 @@ def test_every_repetition_can_be_traced_and_drawn():
             made = trial(key, learning_rate, start)
             return made.program.outcome(made.program.epoch(made.start)[0])
 
-        kept = jax.eval_shape(train, jax.random.key(0), jnp.float32(0.1), jnp.int32(0))
-        assert kept["test"].shape == () and ("angle" in kept) == job.recorded
+        outcome = jax.eval_shape(train, jax.random.key(0), jnp.float32(0.1), jnp.int32(0))
+        assert outcome["test"].shape == () and ("angle" in outcome) == job.recorded
         if job.entry.name == "Kolen-Pollack":  # W ← λ W − η g: the decay is part of the change
             optimizer = job.entry.optimizer(0.1)
             change, _ = optimizer.update(2.0, optimizer.init(3.0), 3.0)
-            assert float(change) == pytest.approx((published.KEPT - 1) * 3 - 0.2)
+            assert float(change) == pytest.approx((published.DECAY - 1) * 3 - 0.2)
         parts.setdefault(job.part, {})[job.entry.name] = made_up(np.ones((2, 2, 3)), np.ones((2, 2)))
     assert len(parts) == 5 and {"true slope", "surrogate slope"} == parts["spikes"].keys()
     drawn = figures.draw_published(parts)
@@ -286,11 +286,11 @@ def test_costs_are_multiples_of_backprop_s(monkeypatch):
     monkeypatch.setattr(cost, "in_turn", made_up)
     problem = problems.digits(2, 2)
     found = cost.step_costs(problem, [entry(name, problem) for name in seconds], 3, 0.5)
-    assert found == {"backprop": 1, "weight mirror": 3}  # 3, 1 and 5 times; the medians 4 and 2 would tell 2
+    assert found == {"backprop": 1, "weight mirror": 3}  # 3, 1 and 5 times; the ratio of the medians 4 and 2 would be 2
     for name, call in epochs.items():
-        state, told = call()
-        assert told.value.shape == (1197 // 57,) and told.value[-1] < told.value[0]
-        assert bool(jax.tree.leaves(state.rule)) == (name == "weight mirror")  # which has feedback weights of its own
+        state, metrics = call()
+        assert metrics.value.shape == (1197 // 57,) and metrics.value[-1] < metrics.value[0]
+        assert bool(jax.tree.leaves(state.rule)) == (name == "weight mirror")  # which has separate feedback weights
 
 
 SMALL = ["--linear-starts", "2", "--xor-starts", "2", "--xor-epochs", "40", "--digits-starts", "2"]
@@ -318,14 +318,14 @@ def test_the_whole_of_it(tmp_path, capsys):
     assert (out / "learning_rules.png").stat().st_size > 10_000
 
 
-def test_a_wrong_number_is_told_in_one_sentence(capsys):
+def test_a_wrong_number_gets_a_sentence(capsys):
     assert experiment.main(["--only", "no such rule"]) == 2
     assert "part of a rule's name, got 'no such rule'" in capsys.readouterr().err
     assert experiment.main(["--xor-starts", "1"]) == 2
     assert "`xor_starts`" in capsys.readouterr().err
 
 
-def test_a_rule_that_is_not_what_it_is_called_stops_everything():
+def test_a_rule_that_is_not_exact_as_registered_stops_the_experiment():
     wrong = bp.rules.RULES["feedback alignment"]._replace(exact=True)
     with pytest.raises(ValueError, match="feedback alignment is not the gradient: relative error"):
         experiment.receipt_of("feedback alignment", wrong, 0)

@@ -1,4 +1,4 @@
-"""The learning-speed experiment: its numbers from known trials, its protocol, and the whole of it at a small size."""
+"""The learning-speed experiment: its numbers from known trials, its protocol, and the whole at a small size."""
 
 import json
 
@@ -53,14 +53,14 @@ def test_rows_where_all_fail_say_so():
     assert summary(row(20.0, 2.0), [9, 9], [False, False]).verdict == "ours fail"
 
 
-def test_weight_patterns_are_told_apart():
+def test_weight_ratios_are_counted_apart():
     def hidden(*example):
         w = np.array([*example, *(-a for a in reversed(example))], float)
         return np.stack([3 * w, -3.1 * w], axis=1)
 
     w = np.stack([hidden(1, 2, 4), hidden(4, 1, 2), hidden(1, 1.5, 2), hidden(1, 1, 1), hidden(1, 2, 4)])
     params = (bp.layers.Affine(w, None),)
-    counts = experiment.weight_patterns(params, np.array([True, True, True, True, False]))
+    counts = experiment.weight_ratios(params, np.array([True, True, True, True, False]))
     assert counts == {"1:2:4": 2, "2:3:4": 1, "others": 1}
 
 
@@ -73,7 +73,7 @@ def test_every_published_row_is_there_once():
         assert known in means  # papers.md, sections 2.2, 3.2, 4 and 9
 
 
-def test_trials_are_the_same_as_training_them_one_by_one(keys):
+def test_trials_equal_separate_trainings(keys):
     quickprop = next(row for row in speeds.rows() if row.problem == "tight encoders")
     trials = experiment.repeat(quickprop, 3, jax.random.key(5), lambda run: None)
     for i, key in enumerate(jax.random.split(jax.random.key(5), 3)):
@@ -94,8 +94,8 @@ def test_the_whole_experiment_small(tmp_path, capsys, monkeypatch):
     assert (
         "24.22 ± 16.3" in printed
         and "Fahlman" in printed
-        and "14 % anew" in printed
-        and "Published figures: 1 agrees" in printed
+        and "14 % restart" in printed
+        and "Published values: 1 agrees" in printed
     )
     stored = read_zarr(out / "learning_speed.zarr")
     assert stored.epochs.shape == (1, 6) and stored.solved.all()

@@ -13,7 +13,7 @@ import xarray as xr
 import bpjax as bp
 from bpjax import theory
 from experiments.common.stored import read_zarr
-from experiments.plateau_escape import committee, experiment, laws, outcomes, races, saddles, starts
+from experiments.plateau_escape import committee, escapes, experiment, laws, races, saddles, starts
 
 SMALL = ["--only", "deep", "--seeds", "5", "--law-nets", "2", "--law-inputs", "10", "--law-time", "60"]
 SMALL += ["--law-units", "2"]
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("as_a_user_runs_it")
 # --- Parts -----------------------------------------------------------------------------------------------------------
 
 
-def test_chosen_takes_the_steps_of_the_one_that_is_chosen():
+def test_chosen_takes_the_steps_of_the_chosen_optimizer():
     each = bp.momentum(0.1, 0.9), bp.momentum(0.1, 0.9, form="nesterov"), bp.rprop(0.1)
     slopes = jnp.array([1.0, -0.5, 0.3, 0.2])
 
@@ -42,16 +42,16 @@ def test_chosen_takes_the_steps_of_the_one_that_is_chosen():
 
 
 def test_the_convex_device_takes_the_steps_of_the_convex_form():
-    rows = {row.name: row for row in races.devices(0.9, 0.1, 0.1, 0.1, 2)}
-    device, convex = rows["convex"], bp.momentum(0.5, 0.9, form="convex")
-    shown = bp.momentum(0.5 * device.rate, device.momentum)
+    rows = {row.name: row for row in races.methods(0.9, 0.1, 0.1, 0.1, 2)}
+    method, convex = rows["convex"], bp.momentum(0.5, 0.9, form="convex")
+    shown = bp.momentum(0.5 * method.rate, method.momentum)
     states = convex.init(jnp.zeros(())), shown.init(jnp.zeros(()))
     for g in (1.0, -2.0, 0.5):
         one, first = convex.update(jnp.float32(g), states[0])
         two, second = shown.update(jnp.float32(g), states[1])
         states = first, second
         assert float(one) == pytest.approx(float(two), rel=1e-5)
-    assert rows["larger rate"].rate == pytest.approx(10) and rows["plain descent"] == races.Device("plain descent")
+    assert rows["larger rate"].rate == pytest.approx(10) and rows["plain descent"] == races.Method("plain descent")
 
 
 def test_the_committee_backward_is_the_vjp_of_its_forward(keys):
@@ -59,10 +59,10 @@ def test_the_committee_backward_is_the_vjp_of_its_forward(keys):
         network = committee.committee(2, 5)
         params, _ = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), network.init(next(keys), (5,)))
         x, dy = jax.random.normal(next(keys), (4, 5)), jax.random.normal(next(keys), (4, 1))
-        y, kept = network.forward(params, x)
+        y, residuals = network.forward(params, x)
         _, vjp = jax.vjp(lambda p, x: network.forward(p, x)[0], params, x)
         for ours, oracle in zip(
-            jax.tree.leaves(network.backward(params, kept, dy)), jax.tree.leaves(vjp(dy)), strict=True
+            jax.tree.leaves(network.backward(params, residuals, dy)), jax.tree.leaves(vjp(dy)), strict=True
         ):
             np.testing.assert_allclose(ours, oracle, atol=1e-12)
     # erf(1/√2) is the chance of a normal number within one deviation, 0.682689
@@ -84,7 +84,7 @@ def test_the_generalisation_error_is_that_of_theory_and_of_samples(keys):
 
 
 @pytest.mark.parametrize("name", ["symmetric start", "duplicated unit", "deep linear net"])
-def test_a_saddle_is_one_and_as_high_as_it_should_be(name):
+def test_the_critical_points_are_saddles_of_the_expected_height(name):
     plateau = starts.plateaus(4, name)[0]
     saddle = saddles.saddle_of(plateau)
     assert saddle.error == pytest.approx(plateau.height, rel=1e-5) and saddle.gradient < 1e-6
@@ -108,33 +108,33 @@ def test_the_other_heights_by_hand(name, height):
 
 
 def test_restarts_by_hand():
-    first = outcomes.Times(np.array([10.0, 100.0, 100.0, 60.0]), np.array([True, False, False, True]))
-    second = outcomes.Times(np.array([50.0, 50.0, 20.0, 5.0]), np.array([True, False, True, True]))
-    times = outcomes.with_restarts([first, second], 100)  # 50 epochs each
+    first = escapes.Times(np.array([10.0, 100.0, 100.0, 60.0]), np.array([True, False, False, True]))
+    second = escapes.Times(np.array([50.0, 50.0, 20.0, 5.0]), np.array([True, False, True, True]))
+    times = escapes.with_restarts([first, second], 100)  # 50 epochs each
     np.testing.assert_array_equal(times.durations, [10, 100, 70, 55])
     np.testing.assert_array_equal(times.observed, [True, False, True, True])
 
 
 def made_up(epochs, solved):
-    """A race of plain descent and another device over 20 seeds."""
-    shape = (("device", "seed"), np.array(solved))
+    """A sweep of plain descent and another method over 20 seeds."""
+    shape = (("method_index", "seed"), np.array(solved))
     return xr.Dataset(
-        {"epochs": (("device", "seed"), np.array(epochs)), "solved": shape, "diverged": (shape[0], ~shape[1])},
-        {"device": [0, 1], "seed": np.arange(20)},
+        {"epochs": (("method_index", "seed"), np.array(epochs)), "solved": shape, "diverged": (shape[0], ~shape[1])},
+        {"method_index": [0, 1], "seed": np.arange(20)},
     )
 
 
 @pytest.mark.parametrize(("factor", "word"), [(0.1, "faster"), (10, "slower"), (1, "no difference")])
 def test_summaries_by_hand(factor, word):
-    rows = races.devices(0.9, 0.1, 0.1, 0.1, 1)
+    rows = races.methods(0.9, 0.1, 0.1, 0.1, 1)
     plateau = starts.plateaus(4, "XOR")[0]
     epochs = 100 + 10 * np.arange(20)
     solved = np.ones((2, 20), bool)
     solved[1, :2] = False
-    plain, other = outcomes.summaries_of(made_up([epochs, factor * epochs], solved), plateau, rows, 0.01)
+    plain, other = escapes.summaries_of(made_up([epochs, factor * epochs], solved), plateau, rows, 0.01)
     assert (plain.median, plain.verdict, plain.stuck) == (190, "", 0)  # half of 20 have left at the tenth time
     assert other.stuck == pytest.approx(0.1) and other.diverged == 2 and other.verdict == word
-    # two diverged at once and will never leave: the tenth time of those from 120 on, not the ninth
+    # two diverged and never leave: the tenth time of those from 120 on, not the ninth
     assert other.median == pytest.approx(210 * factor)
     assert other.speed == pytest.approx(190 / (210 * factor))
     assert other.later == pytest.approx((factor - 1) * 205)  # the middle of the 18 pairs
@@ -158,8 +158,8 @@ def test_a_law_that_is_broken_says_so():
     assert not law.holds and law._replace(measured=2897.5).holds and not law._replace(measured=math.nan).holds
 
 
-def test_the_lag_of_the_convex_form_grows_with_every_e_of_speed():
-    """α/(1 − α) (1 + ln(w₁/w₀)) to first order in ημ, as the sentence under the tables says."""
+def test_the_lag_of_the_convex_form_grows_with_the_logarithm_of_the_growth():
+    """α/(1 − α) (1 + ln(w₁/w₀)) to first order in ημ, as the sentence below the tables says."""
     for growth in (1e2, 1e4, 1e6):
         counts = [
             float(theory.saddle_steps(form, 0.01, 0.9, -0.05, 1.0, growth)) for form in ("convex", "gradient descent")
@@ -203,7 +203,7 @@ def test_from_flags_to_figure(tmp_path, capsys, monkeypatch):
     assert "Plotly" in (out / "plateau_escape.html").read_text()
     assert json.loads((out / "record.json").read_text())["config"]["seeds"] == 5
     rows = list(csv.DictReader((out / "plateau_escape.csv").read_text().splitlines()))
-    medians = {row["device"]: float(row["median"]) for row in rows}
+    medians = {row["method"]: float(row["median"]) for row in rows}
     assert len(rows) == 10 and medians["heavy ball"] < medians["plain descent"] < medians["convex"]
 
     # plain descent and the convex form, alone
@@ -211,12 +211,12 @@ def test_from_flags_to_figure(tmp_path, capsys, monkeypatch):
     (plateau,) = experiment.Config(only="deep").plateaus
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 0), 2)  # plateau 0, seed 2
     weights_key, run_key = jax.random.split(jax.random.fold_in(key, 0))
-    for device, form in ((0, bp.momentum(0.005, 0.0)), (2, bp.momentum(0.005, 0.9, form="convex"))):
+    for method, form in ((0, bp.momentum(0.005, 0.0)), (2, bp.momentum(0.005, 0.9, form="convex"))):
         alone = bp.fit(
             bp.backprop(plateau.network(None), plateau.loss), form, plateau.start(weights_key), plateau.batch,
-            key=run_key, epochs=2000, stops=bp.stops.error_below(0.8 * 5.0),
+            key=run_key, epochs=2000, stops=bp.error_below(0.8 * 5.0),
         )  # fmt: skip
-        assert abs(alone.epochs - int(stored.epochs.sel(device=device, seed=2))) <= 1  # rounding at the level
+        assert abs(alone.epochs - int(stored.epochs.sel(method_index=method, seed=2))) <= 1  # rounding at the level
 
 
 @pytest.mark.parametrize(

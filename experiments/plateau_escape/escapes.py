@@ -1,4 +1,4 @@
-"""What a race over a plateau says: who left when, as survival curves, and the plateau itself as a measured thing."""
+"""When the runs left a plateau, compared by survival analysis, and the measured plateau itself."""
 
 import math
 from typing import NamedTuple
@@ -7,41 +7,41 @@ import numpy as np
 import xarray as xr
 
 import bpjax as bp
-from experiments.plateau_escape.races import RESTART, Device
+from experiments.plateau_escape.races import RESTART, Method
 from experiments.plateau_escape.starts import Plateau
 
 
 class Times(NamedTuple):
     """When each of N runs left the plateau; arrays (N,)."""
 
-    durations: np.ndarray  # epochs to the escape, or the limit where there was none
-    observed: np.ndarray  # bool, whether it was left
+    durations: np.ndarray  # epochs to the escape, or the limit if there was none
+    observed: np.ndarray  # bool, whether the run left
 
 
 class Summary(NamedTuple):
-    """One device on one plateau."""
+    """One method on one plateau."""
 
     plateau: str
-    device: str
+    method: str
     runs: int
     left: int
     diverged: int
-    median: float  # epochs until half of the runs have left, by Kaplan-Meier; ∞ where fewer do
+    median: float  # Kaplan-Meier median of the epochs to the escape; ∞ if fewer than half leave
     low: float  # 95 % interval
     high: float
-    speed: float  # median of plain descent ÷ this median; NaN where both are ∞
-    later: float  # median over starts of (epochs − those of plain descent), where both leave; NaN where none do
-    p_value: float  # log-rank against plain descent; NaN for itself, and where nobody leaves
+    speed: float  # median of plain descent ÷ this median; NaN if both are ∞
+    later: float  # median of the paired difference in epochs to plain descent, if both leave; else NaN
+    p_value: float  # log-rank test against plain descent; NaN for itself, and if no run leaves
     verdict: str
 
     @property
     def stuck(self) -> float:
-        """Share of runs still there at the limit, diverged ones included."""
+        """Share of runs that did not leave, diverged ones included."""
         return 1 - self.left / self.runs
 
 
 class Measured(NamedTuple):
-    """The plateau as plain descent meets it, found on its error curves; times in epochs."""
+    """The plateau of plain descent, measured on its error curves; times in epochs."""
 
     plateau: str
     height: float  # by theory
@@ -49,16 +49,16 @@ class Measured(NamedTuple):
     found: int  # runs with a plateau
     onset: float  # median
     measured_height: float  # median
-    length: float  # median by Kaplan-Meier, ∞ where most runs do not leave
-    escape: float  # the same, of the epoch at which learning is fast again
-    level: float  # the same, of the epoch at which the error is below the level of the race
+    length: float  # Kaplan-Meier median, ∞ if most runs do not leave
+    escape: float  # Kaplan-Meier median of the epoch at which learning is fast again
+    level: float  # Kaplan-Meier median of the epoch at which the error is below the escape level
 
 
-def times_of(result: xr.Dataset, plateau: Plateau, rows: tuple[Device, ...]) -> dict[str, Times]:
-    """Times of each device of a race by name, those of the restarts put together from their fresh starts."""
+def times_of(result: xr.Dataset, plateau: Plateau, rows: tuple[Method, ...]) -> dict[str, Times]:
+    """{name of the method: times}; those of "restart" are combined from its starts."""
     times, starts = {}, []
-    for index in result.device.values:
-        at = result.sel(device=index)
+    for index in result.method_index.values:
+        at = result.sel(method_index=index)
         own = Times(np.where(at.solved, at.epochs, plateau.limit).astype(float), at.solved.values.astype(bool))
         if rows[index].name == RESTART:
             starts.append(own)
@@ -70,20 +70,27 @@ def times_of(result: xr.Dataset, plateau: Plateau, rows: tuple[Device, ...]) -> 
 
 
 def with_restarts(starts: list[Times], limit: int) -> Times:
-    """A run that has not left after ⌈limit / starts⌉ epochs begins anew; what it has spent stays counted."""
+    """Combine starts: a run that has not left after ⌈limit / starts⌉ epochs restarts; all its epochs count."""
     each = math.ceil(limit / len(starts))
     durations, observed = np.full(len(starts[0].durations), float(limit)), np.zeros(len(starts[0].durations), bool)
     for attempt, start in enumerate(starts):
         spent = attempt * each + start.durations
-        there = start.observed & (start.durations <= each) & ~observed & (spent <= limit)
-        durations, observed = np.where(there, spent, durations), observed | there
+        now = start.observed & (start.durations <= each) & ~observed & (spent <= limit)
+        durations, observed = np.where(now, spent, durations), observed | now
     return Times(durations, observed)
 
 
-def summaries_of(result: xr.Dataset, plateau: Plateau, rows: tuple[Device, ...], level: float) -> list[Summary]:
-    """Every device of a race; differences count below the p-value `level`."""
+def summaries_of(result: xr.Dataset, plateau: Plateau, rows: tuple[Method, ...], level: float) -> list[Summary]:
+    """One summary for each method.
+
+    Args:
+        result: the sweep.
+        plateau: the problem.
+        rows: the methods.
+        level: p-value below which a difference counts.
+    """
     times = times_of(result, plateau, rows)
-    diverged = {rows[i].name: int(result.sel(device=i).diverged.sum()) for i in result.device.values[::-1]}
+    diverged = {rows[i].name: int(result.sel(method_index=i).diverged.sum()) for i in result.method_index.values[::-1]}
     plain = times[rows[0].name]
     usual = bp.results.survival_quantile(bp.results.kaplan_meier(*plain)).value
     found = []
@@ -112,19 +119,19 @@ def summaries_of(result: xr.Dataset, plateau: Plateau, rows: tuple[Device, ...],
 
 
 def verdict(test, level: float) -> str:
-    """What the log-rank test says at this level."""
+    """The result of the log-rank test at this level."""
     if not test.p_value < level:
         return "no difference"
     return "slower" if test.first_is_slower else "faster"
 
 
-def measured(result: xr.Dataset, plateau: Plateau, device: int = 0) -> Measured:
-    """Onset, height, length and escape on the curves of a device, with hysteresis.
+def measured(result: xr.Dataset, plateau: Plateau, method: int = 0) -> Measured:
+    """Onset, height, length and escape of the plateaus on the error curves of a method, with hysteresis.
 
-    A plateau begins where the error falls so slowly that a factor e would take all the epochs there are, and ends where
-    it falls 4 times as fast.
+    A plateau begins where the error decreases by less than a factor e in all epochs together, and ends where it
+    decreases 4 times as fast.
     """
-    at = result.sel(device=device)
+    at = result.sel(method_index=method)
     stride = int(result.epoch[0])
     samples = result.sizes["epoch"]
     curves = at.curve.values.astype(float)
