@@ -1,4 +1,4 @@
-"""How much a Levenberg–Marquardt step is damped: Nielsen's rule (1999), as an optimistix search."""
+"""The damping λ of a Levenberg–Marquardt step: Nielsen's rule (1999), as an optimistix search."""
 
 import functools
 
@@ -23,12 +23,12 @@ def nielsen():
         def step(self, first_step, y, y_eval, f_info, f_eval_info, state):
             damping, growth = state
             error, new_error = f_info.as_min(), f_eval_info.as_min()
-            foretold = error - 0.5 * jnp.sum((f_info.residual + f_info.jac.mv(y_eval - y)) ** 2)
-            ratio = (error - new_error) / jnp.where(foretold > 0, foretold, 1)
+            predicted = error - 0.5 * jnp.sum((f_info.residual + f_info.jac.mv(y_eval - y)) ** 2)
+            ratio = (error - new_error) / jnp.where(predicted > 0, predicted, 1)
             accept = first_step | (new_error <= error)  # false where it is NaN
             tuned = damping * jnp.where(accept, jnp.maximum(1 / 3, 1 - (2 * ratio - 1) ** 3), growth)
             eps = jnp.finfo(damping.dtype).eps
-            least, most = eps, 0.5 / eps  # beyond them λ is lost in the rounding of JᵀJ, or the step in that of w
+            least, most = eps, 0.5 / eps  # beyond these bounds rounding of JᵀJ hides λ, or rounding of w hides the step
             result = results.where(~accept & (damping >= most), results.nonlinear_divergence, results.successful)
             new_damping = jnp.where(first_step, damping, jnp.clip(tuned, least, most))
             new_growth = jnp.where(accept, jnp.full_like(growth, 2), 2 * growth)

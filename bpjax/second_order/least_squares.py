@@ -1,24 +1,24 @@
-"""Second order for small networks: Levenberg–Marquardt and Gauss–Newton, by optimistix and lineax.
+"""Second-order training of small networks: Levenberg–Marquardt and Gauss–Newton, by optimistix and lineax.
 
 With residuals r = t − o, one for each example and output, and their Jacobian J = ∂r/∂w, one column for each weight, the
 error is E = ½ rᵀr and its gradient Jᵀr. JᵀJ is its curvature where r is nearly linear in w, and a step Δ solves
 
-    Gauss–Newton             J Δ = −r                    in least squares, the shortest Δ where there are many
+    Gauss–Newton             J Δ = −r                    in least squares; the shortest Δ if there are several
     Levenberg–Marquardt      (JᵀJ + λI) Δ = −Jᵀr         λ → 0 is Gauss–Newton, large λ a short step down the gradient
 
-Levenberg 1944 gave the damping λ; Marquardt 1963 its principle: where E has not risen keep the step and lower λ, where
-it has take the step back and raise λ. By how much is Nielsen's rule of 1999, from ρ, the fall of E over the fall that
-J foretold:
+Levenberg 1944 introduced the damping λ. Marquardt 1963 adapts it: where E has not risen, accept the step and lower λ;
+where it has risen, undo the step and raise λ. Nielsen 1999 gives the amounts, from ρ, the ratio of the decrease of E to
+the decrease that J predicts:
 
-    kept          λ := λ max(⅓, 1 − (2ρ − 1)³)     ν := 2
-    taken back    λ := λ ν                         ν := 2ν
+    accepted    λ := λ max(⅓, 1 − (2ρ − 1)³)     ν := 2
+    undone      λ := λ ν                         ν := 2ν
 
-It asks for fewer steps than Marquardt's factor of 10 on smooth fits and solves more starts than optimistix's own
-rule on parity. Hagan & Menhaj 1994 brought the method to networks, with the rows of J by backpropagation, as here:
-each is the hand-written backward pass of one output of one pattern.
+It takes fewer steps than Marquardt's factor of 10 on smooth fits and solves more starts than optimistix's own rule on
+parity. Hagan & Menhaj 1994 applied the method to networks and computed the rows of J by backpropagation. So does this
+file: each row is the hand-written backward pass of one output of one example.
 
-The method of choice for a net of up to some hundreds of weights and a batch of up to some hundreds of residuals: tens
-of steps where gradient descent takes thousands. A step costs a dense J and its factorization, O(residuals · weights²).
+Use it for networks of up to some hundreds of weights and batches of up to some hundreds of residuals: it takes tens of
+steps where gradient descent takes thousands. A step costs a dense J and its factorization, O(residuals · weights²).
 """
 
 import functools
@@ -50,20 +50,20 @@ from bpjax.second_order.result import (
 from bpjax.types import Array, Batch, Params
 from bpjax.util.checks import check_choice, check_count, check_number
 
-PATIENCE = 10  # steps without a fall of the error to speak of: towards a plateau that lies at infinite weights
+PATIENCE = 10  # steps with hardly any decrease of the error, as towards a plateau at infinite weights
 
 
 class Walk(NamedTuple):
-    """A fit under way: the carry of the loop, w the weights in one vector (P,)."""
+    """A fit in progress: the carry of the loop, w the weights in one vector (P,)."""
 
     w: Array
     error: Array  # () ½ rᵀr there
     solver: object  # optimistix's state
     best: tuple[Array, Array, Array]  # w, ½ rᵀr and ‖Jᵀr‖ where the error was lowest
     improved: Array  # () bool: the best is not the start
-    idle: Array  # () int32, steps in a row that were kept though the error hardly fell
+    idle: Array  # () int32, consecutive accepted steps with hardly any decrease of the error
     steps: Array  # () int32; −1 before the start is measured
-    end: Array  # () int32: RUNNING, or why not
+    end: Array  # () int32: RUNNING, or how it ended
 
 
 def least_squares(
@@ -79,37 +79,37 @@ def least_squares(
     rtol: float | None = None,
     atol: float | None = None,
 ) -> LeastSquares:
-    """Minimise a squared error over the weights of a small network, a few expensive steps instead of many cheap ones.
+    """Minimize a squared error over the weights of a small network, in few expensive steps instead of many cheap ones.
 
     (JᵀJ + λI) Δ = −Jᵀr      r = t − o,  J = ∂r/∂w,  E = ½ rᵀr
 
     See `bpjax.second_order.least_squares` for the equations and their sources. Losses that differ from E by a factor
-    have the same minimum and get the same steps. One program is compiled for each network, method and set of shapes;
-    the numbers below are data.
+    have the same minimum and the same steps. One program is compiled for each network, method and set of shapes; the
+    numeric arguments below do not recompile.
 
     A recipe that works: all examples in one batch, examples and targets of about 1, float64 (`with
-    jax.enable_x64(True):`), Levenberg–Marquardt, a `goal`, and a few random starts, of which the first to converge is
-    taken. Any one start may end in a local minimum or on a plateau, which no method that follows J leaves; `reason`
-    then says so. Gauss–Newton is for residuals that are nearly linear in the weights: it has no damping, and
-    sigmoids make it jump.
+    jax.enable_x64(True):`), Levenberg–Marquardt, a `goal`, and a few random starts, of which you take the first that
+    converges. A start may end in a local minimum or on a plateau, which no method that follows J leaves; `reason` then
+    says so. Gauss–Newton is for residuals that are nearly linear in the weights: it has no damping, and with sigmoids
+    it jumps.
 
     Args:
         network: any network whose `params` are float32 or float64, up to some hundreds of weights.
         loss: `bp.squared_error`, `bp.mean_squared_error`, `bp.losses.batch_mean(bp.squared_error)` or your own
             ½ s Σ (t − o)².
-        params: where to begin, from `network.init`.
+        params: the initial weights, from `network.init`.
         batch: examples (N, ...) and targets, all used at every step.
         method: "levenberg_marquardt" or "gauss_newton".
-        goal: stop as soon as E ≤ goal, in the units of the loss; come to rest above it and the fit has stalled. Without
-            one it goes on until all residuals are 0 to within `atol` or nothing changes any more, and wherever it
-            comes to rest counts as converged, unless that is no better than the start.
-        max_steps: steps to try at most, those taken back included.
-        damping: λ of the first step, of Levenberg–Marquardt alone; 0.01 is Hagan & Menhaj's.
+        goal: stop as soon as E ≤ goal, in the units of the loss; a fit that comes to rest above it has stalled. Without
+            a goal the fit continues until all residuals are 0 to within `atol` or nothing changes any more, and has
+            converged wherever it comes to rest, unless the error there is no lower than at the start.
+        max_steps: the most steps to try, including undone ones.
+        damping: λ of the first step, for Levenberg–Marquardt only; Hagan & Menhaj use 0.01.
         rtol: at rest when no weight w and no residual r changed by more than atol + rtol |w|, atol + rtol |r|.
-        atol: as above. Both are ε^⅔ of the dtype if not given: 4e-11 in float64, 2e-5 in float32.
+        atol: see `rtol`. Both default to ε^⅔ of the dtype: 4e-11 in float64, 2e-5 in float32.
 
     Raises:
-        ValueError: a loss that is no squared error, data or params that do not fit, numbers out of range.
+        ValueError: a loss that is not a squared error, data or params that do not fit, an argument out of range.
         ModuleNotFoundError: optimistix is missing; the message names the extra to install.
     """
     who = "least_squares"
@@ -143,7 +143,7 @@ def least_squares(
 
 @functools.lru_cache(maxsize=32)
 def _compiled(network: Layer, method: Method) -> Callable:
-    """(params, batch, max_steps, numbers) -> Walk at its end, `best` with the weights as params; jitted."""
+    """(params, batch, max_steps, numbers) -> Walk at its end, with the weights in `best` as params; jitted."""
     optimistix, lineax, equinox = packages()
 
     @jax.custom_vjp
@@ -151,12 +151,12 @@ def _compiled(network: Layer, method: Method) -> Callable:
         return network.forward(params, x)[0]
 
     def output_forward(params, x):
-        o, kept = network.forward(params, x)
-        return o, (params, kept)
+        o, saved = network.forward(params, x)
+        return o, (params, saved)
 
-    def output_backward(saved, do):
-        params, kept = saved
-        return network.backward(params, kept, do)[0], None
+    def output_backward(params_and_saved, do):
+        params, saved = params_and_saved
+        return network.backward(params, saved, do)[0], None
 
     output.defvjp(output_forward, output_backward)
 
@@ -174,7 +174,7 @@ def _compiled(network: Layer, method: Method) -> Callable:
         x, target = batch
         start, unravel = ravel_pytree(params)
         solver = make_solver(numbers)
-        options, tags = {"jac": "bwd"}, frozenset()  # bwd: J a row at a time by `output_backward`
+        options, tags = {"jac": "bwd"}, frozenset()  # bwd: J row by row, by `output_backward`
 
         def residuals(w, args=None):
             return (target - output(unravel(w), x)).ravel(), None
@@ -190,18 +190,18 @@ def _compiled(network: Layer, method: Method) -> Callable:
             error, slope = measure(w)
             steps = walk.steps + 1
             better = error < walk.best[1]
-            kept = jnp.any(w != walk.w)
+            accepted = jnp.any(w != walk.w)
             fell = error < (1 - numbers["rtol"]) * walk.error
-            idle = jnp.where(fell, 0, walk.idle + kept.astype(jnp.int32))
-            exhausted = result == optimistix.RESULTS.nonlinear_divergence  # said by Nielsen's rule below
-            fates = {
+            idle = jnp.where(fell, 0, walk.idle + accepted.astype(jnp.int32))
+            exhausted = result == optimistix.RESULTS.nonlinear_divergence  # from Nielsen's rule
+            conditions = {
                 NOT_FINITE: ~jnp.isfinite(error),
                 GOAL: error <= numbers["floor"],
                 SETTLED: at_rest | exhausted | (idle >= PATIENCE),
                 UNSOLVABLE: result != optimistix.RESULTS.successful,
                 LIMIT: steps >= max_steps,
             }
-            end = jnp.select(list(fates.values()), [jnp.int32(fate) for fate in fates], jnp.int32(RUNNING))
+            end = jnp.select(list(conditions.values()), [jnp.int32(end) for end in conditions], jnp.int32(RUNNING))
             best = jax.tree.map(lambda new, old: jnp.where(better, new, old), (w, error, slope), walk.best)
             return Walk(w, error, state, best, walk.improved | (better & (steps > 0)), idle, steps, end)
 
@@ -229,7 +229,7 @@ def _dtype_of(params: Params):
 
 @functools.lru_cache(maxsize=256)
 def _scale(loss: Loss, shape: tuple[int, ...]) -> float:
-    """The s of a loss that is ½ s Σ (t − o)² for outputs of this shape, found by asking it, or a `ValueError`."""
+    """The s of a loss that is ½ s Σ (t − o)² for outputs of this shape, found by evaluation, or a `ValueError`."""
     dtype = jnp.result_type(float)
     signs = np.where(np.arange(np.prod(shape)) % 2, -1.0, 1.0).reshape(shape)
     scales = []

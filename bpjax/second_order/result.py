@@ -1,4 +1,4 @@
-"""How a least-squares fit ended, in numbers and in a sentence."""
+"""The result of a least-squares fit, and the sentence that explains it."""
 
 from typing import Literal, NamedTuple
 
@@ -6,23 +6,35 @@ from bpjax.types import Params
 
 Method = Literal["levenberg_marquardt", "gauss_newton"]
 RUNNING, GOAL, SETTLED, NOT_FINITE, UNSOLVABLE, LIMIT = range(6)
-JUMPED = 1.001  # Gauss–Newton ended so much above the best error on its way
-STEEP = 1e-6  # no stationary point where the gradient norm exceeds so much of the error
+JUMPED = 1.001  # Gauss–Newton ended above the best error on its way by more than this factor
+STEEP = 1e-6  # not a stationary point where the gradient norm exceeds this share of the error
 
 
 class LeastSquares(NamedTuple):
-    """How a least-squares fit ended."""
+    """The result of a least-squares fit."""
 
-    params: Params  # the best weights met on the way
-    converged: bool  # the goal reached; without a goal, at rest somewhere better than the start
-    reason: str  # a sentence that begins with "converged" or "stalled"; the latter says what to try
-    steps: int  # steps tried, those taken back included
+    params: Params  # the best weights found
+    converged: bool  # reached the goal; without a goal, came to rest at a lower error than at the start
+    reason: str  # a sentence that begins with "converged" or with "stalled" and then says what to try
+    steps: int  # steps tried, including undone ones
     error: float  # of `params`, in the units of the loss
     gradient_norm: float  # of `params`, Euclidean, in the units of the loss
 
+    def __repr__(self) -> str:
+        return f"LeastSquares({self.reason!r})"
+
 
 def sentence(f: LeastSquares, end: int, method: Method, goal: float | None, improved: bool, last: float) -> str:
-    """How it ended and, where it stalled, what to try; `last` is the error where it ended, f.error the lowest."""
+    """How the fit ended and, where it stalled, what to try.
+
+    Args:
+        f: the fit, with `error` the lowest error found.
+        end: how it ended, GOAL to LIMIT.
+        method: of the fit.
+        goal: of the fit.
+        improved: whether the best weights are not those at the start.
+        last: the error where it ended.
+    """
     after = f"after {f.steps} step{'s' * (f.steps != 1)}"
     above = f"an error of {f.error:.3g}" + ("" if goal is None else f", above the goal of {goal:.3g}")
     slope = f"the gradient norm is {f.gradient_norm:.2g}"

@@ -1,4 +1,4 @@
-"""Tasks: examples to present, and their targets."""
+"""Tasks: examples to present, with their targets."""
 
 from bpjax.tasks.boolean import binary_addition, multiplexer, negation, parity, symmetry, truth_table, xor
 from bpjax.tasks.digits import digits

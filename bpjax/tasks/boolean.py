@@ -1,7 +1,7 @@
 """Boolean functions, with every example of their truth table.
 
-`levels` are the numbers that stand for false and true, in examples and in targets: (0, 1), or (−½, ½) for
-Fahlman's symmetric units, or (0.1, 0.9) for targets within a sigmoid's reach.
+`levels` are the values for false and true in the examples, `target_levels` those in the targets: (0, 1), (−½, ½) for
+Fahlman's symmetric units, or (0.1, 0.9) for targets that a sigmoid can reach.
 """
 
 import itertools
@@ -17,9 +17,23 @@ Levels = tuple[float, float]
 
 
 def truth_table(
-    name: str, inputs: int, function: Callable, hidden: tuple[int, ...], levels: Levels, target_levels: Levels | None
+    name: str,
+    inputs: int,
+    function: Callable[[tuple[int, ...]], tuple[int, ...]],
+    hidden: tuple[int, ...],
+    levels: Levels,
+    target_levels: Levels | None,
 ) -> Task:
-    """The task of a Boolean function from a tuple of `inputs` bits to a tuple of bits; row n is n in binary."""
+    """The task of a Boolean function; row n of its examples is n in binary.
+
+    Args:
+        name: of the task.
+        inputs: number of input bits.
+        function: a tuple of `inputs` bits -> a tuple of bits.
+        hidden: widths of the hidden layers in the literature.
+        levels: (false, true) in the examples.
+        target_levels: (false, true) in the targets; None for `levels`.
+    """
     table = np.array(list(itertools.product((0, 1), repeat=inputs)))
     targets = np.array([function(tuple(row)) for row in table.tolist()])
 
@@ -30,7 +44,7 @@ def truth_table(
 
 
 def in_levels(who: str, bits: np.ndarray, levels: Levels):
-    """Bits as floats, 0 and 1 replaced by the two levels."""
+    """Bits as floats, with 0 and 1 replaced by the two levels; `who` names the task in messages."""
     low, high = levels
     check_number(who, "levels[0]", low)
     check_number(who, "levels[1]", high, above=float(low))
@@ -43,21 +57,38 @@ def xor(levels: Levels = (0.0, 1.0), target_levels: Levels | None = None) -> Tas
 
 
 def parity(bits: int, levels: Levels = (0.0, 1.0), target_levels: Levels | None = None) -> Task:
-    """Whether an odd number of the bits is on. 2ⁿ examples, n-n-1 (Rumelhart, Hinton & Williams 1986)."""
+    """Whether an odd number of the bits is on. 2ⁿ examples, n-n-1 (Rumelhart, Hinton & Williams 1986).
+
+    Args:
+        bits: n ≥ 1.
+        levels: (false, true) in the examples.
+        target_levels: (false, true) in the targets; None for `levels`.
+    """
     check_count("parity", "bits", bits)
     return truth_table(f"parity-{bits}", bits, lambda x: (sum(x) % 2,), (bits,), levels, target_levels)
 
 
 def symmetry(bits: int, levels: Levels = (0.0, 1.0), target_levels: Levels | None = None) -> Task:
-    """Whether the string reads the same from both ends. 2ⁿ examples, n-2-1 (Nature 1986, n = 6)."""
+    """Whether the string reads the same from both ends. 2ⁿ examples, n-2-1 (Nature 1986, n = 6).
+
+    Args:
+        bits: n ≥ 2.
+        levels: (false, true) in the examples.
+        target_levels: (false, true) in the targets; None for `levels`.
+    """
     check_count("symmetry", "bits", bits, least=2)
     return truth_table(f"symmetry-{bits}", bits, lambda x: (int(x == x[::-1]),), (2,), levels, target_levels)
 
 
 def multiplexer(address_bits: int, levels: Levels = (0.0, 1.0), target_levels: Levels | None = None) -> Task:
-    """The data line the address points to: a address bits, most significant first, then 2ᵃ data bits.
+    """The data line that the address selects: a address bits, most significant first, then 2ᵃ data bits.
 
-    6 inputs for a = 2 (Jacobs 1988), hidden layer as wide as there are data lines.
+    6 inputs for a = 2 (Jacobs 1988); the hidden layer has as many units as there are data lines.
+
+    Args:
+        address_bits: a ≥ 1.
+        levels: (false, true) in the examples.
+        target_levels: (false, true) in the targets; None for `levels`.
     """
     check_count("multiplexer", "address_bits", address_bits)
     lines = 2**address_bits
@@ -72,7 +103,12 @@ def multiplexer(address_bits: int, levels: Levels = (0.0, 1.0), target_levels: L
 def binary_addition(bits: int, levels: Levels = (0.0, 1.0), target_levels: Levels | None = None) -> Task:
     """The sum of two n-bit numbers, most significant bit first: 2n inputs, n + 1 outputs.
 
-    The plain 4-3-3 net of n = 2 is the one with reliably found local minima (PDP chapter 8).
+    For n = 2 the 4-3-3 network is the one in which training reliably finds local minima (PDP chapter 8).
+
+    Args:
+        bits: n ≥ 1.
+        levels: (false, true) in the examples.
+        target_levels: (false, true) in the targets; None for `levels`.
     """
     check_count("binary_addition", "bits", bits)
 
@@ -84,7 +120,13 @@ def binary_addition(bits: int, levels: Levels = (0.0, 1.0), target_levels: Level
 
 
 def negation(bits: int, levels: Levels = (0.0, 1.0), target_levels: Levels | None = None) -> Task:
-    """The bits, negated where the flag, the last input, is on: n + 1 inputs, n outputs (PDP, n = 3; 4-6-3)."""
+    """The bits, negated where the flag, the last input, is on: n + 1 inputs, n outputs (PDP, n = 3; 4-6-3).
+
+    Args:
+        bits: n ≥ 1.
+        levels: (false, true) in the examples.
+        target_levels: (false, true) in the targets; None for `levels`.
+    """
     check_count("negation", "bits", bits)
     return truth_table(
         f"negation-{bits}",

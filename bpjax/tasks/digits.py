@@ -17,8 +17,8 @@ SPLITS = {"train": slice(0, 1197), "validation": slice(1197, 1437), "test": slic
 def digits(split: Split = "train") -> Task:
     """Digits as pixels (N, 64) from 0 to 1, and labels (N,) from 0 to 9.
 
-    The split is fixed, by position in the file: 1,197 to train, 240 to validate, 360 to test. The file is in
-    the order of its writers, so the test digits are mostly by hands the training has not seen.
+    The split is fixed, by position in the file: 1,197 examples to train, 240 to validate, 360 to test. The file is
+    ordered by writer, so most test digits come from writers who are not in the training set.
 
     Raises:
         ValueError: `split` is not one of the three.

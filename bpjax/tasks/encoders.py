@@ -1,4 +1,4 @@
-"""The encoder: one of n inputs is on and is to be repeated through a narrow hidden layer."""
+"""The encoder: reproduce n inputs, one of which is on, through a narrow hidden layer."""
 
 import math
 
@@ -12,9 +12,15 @@ from bpjax.util.checks import check_count
 def encoder(
     n: int, hidden: int | None = None, levels: Levels = (0.0, 1.0), target_levels: Levels | None = None
 ) -> Task:
-    """The n-m-n encoder: n examples, each its own target, m = `hidden` units between, log₂ n where not given.
+    """The n-m-n encoder: n examples, each equal to its target.
 
-    8-3-8 is Rumelhart, Hinton & Williams' (1986); 10-5-10 and the tight ones are Fahlman's (1988).
+    8-3-8 is from Rumelhart, Hinton & Williams 1986; 10-5-10 and those with m = log₂ n from Fahlman 1988.
+
+    Args:
+        n: inputs and outputs, ≥ 2.
+        hidden: m; None for log₂ n, rounded up.
+        levels: (off, on) in the examples.
+        target_levels: (off, on) in the targets; None for `levels`.
     """
     check_count("encoder", "n", n, least=2)
     m = math.ceil(math.log2(n)) if hidden is None else hidden

@@ -1,4 +1,4 @@
-"""Every task by its name."""
+"""All tasks by name."""
 
 import difflib
 import inspect
@@ -26,7 +26,7 @@ TASKS: dict[str, Callable[..., Task]] = {
 
 
 def task(name: str, **options) -> Task:
-    """The task called `name`; numbers after a hyphen are its sizes: "xor", "parity-4", "encoder-10-5", "digits".
+    """The task called `name`; integers after a hyphen are its sizes: "xor", "parity-4", "encoder-10-5", "digits".
 
     Raises:
         ValueError: there is no such task (the message lists them and names the nearest), or its sizes do not fit.
@@ -44,5 +44,5 @@ def task(name: str, **options) -> Task:
         inspect.signature(factory).bind(*arguments, **options)
     except TypeError as error:
         signature = f"{base}{inspect.signature(factory)}"
-        raise ValueError(f"`task` could not make {name!r}: {error}. It is made by `{signature}`.") from None
+        raise ValueError(f"`task` could not make {name!r}: {error}. Call `{signature}`.") from None
     return factory(*arguments, **options)

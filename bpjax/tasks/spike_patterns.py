@@ -1,4 +1,4 @@
-"""Examples of spikes that have nothing in common, to be told apart by heart."""
+"""Random spike trains with random labels, a task that can only be memorized."""
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +10,20 @@ from bpjax.util.checks import check_count, check_number
 def spike_patterns(
     examples: int = 256, inputs: int = 100, steps: int = 200, classes: int = 2, rate: float = 5.0, dt: float = 1.0
 ) -> Task:
-    """Poisson spikes x (N, T, D), 0 or 1 at every step, and a label (N,) drawn at random for each pattern.
+    """Poisson spikes x (N, T, D), 0 or 1 at every step, and a label (N,) drawn at random for each example.
 
         P(x = 1) = r dt                     r: `rate` in Hz, dt in ms
 
-    The first task of Zenke's SpyTorch tutorials (Neftci, Mostafa & Zenke 2019), for a net with 4 hidden units: with
-    labels that follow from nothing, a reading of the inputs alone gets few of them right.
+    The first task of Zenke's SpyTorch tutorials (Neftci, Mostafa & Zenke 2019), for a network with 4 hidden units. The
+    labels do not depend on the inputs, so a linear readout of the inputs classifies few examples correctly.
+
+    Args:
+        examples: N.
+        inputs: D.
+        steps: T.
+        classes: number of labels, ≥ 2.
+        rate: r in Hz.
+        dt: of a step, in ms.
 
     Raises:
         ValueError: a count is not a positive integer, `classes` is below 2, `rate` or `dt` is not above 0, more
@@ -31,7 +39,9 @@ def spike_patterns(
     if chance > 1:
         raise ValueError(f"`spike_patterns` expected at most one spike a step, `rate` · `dt` ≤ 1000, got {rate * dt}.")
 
-    def present(key):
+    def present(key=None):
+        if key is None:
+            raise ValueError("`spike_patterns` expected a key, `present(jax.random.key(0))`, got none.")
         key_spikes, key_labels = jax.random.split(key)
         spikes = jax.random.bernoulli(key_spikes, chance, (examples, steps, inputs))
         labels = jax.random.randint(key_labels, (examples,), 0, classes, jnp.int32)

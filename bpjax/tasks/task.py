@@ -1,9 +1,16 @@
-"""The contract of a task, and every task by its name."""
+"""The record of a task."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from bpjax.types import Shape
+from bpjax.types import Batch, Shape
+
+
+class Present(Protocol):
+    """Draws the examples of a task."""
+
+    def __call__(self, key: Any = None, /) -> Batch:
+        """Examples x (N, *in_shape) and targets. A task with a fixed set of examples returns all, for any key."""
+        ...
 
 
 class Task(NamedTuple):
@@ -12,7 +19,9 @@ class Task(NamedTuple):
     name: str
     in_shape: Shape
     out_shape: Shape
-    present: Callable
-    """key -> (x (N, *in_shape), target). A task with a fixed set of examples presents all of them, whatever the key."""
+    present: Present
     hidden: Shape = ()
-    """Widths of the hidden layers in the network the literature gave it."""
+    """Widths of the hidden layers in the network that the literature uses for it."""
+
+    def __repr__(self) -> str:
+        return f"Task({self.name!r}, in_shape={self.in_shape}, out_shape={self.out_shape})"

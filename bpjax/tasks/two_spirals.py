@@ -1,4 +1,4 @@
-"""Two spirals within each other, to be told apart."""
+"""Two intertwined spirals to classify."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -7,16 +7,16 @@ from bpjax.tasks.boolean import Levels, in_levels
 from bpjax.tasks.task import Task
 
 POINTS = 97
-"""Of each spiral: three turns of 32, and one more."""
+"""Per spiral: three turns of 32 points, and one more."""
 
 
 def two_spirals(target_levels: Levels = (0.0, 1.0)) -> Task:
-    """To which of two spirals a point belongs: 194 points, x (194, 2), targets 1 and 0 in turn.
+    """To which of two spirals a point belongs: 194 points, x (194, 2), targets alternately 1 and 0.
 
         φᵢ = i π / 16,    rᵢ = 6.5 (104 − i) / 104,    i = 0 … 96
         x = (rᵢ sin φᵢ, rᵢ cos φᵢ): target 1           −x: target 0
 
-    Three turns, from radius 6.5 inwards to 0.5: proposed by Wieland, first told apart by Lang & Witbrock 1988,
+    Three turns, from radius 6.5 inwards to 0.5: proposed by Wieland, first solved by Lang & Witbrock 1988,
     "Learning to tell two spirals apart", with `two_spirals_net`.
 
     Raises:

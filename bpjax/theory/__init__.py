@@ -1,6 +1,6 @@
-"""Closed forms to hold results against: the numbers that theory promises, computed apart from any training."""
+"""Closed forms to compare experiments with: what theory predicts, computed without any training."""
 
-# ruff: noqa: F401, I001  (from the simplest landscape to the largest network)
+# ruff: noqa: F401, I001  (from the simplest error surface to the largest network)
 from bpjax.theory.momentum import (
     FORMS,
     RateAndMomentum,

@@ -1,11 +1,11 @@
-"""Linear networks that learn in closed form: one layer (LMS, a delayed gradient), several layers (Saxe et al. 2013).
+"""Linear networks with closed-form learning curves: one layer (LMS, a delayed gradient), several layers (Saxe 2013).
 
-Saxe, McClelland & Ganguli 2013: white inputs, xᵀx/N = 1, targets with input-output correlation tᵀx/N = U S Vᵀ, and
-weights that start aligned with U and V and balanced, or small. Each singular value s is then learnt by itself: the
-network's own u(t) follows an ordinary differential equation. Gradient descent at rate η on ½ Σ(y − t)²/N follows
-the flow with τ = 1/η and t counted in steps, up to an error of order η.
+Saxe, McClelland & Ganguli 2013 assume white inputs, xᵀx/N = 1, targets with input-output correlation tᵀx/N = U S Vᵀ,
+and initial weights that are aligned with U and V and balanced, or small. Then each singular value s is learnt
+independently: the network's value u(t) follows an ordinary differential equation. Gradient descent at rate η on
+½ Σ(y − t)²/N follows that flow with τ = 1/η and t counted in steps, up to an error of order η.
 
-All functions compute in float64 and raise a `ValueError` for numbers out of bounds and shapes that do not fit.
+All functions compute in float64 and raise a `ValueError` for an argument out of bounds and shapes that do not fit.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ def lms_limit(inputs) -> float:
     """The learning rate below which LMS converges, 2/λ_max(R), R = xᵀx/N of the inputs x (N, D)."""
     x = as_matrix("lms_limit", "inputs", inputs)
     if not x.any():
-        raise ValueError("`lms_limit` expected inputs that are not all 0: from those nothing is learnt at any rate.")
+        raise ValueError("`lms_limit` expected inputs that are not all 0, got zeros: they change no weight.")
     return float(2 / np.linalg.eigvalsh(x.T @ x / len(x))[-1])
 
 
@@ -28,9 +28,17 @@ def lms_weights(rate: float, steps, start, inputs, targets) -> np.ndarray:
 
         w(t) − w* = (1 − ηR)ᵗ (w(0) − w*),      R = xᵀx/N,  w* a least-squares solution
 
-    by the eigenvectors of R: exact to rounding for any number of steps, diverging ones too.
+    computed by the eigenvectors of R: exact to rounding for any number of steps, also where it diverges.
 
-    Shapes: inputs x (N, D), targets t (N, K), start w(0) (D, K), steps (...), to (..., D, K).
+    Args:
+        rate: η > 0.
+        steps: t (...), integers ≥ 0.
+        start: w(0) (D, K).
+        inputs: x (N, D).
+        targets: (N, K).
+
+    Returns:
+        w(t) (..., D, K).
     """
     who = "lms_weights"
     eta, t = as_numbers(who, "rate", rate, above=0.0), as_counts(who, "steps", steps)
@@ -44,7 +52,7 @@ def lms_weights(rate: float, steps, start, inputs, targets) -> np.ndarray:
 
 
 def delay_limit(delay) -> np.ndarray:
-    """The largest ηλ at which w(t+1) = w(t) − ηλ w(t−τ), a gradient that comes τ = `delay` steps late, is stable.
+    """The largest ηλ at which w(t+1) = w(t) − ηλ w(t−τ), descent with a gradient τ = `delay` steps old, is stable.
 
     2 sin(π / (2(2τ + 1))):      2, 1, 0.618, 0.445, 0.347 for τ = 0 … 4
     """
@@ -56,28 +64,47 @@ def delay_limit(delay) -> np.ndarray:
 
 
 def deep_linear_mode(t, s, u0, tau=1.0) -> np.ndarray:
-    """u(t), what a linear network with one hidden layer has learnt at time t of a singular value s > 0.
+    """u(t), the part of a singular value s that a linear network with one hidden layer has learnt at time t.
 
         u(t) = s E/(E − 1 + s/u₀),   E = e^(2st/τ):      the sigmoidal solution of τ u̇ = 2u(s − u)
 
-    Shapes: t ≥ 0, s > 0, u₀ > 0 and τ > 0 broadcast. Start from u₀ = 0, a saddle, and nothing is ever learnt.
+    u₀ = 0 is a saddle, from which nothing is learnt. The arguments broadcast.
+
+    Args:
+        t: time ≥ 0.
+        s: singular value > 0.
+        u0: u(0) > 0.
+        tau: τ > 0.
     """
     t, s, u0, tau = _mode_numbers("deep_linear_mode", t, s, u0, tau)
     return s / (1 + (s / u0 - 1) * np.exp(-2 * s * t / tau))
 
 
 def shallow_linear_mode(t, s, u0, tau=1.0) -> np.ndarray:
-    """The same without a hidden layer, τ u̇ = s − u: u(t) = s + (u₀ − s) e^(−t/τ), with no plateau."""
+    """`deep_linear_mode` without a hidden layer, τ u̇ = s − u: u(t) = s + (u₀ − s) e^(−t/τ), with no plateau.
+
+    Args:
+        t: time ≥ 0.
+        s: singular value > 0.
+        u0: u(0), any number.
+        tau: τ > 0.
+    """
     t, s, tau = _mode_numbers("shallow_linear_mode", t, s, 1.0, tau)[[0, 1, 3]]
     return s + (as_numbers("shallow_linear_mode", "u0", u0) - s) * np.exp(-t / tau)
 
 
 def deep_linear_time(u, s, u0, tau=1.0) -> np.ndarray:
-    """The time a linear network with one hidden layer needs from u₀ to u, both between 0 and s.
+    """The time that a linear network with one hidden layer needs from u₀ to u.
 
         τ/(2s) · ln[u (s − u₀) / (u₀ (s − u))]
 
-    Long for a small start, by ln(1/u₀): a plateau. Shapes: broadcast.
+    It grows as ln(1/u₀) for a small start: a plateau. The arguments broadcast.
+
+    Args:
+        u: between 0 and s.
+        s: singular value > 0.
+        u0: between 0 and s.
+        tau: τ > 0.
     """
     who = "deep_linear_time"
     _, s, u0, tau = _mode_numbers(who, 0.0, s, u0, tau)
@@ -88,12 +115,18 @@ def deep_linear_time(u, s, u0, tau=1.0) -> np.ndarray:
 
 
 def deep_linear_flow(u, s, weight_layers: int = 2, tau=1.0) -> np.ndarray:
-    """u̇ of a balanced linear network with L = `weight_layers` weight matrices, the right-hand side of its ODE.
+    """u̇ of a balanced linear network with L weight matrices, the right-hand side of its ODE.
 
         τ u̇ = L u^(2 − 2/L) (s − u)
 
-    L = 1 and L = 2 are `shallow_linear_mode` and `deep_linear_mode`. Saxe et al. count the layers of units, L + 1.
-    Shapes: u ≥ 0, s and τ broadcast.
+    L = 1 and L = 2 are `shallow_linear_mode` and `deep_linear_mode`. Saxe et al. count the layers of units, L + 1. The
+    arguments broadcast.
+
+    Args:
+        u: ≥ 0.
+        s: singular value > 0.
+        weight_layers: L ≥ 1.
+        tau: τ > 0.
     """
     who = "deep_linear_flow"
     layers = as_counts(who, "weight_layers", weight_layers)
@@ -103,13 +136,13 @@ def deep_linear_flow(u, s, weight_layers: int = 2, tau=1.0) -> np.ndarray:
 
 
 def deep_linear_invariants(weights) -> tuple[np.ndarray, ...]:
-    """What learning leaves alone in a linear network y = x W₁ … W_L: Wₗᵀ Wₗ − Wₗ₊₁ Wₗ₊₁ᵀ, one for each hidden layer.
+    """The invariants of learning in a linear network y = x W₁ … W_L: Wₗᵀ Wₗ − Wₗ₊₁ Wₗ₊₁ᵀ, one per hidden layer.
 
-    Gradient flow on any error keeps them exactly, gradient descent to O(η²) per step: from ∂E/∂Wₗ = Aᵀ ∂E/∂W Bᵀ with
-    A and B the weights before and behind, Wₗᵀ ∂E/∂Wₗ = ∂E/∂Wₗ₊₁ Wₗ₊₁ᵀ. All 0 is what "balanced" means; for a mode
-    u = a b it is the hyperbola a² − b² = constant.
+    Gradient flow on any error conserves them exactly, gradient descent to O(η²) per step: ∂E/∂Wₗ = Aᵀ ∂E/∂W Bᵀ, with A
+    and B the products of the weights before and after Wₗ, gives Wₗᵀ ∂E/∂Wₗ = ∂E/∂Wₗ₊₁ Wₗ₊₁ᵀ. In a "balanced" network
+    all of them are 0. For a mode u = a b the invariant is a² − b².
 
-    Shapes: matrices (D, H₁), (H₁, H₂), … as `bp.dense` has them, to (H₁, H₁), (H₂, H₂), ….
+    Shapes: matrices (D, H₁), (H₁, H₂), … as in `bp.dense`, to (H₁, H₁), (H₂, H₂), ….
     """
     who = "deep_linear_invariants"
     matrices = [as_matrix(who, f"weights[{i}]", w) for i, w in enumerate(weights)]

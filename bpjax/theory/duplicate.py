@@ -1,4 +1,4 @@
-"""A hidden unit twice: how a small network's minimum lies in a larger one's error surface (Fukumizu & Amari 2000)."""
+"""Duplicate a hidden unit: a small network's minimum in a larger one's error surface (Fukumizu & Amari 2000)."""
 
 import jax
 import jax.numpy as jnp
@@ -10,29 +10,29 @@ from bpjax.util.checks import check_number
 
 
 def duplicate_unit(params: Params, unit: int, share: float) -> Params:
-    """Params of a network with one hidden unit more that computes the very same function.
+    """Params of a network with one more hidden unit that computes the same function.
 
-    Hidden unit j = `unit` is copied, its incoming weights and bias included, as the last one; of its outgoing
-    weights a it keeps `share` · a, the copy gets (1 − share) · a.
+    A copy of the hidden unit, with its incoming weights and bias, becomes the last hidden unit. The outgoing weights a
+    of the unit are divided: the unit has `share` · a, the copy (1 − share) · a.
 
-    The larger network's error is the same for every real share, a straight line; and where the smaller network's
-    gradient is 0, the larger one's is 0 all along it. A minimum thus becomes a line of critical points, some of
-    them minima and the others saddles: a plateau.
+    The larger network's error is the same for every share. Where the smaller network's gradient is 0, the larger one's
+    is 0 for every share. A minimum thus becomes a line of critical points, some of them minima and the others saddles:
+    a plateau.
 
     Args:
         params: of a `bp.mlp((D, H, K))`: two `Affine`, and () for each activation.
-        unit: from 0 to H − 1.
-        share: any finite number; 0 and 1 cut one of the two off.
+        unit: index of the hidden unit, from 0 to H − 1.
+        share: any finite number; 0 and 1 remove the outgoing weights of one of the two.
 
     Raises:
-        ValueError: params of another network, a unit that is not there, a share that is not finite.
+        ValueError: params of another network, a unit that does not exist, a share that is not finite.
     """
     who = "duplicate_unit"
     places = [i for i, entry in enumerate(params) if isinstance(entry, Affine)] if isinstance(params, tuple) else []
     if len(places) != 2 or jax.tree.leaves([entry for entry in params if not isinstance(entry, Affine)]):
         raise ValueError(
             f"`{who}` expected params of an mlp with one hidden layer, (Affine, (), Affine), "
-            f"got {jax.tree.map(jnp.shape, params)}. Make the network by `bp.mlp((inputs, hidden, outputs))`."
+            f"got {jax.tree.map(jnp.shape, params)}. Make the network with `bp.mlp((inputs, hidden, outputs))`."
         )
     first, second = (params[i] for i in places)
     hidden = first.w.shape[1]
@@ -45,6 +45,6 @@ def duplicate_unit(params: Params, unit: int, share: float) -> Params:
         None if first.b is None else jnp.concatenate([first.b, first.b[column]]),
     )
     outgoing = second.w[column]
-    kept = second.w.at[column].set(share * outgoing)
-    second = second._replace(w=jnp.concatenate([kept, (1 - share) * outgoing], axis=0))
+    scaled = second.w.at[column].set(share * outgoing)
+    second = second._replace(w=jnp.concatenate([scaled, (1 - share) * outgoing], axis=0))
     return tuple(incoming if i == places[0] else second if i == places[1] else e for i, e in enumerate(params))

@@ -1,25 +1,25 @@
-"""Momentum where there is no bowl: across a flat stretch of constant slope, and down from a saddle.
+"""Momentum on a plateau of constant slope, and on the way down from a saddle.
 
-η the learning rate, α the momentum, G the slope ∂E/∂w, λ the curvature ∂²E/∂w²; the forms are those of
+η is the learning rate, α the momentum coefficient, G the slope ∂E/∂w, λ the curvature ∂²E/∂w². The forms are those of
 `bpjax.momentum` and "gradient descent". The counts are exact: the first step at which the goal is reached, by the
-closed form of the recursion rather than by its asymptote. All functions broadcast, compute in float64 and raise a
-`ValueError` for numbers out of bounds or an unknown form.
+closed form of the recursion, not by its asymptote. All functions broadcast, compute in float64 and raise a
+`ValueError` for an argument out of bounds or an unknown form.
 """
 
 import numpy as np
 
 from bpjax.theory.momentum import effective_rate, momentum_of
-from bpjax.theory.numbers import as_counts, as_numbers, first_whole_number
+from bpjax.theory.numbers import as_counts, as_numbers, first_integer
 
 TIE = 1e-12
-"""Relative: a goal that is reached exactly is not missed by a rounding error."""
+"""Relative tolerance, so that a rounding error does not miss a goal that is reached exactly."""
 
 
-# --- A flat stretch --------------------------------------------------------------------------------------------------
+# --- A plateau -------------------------------------------------------------------------------------------------------
 
 
 def plateau_lag(form: str, momentum) -> np.ndarray:
-    """How many steps, started from rest, a form trails the gradient descent of its own effective rate for good.
+    """The steps by which a form, started from rest, permanently lags gradient descent at its effective rate.
 
     heavy_ball, velocity, convex    α/(1 − α)
     nesterov                        α²/(1 − α)
@@ -30,14 +30,19 @@ def plateau_lag(form: str, momentum) -> np.ndarray:
 
 
 def plateau_glide(form: str, momentum, velocity) -> np.ndarray:
-    """How far the weight still goes on exactly flat ground, G = 0, where it arrives with velocity v₀.
+    """The distance that a weight still moves after it arrives at G = 0 with velocity v₀.
 
     heavy_ball, velocity, convex    v₀ α/(1 − α)
     nesterov                        v₀ α²/(1 − α)
     gradient descent                0
 
-    v₀ is in units of weight per step: the v of the forms, but −η v for the form "velocity". In the nesterov form
-    the weights are the look-ahead points, which are ahead by α v₀ already.
+    v₀ is in units of weight per step: the v of the forms, but −η v for the form "velocity". In the nesterov form the
+    weights are the look-ahead points, which are already ahead by α v₀.
+
+    Args:
+        form: one of `FORMS`.
+        momentum: α from 0 to below 1.
+        velocity: v₀.
     """
     return as_numbers("plateau_glide", "velocity", velocity) * plateau_lag(form, momentum)
 
@@ -48,6 +53,14 @@ def plateau_distance(form: str, rate, momentum, slope, steps, velocity=0.0) -> n
         −η̂ G [t − l (1 − αᵗ)] + v₀ l (1 − αᵗ)
 
     with the effective rate η̂, η/(1 − α) or η for convex, and the lag l of `plateau_lag`.
+
+    Args:
+        form: one of `FORMS`.
+        rate: η > 0.
+        momentum: α from 0 to below 1.
+        slope: G.
+        steps: t, integers ≥ 0.
+        velocity: v₀.
     """
     who = "plateau_distance"
     effective, lag = effective_rate(form, rate, momentum), plateau_lag(form, momentum)
@@ -58,10 +71,17 @@ def plateau_distance(form: str, rate, momentum, slope, steps, velocity=0.0) -> n
 
 
 def plateau_steps(form: str, rate, momentum, slope, length) -> np.ndarray:
-    """Steps from rest until a stretch of `length` > 0 with slope G ≠ 0 is crossed: integers.
+    """Steps from rest until a plateau of some length with slope G ≠ 0 is crossed: integers.
 
-    The first t with |`plateau_distance`| ≥ length. Without momentum ⌈length / η|G|⌉; with it at most the lag more than
-    the effective rate promises.
+    The first t with |`plateau_distance`| ≥ length. Without momentum this is ⌈length / η|G|⌉; with momentum it is larger
+    than at the effective rate by at most the lag.
+
+    Args:
+        form: one of `FORMS`.
+        rate: η > 0.
+        momentum: α from 0 to below 1.
+        slope: G.
+        length: > 0.
     """
     who = "plateau_steps"
     length = as_numbers(who, "length", length, above=0.0)
@@ -73,7 +93,7 @@ def plateau_steps(form: str, rate, momentum, slope, length) -> np.ndarray:
     def crossed(t):
         return np.abs(plateau_distance(form, rate, momentum, slope, t)) >= length * (1 - TIE)
 
-    return first_whole_number(crossed, np.floor(soonest * (1 - TIE)), np.ceil(soonest + plateau_lag(form, momentum)))
+    return first_integer(crossed, np.floor(soonest * (1 - TIE)), np.ceil(soonest + plateau_lag(form, momentum)))
 
 
 # --- A saddle --------------------------------------------------------------------------------------------------------
@@ -88,6 +108,12 @@ def saddle_growth(form: str, rate, momentum, curvature) -> np.ndarray:
     gradient descent        s = −ηλ
 
     To first order in ηλ, s is −λ times the effective rate.
+
+    Args:
+        form: one of `FORMS`.
+        rate: η > 0.
+        momentum: α from 0 to below 1.
+        curvature: λ < 0.
     """
     return 1 + _saddle_exponents("saddle_growth", form, rate, momentum, curvature)[0]
 
@@ -97,7 +123,15 @@ def saddle_distance(form: str, rate, momentum, curvature, steps, start) -> np.nd
 
         w(0) [(q − s₂)(1 + s₁)ᵗ + (s₁ − q)(1 + s₂)ᵗ] / (s₁ − s₂)
 
-    s₁ > 0 > s₂ ≥ −1 the solutions in `saddle_growth`, q the first step: a, or (1 + α)a for nesterov.
+    s₁ > 0 > s₂ ≥ −1 are the solutions in `saddle_growth`, q is the first step: a, or (1 + α)a for nesterov.
+
+    Args:
+        form: one of `FORMS`.
+        rate: η > 0.
+        momentum: α from 0 to below 1.
+        curvature: λ < 0.
+        steps: t, integers ≥ 0.
+        start: w(0).
     """
     who = "saddle_distance"
     s1, s2, q = _saddle_exponents(who, form, rate, momentum, curvature)
@@ -108,10 +142,18 @@ def saddle_distance(form: str, rate, momentum, curvature, steps, start) -> np.nd
 def saddle_steps(form: str, rate, momentum, curvature, start, end) -> np.ndarray:
     """Steps from rest at a distance `start` from a saddle until the distance is `end`: integers.
 
-    The first t with `saddle_distance` ≥ end, 0 < start < end. Without momentum ⌈ln(end/start) / ln(1 − ηλ)⌉.
+    The first t with `saddle_distance` ≥ end. Without momentum this is ⌈ln(end/start) / ln(1 − ηλ)⌉.
+
+    Args:
+        form: one of `FORMS`.
+        rate: η > 0.
+        momentum: α from 0 to below 1.
+        curvature: λ < 0.
+        start: > 0.
+        end: > start.
 
     Raises:
-        ValueError: also where curvature ≥ 0, for there is no way down.
+        ValueError: also where the curvature is ≥ 0.
     """
     who = "saddle_steps"
     start = as_numbers(who, "start", start, above=0.0)
@@ -119,16 +161,16 @@ def saddle_steps(form: str, rate, momentum, curvature, start, end) -> np.ndarray
     if (end <= start).any():
         raise ValueError(f"`{who}` expected `start` < `end`, got {start.max():g} and {end.min():g}.")
     s1, s2, q = _saddle_exponents(who, form, rate, momentum, curvature)
-    latest = np.log(end / start * (s1 - s2) / (q - s2)) / np.log1p(s1)  # the growing part alone is there by then
+    latest = np.log(end / start * (s1 - s2) / (q - s2)) / np.log1p(s1)  # by then the growing term has reached the goal
 
     def reached(t):
         return saddle_distance(form, rate, momentum, curvature, t, start) >= end * (1 - TIE)
 
-    return first_whole_number(reached, 0, np.ceil(latest))
+    return first_integer(reached, 0, np.ceil(latest))
 
 
 def _saddle_exponents(who, form, rate, momentum, curvature):
-    """(s₁, s₂, q): the two roots σ − 1, and the first step from rest as a share of the distance."""
+    """(s₁, s₂, q): the two roots σ − 1, and the first step from rest relative to the distance."""
     alpha = momentum_of(who, form, momentum)
     mu = -as_numbers(who, "curvature", curvature, below=0.0)
     a = as_numbers(who, "rate", rate, above=0.0) * mu * (1 - alpha if form == "convex" else 1.0)

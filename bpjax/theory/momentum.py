@@ -1,7 +1,7 @@
-"""Momentum on a quadratic, form by form: where it is stable, how fast it is, and which rate and momentum are best.
+"""Momentum on a quadratic: where each form is stable, how fast it is, and which rate and momentum are best.
 
-The forms are those of `bpjax.momentum` and "gradient descent", which looks at no momentum. On ½λw² each of them is
-a recursion of second order, w(t+1) = b w(t) − c w(t−1), whose characteristic polynomial is σ² − bσ + c:
+The forms are those of `bpjax.momentum` and "gradient descent", which ignores the momentum. On ½λw² each of them is a
+recursion of second order, w(t+1) = b w(t) − c w(t−1), whose characteristic polynomial is σ² − bσ + c:
 
     form                    b                       c
     gradient descent        1 − ηλ                  0
@@ -9,8 +9,9 @@ a recursion of second order, w(t+1) = b w(t) − c w(t−1), whose characteristi
     convex                  1 + α − (1−α)ηλ         α
     nesterov                (1+α)(1 − ηλ)           α(1 − ηλ)
 
-η the learning rate, α the momentum, λ the curvature. Polyak 1964; Nesterov's form after Lessard, Recht & Packard 2016.
-All functions broadcast, compute in float64 and raise a `ValueError` for numbers out of bounds or an unknown form.
+η is the learning rate, α the momentum coefficient, λ the curvature. Polyak 1964; Nesterov's form after Lessard, Recht &
+Packard 2016. All functions broadcast, compute in float64 and raise a `ValueError` for an argument out of bounds or an
+unknown form.
 """
 
 from typing import NamedTuple
@@ -24,7 +25,7 @@ FORMS = ("gradient descent", "heavy_ball", "convex", "velocity", "nesterov")
 
 
 class RateAndMomentum(NamedTuple):
-    """A setting of momentum."""
+    """A learning rate and a momentum coefficient."""
 
     rate: np.ndarray  # η
     momentum: np.ndarray  # α, 0 for gradient descent
@@ -38,14 +39,14 @@ def momentum_of(who: str, form: str, momentum) -> np.ndarray:
 
 
 def stability_limit(form: str, momentum=0.0) -> np.ndarray:
-    """The largest product ηλ of learning rate and curvature: below it a quadratic converges, above it diverges.
+    """The largest stable product ηλ of learning rate and curvature: above it the error on a quadratic diverges.
 
     gradient descent        2
     heavy_ball, velocity    2(1 + α)
     convex                  2(1 + α)/(1 − α)
     nesterov                2(1 + α)/(1 + 2α)
 
-    Shapes: momentum (...), 0 ≤ α < 1, to (...). For many curvatures the largest one counts.
+    Shapes: momentum (...), 0 ≤ α < 1, to (...). With several curvatures λ is the largest one.
     """
     alpha = momentum_of("stability_limit", form, momentum)
     divisor = {"convex": 1 - alpha, "nesterov": 1 + 2 * alpha}.get(form, np.ones_like(alpha))
@@ -56,7 +57,13 @@ def mode_roots(form: str, rate, momentum, curvature) -> np.ndarray:
     """The two roots of σ² − bσ + c: an error along this curvature is A σ₁ᵗ + B σ₂ᵗ after t steps.
 
     Shapes: rate, momentum and curvature broadcast to (...); the roots are complex, (..., 2), the larger real part
-    first. Where the two coincide the error is (A + Bt) σᵗ. A curvature below 0 is a saddle's way down.
+    first. Where the two coincide the error is (A + Bt) σᵗ.
+
+    Args:
+        form: one of `FORMS`.
+        rate: η > 0.
+        momentum: α from 0 to below 1.
+        curvature: λ; below 0 for the way down from a saddle.
     """
     alpha = momentum_of("mode_roots", form, momentum)
     x = as_numbers("mode_roots", "rate", rate, above=0.0) * as_numbers("mode_roots", "curvature", curvature)
@@ -66,7 +73,7 @@ def mode_roots(form: str, rate, momentum, curvature) -> np.ndarray:
     else:
         x = (1 - alpha) * x if form == "convex" else x
         b, c = 1 + alpha - x, alpha
-        # b² − 4c in factors: the difference itself would lose half the digits where the roots meet
+        # b² − 4c as a product: the difference would lose half of the digits near a double root
         discriminant = ((1 - np.sqrt(alpha)) ** 2 - x) * ((1 + np.sqrt(alpha)) ** 2 - x)
     b, c, discriminant = np.broadcast_arrays(b, c, discriminant)
     root = np.sqrt(discriminant.astype(np.complex128))
@@ -77,9 +84,15 @@ def mode_roots(form: str, rate, momentum, curvature) -> np.ndarray:
 
 
 def spectral_radius(form: str, rate, momentum, curvatures) -> np.ndarray:
-    """The largest |σ| over the modes: the factor per step by which the error shrinks (< 1) or grows in the long run.
+    """The largest |σ| over the modes: the factor per step by which the error finally shrinks (< 1) or grows.
 
-    Shapes: rate and momentum (...), curvatures (M,), to (...). Over all curvatures from m to L the two ends decide.
+    Shapes: rate and momentum (...), curvatures (M,), to (...).
+
+    Args:
+        form: one of `FORMS`.
+        rate: η > 0.
+        momentum: α from 0 to below 1.
+        curvatures: of the modes. For an interval from m to L its two ends are enough.
     """
     rate, momentum = (np.asarray(number, dtype=np.float64)[..., None] for number in (rate, momentum))
     return np.abs(mode_roots(form, rate, momentum, np.atleast_1d(curvatures))).max(axis=(-2, -1))
@@ -93,7 +106,13 @@ def best_rate_and_momentum(form: str, smallest, largest) -> RateAndMomentum:
     convex                  η = 1/√(Lm)          the same α
     nesterov                η = 4/(3L + m)       α = (√(3κ+1) − 2)/(√(3κ+1) + 2)
 
-    At the best setting two roots coincide, so that the error goes as t σᵗ: a fit of σ has to be late, or to allow t.
+    At the best setting two roots coincide and the error is proportional to t σᵗ. A fit of σ must include the factor t,
+    or use late steps only.
+
+    Args:
+        form: one of `FORMS`.
+        smallest: m > 0.
+        largest: L ≥ m.
 
     Raises:
         ValueError: not 0 < smallest ≤ largest.
@@ -131,10 +150,15 @@ def best_convergence_rate(form: str, condition) -> np.ndarray:
 
 
 def effective_rate(form: str, rate, momentum) -> np.ndarray:
-    """The rate of the plain gradient descent that is as fast in the long run, where the gradient hardly changes.
+    """The rate at which gradient descent is as fast in the long run, where the gradient hardly changes.
 
     heavy_ball, velocity, nesterov    η/(1 − α)
     convex, gradient descent          η
+
+    Args:
+        form: one of `FORMS`.
+        rate: η > 0.
+        momentum: α from 0 to below 1.
     """
     alpha = momentum_of("effective_rate", form, momentum)
     eta = as_numbers("effective_rate", "rate", rate, above=0.0)

@@ -1,4 +1,4 @@
-"""What the closed forms ask of their arguments: finite numbers within bounds, alone or in arrays."""
+"""Checks of the arguments of closed forms: finite numbers within bounds, scalars or arrays."""
 
 import math
 
@@ -8,7 +8,7 @@ import numpy as np
 def as_numbers(
     who: str, name: str, value, *, above: float = -math.inf, below: float = math.inf, least: float = -math.inf
 ) -> np.ndarray:
-    """`value` as an array of float64, or a `ValueError` that quotes the first number out of bounds."""
+    """`value` as an array of float64, or a `ValueError` that shows the first entry out of bounds."""
     try:
         numbers = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
@@ -26,7 +26,7 @@ def as_numbers(
 
 
 def as_counts(who: str, name: str, value) -> np.ndarray:
-    """`value` as an array of integers ≥ 0, kept as float64 so that they can be exponents, or a `ValueError`."""
+    """`value` as an array of integers ≥ 0 in float64, so that they can be exponents, or a `ValueError`."""
     counts = as_numbers(who, name, value, least=0.0)
     if (counts != np.floor(counts)).any():
         raise ValueError(f"`{who}` expected `{name}` to be integers, got {counts[counts % 1 != 0].flat[0]:g}.")
@@ -34,19 +34,24 @@ def as_counts(who: str, name: str, value) -> np.ndarray:
 
 
 def as_matrix(who: str, name: str, value, shape: tuple[int | None, int | None] = (None, None)) -> np.ndarray:
-    """`value` as a matrix of finite float64; None in `shape` stands for any size."""
+    """`value` as a matrix of finite float64; None in `shape` means any size."""
     matrix = as_numbers(who, name, value)
     fits = matrix.ndim == 2 and all(want in (None, got) for want, got in zip(shape, matrix.shape, strict=True))
     if not fits:
-        words = ", ".join("any" if size is None else str(size) for size in shape)
-        raise ValueError(f"`{who}` expected `{name}` of shape ({words}), got {matrix.shape}.")
+        sizes = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ValueError(f"`{who}` expected `{name}` of shape ({sizes}), got {matrix.shape}.")
     return matrix
 
 
-def first_whole_number(reached, low, high) -> np.ndarray:
-    """The smallest integer from `low` to `high` where `reached` holds, which it does at `high` and ever after.
+def first_integer(reached, low, high) -> np.ndarray:
+    """The smallest integer from `low` to `high` at which `reached` is true, by bisection and elementwise.
 
-    By bisection, elementwise: a closed form that grows with time is turned into an exact count of steps.
+    It turns a closed form that grows with time into an exact count of steps.
+
+    Args:
+        reached: array of integers -> array of booleans; monotone, and true at `high`.
+        low: the smallest candidate.
+        high: the largest candidate.
     """
     low, high = (np.array(bound, dtype=np.int64) for bound in np.broadcast_arrays(low, high))
     while (low < high).any():

@@ -1,13 +1,13 @@
 """The soft committee machine, a network whose plateau is known exactly (Saad & Solla 1995).
 
-A student Σᵢ g(Jᵢ·x), i = 1 … K, learns on-line a teacher Σₙ g(Bₙ·x), n = 1 … M, from inputs x ~ N(0, 1) of dimension
-N → ∞, with g(a) = erf(a/√2), one example per step and the rate η/N. All that matters are the overlaps
+A student Σᵢ g(Jᵢ·x), i = 1 … K, learns on-line from a teacher Σₙ g(Bₙ·x), n = 1 … M, with inputs x ~ N(0, 1) of
+dimension N → ∞, g(a) = erf(a/√2), one example per step and the rate η/N. The dynamics depend on the overlaps only,
 
     Q = J Jᵀ (K, K)      R = J Bᵀ (K, M)      T = B Bᵀ (M, M)
 
-which are the covariance of the net inputs, and which obey ordinary differential equations in α = examples/N. For
-a matching teacher of orthogonal units (K = M, T = 1) and a small start all students first become the same average
-of the teachers: the symmetric plateau, left only as fast as differences between students grow.
+which are the covariances of the net inputs and obey ordinary differential equations in α = examples/N. For a teacher of
+the same size with orthogonal units (K = M, T = 1) and a small start, all student units first become the same average of
+the teacher units: the symmetric plateau. The network leaves it as the differences between the student units grow.
 
 Functions compute in float64 and raise a `ValueError` for shapes that do not fit. Those that integrate need SciPy.
 """
@@ -22,7 +22,7 @@ from bpjax.util.extras import require_extra
 
 
 class Overlaps(NamedTuple):
-    """Student and teacher by their scalar products, with the error they make; leading axes for times, if any."""
+    """Scalar products of student and teacher units, and the resulting error; leading axes for times, if any."""
 
     Q: np.ndarray  # (..., K, K) student with student
     R: np.ndarray  # (..., K, M) student with teacher
@@ -31,13 +31,13 @@ class Overlaps(NamedTuple):
 
 
 class SymmetricPlateau(NamedTuple):
-    """The plateau on which all students are alike."""
+    """The plateau on which all student units are equal up to their order."""
 
     own: float  # Qᵢᵢ
     cross: float  # Qᵢₖ, i ≠ k
     teacher: float  # Rᵢₙ
     error: float  # generalisation error
-    escape: float  # growth of differences between students, e^(escape · ηα): the plateau's length is ∝ 1/escape
+    escape: float  # differences between student units grow as e^(escape · ηα): the plateau's length is ∝ 1/escape
 
 
 # --- Overlaps and their error ----------------------------------------------------------------------------------------
@@ -48,7 +48,13 @@ def generalization_error(Q, R, T) -> np.ndarray:
 
         (1/π) [Σᵢₖ asin Qᵢₖ/√((1+Qᵢᵢ)(1+Qₖₖ)) + Σₙₘ asin Tₙₘ/√((1+Tₙₙ)(1+Tₘₘ)) − 2 Σᵢₙ asin Rᵢₙ/√((1+Qᵢᵢ)(1+Tₙₙ))]
 
-    Shapes: Q (..., K, K), R (..., K, M), T (M, M), to (...).
+    Args:
+        Q: student with student (..., K, K).
+        R: student with teacher (..., K, M).
+        T: teacher with teacher (M, M).
+
+    Returns:
+        The error (...).
     """
     Q, R, T = _check_overlaps("generalization_error", Q, R, T)
     student = 1 + np.diagonal(Q, axis1=-2, axis2=-1)
@@ -68,7 +74,16 @@ def soft_committee_flow(Q, R, T, rate: float) -> tuple[np.ndarray, np.ndarray]:
                 + η² [Σⱼₗ I₄(i, k, j, l) + Σₙₘ I₄(i, k, n, m) − 2 Σⱼₙ I₄(i, k, j, n)]
 
     with the averages I₃(a, b, c) = ⟨g′(a) b g(c)⟩ and I₄(a, b, c, d) = ⟨g′(a) g′(b) g(c) g(d)⟩ over the net inputs of
-    students i k j l and teachers n m. Shapes: Q (K, K), R (K, M), T (M, M), to (K, K), (K, M).
+    student units i k j l and teacher units n m.
+
+    Args:
+        Q: student with student (K, K).
+        R: student with teacher (K, M).
+        T: teacher with teacher (M, M).
+        rate: η > 0.
+
+    Returns:
+        (K, K), (K, M).
     """
     Q, R, T = _check_overlaps("soft_committee_flow", Q, R, T)
     eta = float(as_numbers("soft_committee_flow", "rate", rate, above=0.0))
@@ -78,11 +93,19 @@ def soft_committee_flow(Q, R, T, rate: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def soft_committee_path(times, Q, R, T, rate: float, tolerance: float = 1e-9) -> Overlaps:
-    """The overlaps at the given times α (S,), ascending, from Q (K, K) and R (K, M) at α = 0: the learning curve.
+    """The learning curve: the overlaps at the given times.
 
-    By an explicit Runge-Kutta method of order 8 and steps of relative error `tolerance`, which holds as well for the
-    deviations of Qᵢᵢ, Qᵢₖ and Rᵢₙ from their means, down to 1e-6 · tolerance: differences between students, however
-    small, decide when the plateau ends.
+    It is integrated by an explicit Runge-Kutta method of order 8. The tolerance holds also for the deviations of Qᵢᵢ,
+    Qᵢₖ and Rᵢₙ from their means, down to 1e-6 · tolerance, because small differences between student units decide when
+    the plateau ends.
+
+    Args:
+        times: α (S,), ascending.
+        Q: student with student (K, K) at α = 0.
+        R: student with teacher (K, M) at α = 0.
+        T: teacher with teacher (M, M).
+        rate: η > 0.
+        tolerance: relative error per step.
 
     Raises:
         ModuleNotFoundError: SciPy is missing; the message names the extra to install.
@@ -95,10 +118,10 @@ def soft_committee_path(times, Q, R, T, rate: float, tolerance: float = 1e-9) ->
         raise ValueError(f"`{who}` expected `times` of shape (S,) in ascending order, got shape {times.shape}.")
     K, M = R.shape
     groups = np.stack([_join(a, b) for a, b in ((np.eye(K), 0 * R), (1 - np.eye(K), 0 * R), (0 * Q, 1 + 0 * R))])
-    groups = groups[groups.any(axis=1)]  # a single student has no Qᵢₖ
+    groups = groups[groups.any(axis=1)]  # a single student unit has no Qᵢₖ
     count = len(groups)
 
-    def split(y):  # means first, then deviations: a step that is small for the one may be far too long for the other
+    def split(y):  # (means, deviations): a step that is small for the means may be far too long for the deviations
         means = groups @ y / groups.sum(axis=1)
         return np.concatenate([means, y - means @ groups])
 
@@ -136,12 +159,12 @@ def plateau_overlaps(units: int) -> Overlaps:
 
 
 def symmetric_plateau(units: int, rate: float = 0.0) -> SymmetricPlateau:
-    """The symmetric plateau at the rate η, found as the fixed point of the flow: `rate` 0 stands for η → 0.
+    """The symmetric plateau at the rate η, found as a fixed point of the flow; `rate` 0 means η → 0.
 
-    The flow is restricted to Qᵢᵢ = Q, Qᵢₖ = C, Rᵢₙ = R, followed from small overlaps to where it comes to rest, and
-    Newton's method finishes; for η → 0, where Q − C falls only as 1/α, the two agree to 1e-7. `escape` is the largest
-    eigenvalue, per ηα, of the flow linearised there over all overlaps: differences between students grow by
-    e^(escape · η · Δα).
+    The flow, restricted to Qᵢᵢ = Q, Qᵢₖ = C, Rᵢₙ = R, is integrated from small overlaps until it comes to rest, and
+    Newton's method refines the result; for η → 0, where Q − C decays only as 1/α, the two agree to 1e-7. `escape` is
+    the largest eigenvalue, per ηα, of the flow linearized there over all overlaps: differences between student units
+    grow by e^(escape · η · Δα).
 
     Raises:
         ModuleNotFoundError: SciPy is missing; the message names the extra to install.
@@ -165,11 +188,11 @@ def symmetric_plateau(units: int, rate: float = 0.0) -> SymmetricPlateau:
         return np.array([dQ[0, 0], dQ[0, -1], dR[0, 0]])
 
     start = np.array([0.2, 0.1, 0.1])
-    with np.errstate(invalid="ignore"):  # without a plateau the search leaves the overlaps that vectors can have
+    with np.errstate(invalid="ignore"):  # without a plateau the search leaves the range of possible overlaps
         near = _scipy("integrate").solve_ivp(lambda _, y: restricted(y), (0.0, 100.0), start, rtol=1e-8).y[:, -1]
         root = _scipy("optimize").root(restricted, near, tol=1e-14)
         rest = np.abs(restricted(root.x)).max()
-    if not rest < 1e-10:  # NaN neither
+    if not rest < 1e-10:  # also where it is NaN
         raise RuntimeError(f"`{who}` found no plateau of {K} units at rate {eta:g}: take a smaller rate.")
     Q, R = spread(root.x)
     own, cross, teacher = (float(number) for number in root.x)
@@ -187,7 +210,7 @@ def symmetric_plateau(units: int, rate: float = 0.0) -> SymmetricPlateau:
 def _flow_terms(Q, R, T):
     """Σ_c e_c I₃(i, b, c) (K, K+M) and Σ_cd e_c e_d I₄(i, k, c, d) (K, K), e = −1 for students and 1 for teachers.
 
-    Students and teachers are one list of net inputs with the covariance C: the error is Σ_c e_c g(c).
+    Student and teacher units are one list of net inputs with the covariance C: the difference is Σ_c e_c g(c).
     """
     K, M = R.shape
     C = np.block([[Q, R], [R.T, T]])
@@ -222,12 +245,12 @@ def _I4(C, K):
 
 
 def _join(Q, R):
-    """All overlaps of the student as one vector, (K² + KM,)."""
+    """All overlaps of the student as one vector (K² + KM,)."""
     return np.concatenate([Q.ravel(), R.ravel()])
 
 
 def _part(y, K, M):
-    """(Q, R) of vectors (..., K² + KM)."""
+    """(Q, R) from vectors (..., K² + KM)."""
     return y[..., : K * K].reshape(*y.shape[:-1], K, K), y[..., K * K :].reshape(*y.shape[:-1], K, M)
 
 
@@ -242,7 +265,7 @@ def _check_overlaps(who, Q, R, T):
     if R.ndim < 2 or Q.shape != (*R.shape[:-2], K, K) or T.shape != (M, M):
         raise ValueError(
             f"`{who}` expected overlaps Q (K, K), R (K, M) and T (M, M), got {Q.shape}, {R.shape} and {T.shape}. "
-            "Made from weights J (K, N) and B (M, N): Q = J Jᵀ, R = J Bᵀ, T = B Bᵀ."
+            "From weights J (K, N) and B (M, N): Q = J Jᵀ, R = J Bᵀ, T = B Bᵀ."
         )
     return Q, R, T
 

@@ -1,4 +1,4 @@
-"""Training: steps, epochs, stops, restarts, trials, evaluation."""
+"""Training: steps, epochs, reasons to stop, restarts, trials, evaluation."""
 
 from bpjax.training.evaluate import accuracy, predict
 from bpjax.training.fit import Fit, fit

@@ -1,4 +1,4 @@
-"""When the error is small: put the network to use, and count how often it is right."""
+"""Use a trained network: its output for new examples, and the share it classifies correctly."""
 
 import functools
 
@@ -11,7 +11,7 @@ from bpjax.types import Array, Batch, Params
 
 
 def predict(network: Layer, params: Params, x) -> Array:
-    """The network's output for examples `x` (N, ...), shape (N, *out_shape), compiled."""
+    """The network's output (N, *out_shape) for examples `x` (N, ...), compiled."""
     return _output(network, params, jax.tree.map(jnp.asarray, x))
 
 
@@ -21,11 +21,16 @@ def _output(network, params, x):
 
 
 def accuracy(network: Layer, params: Params, data: Batch, threshold: float | None = None) -> float:
-    """The share of examples classified rightly, from 0 to 1.
+    """The share of examples classified correctly, from 0 to 1.
 
-    With several outputs the largest one names the class; targets are labels (N,) or rows whose largest entry is the
-    class. With `threshold`, an example counts where every output and its target lie on the same side of it: 0.5 for
-    outputs and targets between 0 and 1.
+    With several outputs the largest one is the class.
+
+    Args:
+        network: maps x (N, ...) to outputs.
+        params: of the network.
+        data: examples, and targets: labels (N,) or rows whose largest entry is the class.
+        threshold: if given, an example is correct where every output and its target lie on the same side of it; 0.5
+            for outputs and targets between 0 and 1.
 
     Raises:
         ValueError: one output and no threshold, or targets of another shape.

@@ -26,6 +26,9 @@ class Fit(NamedTuple):
     history: History  # each curve a NumPy array (epochs,)
     state: TrainState  # with the optimizer's and the rule's state
 
+    def __repr__(self) -> str:
+        return f"Fit({self.reason!r}, epochs={self.epochs}, error={self.history.error[-1]:.4g})"
+
 
 def fit(
     rule: Rule,

@@ -1,30 +1,39 @@
-"""Beginning anew where a training did not get there, as the early papers did with nets stuck in a local minimum."""
+"""Restart a training that failed, as the early papers did with networks stuck in a local minimum."""
 
-from collections.abc import Callable
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 
 from bpjax.training.run import Run, Training
-from bpjax.types import Key
+from bpjax.types import Key, Params
 from bpjax.util.trees import select
 
 
-def restart_unsolved(training: Training, start: Callable, run: Run, key: Key, epochs: int) -> tuple[Run, jax.Array]:
-    """A run that has come to its epoch limit, or diverged, begins anew: (run, whether it did).
+class Start(Protocol):
+    """Draws initial weights."""
 
-    Weights, optimizer and watches are fresh, `epochs` more are allowed, and the epochs spent stay counted: `run.epoch`
-    goes on, as Fahlman (1988) counts restarts. Other runs stay as they are. Pure: it jits and vmaps over runs and keys.
+    def __call__(self, key: Key, /) -> Params:
+        """The weights, in the structure of the network's params."""
+        ...
+
+
+def restart_unsolved(training: Training, start: Start, run: Run, key: Key, epochs: int) -> tuple[Run, jax.Array]:
+    """Restart a run that has reached its epoch limit or diverged: (run, whether it was restarted).
+
+    Weights, optimizer state and watches are new. `run.epoch` continues to count, as Fahlman (1988) counts epochs over
+    restarts. A run that stopped for another reason is returned unchanged. The function is pure: jit it, and vmap it
+    over runs and keys.
 
         run, _ = run_to_end(advance, run)
         run, restarted = jax.vmap(lambda r, k: bp.training.restart_unsolved(training, start, r, k, 40))(run, keys)
 
     Args:
-        training: the training the run belongs to.
-        start: key -> fresh weights.
+        training: the training that the run belongs to.
+        start: draws new initial weights from a key.
         run: a run that has stopped.
         key: for the weights and the shuffles.
-        epochs: how many more it may take.
+        epochs: how many more epochs the restarted run may take.
     """
     failures = jnp.array([reason in ("epoch limit", "diverged") for reason in training.reasons])
     failed = failures[run.reason]

@@ -85,6 +85,9 @@ class Training(NamedTuple):
     epoch: AdvanceRun  # by one epoch: the curves are scalars
     advance: AdvanceRun  # by a chunk of epochs: the curves have a leading axis (chunk,)
 
+    def __repr__(self) -> str:
+        return f"Training(reasons={self.reasons})"
+
 
 def make_training(
     rule: Rule,

@@ -1,8 +1,7 @@
-"""When to stop: each reason a record of pure functions that lives inside the compiled program."""
+"""Reasons to stop: each one is a pure function that is evaluated in the compiled program after every epoch."""
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -12,31 +11,41 @@ from bpjax.util.checks import check_count, check_number
 
 
 class Epoch(NamedTuple):
-    """What a stop may look at after an epoch; every field a scalar array."""
+    """What a stop can read after an epoch; every field is an array ()."""
 
-    number: Array  # passes made, this one included
-    error: Array  # of the epoch, as the loss puts examples together
+    number: Array  # epochs done, including this one
+    error: Array  # of the epoch: a sum or a mean over examples, as the loss has it
     gradient_norm: Array  # Euclidean, over all parameters; the mean over the epoch's batches
     worst_output: Array  # largest |t − o| over examples and outputs; NaN unless a stop needs it
     validation_error: Array  # NaN without validation data
 
 
+class Check(Protocol):
+    """Decides after an epoch whether to stop."""
+
+    def __call__(self, watch: Any, epoch: Epoch, /) -> tuple[Any, Array]:
+        """(watch, whether () to stop)."""
+        ...
+
+
 class Stop(NamedTuple):
-    """A reason to stop: a pure function over a watch, so that thresholds are data and change without compiling."""
+    """A reason to stop. Its thresholds are data in `watch`, so that changing them does not recompile."""
 
     reason: str
     watch: Any
-    """Pytree of numbers the watch begins with: its thresholds, and what it has to remember."""
-    check: Callable
-    """(watch, Epoch) -> (watch, whether to stop)."""
+    """Pytree of scalars, the initial state of the stop: its thresholds, and values it remembers between epochs."""
+    check: Check
     needs: str | None = None
-    """The field of `Epoch` it asks for beyond the free ones: "worst_output" or "validation_error"."""
+    """A field of `Epoch` that costs an extra forward pass: "worst_output" or "validation_error"."""
     keeps_old: bool = False
-    """Whether the weights from before the epoch are kept, as after a divergence."""
+    """Whether the run keeps the weights from before the epoch, as after a divergence."""
+
+    def __repr__(self) -> str:
+        return f"Stop({self.reason!r}, {self.watch})"
 
 
 def error_below(goal: float) -> Stop:
-    """The error of the epoch is below `goal`, in the units of the loss (a sum or a mean, as it says).
+    """Stop when the error of the epoch is below `goal`, in the units of the loss (a sum or a mean over examples).
 
     Raises:
         ValueError: `goal` is not above 0.
@@ -50,7 +59,7 @@ def _error_below(goal, epoch):
 
 
 def outputs_within(tolerance: float = 0.4) -> Stop:
-    """Every output is right: |t − o| < tolerance for all examples and outputs.
+    """Stop when every output is right: |t − o| < tolerance for all examples and outputs.
 
     With targets 0 and 1, 0.4 is Fahlman's 40-20-40 criterion: below 0.4 counts as off, above 0.6 as on.
 
@@ -66,7 +75,7 @@ def _outputs_within(tolerance, epoch):
 
 
 def gradient_below(floor: float) -> Stop:
-    """The gradient's norm is below `floor`: a minimum, or a plateau.
+    """Stop when the norm of the gradient is below `floor`: at a minimum, or on a plateau.
 
     Raises:
         ValueError: `floor` is not above 0.
@@ -83,13 +92,13 @@ class Patience(NamedTuple):
     """The watch of `no_improvement`."""
 
     epochs: int  # how long to wait
-    least: float  # the fall that counts
+    least: float  # the smallest improvement that counts
     best: float = math.inf  # lowest validation error so far
-    since: int = 0  # epochs without a fall
+    since: int = 0  # epochs since then
 
 
 def no_improvement(epochs: int, least: float = 0.0) -> Stop:
-    """The validation error has not fallen by more than `least` below its best for so many epochs.
+    """Stop when the validation error has not improved on its best by more than `least` for `epochs` epochs.
 
     Raises:
         ValueError: `epochs` is not a positive integer or `least` is negative.
@@ -110,11 +119,11 @@ class Explosion(NamedTuple):
     """The watch of `diverged`."""
 
     factor: float  # of the first epoch's error
-    first: float = math.inf  # error of the first epoch, of this start where there were several
+    first: float = math.inf  # error of the first epoch since the last restart
 
 
 def diverged(factor: float = 1e6) -> Stop:
-    """The error is not finite, or larger than `factor` times the first epoch's.
+    """Stop when the error is not finite, or larger than `factor` times that of the first epoch.
 
     Raises:
         ValueError: `factor` is not above 1.
@@ -130,12 +139,12 @@ def _diverged(explosion, epoch):
 
 
 def watching_divergence(stops: tuple[Stop, ...]) -> tuple[Stop, ...]:
-    """The same stops, `diverged` before them unless it is among them."""
+    """The stops, preceded by `diverged` unless it is one of them."""
     return stops if any(stop.check is _diverged for stop in stops) else (diverged(), *stops)
 
 
 def start_watches(stops: tuple[Stop, ...]) -> tuple:
-    """What every stop begins with, as arrays of explicit dtype."""
+    """The initial state of every stop, as arrays of explicit dtype."""
 
     def as_array(number):
         return jnp.asarray(number, jnp.int32 if isinstance(number, int) else jnp.result_type(float))
@@ -144,6 +153,6 @@ def start_watches(stops: tuple[Stop, ...]) -> tuple:
 
 
 def check_validation(who: str, stops: tuple[Stop, ...], validation) -> None:
-    """Raise a `ValueError` where a stop looks at validation data and there is none."""
+    """Raise a `ValueError` where a stop reads the validation error and there are no validation data."""
     if validation is None and any(stop.needs == "validation_error" for stop in stops):
         raise ValueError(f"`{who}` expected `validation=(x, target)` for the stop `no_improvement`, got none.")

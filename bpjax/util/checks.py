@@ -1,7 +1,7 @@
-"""What is asked of arrays that come from a user, and the sentence said when they are wrong.
+"""Checks of a user's input, and their error messages: what was expected, what came, how to fix it.
 
-Shapes and dtypes are known while JAX traces, so those checks cost nothing in a compiled program.
-Values are looked at only where they are concrete: on the host, before anything is compiled.
+Shapes and dtypes are known while JAX traces, so those checks cost nothing in a compiled program. Values are checked
+only where they are concrete: on the host, before anything is compiled.
 """
 
 import math
@@ -17,12 +17,12 @@ from bpjax.types import Array
 
 
 def is_concrete(x) -> bool:
-    """Whether the values of `x` can be looked at, rather than being traced by `jit`, `grad` or `vmap`."""
+    """Whether `x` has values, instead of being traced by `jit`, `grad` or `vmap`."""
     return not isinstance(x, Tracer)
 
 
 def as_floating(who: str, name: str, x) -> Array:
-    """`x` as an array of floating-point numbers, or a `ValueError`."""
+    """`x` as an array of a floating-point dtype, or a `ValueError`."""
     x = jnp.asarray(x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise ValueError(
@@ -46,7 +46,7 @@ def check_features(who: str, x, features: int) -> Array:
 
 
 def check_same_dtype(who: str, x: Array, w: Array) -> None:
-    """Raise a `ValueError` where data and weights differ in dtype: nothing is promoted silently."""
+    """Raise a `ValueError` where data and weights differ in dtype: there is no silent promotion."""
     if x.dtype != w.dtype:
         raise ValueError(
             f"`{who}` expected `x` in the dtype of its weights, {w.dtype}, got {x.dtype}. "
@@ -92,20 +92,20 @@ def check_between(who: str, name: str, value, low: float, high: float) -> None:
 
 
 def check_bound(who: str, name: str, bound, lower_name: str, lower) -> None:
-    """Raise a `ValueError` unless a concrete upper bound, infinity allowed, is at least the number it bounds."""
+    """Raise a `ValueError` unless a concrete upper bound, infinity allowed, is at least `lower`."""
     if is_concrete(bound) and is_concrete(lower) and not float(bound) >= float(lower):
         raise ValueError(f"`{who}` expected `{name}` ≥ `{lower_name}`, {lower!r}, got {bound!r}.")
 
 
 def check_choice(who: str, name: str, value, choices: Iterable[str]) -> None:
-    """Raise a `ValueError` unless `value` is one of the words."""
+    """Raise a `ValueError` unless `value` is one of the `choices`."""
     choices = tuple(choices)
     if value not in choices:
         raise ValueError(f"`{who}` expected `{name}` to be one of {', '.join(choices)}, got {value!r}.")
 
 
 def other_params(layer: str, expected: str, params) -> ValueError:
-    """The error, to be raised, of a layer handed params it did not make; `layer` names it: "`dense(3)`"."""
+    """The error to raise where a layer receives params of another layer; `layer` names it: "`dense(3)`"."""
     return ValueError(
         f"{layer} expected params {expected}, got {jax.tree.map(jnp.shape, params)}. "
         "Do they belong to another network? Make them with this network's `init`."

@@ -1,7 +1,6 @@
-"""Two switches of XLA that small networks gain by: loops compiled as one function, and programs kept between processes.
+"""Two settings that speed up small networks: loops compiled as one function, and a cache of programs on disk.
 
-Both are off until asked for: they change the whole process, which is not a library's to decide. Experiments and
-`scripts/benchmark.py` turn them on.
+Both are off by default, because they change the whole process. Experiments and `scripts/benchmark.py` turn them on.
 """
 
 import hashlib
@@ -20,28 +19,28 @@ OPTION = "xla_cpu_small_while_loop_byte_threshold"
 
 
 def compile_small_loops(threshold: int = 65_536) -> int:
-    """Let XLA's CPU back end compile a loop over less than `threshold` bytes as one function.
+    """Let XLA's CPU backend compile a loop over less than `threshold` bytes as one function.
 
         import bpjax as bp
-        bp.util.compile_small_loops()                # first of all: before any array is made
+        bp.util.compile_small_loops()                # call it first, before any array is made
 
-    Up to JAX 0.11 it runs the body kernel by kernel, at 0.6-1 µs each, unless the body touches less than about 1 kB: a
-    2-2-1 network. Training on-line, example by example, and small networks in full batch gain two to five times. 16,384
-    to 65,536 is right; with millions large loops would be taken too, and run two to three times slower. JAX 0.12
-    takes loops of any size by itself; there this is where it ends.
+    Up to JAX 0.11 XLA runs the body of a loop kernel by kernel, at 0.6-1 µs each, unless the body touches less than
+    about 1 kB, which is a 2-2-1 network. On-line training and small networks in full batch become two to five times
+    faster. Good thresholds are 16,384 to 65,536; with millions, large loops are included and become two to three times
+    slower. JAX 0.12 compiles loops of any size as one function; there the threshold is the upper limit.
 
-    XLA reads it once, from the environment variable XLA_FLAGS, when its back end starts. What stands there stays, a
-    threshold too. Processes started by this one inherit it. It says nothing to GPUs and TPUs.
+    XLA reads the setting once, from the environment variable XLA_FLAGS, when its backend starts. Other flags in it
+    are kept, and so is a threshold. Child processes inherit it. It has no effect on GPUs and TPUs.
 
     Args:
         threshold: bytes that the body of a loop reads and writes.
 
     Returns:
-        The threshold that holds: the one given, or one that XLA_FLAGS had already.
+        The threshold in effect: the one given, or the one that XLA_FLAGS already contained.
 
     Raises:
         ValueError: `threshold` is not an integer ≥ 1.
-        RuntimeError: it is too late, or XLA_FLAGS names a file, which is not written to.
+        RuntimeError: the backend has already started, or XLA_FLAGS names a file, which is not changed.
     """
     check_count("compile_small_loops", "threshold", threshold)
     flags = os.environ.get("XLA_FLAGS", "")
@@ -64,7 +63,7 @@ def compile_small_loops(threshold: int = 65_536) -> int:
 
 
 def with_option(flags: str, option: str) -> str:
-    """XLA's flags with one more option for its back ends, put before those that are there."""
+    """XLA's flags with another option for its backends, placed before the existing ones."""
     there = re.search(rf"--{FLAG}=[\"']?", flags)
     if there is None:
         return f"{flags} --{FLAG}={option}".lstrip()
@@ -74,7 +73,7 @@ def with_option(flags: str, option: str) -> str:
 
 
 def backend_has_started() -> bool:
-    """Whether JAX has looked for devices: from then on it refuses to change their number, which tells it."""
+    """Whether JAX has looked for devices: after that it refuses to change their number, which is what this tries."""
     devices = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
     try:
         jax.config.update("jax_num_cpu_devices", 1 if devices != 1 else 2)
@@ -85,15 +84,15 @@ def backend_has_started() -> bool:
 
 
 def cache_compilations(folder: str | Path | None = None, at_least: float = 0.1) -> Path:
-    """Keep compiled programs in a folder: what one process has compiled, the next only reads.
+    """Turn on JAX's persistent compilation cache: programs compiled by one process are read by the next.
 
-    JAX's persistent compilation cache. Its entries know the program, the versions, the flags and the kind of device,
-    but not the processor, so that the folder that is taken by default has its name from that.
+    The key of an entry contains the program, the versions, the flags and the kind of device, but not the processor
+    model. Therefore the name of the default folder contains the processor model.
 
     Args:
-        folder: where to; None for the one JAX has been told already (JAX_COMPILATION_CACHE_DIR), else one below
-            $XDG_CACHE_HOME/bpjax or ~/.cache/bpjax.
-        at_least: seconds that a program must have taken to compile to be worth a file.
+        folder: where to store programs; None for the folder that JAX is already configured with
+            (JAX_COMPILATION_CACHE_DIR), otherwise one in $XDG_CACHE_HOME/bpjax or ~/.cache/bpjax.
+        at_least: seconds of compilation from which on a program is stored.
 
     Returns:
         The folder.
@@ -103,17 +102,17 @@ def cache_compilations(folder: str | Path | None = None, at_least: float = 0.1) 
         OSError: the folder cannot be made.
     """
     check_number("cache_compilations", "at_least", at_least, least=0.0)
-    told = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
-    folder = Path(folder or told or own_folder()).expanduser()
+    configured = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    folder = Path(folder or configured or default_folder()).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", float(at_least))
-    compilation_cache.reset_cache()  # else one that has used another folder stays with that
+    compilation_cache.reset_cache()  # otherwise a cache that is already open keeps its folder
     return folder
 
 
-def own_folder() -> Path:
-    """A folder for this kind of processor among the user's caches."""
+def default_folder() -> Path:
+    """A folder for this processor model in the user's cache directory."""
     try:
         kind = re.findall(r"^(?:model name|flags|Features)\s*:.*$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:

@@ -1,16 +1,16 @@
-"""Packages that come as extras: imported where they are used, and named with their extra where they are missing."""
+"""Optional packages: imported where they are used, with an error that names the extra to install."""
 
 import contextlib
 
 
 @contextlib.contextmanager
 def require_extra(sentence: str, extra: str = "experiments"):
-    """A block of imports; raises a `ModuleNotFoundError` that says what to install.
+    """A context for imports that raises a `ModuleNotFoundError` with the command to install what is missing.
 
         with require_extra("Pages are drawn by Plotly"):
             from plotly.offline import get_plotlyjs
 
-    `sentence` says what the package is for and names it.
+    `sentence` names the package and what it is for.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Files written aside and renamed, so that nothing half-written replaces what was there."""
+"""Files written to a temporary name and renamed, so that an incomplete file never replaces an old one."""
 
 import contextlib
 import os
@@ -8,12 +8,12 @@ from pathlib import Path
 
 
 def write_file(path: str | Path, data: bytes) -> None:
-    """Write `data` at `path`, whole or not at all: a write that fails or is killed leaves the old file.
+    """Write `data` to `path` completely or not at all: a write that fails or is killed leaves the old file.
 
     Raises:
         ValueError: the folder cannot be written to, or `path` is a folder.
     """
-    path = Path(os.path.realpath(path))  # through a link, to what it points at
+    path = Path(os.path.realpath(path))  # follow a symbolic link to its target
     if path.is_dir():
         raise ValueError(f"{path} is a folder: name the file to write.")
     try:
@@ -41,7 +41,7 @@ def slug(name: str) -> str:
 
 
 def _umask() -> int:
-    """What new files of this process may not be."""
+    """The permissions that new files of this process do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,4 +1,4 @@
-"""Which floating-point type a number is computed in, and which it is kept in."""
+"""Floating-point types: in which one to compute, and in which one to store."""
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +9,12 @@ HALF = (jnp.bfloat16, jnp.float16)
 
 
 def widen(x: Array) -> Array:
-    """`x` in float32 where it is half precision, else `x`: sums and slopes are taken wide, rounded once."""
+    """`x` in float32 where it is half precision, otherwise `x`: compute in float32, round once at the end."""
     return x.astype(jnp.float32) if x.dtype in HALF else x
 
 
 def cast(tree, dtype):
-    """The same pytree with every floating-point leaf in `dtype`; keys, labels and counters stay as they are.
+    """The same pytree with every floating-point leaf in `dtype`; keys, labels and counters are unchanged.
 
     `cast(params, jnp.bfloat16)` makes a half-precision network; its data must be cast too.
     """

@@ -1,4 +1,4 @@
-"""LAPACK's factorizations, kept out of the batches in which JAX on a CPU may wait for itself."""
+"""Batched LAPACK factorizations can deadlock in JAX on a CPU; this runs them one after another."""
 
 from collections.abc import Callable
 
@@ -6,12 +6,13 @@ from jax.custom_batching import sequential_vmap
 
 
 def sequential_under_vmap(function: Callable) -> Callable:
-    """The function itself; under `jax.vmap` a loop over the batch. For what holds a QR, an SVD, an eigenvalue problem.
+    """The function, which under `jax.vmap` loops over the batch. Use it around QR, SVD and eigenvalue problems.
 
-    On a CPU, JAX (0.10, 0.11) deals the matrices of a *batch* out to the threads that run its programs, and the thread
-    that deals waits. Two factorizations of batches at the same time, of one program or of two, can so occupy all
-    threads with waiting, for ever: a `vmap` of six QR decompositions does on two cores. One matrix is not dealt out.
+    On a CPU, JAX (0.10, 0.11) distributes the matrices of a *batch* over the threads that also run its programs, and
+    the distributing thread waits for the others. Two batched factorizations at the same time, in one program or in two,
+    can so block all threads for ever: a `vmap` of six QR decompositions does on two cores. A single matrix is not
+    distributed.
 
-    Functions made so have no reverse-mode derivative.
+    The result has no reverse-mode derivative.
     """
     return sequential_vmap(lambda *arguments: function(*arguments))

@@ -1,4 +1,4 @@
-"""Arithmetic over whole pytrees of arrays."""
+"""Arithmetic on pytrees of arrays."""
 
 from collections.abc import Callable
 
@@ -12,12 +12,12 @@ from bpjax.util.precision import widen
 
 
 def norm(tree) -> Array:
-    """Euclidean norm () over all arrays, half precision summed in float32; finite only if every number is."""
+    """Euclidean norm () over all arrays, half precision summed in float32; finite only if every entry is."""
     return optax.tree.norm(jax.tree.map(widen, tree))
 
 
 def select(condition: Array, a, b):
-    """Pytree `a` where the scalar condition holds, else `b`."""
+    """Pytree `a` where the scalar condition holds, otherwise `b`."""
     return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
 
 
@@ -39,5 +39,5 @@ def noise_like(key: Key, tree, draw: Callable):
 
 
 def flat(tree) -> np.ndarray:
-    """All entries in a row, in float64."""
+    """All entries as one vector, in float64."""
     return np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(tree)])

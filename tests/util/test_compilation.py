@@ -9,7 +9,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from bpjax.util.compilation import backend_has_started, cache_compilations, compile_small_loops, own_folder, with_option
+from bpjax.util.compilation import (
+    backend_has_started,
+    cache_compilations,
+    compile_small_loops,
+    default_folder,
+    with_option,
+)
 
 OPTION = "xla_cpu_small_while_loop_byte_threshold"
 FLAG = "--xla_backend_extra_options"
@@ -131,6 +137,6 @@ def test_the_folder_told_to_jax_stays_and_the_default_knows_the_processor(tmp_pa
     assert python(code, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "mine")).splitlines()[0] == str(tmp_path / "mine")
     assert python(code, XDG_CACHE_HOME=str(tmp_path)).splitlines()[0].startswith(str(tmp_path / "bpjax" / "compiled-"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    here = own_folder()
+    here = default_folder()
     monkeypatch.setattr("pathlib.Path.read_text", lambda _: "model name : another\nflags : sse")
-    assert own_folder() != here
+    assert default_folder() != here
