@@ -1,4 +1,4 @@
-"""Teaching every layer directly: against the papers' equations in NumPy, and what does not depend on what."""
+"""Direct feedback: against the papers' equations in NumPy, and independence of later layers."""
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from oracles import relative_error
+from passes import quick_jit
 
 import bpjax as bp
 from bpjax.layers.convolution.conv import conv
@@ -35,8 +36,8 @@ def pytree(w, b):
 PARAMS = pytree(WEIGHTS, BIASES)
 
 
-def golden(teacher, share=1.0):
-    """NumPy: e = φ′ ⊙ (o − t) at the output, δₗ = φ′ ⊙ (teacher(e) Bₗᵀ) below, W ← W − η xᵀ δ."""
+def golden(signal_of, share=1.0):
+    """NumPy: e = φ′ ⊙ (o − t) at the output, δₗ = φ′ ⊙ (signal_of(e) Bₗᵀ) in hidden layers, W ← W − η xᵀ δ."""
     w, b, errors = [a.copy() for a in WEIGHTS], [a.copy() for a in BIASES], []
     for _ in range(STEPS):
         y = [X]
@@ -44,7 +45,7 @@ def golden(teacher, share=1.0):
             y.append(np.tanh(y[-1] @ wl + bl))
         errors.append(share * 0.5 * np.sum((T - y[-1]) ** 2))
         e = share * (1 - y[3] ** 2) * (y[3] - T)
-        deltas = [(1 - y[l + 1] ** 2) * (teacher(e) @ DIRECT[l].T) for l in (0, 1)] + [e]
+        deltas = [(1 - y[l + 1] ** 2) * (signal_of(e) @ DIRECT[l].T) for l in (0, 1)] + [e]
         for l, delta in enumerate(deltas):
             w[l] = w[l] - RATE * y[l].T @ delta
             b[l] = b[l] - RATE * delta.sum(axis=0)
@@ -59,7 +60,7 @@ def test_step_by_step(kind, mean):
     rule, optimizer = make(NETWORK, loss), optax.sgd(RATE)
     step = bp.make_train_step(rule, optimizer)
     start = bp.training.TrainState(PARAMS, optimizer.init(PARAMS), tuple(map(jnp.asarray, DIRECT)))
-    end, metrics = jax.lax.scan(lambda s, _: step(s, (X, T)), start, None, length=STEPS)
+    end, metrics = quick_jit(lambda s: jax.lax.scan(lambda s, _: step(s, (X, T)), s, None, length=STEPS))(start)
     errors, params = golden((lambda e: e) if kind == "error" else (lambda e: share * T), share)
     np.testing.assert_allclose(metrics.value, errors, rtol=1e-12)
     assert relative_error(end.params, params) < 1e-12
@@ -68,7 +69,7 @@ def test_step_by_step(kind, mean):
 
 
 def test_with_one_hidden_layer_it_is_feedback_alignment_to_the_last_bit(keys):
-    """X18, for the same B; with two hidden layers it is not."""
+    """X18, for the same B; with two hidden layers they differ."""
     network = bp.mlp((3, 4, 2), bp.tanh, output=bp.sigmoid)
     params, _ = network.init(next(keys), (3,))
     direct, aligned = (rule(network, bp.squared_error) for rule in (direct_feedback, feedback_alignment))
@@ -80,14 +81,14 @@ def test_with_one_hidden_layer_it_is_feedback_alignment_to_the_last_bit(keys):
     aligned = feedback_alignment(NETWORK, bp.squared_error)
     state = aligned.init(next(keys), PARAMS)
     one = aligned.grads(PARAMS, state, (X, T))[1]
-    straight = state[2].w @ state[4].w  # even with the product of the matrices in between
+    straight = state[2].w @ state[4].w  # the product of the matrices in between
     other = direct_feedback(NETWORK, bp.squared_error).grads(PARAMS, (straight, state[4].w), (X, T))[1]
     assert relative_error(other[2:], one[2:]) < 1e-14
     assert relative_error(other[0], one[0]) > 0.01
 
 
 def test_linear_units_with_the_true_products_are_backprop(keys):
-    """Without a bend between, e (W₂ W₃)ᵀ is what comes through both: DFA with B₁ = W₂ W₃ is backpropagation."""
+    """Two linear layers propagate e (W₂ W₃)ᵀ, so direct feedback with B₁ = W₂ W₃ is backpropagation."""
     network = bp.mlp((3, 3, 4, 2), bp.layers.identity)
     params, _ = network.init(next(keys), (3,))
     w2, w3 = params[2].w, params[4].w
@@ -95,8 +96,8 @@ def test_linear_units_with_the_true_products_are_backprop(keys):
     assert relative_error(found, bp.backprop(network, bp.squared_error).grads(params, (), (X, T))[1]) < 1e-13
 
 
-def test_deep_zero_weights_learn_where_backprop_does_not():
-    """Section 7.2 (d): a tanh net of zeros. Backprop's hidden gradient is exactly 0, that of direct feedback is not."""
+def test_zero_weights_learn_by_direct_feedback_and_not_by_backprop():
+    """Section 7.2 (d): in a tanh network of zeros only the direction of direct feedback is not 0."""
     zeros = jax.tree.map(jnp.zeros_like, PARAMS)
     stuck = bp.backprop(NETWORK, bp.squared_error).grads(zeros, (), (X, T))[1]
     assert not any(leaf.any() for leaf in jax.tree.leaves(stuck[:4]))
@@ -104,8 +105,8 @@ def test_deep_zero_weights_learn_where_backprop_does_not():
     assert moved[0].w.all()
 
 
-def test_the_target_alone_reaches_hidden_layers(keys):
-    """Under other weights above, and another error, a hidden layer's direction stays to the last bit."""
+def test_only_the_target_reaches_hidden_layers(keys):
+    """With other weights in later layers, and so another error, a hidden layer's direction is the same bit by bit."""
     rule = direct_random_target_projection(NETWORK, bp.squared_error)
     state = tuple(map(jnp.asarray, DIRECT))
     drawn = jax.tree.map(lambda w: jax.random.normal(next(keys), w.shape), PARAMS)
@@ -134,7 +135,7 @@ def image_network():
     )
 
 
-def test_layers_of_units_begin_at_weights(keys):
+def test_layers_of_units_start_at_weights(keys):
     network = image_network()
     params, _ = network.init(next(keys), (3, 4, 1))
     found = units(network, params)
@@ -145,53 +146,53 @@ def test_layers_of_units_begin_at_weights(keys):
         (["dense"], ["sigmoid"]),
     ]
     x = jax.random.normal(next(keys), (5, 3, 4, 1))
-    passed = propagate(found, x)
-    assert (passed[-1].output == network.forward(params, x)[0]).all()
-    assert passed[0].net_input.shape == (5, 3, 4, 2) and passed[0].output.shape == (5, 24)
+    forward = propagate(found, x)
+    assert (forward[-1].output == network.forward(params, x)[0]).all()
+    assert forward[0].net_input.shape == (5, 3, 4, 2) and forward[0].output.shape == (5, 24)
 
 
-def test_sent_back_through_every_layer_of_units_the_error_is_backprops(keys):
+def test_the_backward_passes_of_all_layers_of_units_are_backprop(keys):
     network = image_network()
     params, _ = network.init(next(keys), (3, 4, 1))
     x, t = jax.random.normal(next(keys), (5, 3, 4, 1)), jax.random.uniform(next(keys), (5, 3))
     found = units(network, params)
-    passed, changes = propagate(found, x), []
-    dy = bp.squared_error.gradient(passed[-1].output, t)
-    for unit, seen in zip(found[::-1], passed[::-1], strict=True):
-        change = unit_backward(unit, seen, dy)
-        changes.insert(0, change)
-        dy = change.input
+    forward, backward = propagate(found, x), []
+    dy = bp.squared_error.gradient(forward[-1].output, t)
+    for unit, at in zip(found[::-1], forward[::-1], strict=True):
+        backward.insert(0, unit_backward(unit, at, dy))
+        dy = backward[0].input
     truth = bp.backprop(network, bp.squared_error).grads(params, (), (x, t))[1]
-    grads = merge_units(params, [change.params for change in changes])
+    grads = merge_units(params, [at.params for at in backward])
     assert jax.tree.structure(grads) == jax.tree.structure(truth)
     assert all((a == b).all() for a, b in zip(*map(jax.tree.leaves, (grads, truth)), strict=True))
 
 
 @pytest.mark.parametrize("make", [direct_feedback, direct_random_target_projection])
-def test_images_are_taught_through_their_own_layers(make, keys):
-    """δ of a convolution: the projected error goes back through relu and norm, then the layer's own xᵀ δ."""
+def test_the_projected_signal_travels_through_the_norm_to_the_convolution(make, keys):
+    """δ of a convolution: the projected signal travels back through flatten, relu and norm, then xᵀ δ."""
     network = image_network()
     params, _ = network.init(next(keys), (3, 4, 1))
     x, t = jax.random.normal(next(keys), (5, 3, 4, 1)), jax.random.uniform(next(keys), (5, 3))
     rule = make(network, bp.squared_error, in_shape=(3, 4, 1))
     state = rule.init(next(keys), params)
     assert [b.shape for b in state] == [(24, 3), (4, 3)]
-    grads = rule.grads(params, state, (x, t))[1]
-    output = network.forward(params, x)[0]
-    teacher = output * (1 - output) * (output - t) if make is direct_feedback else t
+    grads = quick_jit(rule.grads)(params, state, (x, t))[1]
 
-    def conv_and_below(p):
-        below = bp.chain(*network.layers[:4])
-        return jnp.sum(below.forward(p, x)[0] * (teacher @ state[0].T))
+    @quick_jit
+    def truth(params):
+        output = network.forward(params, x)[0]
+        signal = output * (1 - output) * (output - t) if make is direct_feedback else t
+        first = bp.chain(*network.layers[:4])
+        return jax.grad(lambda p: jnp.sum(first.forward(p, x)[0] * (signal @ state[0].T)))(params[:4])
 
-    assert relative_error(grads[:4], jax.grad(conv_and_below)(params[:4])) < 1e-12
+    assert relative_error(grads[:4], truth(params)) < 1e-12
 
 
 # --- Bad input ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", [direct_feedback, direct_random_target_projection])
-def test_what_has_nothing_to_address_is_refused(make, keys):
+def test_networks_without_hidden_layers_raise(make, keys):
     for network in (bp.dense(2), bp.over_positions(bp.dense(2)), bp.chain(bp.dense(2))):
         with pytest.raises(ValueError, match="expected a chain of at least two layers"):
             make(network, bp.squared_error)

@@ -1,4 +1,4 @@
-"""Errors through other weights than the signals came by: each rule against its paper's equations in plain NumPy."""
+"""Rules with feedback weights: each against its paper's equations in plain NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from oracles import relative_error
+from passes import quick_jit
 
 import bpjax as bp
 from bpjax.layers.convolution.conv import conv
@@ -40,7 +41,7 @@ def matrices(params):
 
 
 def feedback_pytree(b):
-    """Only its matrices are read: the biases of the feedback path are NaN to prove it."""
+    """B with NaN biases, to prove that the rules read only its matrices."""
     return pytree(b, [np.full(shape[1:], np.nan) for shape in SHAPES])
 
 
@@ -69,7 +70,7 @@ def trained(rule, state, optimizer=None):
     params = pytree(WEIGHTS, BIASES)
     step = bp.make_train_step(rule, optimizer)
     start = bp.training.TrainState(params, optimizer.init(params), state)
-    end, metrics = jax.lax.scan(lambda s, _: step(s, (X, T)), start, None, length=STEPS)
+    end, metrics = quick_jit(lambda s: jax.lax.scan(lambda s, _: step(s, (X, T)), s, None, length=STEPS))(start)
     return metrics.value, end.params, end.rule
 
 
@@ -101,14 +102,14 @@ def test_fixed_random_magnitudes_step_by_step():
 
 
 def test_batchwise_random_magnitudes_step_by_step():
-    """M of every step is taken from the states a loop passes through; that they all differ is the rule's claim."""
+    """M of every step is read from the states of a loop; the rule claims that all differ."""
     rule = sign_symmetry(NETWORK, bp.squared_error, "brSF")
     params = pytree(WEIGHTS, BIASES)
     begin = state = rule.init(jax.random.key(3), params)
-    drawn = []
+    drawn, compiled = [], quick_jit(rule.grads)
     for _ in range(STEPS):
         drawn.append(matrices(state.magnitudes))
-        state = rule.grads(params, state, (X, T))[2]
+        state = compiled(params, state, (X, T))[2]
     assert len({m[1][0, 0] for m in drawn}) == STEPS
     expected = golden(lambda step, w: [np.abs(m) * np.sign(a) for m, a in zip(drawn[step], w, strict=True)])
     check_golden(trained(rule, begin), expected)
@@ -125,12 +126,12 @@ def test_batch_manhattan_step_by_step():
 
 @pytest.mark.parametrize("keep", [0.9, 1.0])
 def test_kolen_pollack_step_by_step(keep):
-    """Both ways as the paper has them: W ← λ W − η xᵀ δ, B ← λ B − η xᵀ δ; Bₜ goes back at step t."""
+    """As in the paper: W ← λ W − η xᵀ δ, B ← λ B − η xᵀ δ; errors of step t travel through Bₜ."""
     back = [a.copy() for a in FEEDBACK]
     last = []
 
     def feedback_of(step, w):
-        if last:  # what W was changed by, beside its decay
+        if last:  # the update of W without its decay
             back[:] = [keep * b + (new - keep * old) for b, new, old in zip(back, w, last, strict=True)]
         last[:] = [a.copy() for a in w]
         return [a.copy() for a in back]
@@ -147,7 +148,7 @@ def is_matrix(params):
 
 
 def test_weight_mirror_step_by_step():
-    """With given noise: errors go back through B, then B ← (1 − d) B + η ξᵀ (y − ȳ) / (n − 1) at the same weights."""
+    """With given noise: errors travel through B, then B ← (1 − d) B + η ξᵀ (y − ȳ) / (n − 1) at the same weights."""
     noise = DATA.normal(size=(5, 3))
     rate, decay, deviation = 0.2, 0.1, 0.7
     back = [a.copy() for a in FEEDBACK]
@@ -156,11 +157,11 @@ def test_weight_mirror_step_by_step():
         assert shape == noise.shape
         return jnp.asarray(noise, dtype)
 
-    # biases change too: the mirror sees those of the same step
+    # biases change too: the mirror uses those of the same step
     biases = [a.copy() for a in BIASES]
 
     def mirror(w, b):
-        for l in (1, 2):  # nothing goes through the first layer's B
+        for l in (1, 2):  # no error travels through B of the first layer
             xi = deviation * noise
             y = np.tanh(xi @ w[l] + b[l])
             back[l] = (1 - decay) * back[l] + rate * xi.T @ (y - y.mean(axis=0)) / 4
@@ -168,7 +169,7 @@ def test_weight_mirror_step_by_step():
     rule = weight_mirror(NETWORK, bp.squared_error, rate, decay, deviation, examples=5, noise=draw)
     params = pytree(WEIGHTS, BIASES)
     state = rule.init(jax.random.key(0), params)._replace(feedback=pytree(FEEDBACK, BIASES))
-    step = bp.make_train_step(rule, optax.sgd(RATE))
+    step = quick_jit(bp.make_train_step(rule, optax.sgd(RATE)))
     w, b = [a.copy() for a in WEIGHTS], biases
     run = bp.training.TrainState(params, optax.sgd(RATE).init(params), state)
     for _ in range(STEPS):
@@ -189,8 +190,8 @@ def test_weight_mirror_step_by_step():
 # --- Exact identities -----------------------------------------------------------------------------------------------
 
 
-def kernels(keys):
-    """A network with a convolution, a norm's gains and a dense layer, its params all away from 0 and a batch."""
+def convolutional(keys):
+    """A network with convolutions, gains of a norm and a dense layer, params without zeros, and a batch."""
     network = bp.chain(conv(3, (2, 2)), layer_norm(), bp.relu, conv(2, (2, 2)), bp.tanh, flatten, bp.dense(3))
     params, _ = network.init(next(keys), (4, 5, 2))
     leaves, structure = jax.tree.flatten(params)
@@ -199,12 +200,12 @@ def kernels(keys):
 
 
 @pytest.mark.parametrize("where", ["dense", "convolution"])
-def test_handed_the_true_weights_they_are_backprop_to_the_last_bit(where, keys):
+def test_with_the_forward_weights_as_feedback_they_are_backprop_to_the_last_bit(where, keys):
     """X18 for feedback alignment, brSF and frSF (M = W), Kolen-Pollack, and weight mirror."""
     if where == "dense":
         network, params, batch = NETWORK, pytree(WEIGHTS, BIASES), (jnp.asarray(X), jnp.asarray(T))
     else:
-        network, params, batch = kernels(keys)
+        network, params, batch = convolutional(keys)
     loss = bp.squared_error
     truth = bp.backprop(network, loss).grads(params, (), batch)[:2]
     brsf = sign_symmetry(network, loss, "brSF")
@@ -226,22 +227,24 @@ def same_bits(a, b):
 
 
 @pytest.mark.parametrize("where", ["dense", "convolution"])
-def test_gains_biases_and_the_last_layer_are_backprops(where, keys):
-    """The output layer's change has no feedback in it; and a gain in the feedback path is the network's own."""
-    network, params, batch = (NETWORK, pytree(WEIGHTS, BIASES), (X, T)) if where == "dense" else kernels(keys)
+def test_gains_biases_and_the_last_layer_do_not_use_feedback_weights(where, keys):
+    """The direction of the output layer is that of backprop, and gains in the feedback path are the network's own."""
+    network, params, batch = (NETWORK, pytree(WEIGHTS, BIASES), (X, T)) if where == "dense" else convolutional(keys)
     truth = bp.backprop(network, bp.squared_error).grads(params, (), batch)[1]
     rule = feedback_alignment(network, bp.squared_error)
     found = rule.grads(params, rule.init(next(keys), params), batch)[1]
     last = -2 if where == "dense" else -1
     assert same_bits(found[last], truth[last])
-    nothing = jax.tree.map(lambda w: jnp.full_like(w, jnp.nan), params)
-    merged = feedback_params(network, nothing, params)
-    first, *above = zip(*map(jax.tree.leaves, (merged, params)), strict=True)  # the first layer's weights lead to data
+    nans = jax.tree.map(lambda w: jnp.full_like(w, jnp.nan), params)
+    merged = feedback_params(network, nans, params)
+    first, *rest = zip(
+        *map(jax.tree.leaves, (merged, params)), strict=True
+    )  # errors through the first layer are unused
     assert (first[0] == first[1]).all()
-    assert all((w == own).all() if w.ndim == 1 else jnp.isnan(w).all() for w, own in above)
+    assert all((w == own).all() if w.ndim == 1 else jnp.isnan(w).all() for w, own in rest)
 
 
-def test_signs_of_weights_of_one_size_are_backprop(keys):
+def test_sign_symmetry_of_weights_with_one_magnitude_is_backprop(keys):
     """For W entries ±c, uSF scaled by c is backprop (section 7 of the oracles)."""
     params = jax.tree.map(lambda w: 0.3 * jnp.sign(w) if w.ndim == 2 else w, pytree(WEIGHTS, BIASES))
     truth = bp.backprop(NETWORK, bp.squared_error).grads(params, (), (X, T))[1]
@@ -252,25 +255,31 @@ def test_signs_of_weights_of_one_size_are_backprop(keys):
     assert relative_error(jax.tree.map(lambda g: 0.09 * g, unscaled[0]), truth[0]) < 1e-14  # two
 
 
-@pytest.mark.parametrize("decay", [0.5, 0.98, 1.0])
+@pytest.mark.parametrize("decays_weights", [False, True], ids=["no decay of W", "decay of W"])
 @pytest.mark.parametrize("optimizer", [bp.momentum(0.05, 0.9), optax.adam(0.02)], ids=["momentum", "adam"])
-def test_the_gap_of_kolen_pollack_is_a_power_of_its_decay(decay, optimizer, keys):
-    """X19: Wₜ − Bₜ = λᵗ (W₀ − B₀), whatever makes the changes, with and without W's own decay."""
-    rule = kolen_pollack(NETWORK, bp.squared_error, decay)
-    params = pytree(WEIGHTS, BIASES)
-    state = rule.init(next(keys), params)
-    gap = jax.tree.map(lambda w, b: w - b, params, state.feedback)
-    for full in (optimizer, optax.chain(optimizer, optax.add_decayed_weights(decay - 1))):
-        run = bp.training.TrainState(params, full.init(params), state)
-        steps = 12
-        run, _ = jax.lax.scan(lambda s, _, f=full: bp.make_train_step(rule, f)(s, (X, T)), run, None, length=steps)
-        # the state holds W and B of the last of 12 steps, whose t is 11
-        found = jax.tree.map(lambda w, b: w - b, run.rule.forward, run.rule.feedback)
-        for g, g0 in zip(matrices(found)[1:], matrices(gap)[1:], strict=True):  # through the first nothing goes
-            np.testing.assert_allclose(g, decay ** (steps - 1) * g0, rtol=0, atol=1e-13)
+def test_the_gap_of_kolen_pollack_is_a_power_of_its_decay(optimizer, decays_weights, keys):
+    """X19: Wₜ − Bₜ = λᵗ (W₀ − B₀) for any optimizer, with and without decay of W."""
+    params, key, steps = pytree(WEIGHTS, BIASES), next(keys), 12
+    feedback = kolen_pollack(NETWORK, bp.squared_error).init(key, params).feedback
+    gap = jax.tree.map(lambda w, b: w - b, params, feedback)
+
+    def gap_after(decay):
+        rule = kolen_pollack(NETWORK, bp.squared_error, decay)
+        full = optax.chain(optimizer, optax.add_decayed_weights(decay - 1)) if decays_weights else optimizer
+        run = bp.training.TrainState(params, full.init(params), rule.init(key, params))
+        run, _ = jax.lax.scan(lambda s, _: bp.make_train_step(rule, full)(s, (X, T)), run, None, length=steps)
+        return jax.tree.map(lambda w, b: w - b, run.rule.forward, run.rule.feedback)
+
+    decays = jnp.array([0.5, 0.98, 1.0])
+    found = quick_jit(jax.vmap(gap_after))(decays)
+    # the state holds W and B of the last of 12 steps, whose t is 11; no error travels through the first layer
+    for g, g0 in zip(matrices(found)[1:], matrices(gap)[1:], strict=True):
+        np.testing.assert_allclose(
+            g, np.asarray(decays)[:, None, None] ** (steps - 1) * np.asarray(g0), rtol=0, atol=1e-13
+        )
 
 
-def test_kolen_pollack_that_keeps_nothing_is_backprop_from_the_second_step(keys):
+def test_kolen_pollack_with_decay_0_is_backprop_from_the_second_step(keys):
     rule = kolen_pollack(NETWORK, bp.squared_error, 0.0)
     params = pytree(WEIGHTS, BIASES)
     _, first, state = rule.grads(params, rule.init(next(keys), params), (X, T))
@@ -280,15 +289,15 @@ def test_kolen_pollack_that_keeps_nothing_is_backprop_from_the_second_step(keys)
 
 
 @pytest.mark.parametrize("where", ["dense", "convolution"])
-def test_what_the_mirror_learns_on_linear_units_is_the_weights(where, keys):
-    """E[ΔB] = η σ² W, by the mean over 400 draws of noise; times the number of positions for a kernel."""
+def test_the_mirror_of_linear_units_learns_the_weights(where, keys):
+    """E[ΔB] = η σ² W, by the mean over 400 draws of noise; for a kernel times the number of positions."""
     if where == "dense":
         network, in_shape, positions = bp.chain(bp.dense(3), bp.dense(2)), (4,), 1
     else:
         in_shape, positions = (5, 6, 1), 20
         network = bp.chain(conv(2, (1, 1)), conv(2, (2, 2), padding="VALID"), flatten)
     params, _ = network.init(next(keys), in_shape)
-    params = jax.tree.map(lambda w: w + 0.3, params)  # biases, which the means take away
+    params = jax.tree.map(lambda w: w + 0.3, params)  # biases, which cancel in y − ȳ
     rate, sigma, examples, draws = 0.5, 0.6, 8, 400
     rule = weight_mirror(network, bp.squared_error, rate, 0.0, sigma, examples, scale=0.0)
     x = jnp.ones((2, *in_shape))
@@ -297,26 +306,26 @@ def test_what_the_mirror_learns_on_linear_units_is_the_weights(where, keys):
     def once(key):
         return rule.grads(params, rule.init(key, params), (x, t))[2].feedback[1]
 
-    found = jax.jit(jax.vmap(once))(jax.random.split(next(keys), draws))
-    w, learnt = np.asarray(params[1].w), np.asarray(found.w)
-    error = learnt.std(axis=0) / np.sqrt(draws)
-    z = (learnt.mean(axis=0) - rate * sigma**2 * positions * w) / error
+    found = quick_jit(lambda keys: jax.lax.map(once, keys))(jax.random.split(next(keys), draws))
+    w, b = np.asarray(params[1].w), np.asarray(found.w)
+    error = b.std(axis=0) / np.sqrt(draws)
+    z = (b.mean(axis=0) - rate * sigma**2 * positions * w) / error
     assert np.abs(z).max() < 4
-    assert np.abs(learnt.mean(axis=0) / error).max() > 10  # far from nothing
+    assert np.abs(b.mean(axis=0) / error).max() > 10  # far from 0
 
 
-def test_the_mirror_settles_at_its_ratio_and_aligns(keys):
-    """With decay B → η σ² W / d on linear units, so errors go back along the weights."""
+def test_the_mirror_converges_to_a_multiple_of_the_weights(keys):
+    """With decay B → η σ² W / d for linear units."""
     network = bp.mlp((6, 5, 4), bp.layers.identity)
     params, _ = network.init(next(keys), (6,))
     rule = weight_mirror(network, bp.squared_error, 0.05, 0.05, examples=64)
     batch = jnp.ones((1, 6)), jnp.ones((1, 4))
     state = rule.init(next(keys), params)
-    state = jax.lax.fori_loop(0, 300, lambda i, s: rule.grads(params, s, batch)[2], state)
+    state = quick_jit(lambda s: jax.lax.fori_loop(0, 300, lambda i, s: rule.grads(params, s, batch)[2], s))(state)
     assert relative_error(state.feedback[2].w, params[2].w) < 0.15
 
 
-def test_signs_stay_concordant_and_magnitudes_stay(keys):
+def test_the_magnitudes_of_frsf_stay_fixed(keys):
     rule = sign_symmetry(NETWORK, bp.squared_error, "frSF")
     state = rule.init(next(keys), pytree(WEIGHTS, BIASES))
     assert same_bits(trained(rule, state)[2], state)
@@ -326,15 +335,15 @@ def test_signs_stay_concordant_and_magnitudes_stay(keys):
 
 
 def test_linear_feedback_and_offsets_by_hand(keys):
-    """ψ in δₗ = ψ ⊙ (δₗ₊₁ Wᵀ), worked out in NumPy for a 3-3-3-2 tanh net."""
+    """ψ in δₗ = ψ ⊙ (δₗ₊₁ Wᵀ), in NumPy for a 3-3-3-2 tanh network."""
     params = pytree(WEIGHTS, BIASES)
     y = [X]
     for w, b in zip(WEIGHTS, BIASES, strict=True):
         y.append(np.tanh(y[-1] @ w + b))
     for change, slope in (
         (bp.layers.without_derivative, lambda o: np.ones_like(o)),
-        (lambda unit: bp.layers.flat_spot(unit, 0.2), lambda o: 1.2 - o**2),
-        (lambda unit: borrowed_slope(unit, bp.sigmoid), lambda o: 1 / (2 + 2 * np.cosh(np.arctanh(o)))),
+        (lambda phi: bp.layers.flat_spot(phi, 0.2), lambda o: 1.2 - o**2),
+        (lambda phi: borrowed_slope(phi, bp.sigmoid), lambda o: 1 / (2 + 2 * np.cosh(np.arctanh(o)))),
     ):
         network = with_slopes(NETWORK, change)
         _, grads, _ = bp.backprop(network, bp.squared_error).grads(params, (), (X, T))
@@ -345,8 +354,8 @@ def test_linear_feedback_and_offsets_by_hand(keys):
         assert (network.forward(params, jnp.asarray(X))[0] == NETWORK.forward(params, jnp.asarray(X))[0]).all()
 
 
-def test_noisy_slopes_are_right_in_the_mean_and_new_for_every_batch(keys):
-    network = bp.mlp((3, 3, 2), bp.tanh)  # one noisy layer: the gradient is linear in its slope
+def test_noisy_slopes_have_the_exact_mean_and_differ_between_batches(keys):
+    network = bp.mlp((3, 3, 2), bp.tanh)  # one noisy layer: the gradient is linear in its derivative
     params, _ = network.init(next(keys), (3,))
     rule = noisy_slopes(bp.backprop, network, bp.squared_error, 0.4)
     truth = bp.backprop(network, bp.squared_error).grads(params, (), (X, T))[1]
@@ -355,14 +364,14 @@ def test_noisy_slopes_are_right_in_the_mean_and_new_for_every_batch(keys):
         _, grads, state = rule.grads(params, state, (X, T))
         return state, grads[0].w
 
-    _, drawn = jax.lax.scan(step, rule.init(next(keys), params), None, length=500)
+    _, drawn = quick_jit(lambda s: jax.lax.scan(step, s, None, length=500))(rule.init(next(keys), params))
     z = (drawn.mean(axis=0) - truth[0].w) / (drawn.std(axis=0) / np.sqrt(500))
     assert np.abs(z).max() < 4 and drawn.std(axis=0).min() > 0.01
     exact = noisy_slopes(bp.backprop, network, bp.squared_error, 0.0)
     assert same_bits(exact.grads(params, exact.init(next(keys), params), (X, T))[1], truth)
 
 
-def test_noisy_slopes_serve_another_rule(keys):
+def test_noisy_slopes_work_with_another_rule(keys):
     def make(network, loss):
         return feedback_alignment(network, loss, 0.5)
 
@@ -375,18 +384,18 @@ def test_noisy_slopes_serve_another_rule(keys):
     assert rule.name == "feedback alignment with noisy slopes"
 
 
-def test_slopes_of_what_is_no_activation_stay(keys):
+def test_with_slopes_changes_only_activations(keys):
     network = bp.chain(bp.dense(4), layer_norm(), bp.tanh, bp.over_positions(bp.layers.softplus), flatten, bp.softmax)
-    seen = []
-    with_slopes(network, lambda unit: seen.append(unit.name) or unit)
-    assert seen == ["tanh", "softplus"]
+    names = []
+    with_slopes(network, lambda phi: names.append(phi.name) or phi)
+    assert names == ["tanh", "softplus"]
 
 
 def test_a_dead_relu_learns_with_the_slope_of_softplus():
     # relu(−1) = 0 and σ(−1) = 0.2689414…
-    unit = borrowed_slope(bp.relu, bp.layers.softplus)
-    y, kept = unit.forward((), jnp.array([[-1.0]]))
-    assert y[0, 0] == 0 and float(unit.backward((), kept, jnp.ones((1, 1)))[1][0, 0]) == pytest.approx(0.2689414214)
+    phi = borrowed_slope(bp.relu, bp.layers.softplus)
+    y, residuals = phi.forward((), jnp.array([[-1.0]]))
+    assert y[0, 0] == 0 and float(phi.backward((), residuals, jnp.ones((1, 1)))[1][0, 0]) == pytest.approx(0.2689414214)
 
 
 # --- Bad input ------------------------------------------------------------------------------------------------------
@@ -407,19 +416,19 @@ def test_a_dead_relu_learns_with_the_slope_of_softplus():
         (lambda: borrowed_slope(bp.tanh, bp.dense(2)), "expected an activation"),
     ],
 )
-def test_what_cannot_be_is_said_when_the_rule_is_made(make, message):
+def test_bad_arguments_raise_when_the_rule_is_made(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
 @pytest.mark.parametrize("make", [feedback_alignment, sign_symmetry, kolen_pollack, weight_mirror])
-def test_a_network_without_weights_is_refused_at_init(make, keys):
+def test_a_network_without_weights_raises_in_init(make, keys):
     network = bp.chain(bp.tanh, bp.sigmoid)
     with pytest.raises(ValueError, match="expected a network with weights"):
         make(network, bp.squared_error).init(next(keys), ((), ()))
 
 
-def test_feedback_of_another_network_is_refused_with_its_leaves(keys):
+def test_feedback_of_another_network_raises_and_names_the_leaves(keys):
     params = pytree(WEIGHTS, BIASES)
     other = bp.mlp((3, 4, 3, 2), bp.tanh, output=bp.tanh).init(next(keys), (3,))[0]
     rule = feedback_alignment(NETWORK, bp.squared_error)

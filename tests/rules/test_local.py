@@ -1,4 +1,4 @@
-"""Layers with teachers of their own: the papers' equations in NumPy, `jax.grad` of each local loss."""
+"""Rules with a loss per layer: the papers' equations in NumPy, and `jax.grad` of each local loss."""
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from oracles import relative_error
+from passes import quick_jit
 
 import bpjax as bp
 from bpjax.layers.convolution.conv import conv
@@ -52,7 +53,7 @@ def trained(rule, heads, loss_batch):
     optimizer = optax.sgd(RATE)
     step = bp.make_train_step(rule, optimizer)
     start = bp.training.TrainState(PARAMS, optimizer.init(PARAMS), heads)
-    end, metrics = jax.jit(lambda s: jax.lax.scan(lambda s, _: step(s, loss_batch), s, None, length=STEPS))(start)
+    end, metrics = quick_jit(lambda s: jax.lax.scan(lambda s, _: step(s, loss_batch), s, None, length=STEPS))(start)
     return metrics.value, end.params, end.rule
 
 
@@ -63,7 +64,7 @@ def bits(a, b):
 @pytest.mark.parametrize("rho", [0.3, 0.0], ids=["trained heads", "fixed heads"])
 @pytest.mark.parametrize("mean", [False, True], ids=["sum", "mean"])
 def test_local_losses_step_by_step(rho, mean):
-    """Cross entropy of every layer's own softmax; the heads learn from its mean over the batch."""
+    """The cross entropy of every head's softmax; the heads learn from its mean over the batch."""
     loss = bp.losses.batch_mean(bp.softmax_cross_entropy) if mean else bp.softmax_cross_entropy
     rule = local_losses(NETWORK, loss, rate=rho)
     heads = [bp.layers.Affine(*map(jnp.asarray, head)) for head in HEADS]
@@ -94,7 +95,7 @@ def test_local_losses_step_by_step(rho, mean):
 
 
 def test_no_layer_depends_on_a_later_one(keys):
-    """Bit by bit: other weights above, other heads above, and a layer's direction is the same."""
+    """With other weights and heads in later layers, a layer's direction is the same bit by bit."""
     rule = local_losses(NETWORK, bp.squared_error)
     state = rule.init(next(keys), PARAMS)
     other_params, other_state = NETWORK.init(next(keys), (3,))[0], rule.init(next(keys), PARAMS)
@@ -107,24 +108,28 @@ def test_no_layer_depends_on_a_later_one(keys):
         assert not bits(changed[2 * l + 2], grads[2 * l + 2])
 
 
-def test_images_are_taught_by_jax_grad_of_their_own_loss(keys):
-    """A convolution, relu and flatten are one layer of units; labels; the head sees all of its numbers."""
+def test_image_layers_learn_by_jax_grad_of_their_local_loss(keys):
+    """A convolution, relu and flatten are one layer of units; targets are labels; the head sees all of its outputs."""
     network = bp.chain(conv(2, (2, 2)), bp.relu, flatten, bp.dense(4), bp.tanh, bp.dense(3))
     params, _ = network.init(next(keys), (3, 4, 1))
     x, labels = jax.random.normal(next(keys), (5, 3, 4, 1)), jnp.array([0, 2, 1, 1, 0])
     rule = local_losses(network, bp.softmax_cross_entropy, in_shape=(3, 4, 1))
     heads = rule.init(next(keys), params)
     assert [head.w.shape for head in heads] == [(24, 3), (4, 3)]
-    grads = rule.grads(params, heads, (x, labels))[1]
+    grads = quick_jit(rule.grads)(params, heads, (x, labels))[1]
 
-    def own(p, x, first, last, head):
+    def local_loss(p, x, first, last, head):
         h = bp.chain(*network.layers[first:last]).forward(p, x)[0]
         logits = h.reshape(5, -1) @ head.w + head.b[None]
         return -jnp.sum(jax.nn.log_softmax(logits)[jnp.arange(5), labels])
 
-    assert relative_error(grads[:3], jax.grad(own)(params[:3], x, 0, 3, heads[0])) < 1e-12
-    h, _ = bp.chain(*network.layers[:3]).forward(params[:3], x)
-    assert relative_error(grads[3:5], jax.grad(own)(params[3:5], h, 3, 5, heads[1])) < 1e-12
+    @quick_jit
+    def truths(params, heads):
+        h, _ = bp.chain(*network.layers[:3]).forward(params[:3], x)
+        below = jax.grad(local_loss)(params[:3], x, 0, 3, heads[0])
+        return below, jax.grad(local_loss)(params[3:5], h, 3, 5, heads[1])
+
+    assert relative_error((grads[:3], grads[3:5]), truths(params, heads)) < 1e-12
 
 
 # --- Forward-forward ------------------------------------------------------------------------------------------------
@@ -142,7 +147,7 @@ FF_PARAMS = ff_pytree(WEIGHTS, BIASES)
 
 
 def drawn_false(labels, classes, key):
-    """The false labels of a step that begins with this state: never the true one."""
+    """The false labels of a step from this state, never the true ones."""
     shift = jax.random.randint(jax.random.split(key)[0], labels.shape, 1, classes, jnp.int32)
     return (labels + shift) % classes
 
@@ -152,12 +157,12 @@ def sigma(a):
 
 
 def test_forward_forward_step_by_step():
-    """Of two classes the false label is the other one: nothing is left to chance."""
+    """With two classes the false label is the other one, so the step is deterministic."""
     rule, optimizer = forward_forward(FF, bp.softmax_cross_entropy, THETA), optax.sgd(RATE)
     step = bp.make_train_step(rule, optimizer)
     start = bp.training.TrainState(FF_PARAMS, optimizer.init(FF_PARAMS), rule.init(jax.random.key(0), FF_PARAMS))
     batch = (jnp.asarray(X), jnp.asarray(T))
-    end, metrics = jax.jit(lambda s: jax.lax.scan(lambda s, _: step(s, batch), s, None, length=STEPS))(start)
+    end, metrics = quick_jit(lambda s: jax.lax.scan(lambda s, _: step(s, batch), s, None, length=STEPS))(start)
 
     true, false = X.copy(), X.copy()
     true[:, :2], false[:, :2] = T, 1 - T
@@ -187,20 +192,20 @@ def test_forward_forward_step_by_step():
 
 
 @pytest.mark.parametrize("mean", [False, True], ids=["sum", "mean"])
-def test_forward_forward_is_jax_grad_of_every_layers_own_loss(mean, keys):
-    """E = Σ softplus(θ − G⁺) + softplus(G⁻ − θ); of four classes the false label is any other; relu; images."""
+def test_forward_forward_is_jax_grad_of_the_loss_of_each_layer(mean, keys):
+    """E = Σ softplus(θ − G⁺) + softplus(G⁻ − θ), with four classes, relu and images."""
     network = bp.chain(flatten, bp.dense(5), bp.relu, unit_length, bp.dense(4), bp.relu, unit_length, bp.dense(4))
     params, _ = network.init(next(keys), (2, 3, 1))
     x, labels = jax.random.normal(next(keys), (6, 2, 3, 1)), jnp.array([0, 2, 1, 1, 0, 3])
     loss = bp.losses.batch_mean(bp.softmax_cross_entropy) if mean else bp.softmax_cross_entropy
     rule = forward_forward(network, loss, THETA, in_shape=(2, 3, 1))
-    grads_of = jax.jit(rule.grads)
+    grads_of = quick_jit(rule.grads)
     state = rule.init(next(keys), params)
     _, grads, after = grads_of(params, state, (x, labels))
     false, other = (drawn_false(labels, 4, key) for key in (state, after))
     assert (false != other).any()
 
-    def own(affine, first, below):
+    def layer_loss(affine, first, below):
         total = 0.0
         for chosen, sign in ((labels, 1), (false, -1)):
             h, _ = below.forward(params[:first], with_label(x, chosen, 4))
@@ -208,12 +213,12 @@ def test_forward_forward_is_jax_grad_of_every_layers_own_loss(mean, keys):
             total += jnp.sum(jax.nn.softplus(sign * (THETA - jnp.sum(h * h, axis=1))))
         return total / (6 if mean else 1)
 
-    for first in (1, 4):
-        below = bp.chain(*network.layers[:first])
-        truth = jax.jit(jax.grad(lambda affine, first=first, below=below: own(affine, first, below)))(params[first])
-        assert relative_error(grads[first], truth) < 1e-12
-    last = bp.backprop(network, loss).grads(params, (), (x, labels))[1][-1]
-    assert relative_error(grads[-1], last) < 1e-12
+    @quick_jit
+    def truths(params):
+        hidden = [jax.grad(layer_loss)(params[first], first, bp.chain(*network.layers[:first])) for first in (1, 4)]
+        return [*hidden, bp.backprop(network, loss).grads(params, (), (x, labels))[1][-1]]
+
+    assert relative_error([grads[1], grads[4], grads[-1]], truths(params)) < 1e-12
 
 
 def test_no_layer_of_forward_forward_depends_on_a_later_one(keys):
@@ -227,7 +232,7 @@ def test_no_layer_of_forward_forward_depends_on_a_later_one(keys):
 
 
 def test_the_label_with_the_largest_goodness_is_predicted():
-    """Σ h² of both hidden layers, and of the second alone, worked out in NumPy."""
+    """Σ h² of both hidden layers, and of the second one only, in NumPy."""
     first, second = np.zeros((4, 2)), np.zeros((4, 2))
     for label in (0, 1):
         x = X.copy()
@@ -237,9 +242,10 @@ def test_the_label_with_the_largest_goodness_is_predicted():
         h = np.tanh(h / np.linalg.norm(h, axis=1, keepdims=True) @ WEIGHTS[1] + BIASES[1])
         second[:, label] = np.sum(h * h, axis=1)
     for skip, expected in ((0, first + second), (1, second)):
-        found = ff_goodness(FF, FF_PARAMS, jnp.asarray(X), 2, skip)
+        found = quick_jit(lambda p, x, skip=skip: ff_goodness(FF, p, x, 2, skip))(FF_PARAMS, jnp.asarray(X))
         np.testing.assert_allclose(found, expected, rtol=1e-7)  # ε of the length
-        assert (ff_predict(FF, FF_PARAMS, jnp.asarray(X), 2, skip) == expected.argmax(axis=1)).all()
+        labels = quick_jit(lambda p, x, skip=skip: ff_predict(FF, p, x, 2, skip))(FF_PARAMS, jnp.asarray(X))
+        assert (labels == expected.argmax(axis=1)).all()
 
 
 def test_unit_length_is_a_layer(keys):
@@ -256,7 +262,7 @@ def test_unit_length_is_a_layer(keys):
 
 
 def test_mono_forward_step_by_step(keys):
-    """Gₗ = hₗ Mₗᵀ, cross entropy of each; the network itself is taught by its squared error."""
+    """Gₗ = hₗ Mₗᵀ, cross entropy of each; the output layer learns from the squared error."""
     rho = 0.3
     rule = mono_forward(NETWORK, bp.squared_error, rate=rho)
     given = [bp.layers.Affine(jnp.asarray(head[0])) for head in HEADS]
@@ -284,8 +290,8 @@ def test_mono_forward_step_by_step(keys):
 
 
 @pytest.mark.parametrize("make", [mono_forward, forward_forward])
-def test_it_learns_what_it_predicts(make, keys):
-    """Three classes along three directions, the label's place in front left at 0: both ways to predict learn them."""
+def test_both_ways_to_predict_learn_three_classes(make, keys):
+    """Three classes along three directions; the entries for the label, at the front, are 0."""
     width, classes, examples = 8, 3, 60
     length = [unit_length] if make is forward_forward else []
     hidden = [bp.dense(16), bp.relu, *length, bp.dense(16), bp.relu, *length]
@@ -298,12 +304,16 @@ def test_it_learns_what_it_predicts(make, keys):
     optimizer = optax.adam(0.02)
     step = bp.make_train_step(rule, optimizer)
     start = bp.training.TrainState(params, optimizer.init(params), rule.init(next(keys), params))
-    end, _ = jax.jit(lambda s: jax.lax.scan(lambda s, _: step(s, (x, labels)), s, None, length=150))(start)
-    one_pass = jnp.argmax(network.forward(end.params, x)[0], axis=1)
-    if make is forward_forward:
-        by_goodness = ff_predict(network, end.params, x, classes)
-    else:
-        by_goodness = mono_predict(network, end.params, end.rule, x)
+
+    @quick_jit
+    def trained(start):
+        end, _ = jax.lax.scan(lambda s, _: step(s, (x, labels)), start, None, length=150)
+        one_pass = jnp.argmax(network.forward(end.params, x)[0], axis=1)
+        if make is forward_forward:
+            return one_pass, ff_predict(network, end.params, x, classes)
+        return one_pass, mono_predict(network, end.params, end.rule, x)
+
+    one_pass, by_goodness = trained(start)
     assert (one_pass == labels).mean() > 0.9
     assert (by_goodness == labels).mean() > 0.9
 
@@ -311,7 +321,7 @@ def test_it_learns_what_it_predicts(make, keys):
 # --- Bad input ------------------------------------------------------------------------------------------------------
 
 
-def test_what_cannot_be_taught_is_refused(keys):
+def test_bad_arguments_of_local_losses_raise(keys):
     with pytest.raises(ValueError, match="`local_losses` expected `rate` to be a finite number ≥ 0"):
         local_losses(NETWORK, bp.squared_error, rate=-1.0)
     shallow = bp.mlp((3, 2))
@@ -319,7 +329,7 @@ def test_what_cannot_be_taught_is_refused(keys):
         local_losses(shallow, bp.squared_error).init(next(keys), shallow.init(next(keys), (3,))[0])
 
 
-def test_what_forward_forward_cannot_serve_is_refused(keys):
+def test_bad_arguments_of_forward_forward_raise(keys):
     with pytest.raises(ValueError, match="`threshold` to be a finite number > 0"):
         forward_forward(FF, bp.squared_error, 0.0)
     with pytest.raises(ValueError, match=r"expected every hidden layer to end with `unit_length`.*got a dense .* tanh"):
