@@ -191,7 +191,7 @@ def test_the_rule_has_its_network_and_loss_and_a_readable_repr(name):
     rule, case = made(name), RULES[name]
     assert rule.name and rule.loss is case.loss
     assert rule.network is not None
-    assert re.fullmatch(r"[a-z_]+\(.*\)", repr(rule)) and "squared_error" in repr(rule) or "entropy" in repr(rule)
+    assert re.fullmatch(r"[a-z_]+\(.*\b(squared_error|softmax_cross_entropy)\b.*\)", repr(rule))
     with pytest.raises(ValueError, match="expected a Layer"):
         case.make(bp.dense, case.loss)
     with pytest.raises(ValueError, match="expected a Loss"):
