@@ -1,4 +1,4 @@
-"""Laws every layer obeys, over the table of all of them, and values worked out by hand."""
+"""Laws that every layer in the registry obeys, and values worked out by hand."""
 
 import functools
 import itertools
@@ -10,45 +10,62 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import central_difference, inner, relative_error
-from passes import QUICKLY, forward_only, moved, noise_like, run, vjp
+from passes import forward_only, noise_like, quick_jit, run, vjp
 
 import bpjax as bp
+from bpjax.gradcheck.agreement import agree, budget
 from bpjax.gradcheck.cases.case import LayerCase
-from bpjax.gradcheck.registry import ACTIVATIONS, LAYERS, check_layer_case
+from bpjax.gradcheck.float64 import cast_on_host, perturb, to_host
+from bpjax.gradcheck.per_layer import compare_layer
+from bpjax.gradcheck.registry import ACTIVATIONS, LAYERS
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 CASES = {**LAYERS, **{name: LayerCase(layer, (6,)) for name, layer in ACTIVATIONS.items()}}
 TABLE = pytest.mark.parametrize(
     "case", [pytest.param(case, id=name, marks=pytest.mark.xdist_group(name)) for name, case in CASES.items()]
-)  # all laws of a case in one process, which compiles it once
+)  # all laws of a case run in one process, which compiles its programs once
 N = 3
+NARROW = ("float32", "bfloat16", "float16")
 
 
 class Problem(NamedTuple):
-    """What a case's laws are checked at."""
+    """The point at which the laws of a case are checked."""
 
-    params: Any  # none of them 0
+    params: Any  # no entry is 0
     x: Any
     dy: Any  # random, in the shape of the output
     tangent: Any  # of (params, x)
-    out_shape: Any  # as `init` tells it
+    out_shape: Any  # as returned by `init`
 
 
 @functools.cache
 def problem(case) -> Problem:
-    """Drawn once: all laws of a case share it."""
+    """Drawn once by NumPy, which compiles nothing, and shared by all laws of a case."""
     keys = map(jax.random.fold_in, itertools.repeat(jax.random.key(20261123)), itertools.count())
-    params, out_shape = case.layer.init(next(keys), case.in_shape)
-    params = moved(params, keys, 0.1)
+    out_shapes = []
+
+    def init(key):
+        params, out_shape = case.layer.init(key, case.in_shape)
+        out_shapes.append(out_shape)
+        return params
+
+    shapes = jax.eval_shape(init, next(keys))
+    params = jax.tree.map(at_its_scale, shapes, noise_like(shapes, keys))
     x = case.inputs(next(keys), N, case.in_shape)
     dy = noise_like(jax.eval_shape(case.layer.forward, params, x)[0], keys)
-    return Problem(params, x, dy, noise_like((params, x), keys), out_shape)
+    return Problem(params, x, dy, noise_like((params, x), keys), out_shapes[0])
+
+
+def at_its_scale(shape, noise):
+    """Weights with variance 1 / fan-in; vectors, which are gains and biases, around 0.5."""
+    scale = 1 / math.sqrt(math.prod(shape.shape[:-1]))
+    return jnp.asarray(scale * np.asarray(noise) if len(shape.shape) > 1 else 0.5 + 0.2 * np.asarray(noise))
 
 
 @functools.cache
 def eager(case):
-    """Y, the residuals and (dparams, dx) by hand, an operation at a time."""
+    """y, the residuals and (dparams, dx) by hand, without `jit`."""
     params, x, dy, *_ = problem(case)
     y, residuals = case.layer.forward(params, x)
     return y, residuals, case.layer.backward(params, residuals, dy)
@@ -56,28 +73,44 @@ def eager(case):
 
 @functools.cache
 def program(case):
-    """(params, weights handed to backward, x, dy) -> y, (dparams, dx) by hand, compiled."""
+    """(params, params of the backward pass, x, dy) -> y, (dparams, dx) by hand, compiled."""
 
-    def run(params, handed, x, dy):
+    def run(params, backward_params, x, dy):
         y, residuals = case.layer.forward(params, x)
-        return y, case.layer.backward(handed, residuals, dy)
+        return y, case.layer.backward(backward_params, residuals, dy)
 
-    return jax.jit(run, compiler_options=QUICKLY)
+    return quick_jit(run)
 
 
 @functools.cache
-def by_jax(case):
-    """(dparams, dx), and the Jacobian times the tangent, from the forward pass alone."""
-    params, x, dy, tangent, _ = problem(case)
+def oracle(case):
+    """(params, x, dy) -> (dparams, dx), and the Jacobian times the tangent, by JAX from the forward pass only."""
+    tangent = problem(case).tangent
 
     def both(params, x, dy):
         return vjp(case.layer, params, x, dy), jax.jvp(forward_only(case.layer), (params, x), tangent)[1]
 
-    return jax.jit(both, compiler_options=QUICKLY)(params, x, dy)
+    return quick_jit(both)
+
+
+@functools.cache
+def by_jax(case):
+    params, x, dy, *_ = problem(case)
+    return oracle(case)(params, x, dy)
+
+
+@functools.cache
+def narrow(case):
+    """By dtype: the inputs, y, (dparams, dx) by hand and the same by JAX, as float32 users run it, in one program."""
+    inputs = {dtype: cast_on_host(to_host(problem(case)[:3]), dtype) for dtype in NARROW}
+    both = lambda *args: (*run(case.layer, *args), vjp(case.layer, *args))
+    with jax.enable_x64(False):
+        results = quick_jit(lambda inputs: {dtype: both(*args) for dtype, args in inputs.items()})(inputs)
+    return {dtype: (inputs[dtype], *results[dtype]) for dtype in NARROW}
 
 
 @TABLE
-def test_init_tells_the_shape_that_comes_out(case):
+def test_init_returns_the_shape_of_the_output(case):
     shapes = jax.tree.map(lambda leaf: tuple(leaf.shape[1:]), eager(case)[0])
     assert shapes == problem(case).out_shape
 
@@ -92,8 +125,7 @@ def test_backward_is_the_central_difference_of_forward(case):
     params, x, dy, *_ = problem(case)
     found = jax.tree.leaves(eager(case)[2])
     leaves, treedef = jax.tree.flatten((params, x))
-    product = lambda leaves: inner_product(case.layer.forward(*treedef.unflatten(leaves))[0], dy)
-    forward = jax.jit(product, compiler_options=QUICKLY)
+    forward = quick_jit(lambda leaves: inner_product(case.layer.forward(*treedef.unflatten(leaves))[0], dy))
     for i, leaf in enumerate(leaves):
         if jnp.issubdtype(leaf.dtype, jnp.floating):
             at = lambda p, i=i: forward([*leaves[:i], p, *leaves[i + 1 :]])
@@ -117,9 +149,9 @@ def test_gradient_of_a_sum_is_the_sum_of_gradients(case):
         pytest.skip("the examples of a batch are mixed, or share a key")
     params, x, dy, *_ = problem(case)
     whole, dx = eager(case)[2]
-    row = lambda tree, n: jax.tree.map(lambda a: a[n : n + 1], tree)
+    row = lambda tree, n: jax.tree.map(lambda a: np.asarray(a)[n : n + 1], tree)
     single = [program(case)(params, params, row(x, n), row(dy, n))[1] for n in range(N)]
-    summed = jax.tree.map(lambda *g: sum(g[1:], g[0]), *[dparams for dparams, _ in single])
+    summed = jax.tree.map(lambda *g: sum(g[1:], g[0]), *[to_host(dparams) for dparams, _ in single])
     assert relative_error(whole, summed) < 1e-12
     joined = jax.tree.map(lambda *parts: np.concatenate(parts), *[dx for _, dx in single])
     assert relative_error(dx, joined) < 1e-12
@@ -133,22 +165,51 @@ def test_jit_equals_eager(case):
 
 
 @TABLE
-@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32, jnp.bfloat16, jnp.float16])
-def test_gradients_have_the_structure_shapes_and_dtypes_of_what_they_belong_to(case, dtype):
-    params, x, dy = bp.util.cast(problem(case)[:3], dtype)
-    y, (dparams, dx) = jax.eval_shape(lambda *a: run(case.layer, *a), params, x, dy)
+@pytest.mark.parametrize("dtype", ["float64", *NARROW])
+def test_gradients_have_the_structure_shapes_and_dtypes_of_params_and_x(case, dtype):
+    if dtype == "float64":
+        check_kinds(dtype, problem(case)[:2], eager(case)[0], eager(case)[2])
+        return
+    inputs, y, gradients, _ = narrow(case)[dtype]
+    check_kinds(dtype, inputs[:2], y, gradients)
+    if dtype != "float16":  # traced in the same way as bfloat16
+        wide = jax.eval_shape(lambda *a: run(case.layer, *a), *inputs)  # no promotion to float64 where that is enabled
+        check_kinds(dtype, inputs[:2], *wide)
+
+
+def check_kinds(dtype, inputs, y, gradients):
     tangent = lambda a: a.dtype if jnp.issubdtype(a.dtype, jnp.floating) else jax.dtypes.float0
     kind = lambda tree: jax.tree.map(lambda a: (a.shape, tangent(a)), tree)
     assert all(leaf.dtype == dtype for leaf in jax.tree.leaves(y))
-    assert kind((dparams, dx)) == kind((params, x))
+    assert kind(gradients) == kind(inputs)
 
 
 @TABLE
 def test_every_dtype_agrees_with_the_truth_in_float64(case):
-    with jax.enable_x64(False):  # as `bpjax compare` finds them, which it says itself
-        rows = {row.dtype: row.worst for row in check_layer_case("layer", "", case, examples=N)}
-    assert all(worst.ok for worst in rows.values()), rows
-    assert rows["float64"].error < 1e-12 and rows["float32"].error < 1e-5
+    assert relative_error(eager(case)[2], by_jax(case)[0]) < 1e-12
+    for dtype, (inputs, _, found, reference) in narrow(case).items():
+        if dtype == "float32":
+            assert relative_error(found, truth_at(case, inputs)) < 1e-5
+        if not all(row.ok for row in agreements(case, dtype, inputs, found, reference)):
+            with jax.enable_x64(False):  # the tolerance of `compare` also allows for the rounding of residuals
+                alone = compare_layer(case.layer, *inputs[:2])
+            assert alone.wrong is None, (dtype, alone)
+
+
+def truth_at(case, inputs):
+    """(dparams, dx) by JAX in float64."""
+    return to_host(oracle(case)(*cast_on_host(inputs, "float64"))[0])
+
+
+def agreements(case, dtype, inputs, found, reference):
+    """The comparison of every array of (dparams, dx) with the truth, as `bp.compare` does it."""
+    perturbed = truth_at(case, perturb(inputs, 2 * float(jnp.finfo(dtype).eps)))
+    arrays = lambda tree: [leaf for leaf in jax.tree.leaves(to_host(tree)) if leaf.dtype != jax.dtypes.float0]
+    columns = map(arrays, (found, truth_at(case, inputs), reference, perturbed))
+    return [
+        agree(a, t, dtype=dtype, allowed=budget(dtype), reference=r, perturbed=p)
+        for a, t, r, p in zip(*columns, strict=True)
+    ]
 
 
 @TABLE
@@ -156,10 +217,10 @@ def test_residuals_hold_no_parameters(case):
     params, x, dy, *_ = problem(case)
     residuals = eager(case)[1]
     assert not {id(r) for r in jax.tree.leaves(residuals)} & {id(p) for p in jax.tree.leaves(params)}
-    if jax.tree.leaves(params) and case.blocked:  # handed other weights, backward transports the error through those
-        zeros = jax.tree.map(jnp.zeros_like, params)
+    if jax.tree.leaves(params) and case.blocked:  # with other weights, backward transports the error through those
+        zeros = jax.tree.map(np.zeros_like, to_host(params))
         for dx in jax.tree.leaves(program(case)(params, zeros, x, dy)[1][1]):
-            assert dx.dtype == jax.dtypes.float0 or (dx == 0).all()
+            assert dx.dtype == jax.dtypes.float0 or not np.asarray(dx).any()
 
 
 @pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32, jnp.bfloat16, jnp.float16])
