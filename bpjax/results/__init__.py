@@ -1,4 +1,4 @@
-"""Results: records on disk, statistics, survival, plateaus, pages, plots."""
+"""Results: records on disk, statistics, survival curves, plateaus, HTML pages, plots."""
 
 from bpjax.results.plateaus import escape_times, find_plateaus
 from bpjax.results.survival import kaplan_meier, log_rank, restricted_mean, survival_quantile

@@ -1,7 +1,7 @@
-"""A sweep as one page to look around in: a map, and beside it the runs and the curves of the cell pointed at.
+"""A sweep as an interactive HTML page: a map, and beside it the runs and error curves of the selected cell.
 
-The page is a single file that asks nothing of a network: Plotly's JavaScript and the data are inside, so that it can be
-sent, kept beside a paper, or opened in ten years.
+The page is a single file with Plotly's JavaScript and the data inside. It makes no network requests, so it can be sent,
+archived with a paper, or opened offline in ten years.
 """
 
 import base64
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 SEED, SAMPLE, EPOCH = "seed", "sample", "epoch"
 VARIABLES = ("reason", "solved", "diverged", "epochs", "error")
 MOST_CURVE_VALUES = 1_500_000
-"""Numbers of error curves on one page, four bytes each; beyond that curves are left out, and the page says so."""
+"""Values of error curves on one page, four bytes each. Further curves are omitted, and the page says so."""
 MOST_CURVE_EPOCHS = 200
-"""Epochs kept of each curve where there are too many numbers."""
+"""Epochs of each curve that are kept when there are too many values."""
 
 
 def sweep_page(
@@ -39,22 +39,22 @@ def sweep_page(
     title: str | None = None,
     lines: Mapping | None = None,
 ) -> Path:
-    """Write a sweep as one self-contained HTML page, aside and renamed; returns its path.
+    """Write a sweep as one self-contained HTML page; returns its path.
 
-    The map shows, to choose from, the runs that solved the task (%), the median epochs to the goal with failures
-    counted as never, the runs that diverged (%), and the median final error. Pointing at a cell, or moving with the
-    arrow keys, shows its runs and their error curves; a click or Enter pins it. An axis is logarithmic where its values
-    are spread geometrically. Where a dimension `sample` holds points instead of a grid, each is a dot.
+    The map shows one of four quantities: the runs that solved the task (%), the median epochs to the goal with failures
+    counted as never, the runs that diverged (%), or the median final error. Pointing at a cell, or moving with the
+    arrow keys, shows its runs and their error curves; a click or Enter pins it. An axis is logarithmic if its values
+    are spaced geometrically. If the sweep has a dimension `sample` instead of a grid, each sample is a dot.
 
     Args:
         result: a sweep with `reason` (codes, named by `flag_values` and `flag_meanings`), `solved`, `diverged`,
             `epochs`, `error` over its axes and `seed`, and maybe `curve` with one more dimension, `epoch`. Labels come
             from `long_name` and `units` of coordinates and `error`, where given.
-        path: of the HTML file, replaced only when the new one is complete.
-        x: the hyperparameter across; by default the first one.
-        y: the hyperparameter upwards, or "seed"; by default the second one, or "seed" where there is only one.
+        path: of the HTML file, which is replaced only when the new one is complete.
+        x: the hyperparameter of the horizontal axis; by default the first one.
+        y: the hyperparameter of the vertical axis, or "seed"; by default the second one, or "seed".
         title: of the page; by default the result's attribute `title`.
-        lines: theory to draw over the map: to each name (x, y), two arrays of one length in the units of the axes.
+        lines: theory to draw over the map: for each name (x, y), two arrays of one length in the units of the axes.
 
     Raises:
         ValueError: variables are missing, `x` or `y` are unknown, a hyperparameter is left over, a line is not a pair
@@ -77,7 +77,13 @@ def sweep_page(
 
 
 def page_data(result: "xr.Dataset", x: str | None, y: str | None, lines: Mapping) -> dict:
-    """What the page knows of a sweep, ready for JSON: arrays in base64 (see `encode`), cells in C order of (y, x).
+    """The data of the page, for JSON: arrays in base64 (see `encode`), cells in C order of (y, x).
+
+    Args:
+        result: a sweep.
+        x: as for `sweep_page`.
+        y: as for `sweep_page`.
+        lines: as for `sweep_page`.
 
     Raises:
         ValueError: see `sweep_page`.
@@ -88,9 +94,9 @@ def page_data(result: "xr.Dataset", x: str | None, y: str | None, lines: Mapping
         check_ascends(result, x, y)
         result = result.sortby([x, y])
     if not result.solved.size:
-        raise ValueError("`sweep_page` got a result with no runs in it.")
+        raise ValueError("`sweep_page` expected a result with runs, got one without. Select at least one of each axis.")
     cells = [SAMPLE] if sampled else [y, x]
-    inner = [dim for dim in result.solved.dims if dim not in cells]  # [seed], or [] where it is an axis or absent
+    inner = [dim for dim in result.solved.dims if dim not in cells]  # [seed], or [] if it is an axis or missing
     runs = {name: result[name].transpose(*cells, *inner).values for name in VARIABLES}
     runs = {name: values.reshape(*values.shape[: len(cells)], -1) for name, values in runs.items()}
     curves, notes = embedded_curves(result, [*cells, *inner], runs["solved"].shape)
@@ -113,11 +119,11 @@ def page_data(result: "xr.Dataset", x: str | None, y: str | None, lines: Mapping
 
 
 def chosen_axes(result, x: str | None, y: str | None) -> tuple[str, str]:
-    """The hyperparameters of the map, defaults filled in, or a `ValueError` that says what there is to choose."""
+    """The axes of the map, with defaults filled in, or a `ValueError` that lists the possible ones."""
     if missing := [name for name in VARIABLES if name not in result]:
         raise ValueError(
             f"`sweep_page` needs the variables {', '.join(VARIABLES)}, but the result lacks {', '.join(missing)}. "
-            "Give it the result of a sweep."
+            "Pass the result of a sweep."
         )
     dims = [str(dim) for dim in result.solved.dims]
     if different := [name for name in VARIABLES if set(result[name].dims) != set(dims)]:
@@ -133,22 +139,24 @@ def chosen_axes(result, x: str | None, y: str | None) -> tuple[str, str]:
         y = next((name for name in there if name != x), second)
     for name, axis in (("x", x), ("y", y)):
         if axis not in there and not (name == "y" and axis == SEED and SEED in dims and SAMPLE not in dims):
-            raise ValueError(f"`sweep_page` cannot take {axis!r} as `{name}`: the result varies {', '.join(there)}.")
+            raise ValueError(f"`sweep_page` cannot use {axis!r} as `{name}`: the result varies {', '.join(there)}.")
         if not np.issubdtype(result[axis].dtype, np.number):
-            raise ValueError(f"`sweep_page` expected numbers along `{axis}`, got {result[axis].dtype}: select one.")
+            raise ValueError(
+                f"`sweep_page` expected numbers along `{axis}`, got {result[axis].dtype}. Select one value."
+            )
     if x == y:
         raise ValueError(f"`sweep_page` expected two different axes, got {x!r} twice.")
     if SAMPLE not in dims and (rest := [dim for dim in dims if dim not in (x, y, SEED)]):
         one = result[rest[0]].values.flat[0]
         raise ValueError(
             f"A map has two hyperparameters, {x} and {y}, but the result also varies {', '.join(rest)}. "
-            f"Select one value: `result.sel({rest[0]}={one!s})`, or name others as `x` and `y`."
+            f"Select one value: `result.sel({rest[0]}={one!s})`, or choose other `x` and `y`."
         )
     return x, y
 
 
 def check_ascends(result, *axes: str) -> None:
-    """Raise a `ValueError` where an axis of a grid holds a value twice or none at all."""
+    """Raise a `ValueError` if an axis of a grid is empty, or a value on it is repeated or not finite."""
     for axis in axes:
         values = result[axis].values
         if not values.size or not np.isfinite(values).all() or len(np.unique(values)) < values.size:
@@ -156,7 +164,7 @@ def check_ascends(result, *axes: str) -> None:
 
 
 def axis_data(result, name: str, sampled: bool) -> dict:
-    """Label, values, range and scale of an axis, and of a grid the edges of its cells."""
+    """Label, values, range and scale of an axis, and for a grid the edges of its cells."""
     values = np.asarray(result[name].values, float)
     log = name != SEED and is_geometric(np.unique(values))
     edges = cell_edges(values if not sampled else padded(values, log))
@@ -172,7 +180,7 @@ def axis_data(result, name: str, sampled: bool) -> dict:
 
 
 def padded(values: np.ndarray, log: bool) -> np.ndarray:
-    """Centres whose outer cells leave a margin around scattered values."""
+    """Cell centres that leave a margin around scattered values."""
     low, high = values.min(), values.max()
     if low == high:
         return np.array([low])
@@ -180,7 +188,7 @@ def padded(values: np.ndarray, log: bool) -> np.ndarray:
 
 
 def maps(runs: dict, error_units: str | None) -> list[dict]:
-    """What the map can show of each cell, with failures counted: ∞ where never."""
+    """The quantities that the map can show, per cell; failures count as ∞."""
     solved, diverged = runs["solved"].astype(bool), runs["diverged"].astype(bool)
     times = epochs_or_never(solved, runs["epochs"])
     error = np.where(np.isnan(runs["error"]), np.inf, runs["error"])
@@ -191,7 +199,7 @@ def maps(runs: dict, error_units: str | None) -> list[dict]:
         "error": ("median final error", error_units or "error", quantiles_with_failures(error, 0.5)),
     }
     never = "never" if solved.shape[-1] == 1 else "never, in more than half of the runs"
-    settled = diverged.mean(axis=-1) <= 0.5  # what exploded must not stretch the colours
+    settled = diverged.mean(axis=-1) <= 0.5  # diverged cells must not stretch the colour scale
     return [
         {
             "name": name,
@@ -207,14 +215,14 @@ def maps(runs: dict, error_units: str | None) -> list[dict]:
 
 
 def colour_limits(values: np.ndarray, settled: np.ndarray) -> list[float]:
-    """The smallest and largest positive finite values, of settled cells where there are any."""
+    """The smallest and largest positive finite values, of settled cells if there are any."""
     usable = np.isfinite(values) & (values > 0)
     chosen = values[usable & settled] if (usable & settled).any() else values[usable]
     return [float(chosen.min()), float(chosen.max())] if chosen.size else [0.0, 1.0]
 
 
 def meanings(reason) -> dict[str, str]:
-    """The words for the codes of `reason`, from its CF attributes; a code without a word stands for itself."""
+    """The words for the codes of `reason`, from its CF attributes; "code 7" for a code without a word."""
     values = np.atleast_1d(reason.attrs.get("flag_values", [])).tolist()
     words = [word.replace("_", " ") for word in str(reason.attrs.get("flag_meanings", "")).split()]
     named = dict(zip(values, words, strict=False))
@@ -222,12 +230,17 @@ def meanings(reason) -> dict[str, str]:
 
 
 def embedded_curves(result, dims: list, shape: tuple) -> tuple[dict | None, list[str]]:
-    """Error curves (cells, runs, epochs) within the limit of `MOST_CURVE_VALUES`, and sentences on what was left out.
+    """Error curves (cells, runs, epochs) within the limit of `MOST_CURVE_VALUES`, and notes on what was omitted.
 
-    Each cell keeps as many of its first runs as fit; where not even one fits, curves keep fewer epochs.
+    Each cell keeps as many of its first runs as fit. If not even one fits, curves keep fewer epochs.
+
+    Args:
+        result: a sweep.
+        dims: dimensions of the cells, then of the runs.
+        shape: their sizes.
     """
     if "curve" not in result or EPOCH not in result["curve"].dims or not result.sizes[EPOCH]:
-        return None, ["This sweep kept no error curves."]
+        return None, ["This sweep stored no error curves."]
     curves = result["curve"].transpose(*dims, EPOCH)
     epochs, cells, runs = result[EPOCH].values, int(np.prod(shape[:-1])), shape[-1]
     notes = []
@@ -245,18 +258,18 @@ def embedded_curves(result, dims: list, shape: tuple) -> tuple[dict | None, list
 
 
 def line_data(name: str, line) -> dict:
-    """A theory line for the page; numbers that are not finite interrupt it."""
+    """A line for the page; values that are not finite interrupt it."""
     try:
         x, y = (np.asarray(numbers, float) for numbers in line)
     except (TypeError, ValueError):
         x, y = np.zeros(0), np.zeros(1)
     if x.ndim != 1 or x.shape != y.shape:
-        raise ValueError(f"`sweep_page` expected the line {name!r} as (x, y), two arrays of numbers of one length.")
+        raise ValueError(f"`sweep_page` expected the line {name!r} as (x, y), two arrays of one length.")
     drawn = [[float(v) if np.isfinite(v) else None for v in numbers] for numbers in (x, y)]
     return {"name": html.escape(name, quote=False), "x": drawn[0], "y": drawn[1]}
 
 
 def encode(values, dtype: str) -> str:
-    """Numbers in C order as base64 of little-endian bytes: exact, NaN and ∞ included, and half the size of text."""
+    """Values in C order as base64 of little-endian bytes: exact, including NaN and ∞, and half the size of text."""
     with np.errstate(over="ignore"):  # beyond float32 is ∞ on the page
         return base64.b64encode(np.ascontiguousarray(values, dtype).tobytes()).decode("ascii")

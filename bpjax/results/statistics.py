@@ -1,4 +1,4 @@
-"""How many runs succeeded, and how long they took, with the failures counted."""
+"""How many runs succeeded, and how many epochs they took, with failures counted as never."""
 
 import numpy as np
 
@@ -6,7 +6,15 @@ from bpjax.util.extras import require_extra
 
 
 def wilson(successes: int, runs: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval for the chance of success, from 0 to 1, after `successes` of `runs` (Wilson 1927).
+    """Wilson's interval for the probability of success after `successes` of `runs` (Wilson 1927).
+
+    Args:
+        successes: runs that succeeded.
+        runs: all runs.
+        confidence: of the interval.
+
+    Returns:
+        The lower and upper end, from 0 to 1.
 
     Raises:
         ModuleNotFoundError: SciPy is missing; the message names the extra to install.
@@ -18,7 +26,7 @@ def wilson(successes: int, runs: int, confidence: float = 0.95) -> tuple[float, 
 
 
 def student(values, confidence: float = 0.95) -> tuple[float, float, float]:
-    """Mean of the values, and its interval by Student's t (low, high); NaN where there are too few or one is NaN.
+    """Mean, and its interval by Student's t: (mean, low, high); NaN for fewer than two values or if one is NaN.
 
     Raises:
         ModuleNotFoundError: SciPy is missing; the message names the extra to install.
@@ -32,10 +40,10 @@ def student(values, confidence: float = 0.95) -> tuple[float, float, float]:
 
 
 def epochs_or_never(solved, epochs) -> np.ndarray:
-    """Epochs to the goal, ∞ where it was not reached: quantiles of these count the failures."""
+    """Epochs to the goal, ∞ where it was not reached, so that quantiles count the failures."""
     return np.where(np.asarray(solved), np.asarray(epochs, float), np.inf)
 
 
 def quantiles_with_failures(epochs, probabilities) -> np.ndarray:
-    """Quantiles along the last axis of epochs that may be ∞: always one of the values, never a mixture with ∞."""
+    """Quantiles along the last axis of epochs that may be ∞; always one of the values, never interpolated with ∞."""
     return np.quantile(np.asarray(epochs, float), probabilities, axis=-1, method="inverted_cdf")

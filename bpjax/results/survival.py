@@ -1,7 +1,7 @@
-"""How long until it happens, when for some it has not happened yet: survival curves of plateaus, of trainings.
+"""Survival analysis of times to an event, such as leaving a plateau, when some runs ended before it.
 
-A run that ended before the event is censored: its duration is a lower bound. Dropping such runs, or counting them
-as if the event had come at their end, makes everything look faster than it is; the estimates here do neither.
+A run that ended before the event is censored: its duration is a lower bound. Excluding such runs, or counting their end
+as the event, underestimates the times; the estimates here do neither.
 """
 
 import warnings
@@ -14,19 +14,19 @@ from bpjax.util.extras import require_extra
 
 
 class SurvivalCurve(NamedTuple):
-    """Kaplan & Meier's estimate: a staircase that holds from each time to the next."""
+    """The Kaplan–Meier estimate: a step function, constant from each time to the next."""
 
     times: np.ndarray  # (S,) 0, and every duration once, ascending
-    survival: np.ndarray  # (S,) estimated share of runs whose event comes after that time
+    survival: np.ndarray  # (S,) estimated share of runs with the event after that time
     low: np.ndarray  # (S,) pointwise interval of `survival`
     high: np.ndarray  # (S,)
-    at_risk: np.ndarray  # (S,) runs under way just before that time
-    events: np.ndarray  # (S,) runs whose event came at that time
+    at_risk: np.ndarray  # (S,) runs without event and not ended just before that time
+    events: np.ndarray  # (S,) runs with the event at that time
     confidence: float  # of the interval
 
 
 class Estimate(NamedTuple):
-    """A number with its interval; ∞ where it lies beyond what was observed."""
+    """An estimate with its interval; ∞ where it is beyond the observed times."""
 
     value: float
     low: float
@@ -34,25 +34,25 @@ class Estimate(NamedTuple):
 
 
 class LogRank(NamedTuple):
-    """Whether two groups of runs are of one kind."""
+    """Test of whether two groups of runs have the same survival curve."""
 
     statistic: float  # χ² with one degree of freedom
     p_value: float  # two-sided
-    first_is_slower: bool  # the first group had fewer events than expected
+    first_is_slower: bool  # the first group had fewer events than expected if they had
 
 
 def kaplan_meier(durations, observed, confidence: float = 0.95) -> SurvivalCurve:
-    """S(t), the share of runs whose event comes after t, from runs of which some are censored.
+    """S(t), the share of runs with the event after t, from runs of which some are censored.
 
         S(t) = Π (1 − dᵢ/nᵢ) over the times tᵢ ≤ t, dᵢ events among nᵢ runs at risk
 
     with pointwise intervals by Greenwood's variance of ln(−ln S) ("log-log", within 0 … 1), from scipy.stats.ecdf.
-    Before the first event the interval is 1 to 1; where S is 0 it has no width in theory, and is given from 0 to the
+    Before the first event the interval is 1 to 1. Where S is 0 the formula is undefined: the interval is from 0 to the
     last upper end.
 
     Args:
         durations: (N,) time to the event or to the end of the run, > 0.
-        observed: (N,) bool, whether the event came; False is censored.
+        observed: (N,) booleans, whether the event was observed; False is censored.
         confidence: of the intervals.
 
     Raises:
@@ -88,7 +88,7 @@ def kaplan_meier(durations, observed, confidence: float = 0.95) -> SurvivalCurve
 
 
 def survival_quantile(curve: SurvivalCurve, share: float = 0.5) -> Estimate:
-    """The time by which `share` of the runs has had the event: the median for ½.
+    """The time by which `share` of the runs have had the event: the median for ½.
 
     The first time with S(t) ≤ 1 − share; its interval is where the curve's own interval crosses that level
     (Brookmeyer & Crowley 1982). ∞ where the level is not reached.
@@ -99,36 +99,36 @@ def survival_quantile(curve: SurvivalCurve, share: float = 0.5) -> Estimate:
     check_between("survival_quantile", "share", share, 0, 1)
 
     def first(curve_part):
-        reached = curve_part <= 1 - share + 1e-12  # ½ · ⅔ and the like are a little more than their level
+        reached = curve_part <= 1 - share + 1e-12  # products such as ½ · ⅔ can be slightly above the level
         return float(curve.times[reached.argmax()]) if reached.any() else np.inf
 
     return Estimate(first(curve.survival), first(curve.low), first(curve.high))
 
 
 def restricted_mean(curve: SurvivalCurve, horizon: float) -> Estimate:
-    """The mean time to the event, counting no more than `horizon` for a run: the area under S(t) from 0 to there.
+    """The mean time to the event, limited to `horizon`: the area under S(t) from 0 to `horizon`.
 
         μ = ∫ S dt        var μ = Σ (∫_tᵢ S dt)² dᵢ / (nᵢ (nᵢ − dᵢ)) over the times tᵢ of events
 
-    with the normal interval at the curve's confidence. A mean that censored runs do not spoil, for one horizon
-    that all groups share.
+    with the normal interval at the curve's confidence. Censored runs do not bias it. Use the same horizon for all
+    groups that are compared.
 
     Raises:
-        ValueError: `horizon` is not above 0, or lies beyond the last time while runs are still under way there.
+        ValueError: `horizon` is not above 0, or is beyond the last time while some runs have not had the event.
     """
     who = "restricted_mean"
     check_number(who, "horizon", horizon, above=0.0)
     if horizon > curve.times[-1] and curve.survival[-1] > 0:
         raise ValueError(
             f"`{who}` expected `horizon` ≤ {curve.times[-1]:g}, the last time observed, got {horizon:g}: "
-            "nothing is known beyond. Take a horizon that every group reaches."
+            "the curve ends there. Choose a horizon that every group reaches."
         )
     inside = curve.times < horizon
     times, S = np.append(curve.times[inside], horizon), curve.survival[inside]
     areas = S * np.diff(times)
     rest = np.cumsum(areas[::-1])[::-1]  # from each time to the horizon
     n, d = curve.at_risk[inside].astype(float), curve.events[inside].astype(float)
-    variance = float(np.sum(rest**2 * d / np.where(n > d, n * (n - d), 1.0), where=n > d))  # S, and rest, are 0 else
+    variance = float(np.sum(rest**2 * d / np.where(n > d, n * (n - d), 1.0), where=n > d))  # otherwise S and rest are 0
     half = float(_stats().norm.ppf(0.5 + curve.confidence / 2)) * np.sqrt(variance)
     mean = float(areas.sum())
     return Estimate(mean, max(mean - half, 0.0), min(mean + half, float(horizon)))
@@ -139,9 +139,14 @@ def log_rank(durations, observed, other_durations, other_observed) -> LogRank:
 
         χ² = [Σ (dᵢ − nᵢ Dᵢ/Nᵢ)]² / Σ Vᵢ
 
-    dᵢ of the first group's nᵢ, Dᵢ of all Nᵢ runs at risk had the event at time tᵢ; Vᵢ the hypergeometric variance.
-    Most powerful where one group's events come at a constant multiple of the other's rate; curves that cross can
-    hide from it.
+    At time tᵢ, dᵢ of the first group's nᵢ and Dᵢ of all Nᵢ runs at risk had the event; Vᵢ is the hypergeometric
+    variance. The test is most powerful for proportional hazards; it can miss curves that cross.
+
+    Args:
+        durations: (N,) of the first group, as for `kaplan_meier`.
+        observed: (N,) of the first group.
+        other_durations: (M,) of the second group.
+        other_observed: (M,) of the second group.
 
     Raises:
         ValueError: as `kaplan_meier`; or no event in either group.
@@ -151,7 +156,7 @@ def log_rank(durations, observed, other_durations, other_observed) -> LogRank:
     durations, observed = _check_lifetimes(who, durations, observed)
     other_durations, other_observed = _check_lifetimes(who, other_durations, other_observed)
     if not (observed.any() or other_observed.any()):
-        raise ValueError(f"`{who}` expected at least one event, got censored runs alone: nothing can be compared yet.")
+        raise ValueError(f"`{who}` expected at least one event, got only censored runs. Observe the runs for longer.")
     stats = _stats()
     result = stats.logrank(_censored(stats, durations, observed), _censored(stats, other_durations, other_observed))
     return LogRank(float(result.statistic) ** 2, float(result.pvalue), bool(result.statistic < 0))
@@ -162,15 +167,17 @@ def _check_lifetimes(who, durations, observed):
     if durations.ndim != 1 or durations.shape != observed.shape or durations.size == 0:
         raise ValueError(
             f"`{who}` expected `durations` and `observed` of one shape (N,), got {durations.shape} and "
-            f"{observed.shape}. Lay leading axes flat: `.ravel()`."
+            f"{observed.shape}. Flatten leading axes: `.ravel()`."
         )
     if observed.dtype != bool:
-        raise ValueError(f"`{who}` expected `observed` of type bool, got {observed.dtype}: True where the event came.")
+        raise ValueError(
+            f"`{who}` expected booleans in `observed`, got {observed.dtype}. Pass True where the event was observed."
+        )
     if not (np.isfinite(durations) & (durations > 0)).all():
         odd = durations[~(np.isfinite(durations) & (durations > 0))][0]
         raise ValueError(
-            f"`{who}` expected finite durations > 0, got {odd:g}. A run without the event has the time it was "
-            "watched for, and `observed` False; leave runs out that have no duration."
+            f"`{who}` expected finite durations > 0, got {odd:g}. For a run without the event pass the time it "
+            "was observed for, with `observed` False; exclude runs that have no duration."
         )
     return durations, observed
 

@@ -1,4 +1,4 @@
-"""The page of a sweep: it holds the sweep's numbers, asks nothing of a network, and shows a cell when pointed at."""
+"""The page of a sweep: it holds the sweep's data, makes no network requests, and shows the cell pointed at."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ REASONS = {"flag_values": [0, 1, 2, 3], "flag_meanings": "running diverged every
 
 
 def sweep(rates=4, momenta=3, seeds=5, epochs=6):
-    """Runs of known numbers: solved at small rates, diverged at the largest, some at the limit."""
+    """Runs with known values: solved at small rates, diverged at the largest, some at the epoch limit."""
     random = np.random.default_rng(0)
     dims, shape = ("learning_rate", "momentum", "seed"), (rates, momenta, seeds)
     reason = np.where(random.random(shape) < 0.3, 3, 2).astype(np.int8)
@@ -83,7 +83,7 @@ def test_failures_are_counted_in_the_maps(tmp_path):
     result.error[0, 0] = [0.1, 0.2, 0.4, np.nan]
     data, _ = read(page.sweep_page(result, tmp_path / "map.html", y="momentum"))
     shown = {map_["name"]: decode(map_["values"], "<f8", (1, 2)) for map_ in data["maps"]}
-    # two of four got there, after 10 and 30: half the runs are there at 30; the larger rate diverged in every run
+    # two of four succeeded, after 10 and 30 epochs: half the runs at 30; at the larger rate every run diverged
     np.testing.assert_array_equal(shown["solved"], [[50, 0]])
     np.testing.assert_array_equal(shown["epochs"], [[30, np.inf]])
     np.testing.assert_array_equal(shown["diverged"], [[25, 100]])
@@ -97,7 +97,7 @@ def test_axes_are_sorted_and_seeds_can_be_one(tmp_path):
     there = result.drop_dims("epoch").sortby("learning_rate").transpose("seed", "learning_rate")
     np.testing.assert_array_equal(decode(data["epochs"], "<i4", (5, 4)), there.epochs.values)
     assert data["x"]["values"] == there.learning_rate.values.tolist()
-    assert data["notes"] == ["This sweep kept no error curves."]
+    assert data["notes"] == ["This sweep stored no error curves."]
 
 
 def sampled():
@@ -111,7 +111,7 @@ def test_scattered_samples_are_dots(tmp_path):
     np.testing.assert_array_equal(decode(data["epochs"], "<i4", (12, 5)), sampled().epochs.values)
 
 
-def test_many_runs_keep_fewer_curves_and_say_so(tmp_path, monkeypatch):
+def test_with_many_runs_fewer_curves_are_kept_and_a_note_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(page, "MOST_CURVE_VALUES", 12 * 2 * 6)
     data, _ = read(page.sweep_page(sweep(), tmp_path / "map.html"))
     assert data["notes"] == ["Error curves are those of the first 2 of 5 runs in each cell."]
@@ -123,7 +123,7 @@ def test_many_runs_keep_fewer_curves_and_say_so(tmp_path, monkeypatch):
     assert data["curves"]["epochs"] == [10, 30, 60]
 
 
-def test_the_page_asks_nothing_of_a_network_and_escapes_its_title(tmp_path):
+def test_the_page_makes_no_network_requests_and_escapes_its_title(tmp_path):
     path = page.sweep_page(sweep(), tmp_path / "map.html", title=TITLE, lines={"</script><b>": ([1], [1])})
     _, text = read(path)
     assert "http:" not in text and "https:" not in text and "fetch(" not in text and "XMLHttpRequest" not in text
@@ -136,8 +136,8 @@ def test_the_page_asks_nothing_of_a_network_and_escapes_its_title(tmp_path):
     "change, arguments, sentence",
     [
         (lambda r: r.drop_vars(["solved", "epochs"]), {}, "the result lacks solved, epochs"),
-        (lambda r: r, {"x": "rate"}, "cannot take 'rate' as `x`: the result varies learning_rate, momentum"),
-        (lambda r: r, {"x": "seed"}, "cannot take 'seed' as `x`"),
+        (lambda r: r, {"x": "rate"}, "cannot use 'rate' as `x`: the result varies learning_rate, momentum"),
+        (lambda r: r, {"x": "seed"}, "cannot use 'seed' as `x`"),
         (lambda r: r, {"x": "momentum", "y": "momentum"}, "two different axes"),
         (lambda r: r.expand_dims(hidden=[2, 3]), {"y": "momentum"}, r"Select one value: `result.sel\("),
         (lambda r: r, {"y": "seed"}, r"Select one value: `result.sel\(momentum=0.0\)`"),
@@ -146,16 +146,16 @@ def test_the_page_asks_nothing_of_a_network_and_escapes_its_title(tmp_path):
         (lambda r: r.assign(error=r.error.mean("seed")), {}, "every variable over .* but error is not"),
         (lambda r: r, {"lines": {"theory": ([1, 2], [1])}}, "expected the line 'theory' as"),
         (lambda r: r, {"lines": {"theory": 3}}, "expected the line 'theory' as"),
-        (lambda r: r.isel(seed=slice(0)), {}, "no runs"),
+        (lambda r: r.isel(seed=slice(0)), {}, "a result with runs"),
     ],
 )
-def test_bad_input_gets_one_sentence_and_leaves_no_file(change, arguments, sentence, tmp_path):
+def test_bad_input_is_reported_and_leaves_no_file(change, arguments, sentence, tmp_path):
     with pytest.raises(ValueError, match=sentence):
         page.sweep_page(change(sweep()), tmp_path / "map.html", **arguments)
     assert not list(tmp_path.iterdir())
 
 
-def test_what_was_there_stays_when_writing_stops(tmp_path, monkeypatch):
+def test_the_earlier_page_stays_when_writing_fails(tmp_path, monkeypatch):
     path = page.sweep_page(sweep(), tmp_path / "map.html")
     before = path.read_bytes()
 
@@ -214,7 +214,7 @@ def expect(browser, condition):
 
 
 def curves_drawn(browser):
-    """The errors of each run in the picture beside the map, which parts one run from the next by a gap."""
+    """The errors of each run in the plot beside the map, where a gap separates the runs."""
     traces = browser.execute_script("return document.getElementById('curves').data.map(t => t.y)")
     gaps = [np.array(trace, float) for trace in traces]
     return [curve[~np.isnan(curve)] for trace in gaps for curve in np.split(trace, 1 + np.flatnonzero(np.isnan(trace)))]
@@ -233,7 +233,7 @@ def test_pointing_at_a_cell_shows_its_runs(browser, tmp_path):
     rows = [row.text for row in browser.find_elements("css selector", "#runs tr")]
     assert rows == [f"{100 + s} diverged {result.epochs.values[3, 2, s]} 7.5" for s in range(5)]
     assert text("summary") == "5 diverged of 5 runs"
-    drawn = curves_drawn(browser)  # a run that went on beyond the last epoch kept, 50, ends at its final error
+    drawn = curves_drawn(browser)  # a run longer than 50, the last stored epoch, ends at its final error
     for seed in range(5):
         curve, end = result.curve.values[3, 2, seed, :5], [7.5] if result.epochs.values[3, 2, seed] > 50 else []
         np.testing.assert_array_equal(drawn[seed], [*curve, *end])
@@ -283,7 +283,7 @@ def test_dots_and_seeds_can_be_pointed_at(browser, tmp_path):
     assert row.text.startswith("104 ")
 
 
-def test_the_browser_asks_for_nothing_but_the_file(browser, tmp_path):
+def test_the_browser_requests_nothing_but_the_file(browser, tmp_path):
     browser.get_log("performance"), browser.get_log("browser")
     path = page.sweep_page(sweep(), tmp_path / "map.html", title=TITLE)
     opened(browser, path)
@@ -291,7 +291,7 @@ def test_the_browser_asks_for_nothing_but_the_file(browser, tmp_path):
     point_at(browser, 0, 0, 4, 3)
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     requests = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    # What Chrome's own first tab asks for has another documentURL.
+    # Requests of Chrome's initial tab have another documentURL.
     asked = {r["request"]["url"] for r in requests if r["documentURL"] == path.as_uri()}
     assert {url for url in asked if not url.startswith(("data:", "blob:"))} == {path.as_uri()}
-    assert browser.get_log("browser") == []  # no error, and nothing for the page's own policy to refuse
+    assert browser.get_log("browser") == []  # no error, and nothing that the page's policy refuses

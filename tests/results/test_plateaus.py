@@ -1,4 +1,4 @@
-"""Plateaus of curves made by hand, where they begin and end known beforehand."""
+"""Plateaus of constructed curves whose onsets and escapes are known."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from bpjax.results.plateaus import escape_times, find_plateaus
 
 
 def curve(*pieces, start=1.0):
-    """Epoch after epoch: (epochs, relative decrease per epoch) one piece after another."""
+    """A curve from pieces of (epochs, relative decrease per epoch)."""
     falls = np.concatenate([np.full(epochs, rate) for epochs, rate in pieces])
     return start * np.exp(-np.concatenate([[0.0], np.cumsum(falls)[:-1]]))
 
@@ -29,7 +29,7 @@ def test_two_plateaus_of_a_staircase():
 def test_a_plateau_by_hand():
     """Window 2, E = 8 8 8 8 4 2 1: v(e) = ln(E(e−1)/E(e+1))/2 is 0 0 0 ln2/2 ln2 ln2, and ln2 at the last epoch."""
     found = find_plateaus([8.0, 8, 8, 8, 4, 2, 1], low=0.1, high=0.4, window=2, least_length=2)
-    # v(3) = 0.35 is above low and below high: between the thresholds it is still the plateau
+    # v(3) = 0.35 is between low and high: still on the plateau
     assert (found.onset.tolist(), found.escape.tolist(), found.length.tolist()) == ([0], [4], [4])
     assert found.height[0] == pytest.approx(8) and found.escaped[0]
     assert find_plateaus([8.0, 8, 8, 8, 4, 2, 1], low=0.1, high=0.3, window=2, least_length=2).escape.tolist() == [3]
@@ -37,13 +37,13 @@ def test_a_plateau_by_hand():
 
 
 def test_hysteresis_holds_a_plateau_together():
-    """A slope of 0.003 in the midst, between the thresholds; with one threshold there are two plateaus."""
+    """A slope of 0.003 in the middle, between the thresholds; with one threshold there are two plateaus."""
     error = curve((40, 0.05), (100, 0.0), (60, 0.003), (100, 0.0), (40, 0.05))
     assert find_plateaus(error, window=10).run.size == 1
     assert find_plateaus(error, high=1e-3, window=10).run.size == 2
 
 
-def test_a_slope_between_the_thresholds_begins_none():
+def test_a_slope_between_the_thresholds_starts_no_plateau():
     assert find_plateaus(curve((40, 0.05), (200, 0.003), (40, 0.05)), window=10).run.size == 0
 
 
@@ -66,14 +66,14 @@ def test_a_run_that_ends_on_its_plateau_is_censored():
     assert diverged.escaped.tolist() == [False] and diverged.escape.tolist() == [150]
 
 
-def test_the_floor_of_a_solved_run_is_no_plateau():
+def test_the_final_level_of_a_solved_run_is_not_a_plateau():
     error = curve((100, 0.05), (200, 0.0))
     assert find_plateaus(error, window=10).run.size == 1
     assert find_plateaus(error, window=10, goal=0.01).run.size == 0
     assert find_plateaus(np.append(error, np.zeros(100)), window=10, goal=0.01).run.size == 0  # ln 0
 
 
-def test_many_runs_are_as_one_at_a_time():
+def test_many_runs_at_once_equal_one_at_a_time():
     """(2, 3, epochs): `run` counts through the leading axes; 0 and 4 have two, 1 and 5 one, 2 and 3 none."""
     short = np.where(np.arange(len(STEPS)) < 150, STEPS, np.nan)
     falling = curve((len(STEPS), 0.02))
@@ -117,6 +117,6 @@ def test_escape_times():
         (lambda: escape_times(find_plateaus(STEPS), "shortest"), "longest, got 'shortest'"),
     ],
 )
-def test_bad_input_is_refused_with_the_reason(call, words):
+def test_bad_input_is_reported(call, words):
     with pytest.raises(ValueError, match=words):
         call()

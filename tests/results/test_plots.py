@@ -1,4 +1,4 @@
-"""Pictures that the experiments share: what is drawn is what was given."""
+"""Plots that the experiments share: the drawn data are the given data."""
 
 import csv
 import subprocess
@@ -18,7 +18,7 @@ from matplotlib import pyplot as plt  # noqa: E402  (after the backend is chosen
 def axis():
     figure, axis = plt.subplots()
     yield axis
-    figure.canvas.draw()  # what cannot be drawn fails here
+    figure.canvas.draw()  # fails if something cannot be drawn
     plt.close(figure)
 
 
@@ -41,7 +41,7 @@ def test_a_map_has_its_values_axes_and_gaps(axis):
 
 
 @pytest.mark.parametrize("scale", ["linear", "log"])
-def test_a_map_without_any_number_is_drawn(scale, axis):
+def test_a_map_without_finite_values_is_drawn(scale, axis):
     plots.outcome_map(axis, [1, 2], [1], np.full((1, 2), np.inf), "epochs", scale=scale)
     assert legend(axis) == ["never"]
 
@@ -54,7 +54,7 @@ def test_a_map_without_any_number_is_drawn(scale, axis):
         ([1, np.nan, 2], np.zeros((2, 3)), "must ascend"),
     ],
 )
-def test_a_wrong_map_gets_one_sentence(x, values, sentence, axis):
+def test_a_wrong_map_is_reported(x, values, sentence, axis):
     with pytest.raises(ValueError, match=sentence):
         plots.outcome_map(axis, x, [1, 2], values, "share")
 
@@ -71,30 +71,30 @@ def test_a_wrong_map_gets_one_sentence(x, values, sentence, axis):
         ([3.0], False),
     ],
 )
-def test_geometric_axes_are_known(values, geometric):
+def test_geometric_axes_are_recognized(values, geometric):
     assert plots.is_geometric(values) == geometric
 
 
-def test_edges_lie_half_way():
+def test_edges_are_half_way_between_centres():
     np.testing.assert_allclose(plots.cell_edges([0, 1, 3]), [-0.5, 0.5, 2, 4])
     np.testing.assert_allclose(plots.cell_edges([1, 10, 100]), 10.0 ** np.array([-0.5, 0.5, 1.5, 2.5]))
     np.testing.assert_allclose(plots.cell_edges([7]), [6.5, 7.5])
 
 
-def test_theory_stays_within_the_picture(axis):
+def test_theory_does_not_change_the_limits(axis):
     axis.set(xlim=(0, 1), ylim=(0, 2))
     line = plots.theory_line(axis, [0, 5], [0, 9], "2(1 + α)/λ", style="--")
     assert (axis.get_xlim(), axis.get_ylim()) == ((0, 1), (0, 2))
     assert legend(axis) == ["2(1 + α)/λ"] and line.get_xdata()[1] == 5
 
 
-def test_survival_starts_at_one_and_ticks_sit_on_the_curve(axis):
+def test_survival_starts_at_one_and_ticks_are_on_the_curve(axis):
     line = plots.survival_curve(axis, [2, 4], [0.5, 0.25], [0.3, 0.1], [0.7, 0.4], "α = 0.9", censored=[3, 6, 6])
     np.testing.assert_array_equal(line.get_xdata(), [0, 2, 4])
     np.testing.assert_array_equal(line.get_ydata(), [1, 0.5, 0.25])
     ticks = next(line for line in axis.lines if line.get_marker() == "|")
     np.testing.assert_array_equal(ticks.get_xydata(), [[3, 0.5], [6, 0.25]])
-    assert legend(axis) == ["α = 0.9", "given up"]
+    assert legend(axis) == ["α = 0.9", "censored"]
 
 
 def test_jumps_across_the_minimum_are_open_dots(axis):
@@ -105,14 +105,14 @@ def test_jumps_across_the_minimum_are_open_dots(axis):
     assert legend(axis) == ["η = 1.5/λ", "theory"]
 
 
-def test_sharpness_stands_beside_its_limit(axis):
+def test_sharpness_is_drawn_with_its_limit(axis):
     line = plots.sharpness(axis, [0, 10], [3.0, 8.0], 2 / 0.25, plots.RED, "η = 0.25")
     np.testing.assert_array_equal(line.get_ydata(), [3, 8])
     np.testing.assert_array_equal(axis.lines[1].get_ydata(), [8, 8])
     assert legend(axis) == ["η = 0.25", r"$2/\eta$"]
 
 
-def test_numbers_are_written_whole(tmp_path):
+def test_csv_files_are_written_completely_or_not_at_all(tmp_path):
     path = tmp_path / "deep" / "map.csv"
     plots.write_csv(path, {"learning_rate": np.array([0.1, 1.0]), "reason": ["solved", 'a "b", c'], "epochs": [3, 4]})
     with path.open(newline="", encoding="utf-8") as file:

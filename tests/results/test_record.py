@@ -1,4 +1,4 @@
-"""Results on disk, statistics and pictures of them."""
+"""Results on disk, statistics and plots."""
 
 import json
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ def test_a_result_replaces_a_result(tmp_path):
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError])
-def test_what_was_there_stays_when_writing_stops(stop, tmp_path):
+def test_the_earlier_result_stays_when_writing_fails(stop, tmp_path):
     folder = tmp_path / "result"
     write(folder, "first")
     with pytest.raises(stop), record.written_aside(folder) as aside:
@@ -47,7 +47,7 @@ def test_what_was_there_stays_when_writing_stops(stop, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["result"]
 
 
-def test_nothing_but_a_result_is_replaced(tmp_path):
+def test_only_a_result_is_replaced(tmp_path):
     (tmp_path / "letters.txt").write_text("dear")
     with pytest.raises(ValueError, match="holds something that is not a result"):
         write(tmp_path, "first")
@@ -56,7 +56,7 @@ def test_nothing_but_a_result_is_replaced(tmp_path):
         record.check_replaceable(tmp_path / "letters.txt" / "result")
 
 
-def test_a_result_without_its_record_is_not_done(tmp_path):
+def test_a_result_needs_its_record(tmp_path):
     with pytest.raises(RuntimeError, match="needs its record"), record.written_aside(tmp_path / "result"):
         pass
     assert not list(tmp_path.iterdir())
@@ -76,12 +76,12 @@ def test_failures_count_as_never():
     np.testing.assert_array_equal(statistics.quantiles_with_failures(epochs, [0.2, 0.6, 0.8]), [10, 30, np.inf])
 
 
-def test_curves_go_on_after_a_run_has_stopped():
+def test_curves_continue_after_a_run_has_stopped():
     curves = np.array([[3.0, 2.0, np.nan, np.nan], [3.0, 2.5, 2.0, 1.0]])
     np.testing.assert_array_equal(plots.carry_forward(curves), [[3, 2, 2, 2], [3, 2.5, 2, 1]])
 
 
-def test_pictures_return_their_artists():
+def test_plots_return_their_artists():
     figure, axis = plt.subplots()
     rates = np.array([0.1, 1.0, 10.0])
     line = plots.error_curves(axis, np.array([[4.0, 2.0, np.nan], [4.0, 3.0, 1.0]]), plots.BLUE, "run")

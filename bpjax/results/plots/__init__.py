@@ -1,6 +1,6 @@
-"""Pictures of results: each takes data and an axis, draws, and returns the artist.
+"""Plots of results: each function takes a Matplotlib axis and data, draws, and returns the artist.
 
-Colours tell apart for colour-blind eyes too (Okabe & Ito 2008); no global style is changed.
+The colours are safe for colour-blind readers (Okabe & Ito 2008). No global style is changed.
 """
 
 from bpjax.results.plots.colours import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, label_once, legend_below

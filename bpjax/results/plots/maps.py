@@ -1,4 +1,4 @@
-"""Maps of an outcome over two hyperparameters, and the lines that theory draws over them."""
+"""Maps of a result over two hyperparameters, with lines predicted by theory."""
 
 import numpy as np
 
@@ -6,18 +6,18 @@ from bpjax.results.plots.colours import GREY, label_once
 
 
 def outcome_map(axis, x, y, values, label, limits=None, scale="linear"):
-    """An outcome over two hyperparameters as a coloured map with its colour bar. Returns the mesh.
+    """A result over two hyperparameters as a coloured map with its colour bar. Returns the mesh.
 
-    An axis is logarithmic where its values are spread geometrically (see `is_geometric`). Cells without data, NaN, are
-    hatched; cells of ∞, such as a median time where most runs fail, are grey and named "never" in the legend.
+    An axis is logarithmic if its values are spaced geometrically (see `is_geometric`). Cells without data (NaN) are
+    hatched. Cells of ∞, such as a median time where most runs fail, are grey, with the legend entry "never".
 
     Args:
         axis: where to draw.
         x: (X,) values across, ascending, in the hyperparameter's units.
         y: (Y,) values upwards, ascending.
-        values: (Y, X) the outcome; of a sweep, `result.transpose(y, x)`.
+        values: (Y, X) the result; of a sweep, `result.transpose(y, x)`.
         label: what the colours mean, with units.
-        limits: the outcomes at both ends of the colours; by default the smallest and the largest.
+        limits: the values at both ends of the colour scale; by default the smallest and the largest.
         scale: of the colours, "linear" or "log".
 
     Raises:
@@ -27,7 +27,7 @@ def outcome_map(axis, x, y, values, label, limits=None, scale="linear"):
     if values.shape != (len(y), len(x)):
         raise ValueError(
             f"`outcome_map` expected `values` of shape (len(y), len(x)) = {(len(y), len(x))}, got {values.shape}. "
-            "Transpose it: rows go along y."
+            "Transpose it: rows are along y."
         )
     finite = values[np.isfinite(values)]
     low, high = limits if limits else (finite.min(), finite.max()) if finite.size else (1, 2)
@@ -52,7 +52,7 @@ def outcome_map(axis, x, y, values, label, limits=None, scale="linear"):
 
 
 def is_geometric(values) -> bool:
-    """Whether positive values of a factor of 4 or more are spaced more evenly by ratio than by difference."""
+    """Whether positive values that span a factor of 4 or more are spaced more evenly by ratio than by difference."""
     values = np.asarray(values, float)
     if len(values) < 2 or values[0] <= 0 or values[-1] < 4 * values[0]:
         return False
@@ -61,7 +61,7 @@ def is_geometric(values) -> bool:
 
 
 def cell_edges(centres) -> np.ndarray:
-    """The n + 1 edges of cells around n ascending centres, half-way between them: geometrically where these are.
+    """The n + 1 edges of cells around n ascending centres: midpoints, geometric ones for geometrically spaced centres.
 
     Raises:
         ValueError: the centres do not ascend.
@@ -78,9 +78,17 @@ def cell_edges(centres) -> np.ndarray:
 
 
 def theory_line(axis, x, y, name, style="-", colour="black"):
-    """What theory predicts as a line with a white rim, to be seen on any colour of a map. Returns the line.
+    """A line predicted by theory, with a white rim that makes it visible on any colour. Returns the line.
 
-    It leaves the limits of the axis as they are; NaN interrupts it.
+    The limits of the axis do not change. NaN interrupts the line.
+
+    Args:
+        axis: with the map.
+        x: (n,) values across, in the units of the axis.
+        y: (n,) values upwards.
+        name: for the legend.
+        style: Matplotlib's line style.
+        colour: of the line.
     """
     from matplotlib import patheffects
 

@@ -1,4 +1,4 @@
-"""The numbers beside a figure, written whole or not at all."""
+"""The data of a figure as a CSV file."""
 
 import csv
 import io
@@ -9,7 +9,7 @@ from bpjax.util.files import write_file
 
 
 def write_csv(path, columns) -> None:
-    """The numbers beside a figure: one column to each name, written aside and renamed.
+    """Write the data of a figure, one column per name, to a temporary file that then replaces `path`.
 
     Raises:
         ValueError: the columns are not one-dimensional, or differ in length.

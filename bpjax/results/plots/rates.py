@@ -1,4 +1,4 @@
-"""Outcomes of many runs by learning rate, and the rates at which theory expects a change."""
+"""Results of many runs by learning rate, and the rates at which theory predicts a change."""
 
 import numpy as np
 
@@ -7,7 +7,18 @@ from bpjax.results.statistics import quantiles_with_failures
 
 
 def proportion(axis, rates, share, low, high, colour, label, marker="o"):
-    """A share of runs by learning rate, in per cent, with its interval (low, high). Returns the container."""
+    """A share of runs by learning rate, in per cent, with its interval. Returns the container.
+
+    Args:
+        axis: where to draw.
+        rates: (R,) learning rates.
+        share: (R,) from 0 to 1.
+        low: (R,) lower end of the interval.
+        high: (R,) upper end.
+        colour: of points and bars.
+        label: for the legend.
+        marker: Matplotlib's marker.
+    """
     share, low, high = 100 * np.asarray(share), 100 * np.asarray(low), 100 * np.asarray(high)
     below, above = np.maximum(share - low, 0), np.maximum(high - share, 0)
     return axis.errorbar(
@@ -24,10 +35,16 @@ def proportion(axis, rates, share, low, high, colour, label, marker="o"):
 
 
 def epochs_to_goal(axis, rates, epochs, colour, label):
-    """Median epochs to the goal by rate, from runs (rates, seeds) with ∞ for those that failed.
+    """Median epochs to the goal by learning rate, with failures counted as ∞. Returns the container.
 
-    The bars span the middle half of the runs that got there; where half or more failed there is no median and no
-    point. Returns the container.
+    The bars span the interquartile range. A rate at which half of the runs or more failed has no point.
+
+    Args:
+        axis: where to draw.
+        rates: (R,) learning rates.
+        epochs: (R, seeds), ∞ for runs that failed.
+        colour: of points and bars.
+        label: for the legend.
     """
     low, middle, high = quantiles_with_failures(epochs, [0.25, 0.5, 0.75])
     there = np.isfinite(middle)
@@ -37,15 +54,28 @@ def epochs_to_goal(axis, rates, epochs, colour, label):
 
 
 def classical_limit(axis, limits, colour=GREY):
-    """2/λ_max of each seed as a band, its median as a dashed line. Returns the line."""
+    """2/λ_max of all seeds as a band, their median as a dashed line. Returns the line.
+
+    Args:
+        axis: where to draw.
+        limits: (seeds,) 2/λ_max.
+        colour: of band and line.
+    """
     axis.axvspan(np.min(limits), np.max(limits), color=colour, alpha=0.2, linewidth=0)
     return axis.axvline(np.median(limits), color=colour, linestyle="--", label=r"$2/\lambda_{\max}$ at the start")
 
 
 def region(axis, rates, holds, colour, label):
-    """The rates from the first to the last one where a condition holds, as a band; None where it holds nowhere.
+    """A band from the first to the last rate at which a condition holds; None if it holds nowhere.
 
-    The band reaches half-way, on the logarithmic axis, to the neighbours where it does not hold.
+    On the logarithmic axis the band extends half-way to the neighbouring rates.
+
+    Args:
+        axis: where to draw.
+        rates: (R,) learning rates, spaced geometrically.
+        holds: (R,) booleans.
+        colour: of the band.
+        label: for the legend.
     """
     where = np.flatnonzero(holds)
     if not where.size:

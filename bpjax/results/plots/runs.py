@@ -1,4 +1,4 @@
-"""What single runs do while they train: errors, times, a weight's jumps, the curvature they meet."""
+"""Runs during training: error curves, times to success, a weight's oscillation, the curvature."""
 
 import numpy as np
 
@@ -7,9 +7,16 @@ from bpjax.results.statistics import quantiles_with_failures
 
 
 def error_curves(axis, error, colour, label, limits=(1e-3, 1e2)):
-    """Curves (runs, epochs) of the error: the median run, and the middle half of them as a band. Returns the line.
+    """Error curves: the median over the runs, and the interquartile range as a band. Returns the line.
 
-    NaN after a run has stopped is read as its last error, so that a run that is done stays in the picture.
+    NaN after a run has stopped is replaced by its last error, so that the run still counts.
+
+    Args:
+        axis: where to draw.
+        error: (runs, epochs).
+        colour: of line and band.
+        label: for the legend.
+        limits: errors are clipped to them.
     """
     filled = carry_forward(np.asarray(error))
     epochs = np.arange(1, filled.shape[-1] + 1)
@@ -21,22 +28,28 @@ def error_curves(axis, error, colour, label, limits=(1e-3, 1e2)):
 
 
 def carry_forward(error: np.ndarray) -> np.ndarray:
-    """Curves (runs, epochs) with every NaN replaced by the last number before it in its row."""
+    """Curves (runs, epochs) with every NaN replaced by the last value before it."""
     known = np.where(np.isnan(error), 0, np.arange(error.shape[-1]))
     return np.take_along_axis(error, np.maximum.accumulate(known, axis=-1), axis=-1)
 
 
 def distribution(axis, place, epochs, colour):
-    """Epochs to success of many runs as a row of dots at height `place`, ∞ where a run failed. Returns the dots.
+    """Epochs to success of many runs as a row of dots. Returns the dots.
 
-    The dots are spread evenly in height. A black tick is the median of all runs, where half of them got there; at the
-    right edge stands how many failed.
+    A black tick marks the median of all runs if at least half succeeded. The number of failures is written at the right
+    edge.
+
+    Args:
+        axis: where to draw.
+        place: height of the row; the dots are spread evenly around it.
+        epochs: (runs,), ∞ where a run failed.
+        colour: of the dots.
     """
     epochs = np.sort(np.asarray(epochs, float))
     there = epochs[np.isfinite(epochs)]
-    spread = 0.3 * (2 * ((np.arange(len(there)) * 0.618034) % 1) - 1)  # golden ratio: even, and the same each time
+    spread = 0.3 * (2 * ((np.arange(len(there)) * 0.618034) % 1) - 1)  # golden ratio: even and deterministic
     dots = axis.plot(
-        there, place + spread, ".", color=colour, markersize=3, alpha=0.35, label=label_once(axis, "a trial")
+        there, place + spread, ".", color=colour, markersize=3, alpha=0.35, label=label_once(axis, "one run")
     )
     median = quantiles_with_failures(epochs, 0.5)
     if np.isfinite(median):
@@ -50,7 +63,15 @@ def distribution(axis, place, epochs, colour):
 
 
 def published(axis, place, mean, deviation, colour):
-    """A paper's mean as a diamond at height `place`, its standard deviation as a bar. Returns the container."""
+    """A published mean as a diamond, its standard deviation as a bar. Returns the container.
+
+    Args:
+        axis: where to draw.
+        place: height of the row.
+        mean: published.
+        deviation: published standard deviation, or None.
+        colour: of diamond and bar.
+    """
     bar = None if deviation is None else [[min(deviation, 0.9 * mean)], [deviation]]  # a log axis has no 0
     return axis.errorbar(
         [mean], [place], xerr=bar, fmt="D", color=colour, markersize=5, capsize=2, label=label_once(axis, "paper, ± sd")
@@ -58,17 +79,17 @@ def published(axis, place, mean, deviation, colour):
 
 
 def survival_curve(axis, times, survival, low, high, label, colour=BLUE, censored=()):
-    """The share of runs not yet there by time, as steps from 1 down, with its interval as a band. Returns the line.
+    """The share of runs without the event by time, a step function from 1, with its interval. Returns the line.
 
     Args:
         axis: where to draw.
         times: (n,) ascending times of the steps, such as epochs.
-        survival: (n,) share from 0 to 1 right after each.
+        survival: (n,) share from 0 to 1 just after each time.
         low: (n,) lower end of the interval.
         high: (n,) upper end.
         label: for the legend.
         colour: of curve and band.
-        censored: times at which runs were given up before they got there: ticks on the curve.
+        censored: times at which runs ended without the event: ticks on the curve.
     """
     times = np.concatenate([[0.0], np.asarray(times, float)])
     survival, low, high = (np.concatenate([[1.0], np.asarray(share, float)]) for share in (survival, low, high))
@@ -76,7 +97,7 @@ def survival_curve(axis, times, survival, low, high, label, colour=BLUE, censore
     (line,) = axis.plot(times, survival, drawstyle="steps-post", color=colour, label=label)
     if len(censored := np.unique(np.asarray(censored, float))):
         height = survival[np.searchsorted(times, censored, side="right") - 1]
-        axis.plot(censored, height, "|", color=colour, markersize=8, label=label_once(axis, "given up"))
+        axis.plot(censored, height, "|", color=colour, markersize=8, label=label_once(axis, "censored"))
         if censored[-1] > times[-1]:
             axis.plot([times[-1], censored[-1]], survival[[-1, -1]], color=colour)
     axis.set_ylim(-0.02, 1.02)
@@ -84,10 +105,16 @@ def survival_curve(axis, times, survival, low, high, label, colour=BLUE, censore
 
 
 def alternating(axis, coordinate, colour, label, predicted=None):
-    """A weight's coordinate over epochs 0, 1, 2 … about the minimum, which it may jump across. Returns the line.
+    """A weight's distance from the minimum over epochs 0, 1, 2 …, which may change sign. Returns the line.
 
-    Dots are filled on one side of the minimum, open on the other; `predicted`, of the same shape (epochs,), is drawn as
-    crosses.
+    Dots are filled on one side of the minimum and open on the other.
+
+    Args:
+        axis: where to draw.
+        coordinate: (epochs,) signed distance from the minimum.
+        colour: of the dots.
+        label: for the legend.
+        predicted: (epochs,) by theory, drawn as crosses.
     """
     coordinate = np.asarray(coordinate, float)
     epochs = np.arange(len(coordinate))
@@ -101,16 +128,16 @@ def alternating(axis, coordinate, colour, label, predicted=None):
 
 
 def sharpness(axis, epochs, curvature, limit, colour, label, limit_label=r"$2/\eta$"):
-    """Largest curvature along training, against the limit above which its direction is unstable. Returns the line.
+    """Largest curvature during training, and the limit above which its direction is unstable. Returns the line.
 
     Args:
         axis: where to draw.
-        epochs: (n,) when it was measured.
+        epochs: (n,) of the measurements.
         curvature: (n,) the largest eigenvalue of the Hessian, λ_max.
-        limit: 2/η of gradient descent at a rate η, or (n,) where η changes.
-        colour: of the curve; the limit is dashed in the same one.
+        limit: 2/η of gradient descent with learning rate η, or (n,) if η changes.
+        colour: of the curve and of the dashed limit.
         label: for the legend.
-        limit_label: for the legend, None to leave it out.
+        limit_label: for the legend; None to omit it.
     """
     (line,) = axis.plot(epochs, curvature, color=colour, label=label)
     limit = np.broadcast_to(np.asarray(limit, float), np.shape(epochs))
