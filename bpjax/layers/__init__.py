@@ -56,8 +56,9 @@ from bpjax.layers.normalization.batch import (
 from bpjax.layers.normalization.layer import Gains, group_norm, layer_norm, rms_norm
 from bpjax.layers.normalization.unit_length import unit_length
 from bpjax.layers.normalization.weight import WeightNormed, weight_norm
-from bpjax.layers.recurrent.cells import elman, gru, jordan, lstm
+from bpjax.layers.recurrent.cells import elman, jordan
 from bpjax.layers.recurrent.fir import fir
+from bpjax.layers.recurrent.gated import gru, lstm
 from bpjax.layers.recurrent.recurrent import Cell, bidirectional, unroll
 from bpjax.layers.recurrent.spiking import heaviside, leaky_integrate_and_fire, leaky_integrator, spike, superspike
 from bpjax.layers.recurrent.stage import dynamics, stage

@@ -5,7 +5,7 @@ from bpjax.layers.combinators.over_positions import over_positions
 from bpjax.layers.dense import dense
 from bpjax.layers.embedding import embedding
 from bpjax.layers.layer import Layer
-from bpjax.layers.recurrent.cells import lstm
+from bpjax.layers.recurrent.gated import lstm
 from bpjax.layers.recurrent.recurrent import Cell, unroll
 
 

@@ -7,8 +7,9 @@ from bpjax.gradcheck.cases.case import LayerCase
 from bpjax.layers.activations import relu, tanh
 from bpjax.layers.combinators.chain import chain
 from bpjax.layers.dense import dense
-from bpjax.layers.recurrent.cells import LstmState, elman, gru, jordan, lstm
+from bpjax.layers.recurrent.cells import elman, jordan
 from bpjax.layers.recurrent.fir import fir
+from bpjax.layers.recurrent.gated import LstmState, gru, lstm
 from bpjax.layers.recurrent.recurrent import bidirectional, unroll
 from bpjax.layers.recurrent.stage import stage
 from bpjax.networks.char_rnn import char_rnn

@@ -9,7 +9,9 @@ from passes import QUICKLY, compiled_rules, moved, noise_like, run, vjp
 
 import bpjax as bp
 from bpjax.layers.layer import map_layers
-from bpjax.layers.recurrent.cells import Gru, Jordan, LstmState, Recurrent, elman, gru, jordan, lstm
+from bpjax.layers.recurrent.cells import Jordan, elman, jordan
+from bpjax.layers.recurrent.gated import Gru, LstmState, gru, lstm
+from bpjax.layers.recurrent.net_inputs import Recurrent
 from bpjax.layers.recurrent.recurrent import Cell, bidirectional, unroll
 from bpjax.layers.recurrent.stage import dynamics, stage
 from bpjax.networks.char_rnn import char_rnn

@@ -1,0 +1,77 @@
+"""The net inputs x Wx + h Wh + b of recurrent cells: their parameters, gradients and checks."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bpjax.layers.layer import check_in_shape
+from bpjax.layers.product import affine, bias_gradient, input_gradient, weight_gradient
+from bpjax.types import Array
+from bpjax.util.checks import check_same_dtype, other_params
+
+
+class Recurrent(NamedTuple):
+    """The parameters of a cell with G gates of H units; G = 1 in an Elman cell."""
+
+    wx: Array  # (D, G H) from the inputs
+    wh: Array  # (H, G H) from the previous state
+    b: Array  # (G H,)
+
+
+def initial_params(who, key, in_shape, features, gates, weights, recurrent) -> Recurrent:
+    """Initial params of all gates, concatenated; the recurrent weights are drawn per gate, H × H each.
+
+    Args:
+        who: The cell, for messages.
+        key: The key of the draw.
+        in_shape: (D,).
+        features: H.
+        gates: G.
+        weights: The initializer of Wx.
+        recurrent: The initializer of the H × H blocks of Wh.
+    """
+    (in_features,) = check_in_shape(who, in_shape, rank=1)
+    dtype = jnp.result_type(float)
+    key_x, *keys_h = jax.random.split(key, 1 + gates)
+    wh = jnp.concatenate([recurrent(k, (features, features), dtype) for k in keys_h], axis=1)
+    wx = weights(key_x, (in_features, gates * features), dtype)
+    return Recurrent(wx, wh, jnp.zeros(gates * features, dtype))
+
+
+def gradient_of_net_inputs(params, x, residuals, delta):
+    """(dparams, dx) of a cell from the error signals at its net inputs; the field `gradient` of `Cell`.
+
+    Args:
+        params: `Recurrent`.
+        x: Inputs (T, N, D).
+        residuals: The residuals of the steps, h first.
+        delta: The error signals (T, N, G H).
+    """
+    dparams = Recurrent(weight_gradient(x, delta), weight_gradient(residuals[0], delta), bias_gradient(delta))
+    return dparams, input_gradient(delta, params.wx)
+
+
+def check_params(who: str, params, shapes: dict) -> None:
+    """Raise a `ValueError` unless the fields of the params named in `shapes` have these shapes."""
+    got = {name: getattr(getattr(params, name, None), "shape", None) for name in shapes}
+    if got != shapes:
+        raise other_params(f"`{who}`", f"with {shapes}", params)
+
+
+def from_inputs(who: str, params, x: Array, features: int, gates: int) -> Array:
+    """x Wx + b for all times, (T, N, G H), or a `ValueError` where `wh` is not that of G gates of H units."""
+    check_params(who, params, {"wh": (features, gates * features)})
+    return affine_of_inputs(who, params, x)
+
+
+def affine_of_inputs(who: str, params, x: Array) -> Array:
+    """x Wx + b for all times, (T, N, G H), as one matrix product."""
+    steps, batch, in_features = x.shape
+    if in_features != len(params.wx):
+        raise ValueError(
+            f"`{who}` expected `x` of shape (N, T, {len(params.wx)}), got {(batch, steps, in_features)}. "
+            "Give `init` the `in_shape` of the data."
+        )
+    check_same_dtype(who, x, params.wx)
+    return affine(x, params.wx, params.b)
