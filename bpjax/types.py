@@ -1,13 +1,13 @@
-"""The words of the project, and one legend of axes.
+"""Type names, and the notation of the project: axes and symbols.
 
 Axes
     N   examples of a batch, always the first axis
-    D   features coming in           H   features going out
+    D   input features                   H   output features
     K   outputs of a network, classes
     T   time steps of a sequence         C   channels, always the last axis of an image
 
 Symbols
-    x   what comes into a layer      y   what goes out of it
+    x   input of a layer             y   output of a layer
     a   net input, x W + b           φ   activation, y = φ(a)
     o   output of the network        t   target
     E   error of a batch             δ   error signal, ∂E/∂a
@@ -23,10 +23,10 @@ Key = Array
 """A typed key, `jax.random.key(seed)`."""
 Shape = tuple[int, ...]
 Params = Any
-"""A pytree of arrays: what is learnt, and nothing else."""
+"""A pytree of arrays, all of them trained."""
 Residuals = Any
-"""A pytree of arrays: what a forward pass keeps for its backward pass. Never parameters."""
+"""A pytree of arrays that the forward pass stores for the backward pass. Never parameters."""
 RuleState = Any
-"""A pytree of arrays: what a learning rule carries along, `()` where it needs nothing."""
+"""A pytree of arrays, the state of a learning rule; `()` for a rule without state."""
 Batch = tuple[Any, Any]
 """Examples and their targets, `(x (N, ...), target (N, ...))`; x may be a pytree of arrays."""

@@ -1,4 +1,4 @@
-"""Dropout, and the networks with and without it."""
+"""Dropout; networks that take its key as input, and networks without it."""
 
 import jax
 import jax.numpy as jnp
@@ -14,22 +14,22 @@ from bpjax.util.trees import described
 
 
 def dropout(rate: float | Array) -> Layer:
-    """Numbers set to 0 by chance, with probability p, the others scaled up so that the mean remains.
+    """Set entries to 0 with probability p and scale the others so that the expected value stays the same.
 
     forward    y = m ⊙ x / (1 − p)          m: 1 with probability 1 − p, else 0      (Srivastava et al. 2014)
     backward   dx = m ⊙ dy / (1 − p)
 
-    Any shape (N, ...), each number apart. m is drawn from a key, and so the layer needs one: make `keyed(network)` of
-    the network, or train with the rule `fresh_keys(rule)`; predict with `without_dropout(network)`. Kept: m, a byte for
-    each number; to draw it a second time from the key would cost more than the rest of the layer. The same key gives
-    the same m in every dtype.
+    Any shape (N, ...), every entry independently. m is drawn from the key of the context: use `keyed(network)`, or
+    train with the rule transform `fresh_keys(rule)`, and predict with `without_dropout(network)`. Residuals: m, one
+    byte per entry; drawing it again from the key would cost more than the rest of the layer. The same key gives the
+    same m in every dtype.
 
     Raises:
-        ValueError: `rate` is not from 0 up to but without 1; in `forward`, there is no key.
+        ValueError: `rate` is not in [0, 1); in `forward`, the context has no key.
     """
     check_number("dropout", "rate", rate, least=0.0)
     if is_concrete(rate) and not float(rate) < 1:
-        raise ValueError(f"`dropout` expected `rate` below 1, the share that is dropped, got {rate!r}.")
+        raise ValueError(f"`dropout` expected `rate` below 1, the fraction that is dropped, got {rate!r}.")
 
     def init(key, in_shape):
         return (), tuple(in_shape)
@@ -56,13 +56,14 @@ def dropout(rate: float | Array) -> Layer:
 
 
 def keyed(network: Layer) -> Layer:
-    """The network with a key as part of its input, (x, key): split, it goes to every dropout inside.
+    """The network with a key as part of its input, (x, key); every dropout in it draws from its own fold of the key.
 
     forward    y = f(x; key)
     backward   dparams, (dx, no gradient)
 
-    Params are the network's own; `init` is given the `in_shape` of x. All examples of a batch share the key, each has
-    its own part of the mask. Kept: what the network keeps, and the key, for layers that go forward once more.
+    Params and residuals are those of the network; `init` takes the `in_shape` of x. The examples of a batch share the
+    key and have different masks. `forward` puts the key into the `Context`; each combinator folds in the index of the
+    part, so that the dropout at `network.layers[i].layers[j]` draws from `fold_in(fold_in(key, i), j)`.
 
     Raises:
         ValueError: `network` is not a Layer, or has no dropout; in `forward`, the input is not `(x, key)`.
@@ -102,7 +103,7 @@ def _is_key(key) -> bool:
 
 
 def without_dropout(network: Layer) -> Layer:
-    """The network that predicts: every dropout lets all through, and a `keyed` network is one of x alone again.
+    """The network for predictions: every dropout is replaced by the identity, and the input of a `keyed` network is x.
 
     The params are the same.
 

@@ -191,16 +191,16 @@ def with_context(layer: Layer, context: Context) -> Layer:
 
 
 def no_gradient(x):
-    """What stands for the gradient of integers, booleans and keys: zeros of JAX's dtype float0."""
+    """The gradient of integers, booleans and keys: zeros of dtype float0, as JAX requires."""
     return np.zeros(jnp.shape(x), jax.dtypes.float0)
 
 
 def check_layer(who: str, layer) -> Layer:
-    """`layer` itself, or a `ValueError` where it is something else, such as a factory not yet called."""
+    """`layer` itself, or a `ValueError` if it is not a Layer, such as a factory that was not called."""
     if isinstance(layer, Layer):
         return layer
     got = getattr(layer, "__name__", repr(layer))
-    cure = f"Call it first: `{got}(...)`." if callable(layer) else "Layers are made by `bp.dense(...)` and its kin."
+    cure = f"Call it first: `{got}(...)`." if callable(layer) else "Make one: `bp.dense(32)`."
     raise ValueError(f"`{who}` expected a Layer, got {got}. {cure}")
 
 

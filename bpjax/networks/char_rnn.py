@@ -1,4 +1,4 @@
-"""Prediction of the next character."""
+"""A recurrent network that predicts the next character."""
 
 from bpjax.layers.combinators.chain import chain
 from bpjax.layers.combinators.over_positions import over_positions
@@ -14,12 +14,17 @@ def char_rnn(
 ) -> Layer:
     """A recurrent network over characters: tokens x (N, T) of integers to logits (N, T, vocabulary).
 
-    `chain(embedding(vocabulary, features), unroll(cell), …, over_positions(dense(vocabulary)))`. Targets for
-    `softmax_cross_entropy` are the characters that come next, labels (N, T). `cells` lie above one another, each may be
-    `lstm`, `gru` or any other; `truncate` as in `unroll`.
+    `chain(embedding(vocabulary, features), unroll(cell), …, over_positions(dense(vocabulary)))`. The targets for
+    `softmax_cross_entropy` are the next characters, labels (N, T).
+
+    Args:
+        vocabulary: V, the number of characters.
+        features: Of the embedding.
+        cells: The recurrent layers, first to last: `lstm`, `gru` or any other cell.
+        truncate: As in `unroll`.
 
     Raises:
-        ValueError: a size is not a positive integer, `cells` is empty or holds something that is not a Cell.
+        ValueError: a size is not a positive integer, `cells` is empty or an entry of it is not a Cell.
     """
     if not isinstance(cells, tuple | list) or not cells:
         raise ValueError(f"`char_rnn` expected a tuple of at least one cell, got {cells!r}.")

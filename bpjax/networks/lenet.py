@@ -1,4 +1,4 @@
-"""A small convolutional network after LeCun's."""
+"""A small convolutional network based on LeNet."""
 
 from bpjax.layers.activations import tanh
 from bpjax.layers.combinators.chain import chain
@@ -19,26 +19,36 @@ def lenet(
     hidden: tuple[int, ...] = (84,),
     kernel: int = 3,
     activation: Layer = tanh,
-    weights: Initializer = lecun_normal,
-    biases: Initializer = zeros,
+    weights: str | Initializer = lecun_normal,
+    biases: str | Initializer = zeros,
 ) -> Layer:
-    """Feature maps and subsampling in turn, then dense layers: x to `classes` net inputs, as losses on logits want.
+    """Convolutions and pooling in turn, then dense layers: x to `classes` logits.
 
     `lenet()` is for the 8 × 8 digits, x (N, 64):
 
         reshape (8, 8, 1) → conv 6 → max pool → tanh → conv 16 → max pool → tanh → flatten → dense 84 → tanh → dense 10
 
-    `image` is (H, W, C), the image the numbers of an example are laid out in (last axis fastest), or None where x comes
-    as images (N, H, W, C) of any size. Each of `maps` halves the image, an odd last row or column left out.
+    Every stage halves the image; an odd last row or column is dropped.
 
-    LeNet-5 (LeCun et al. 1998) has 32 × 32 pixels, 5 × 5 kernels without padding, a trained average for subsampling, a
-    partial wiring of maps and a third convolution, of 120 maps: here are kernels that keep the size of the image, the
-    maximum, and full wiring. The activation comes after the pooling: for one that rises the order makes no difference
-    to y, and a quarter of the places are left.
+    Differences from LeNet-5 (LeCun et al. 1998): it has 32 × 32 pixels, 5 × 5 kernels without padding, a trained
+    average for subsampling, partially connected maps and a third convolution of 120 maps; here kernels keep the size of
+    the image, pooling takes the maximum, and maps are fully connected. The activation follows the pooling: for an
+    increasing function the order does not matter, and it is computed at a quarter of the positions.
+
+    Args:
+        classes: K, the number of outputs.
+        image: (H, W, C), into which the values of an example are reshaped (last axis fastest), or None if x consists of
+            images (N, H, W, C) of any size.
+        maps: The channels of each convolution.
+        hidden: The units of each hidden dense layer.
+        kernel: The side of the kernels.
+        activation: After each pooling and hidden layer.
+        weights: Initializer of the weights, or its name.
+        biases: Initializer of the biases, or its name.
 
     Raises:
-        ValueError: a size is not a positive integer, `maps` is empty or `image` not (H, W, C); in `init`, an
-            `in_shape` that is not the image's, or an image too small to be halved so often.
+        ValueError: a size is not a positive integer, `maps` is empty or `image` not (H, W, C); in `init`, `in_shape` is
+            not that of the image, or the image is too small to be halved so often.
     """
     for name, sizes in (("maps", maps), ("hidden", hidden)):
         if not isinstance(sizes, tuple | list):
@@ -48,9 +58,9 @@ def lenet(
     check_count("lenet", "classes", classes)
     check_count("lenet", "kernel", kernel)
     if not maps:
-        raise ValueError("`lenet` expected at least one entry in `maps`, got none. For dense layers alone use `mlp`.")
+        raise ValueError("`lenet` expected at least one entry in `maps`, got none. For dense layers only, use `mlp`.")
     if image is not None and (not isinstance(image, tuple | list) or len(image) != 3):
-        raise ValueError(f"`lenet` expected `image` to be (H, W, C), or None where x comes as images, got {image!r}.")
+        raise ValueError(f"`lenet` expected `image` to be (H, W, C), or None if x consists of images, got {image!r}.")
     layers = [] if image is None else [reshape(tuple(image))]
     for features in maps:
         layers += [conv(features, (kernel, kernel), weights=weights, biases=biases), max_pool((2, 2)), activation]

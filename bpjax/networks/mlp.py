@@ -12,18 +12,24 @@ def mlp(
     sizes: tuple[int, ...],
     activation: Layer = tanh,
     output: Layer | None = None,
-    weights: Initializer = lecun_normal,
-    biases: Initializer = zeros,
+    weights: str | Initializer = lecun_normal,
+    biases: str | Initializer = zeros,
 ) -> Layer:
     """The multilayer perceptron: dense layers with an activation between them.
 
-    `mlp((64, 128, 10))` is `chain(dense(128), tanh, dense(10))`, for x (N, 64). `output` is an activation after
-    the last dense layer, such as the `sigmoid` of the classics; without one the net input goes out, as losses
-    on logits want it.
+    `mlp((64, 128, 10))` is `chain(dense(128), tanh, dense(10))`, for x (N, 64).
+
+    Args:
+        sizes: The number of inputs, of the units of each hidden layer, and of outputs.
+        activation: Between dense layers.
+        output: An activation after the last dense layer, such as `sigmoid`. Without one the output is the net input,
+            which losses on logits expect.
+        weights: Initializer of the weights, or its name.
+        biases: Initializer of the biases, or its name.
 
     Raises:
-        ValueError: fewer than two sizes, a size that is not a positive integer, or, in `init`, an
-            `in_shape` other than `(sizes[0],)`.
+        ValueError: there are fewer than two sizes, or one is not a positive integer; in `init`, `in_shape` is not
+            `(sizes[0],)`.
     """
     if len(sizes) < 2:
         raise ValueError(f"`mlp` expected at least two sizes, inputs and outputs, got {sizes!r}.")

@@ -21,41 +21,47 @@ def resnet(
     norm: Layer | None = None,
     weights: str | Initializer = he_normal,
 ) -> Layer:
-    """Convolutions around which their input goes too, He, Zhang, Ren & Sun 2016: x to `classes` net inputs.
+    """Convolutions with residual connections (He, Zhang, Ren & Sun 2016): x to `classes` logits.
 
-        conv 3 × 3 → norm → relu → stages of `blocks` blocks → mean over all places → dense
+        conv 3 × 3 → norm → relu → stages of `blocks` blocks → mean over all positions → dense
         block   y = relu(x + norm(conv(relu(norm(conv(x))))))
 
-    `channels` has an entry for each stage. The first block of each but the first halves the image, with stride 2, and
-    changes the number of channels; there x goes through a 1 × 1 convolution of stride 2 and a norm of its own.
-    `resnet(10, (16, 32, 64), blocks=n, image=(32, 32, 3))` is the 6n + 2 layers the paper has for CIFAR, but for the
-    projection where the paper pads with zeros.
+    The first block of every stage after the first halves the image, with stride 2, and changes the number of channels;
+    its residual connection has a 1 × 1 convolution of stride 2 and a norm. `resnet(10, (16, 32, 64), blocks=n,
+    image=(32, 32, 3))` has the 6n + 2 layers of the paper for CIFAR, except for that projection, where the paper pads
+    with zeros. Convolutions have no bias, since a norm with a bias follows.
 
-    `norm` is `group_norm(4)`, for which every example is alone; `batch_norm()` is the paper's, and see there for
-    predictions. Convolutions have no bias, since a norm with one follows. `image` is (H, W, C), how the numbers of
-    x (N, H · W · C) are laid out, or None where x comes as images (N, H, W, C) of any size.
+    Args:
+        classes: K, the number of outputs.
+        channels: Of each stage.
+        blocks: Per stage.
+        image: (H, W, C), into which the values of an example are reshaped, or None if x consists of images
+            (N, H, W, C) of any size.
+        norm: The normalization layer, by default `group_norm(4)`, which treats examples independently. The paper uses
+            `batch_norm()`; see there for predictions.
+        weights: Initializer of the weights, or its name.
 
     Raises:
-        ValueError: a size is not a positive integer, `channels` is empty, `image` is not (H, W, C), `norm` not a
-            layer; in `init`, an `in_shape` that is not the image's, or channels the norm's groups do not divide.
+        ValueError: a size is not a positive integer, `channels` is empty, `image` is not (H, W, C), `norm` is not a
+            Layer; in `init`, `in_shape` is not that of the image, or the groups of the norm do not divide the channels.
     """
     norm, weights = group_norm(4) if norm is None else check_layer("resnet", norm), initializer(weights)
     check_count("resnet", "classes", classes)
     check_count("resnet", "blocks", blocks)
     if not isinstance(channels, tuple | list) or not channels:
-        raise ValueError(f"`resnet` expected `channels` to be a tuple with an entry for each stage, got {channels!r}.")
+        raise ValueError(f"`resnet` expected `channels` to be a tuple with one entry per stage, got {channels!r}.")
     for count in channels:
         check_count("resnet", "channels", count)
     if image is not None and (not isinstance(image, tuple | list) or len(image) != 3):
-        raise ValueError(f"`resnet` expected `image` to be (H, W, C), or None where x comes as images, got {image!r}.")
+        raise ValueError(f"`resnet` expected `image` to be (H, W, C), or None if x consists of images, got {image!r}.")
 
     def convolution(features, size, stride=1):
         return chain(conv(features, (size, size), stride, use_bias=False, weights=weights), norm)
 
     def block(features, stride):
         body = chain(convolution(features, 3, stride), relu, convolution(features, 3))
-        around = residual(body) if stride == 1 else parallel(body, convolution(features, 1, stride))
-        return chain(around, relu)
+        connected = residual(body) if stride == 1 else parallel(body, convolution(features, 1, stride))
+        return chain(connected, relu)
 
     layers = [] if image is None else [reshape(tuple(image))]
     layers += [convolution(channels[0], 3), relu]

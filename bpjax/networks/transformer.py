@@ -1,4 +1,4 @@
-"""The transformer that predicts the next token: a small GPT."""
+"""A decoder-only transformer that predicts the next token, a small GPT."""
 
 from typing import Literal
 
@@ -23,24 +23,32 @@ def transformer(
     length: int,
     positions: Literal["rotary", "sinusoidal", "learned"] = "rotary",
 ) -> Layer:
-    """Tokens x (N, T) to logits (N, T, V) for the token that follows each, from those up to it alone; T ≤ `length`.
+    """Tokens x (N, T) to logits (N, T, V) for the next token at each position, from the tokens up to it; T ≤ `length`.
 
-    An embedding, positions, `blocks` blocks as one loop (`repeat`), a last `layer_norm`, and a dense map to the
-    vocabulary. A block is `transformer_block`, causal. Its loss is `softmax_cross_entropy` with labels (N, T). Vaswani
-    et al. 2017, with the norms before attention and net, as Radford et al. 2019 have them.
+    An embedding, positions, `blocks` causal blocks (`transformer_block`) as one loop (`repeat`), a final `layer_norm`,
+    and a dense map to the vocabulary. Train it with `softmax_cross_entropy` and labels (N, T). Vaswani et al. 2017,
+    with the norms before attention and MLP, as in Radford et al. 2019.
+
+    Args:
+        vocabulary: V, the number of tokens.
+        features: D, of the residual stream.
+        heads: Of each attention.
+        blocks: The depth.
+        length: The largest T.
+        positions: "rotary" (in every attention), "sinusoidal" or "learned" (added to the embedding).
 
     Raises:
-        ValueError: a number is not a positive integer, or `positions` is none of the three; in `init`, an
-            `in_shape` other than (T,) with T ≤ `length`, or features that do not fit the heads.
+        ValueError: a number is not a positive integer, or `positions` is unknown; in `init`, `in_shape` is not (T,)
+            with T ≤ `length`, or the heads do not divide the features.
     """
     for name, count in {"features": features, "blocks": blocks, "length": length}.items():
         check_count("transformer", name, count)
-    placed = {"rotary": (), "sinusoidal": (sinusoidal_positions(),), "learned": (learned_positions(length),)}
-    check_choice("transformer", "positions", positions, placed)
+    layers = {"rotary": (), "sinusoidal": (sinusoidal_positions(),), "learned": (learned_positions(length),)}
+    check_choice("transformer", "positions", positions, layers)
     block = transformer_block(features, heads, causal=True, rotary=positions == "rotary")
     network = chain(
         embedding(vocabulary, features),
-        *placed[positions],
+        *layers[positions],
         repeat(block, blocks),
         layer_norm(),
         over_positions(dense(vocabulary)),
@@ -58,12 +66,18 @@ def transformer(
 
 
 def transformer_block(features: int, heads: int, causal: bool = False, rotary: bool = False) -> Layer:
-    """One block, x (N, T, D) to y of the same shape: attention, then a net of 4 D hidden units at every position.
+    """One block, x (N, T, D) to y of the same shape: attention, then an MLP of 4 D hidden units at every position.
 
     forward    h = x + attention(norm(x))
                y = h + W₂ gelu(W₁ norm(h) + b₁) + b₂
 
-    Inside `masked(...)` its attention does not see padding.
+    In `masked(...)` its attention does not see padding.
+
+    Args:
+        features: D.
+        heads: Of the attention.
+        causal: As in `attention`.
+        rotary: As in `attention`.
 
     Raises:
         ValueError: `features` or `heads` is not a positive integer; in `init`, they do not fit each other.

@@ -1,4 +1,4 @@
-"""The network that told two spirals apart."""
+"""The network that separated the two spirals."""
 
 from bpjax.layers.activations import sigmoid
 from bpjax.layers.combinators.chain import chain, shortcut
@@ -12,17 +12,23 @@ def two_spirals_net(
     hidden: tuple[int, ...] = (5, 5, 5),
     activation: Layer = sigmoid,
     output: Layer | None = sigmoid,
-    weights: Initializer = lecun_normal,
-    biases: Initializer = zeros,
+    weights: str | Initializer = lecun_normal,
+    biases: str | Initializer = zeros,
 ) -> Layer:
-    """Lang & Witbrock's network: every layer, the input too, is linked to all later ones. x (N, 2) to y (N, 1).
+    """Lang & Witbrock's network: the input and every layer are connected to all later layers. x (N, 2) to y (N, 1).
 
     2-5-5-5-1 with shortcuts has (2+1)·5 + (2+5+1)·5 + (2+10+1)·5 + (2+15+1)·1 = 138 weights (Lang & Witbrock 1988,
-    "Learning to tell two spirals apart"). `output=None` gives the net input, as losses on logits want it. The initial
-    weights are not theirs, but as everywhere here.
+    "Learning to tell two spirals apart"). The default initial weights differ from theirs.
+
+    Args:
+        hidden: The units of each hidden layer.
+        activation: Of the hidden layers.
+        output: Of the output unit; None for the net input, which losses on logits expect.
+        weights: Initializer of the weights, or its name.
+        biases: Initializer of the biases, or its name.
 
     Raises:
-        ValueError: a hidden width that is not a positive integer.
+        ValueError: a hidden width is not a positive integer.
     """
     for width in hidden:
         check_count("two_spirals_net", "hidden", width)

@@ -1,4 +1,4 @@
-"""Attention: what comes in at one place is a weighted mean of what is at others, the weights made from both."""
+"""Attention: the output at a position is a weighted mean over other positions, with weights computed from both."""
 
 import functools
 
@@ -34,24 +34,33 @@ def attention(
 
     forward    q = x W_q + b_q     k = x W_k       v = x W_v + b_v     each (N, T, H, F): a head has F features
                S = q kᵀ / √F       P = softmax(S)      o = P v               in each head
-               y = o W_o + b_o                                               o (N, T, H F): the heads side by side
+               y = o W_o + b_o                                               o (N, T, H F): all heads concatenated
     backward   dW_o = oᵀ dy        do = dy W_oᵀ
                dv = Pᵀ do          dS = P ⊙ (do vᵀ − D)      D = Σ_f do ⊙ o
                dq = dS k / √F      dk = dSᵀ q / √F
                dW_q = xᵀ dq, ...   dx = dq W_qᵀ + dk W_kᵀ + dv W_vᵀ
 
-    F is `head_features`, or D / H. With `causal` the output at t sees 0 … t alone; with `rotary` q and k are turned by
-    their positions (`rotate`). It takes a mask (N, T), true where a position is real: `masked` hands it over, and the
-    others are not seen. A position that sees none has o = 0, so y = b_o, and no gradient.
+    The mask of the context (N, T), set by `masked`, is True at real positions; the others are not attended to. A query
+    without any visible position has o = 0, so y = b_o, and no gradient.
 
-    S and P are T × T. Where T is above `block` they are made a `block` × `block` part at a time, in both directions, so
-    that memory grows as T; with `causal` the parts above the diagonal are left out. `Kept` says what is kept.
+    S and P are T × T. If T > `block`, both passes compute them in tiles of `block` × `block`, so that memory grows as
+    T; with `causal` the tiles above the diagonal are skipped. Residuals: `AttentionResiduals`, and the mask.
     Vaswani et al. 2017; Dao et al. 2022.
 
+    Args:
+        heads: H, the number of heads.
+        head_features: F, the features of a head; D / H by default.
+        causal: The output at t depends on positions 0 … t only.
+        rotary: Rotate q and k by their positions (`rotate`).
+        use_bias: Add b_q, b_v and b_o.
+        weights: Initializer of the weights, or its name.
+        biases: Initializer of the biases, or its name.
+        block: The side of a tile of S.
+
     Raises:
-        ValueError: `heads`, `head_features` or `block` is not a positive integer; F is odd with `rotary`; D cannot
-            be divided by `heads`; in `forward`, `x` is not (N, T, D), has another dtype than the weights, or the params
-            are another layer's; a mask is not of booleans (N, T).
+        ValueError: `heads`, `head_features` or `block` is not a positive integer; F is odd with `rotary`; `heads` does
+            not divide D; in `forward`, `x` is not (N, T, D) or differs in dtype from the weights, the params belong to
+            another layer, or the mask does not consist of booleans (N, T).
     """
     check_count("attention", "block", block)
     return _attention("attention", heads, head_features, causal, rotary, use_bias, weights, biases, int(block))
@@ -66,7 +75,16 @@ def plain_attention(
     weights: str | Initializer = lecun_normal,
     biases: str | Initializer = zeros,
 ) -> Layer:
-    """`attention` with the whole T × T matrix of every head kept, as textbooks write it: the oracle of that in blocks.
+    """`attention` with the whole T × T matrix of every head, as in textbooks: an oracle for `attention` in blocks.
+
+    Args:
+        heads: H, the number of heads.
+        head_features: F, the features of a head; D / H by default.
+        causal: The output at t depends on positions 0 … t only.
+        rotary: Rotate q and k by their positions (`rotate`).
+        use_bias: Add b_q, b_v and b_o.
+        weights: Initializer of the weights, or its name.
+        biases: Initializer of the biases, or its name.
 
     Raises:
         ValueError: as `attention`.
@@ -93,11 +111,19 @@ def cross_attention(
 
     backward   dx = dq W_qᵀ     dm = dk W_kᵀ + dv W_vᵀ
 
-    It takes a "memory_mask" (N, S), true where a position of the memory is real. `in_shape` is ((T, D), (S, M)).
+    The "memory_mask" of the context (N, S) is True at real positions of the memory. `in_shape` is ((T, D), (S, M)).
+
+    Args:
+        heads: H, the number of heads.
+        head_features: F, the features of a head; D / H by default.
+        use_bias: Add b_q, b_v and b_o.
+        weights: Initializer of the weights, or its name.
+        biases: Initializer of the biases, or its name.
+        block: The side of a tile of S.
 
     Raises:
-        ValueError: as `attention`; in `forward`, what comes in is not a pair, or the memory differs from x in its
-            number of examples or dtype.
+        ValueError: as `attention`; in `forward`, the input is not a pair, or the memory differs from x in the number of
+            examples or the dtype.
     """
     check_count("cross_attention", "block", block)
     form = make_form("cross_attention", heads, head_features, False, False, use_bias, weights, biases, int(block))
@@ -106,7 +132,7 @@ def cross_attention(
 
 @functools.cache
 def _self_attention(form: Form) -> Layer:
-    """The same layer for the same arguments, so that what was compiled for one serves all of its kind."""
+    """Cached: equal arguments return the same layer, whose compiled programs are reused."""
 
     def init(key, in_shape):
         length, features = check_in_shape(form.who, in_shape, rank=2)
@@ -114,14 +140,14 @@ def _self_attention(form: Form) -> Layer:
 
     def forward(params, x, context=EMPTY):
         x, mask = check_sequence(form.who, "x", x), check_mask(form.who, context.mask)
-        kept = attend_heads(form, mask, params, x, x)
-        return out_of_heads(params, kept.o), (kept, mask)
+        residuals = attend_heads(form, mask, params, x, x)
+        return out_of_heads(params, residuals.o), (residuals, mask)
 
     def backward(params, residuals, dy):
-        kept, mask = residuals
-        dw_o, db_o, (dq, dk, dv) = attend_heads_backward(form, mask, params, kept, dy)
+        heads, mask = residuals
+        dw_o, db_o, (dq, dk, dv) = attend_heads_backward(form, mask, params, heads, dy)
         into = [(params.w_q, dq), (params.w_k, dk), (params.w_v, dv)]
-        ((dw_q, db_q), (dw_k, _), (dw_v, db_v)), dx = affine_backward(form, kept.x, into)
+        ((dw_q, db_q), (dw_k, _), (dw_v, db_v)), dx = affine_backward(form, heads.x, into)
         return Attention(dw_q, dw_k, dw_v, dw_o, db_q, db_v, db_o), dx
 
     name, uses = form.who.replace("_", " "), frozenset({"mask"})
@@ -130,7 +156,7 @@ def _self_attention(form: Form) -> Layer:
 
 @functools.cache
 def _cross_attention(form: Form) -> Layer:
-    """The same layer for the same arguments, so that what was compiled for one serves all of its kind."""
+    """Cached: equal arguments return the same layer, whose compiled programs are reused."""
 
     def init(key, in_shape):
         if not isinstance(in_shape, tuple | list) or len(in_shape) != 2:
@@ -141,15 +167,15 @@ def _cross_attention(form: Form) -> Layer:
 
     def forward(params, x, context=EMPTY):
         (x, memory), mask = check_pair(x), check_mask("cross_attention", context.memory_mask)
-        kept = attend_heads(form, mask, params, x, memory)
-        return out_of_heads(params, kept.o), (kept, mask)
+        residuals = attend_heads(form, mask, params, x, memory)
+        return out_of_heads(params, residuals.o), (residuals, mask)
 
     def backward(params, residuals, dy):
-        kept, mask = residuals
-        dw_o, db_o, (dq, dk, dv) = attend_heads_backward(form, mask, params, kept, dy)
-        ((dw_q, db_q),), dx = affine_backward(form, kept.x, [(params.w_q, dq)])
+        heads, mask = residuals
+        dw_o, db_o, (dq, dk, dv) = attend_heads_backward(form, mask, params, heads, dy)
+        ((dw_q, db_q),), dx = affine_backward(form, heads.x, [(params.w_q, dq)])
         into = [(params.w_k, dk), (params.w_v, dv)]
-        ((dw_k, _), (dw_v, db_v)), dmemory = affine_backward(form, kept.memory, into)
+        ((dw_k, _), (dw_v, db_v)), dmemory = affine_backward(form, heads.memory, into)
         return Attention(dw_q, dw_k, dw_v, dw_o, db_q, db_v, db_o), (dx, dmemory)
 
     uses = frozenset({"memory_mask"})

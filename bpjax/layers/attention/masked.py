@@ -1,4 +1,4 @@
-"""A network whose input comes with a mask: which positions of a sequence are real."""
+"""Networks whose input includes a mask of the positions that are not padding."""
 
 from typing import Literal
 
@@ -7,19 +7,23 @@ from bpjax.util.checks import check_choice
 
 
 def masked(network: Layer, takes: Literal["mask", "memory_mask"] = "mask") -> Layer:
-    """A network that is given (x, mask), and hands the mask to every attention in it.
+    """The network with a mask as part of its input, (x, mask), which every attention in it uses.
 
     forward    y = f(x; mask)
     backward   dx = (∂f/∂x)ᵀ dy           a mask has no gradient
 
-    The mask (N, T) is true where a position of x is real: the others, the padding of shorter sequences, are not seen.
-    What goes out at the padding is of no meaning; leave it out of the loss. Within chains, residual and repeated
-    blocks every layer that takes a "mask" gets the same. `takes="memory_mask"` hands it to every `cross_attention`
-    instead. `init` is the network's own, given the shape of x alone. Kept: what the network keeps, and the mask.
+    The mask (N, T) is True at real positions of x and False at the padding of shorter sequences, which attention does
+    not see. Outputs at padded positions are undefined; mask them in the loss. `forward` puts the mask into the
+    `Context`, which all combinators pass on. `init` takes the shape of x.
+    Residuals: those of the network, and the mask.
+
+    Args:
+        network: A network with attention.
+        takes: The field of the context: "mask" for `attention`, "memory_mask" for the memory of `cross_attention`.
 
     Raises:
-        ValueError: `network` is not a Layer or nothing in it takes such a mask; in `forward`, what comes in is not a
-            pair, or the mask is not of booleans (N, T).
+        ValueError: `network` is not a Layer, or no layer in it uses such a mask; in `forward`, the input is not a pair,
+            or the mask does not consist of booleans (N, T).
     """
     check_layer("masked", network)
     check_choice("masked", "takes", takes, ("mask", "memory_mask"))

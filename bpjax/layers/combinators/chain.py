@@ -1,4 +1,4 @@
-"""Layers made of layers."""
+"""Combinations of layers: in sequence, with a residual connection, in parallel, with a shortcut; frozen layers."""
 
 import functools
 from typing import Literal
@@ -13,16 +13,16 @@ from bpjax.util.precision import widen
 
 
 def chain(*layers: Layer) -> Layer:
-    """Layers one after another: what goes out of each comes into the next.
+    """Layers one after another: the output of each is the input of the next.
 
     forward    x₀ = x,     xₗ₊₁ = fₗ(xₗ),     y = x_L
     backward   dx_L = dy,  dxₗ = (∂fₗ/∂xₗ)ᵀ dxₗ₊₁     for l = L−1 … 0: the chain rule, last layer first
 
-    Params and residuals are tuples with an entry for each layer.
+    Params and residuals are tuples with one entry per layer.
 
     Raises:
-        ValueError: there is no layer, or something that is not a layer; in `init`, shapes that do not fit,
-            naming the layer; in `forward`, params that are another network's.
+        ValueError: an argument is not a Layer, or there is none; in `init`, the shapes of consecutive layers do not
+            fit; in `forward`, the params belong to another network.
     """
     if not layers:
         raise ValueError("`chain` expected at least one layer, got none.")
@@ -53,8 +53,8 @@ def chain(*layers: Layer) -> Layer:
     def backward(params, residuals, dy):
         check_length("chain", layers, params)
         dparams = []
-        for layer, layer_params, kept in zip(layers[::-1], params[::-1], residuals[::-1], strict=True):
-            layer_dparams, dy = layer.backward(layer_params, kept, dy)
+        for layer, layer_params, layer_residuals in zip(layers[::-1], params[::-1], residuals[::-1], strict=True):
+            layer_dparams, dy = layer.backward(layer_params, layer_residuals, dy)
             dparams.append(layer_dparams)
         return tuple(dparams[::-1]), dy
 
@@ -62,15 +62,15 @@ def chain(*layers: Layer) -> Layer:
 
 
 def residual(layer: Layer) -> Layer:
-    """A layer around which its input goes too: what the layer learns is the difference.
+    """A residual connection: the input is added to the output of the layer.
 
-    forward    y = x + f(x)                 x and y of one shape (N, ...)
+    forward    y = x + f(x)                 x and y have the same shape (N, ...)
     backward   dx = dy + (∂f/∂x)ᵀ dy        (He et al. 2016)
 
-    Params and kept: the layer's own.
+    Params and residuals are those of the layer.
 
     Raises:
-        ValueError: `layer` is not a Layer; in `init`, it changes the shape; in `forward` too.
+        ValueError: `layer` is not a Layer; in `init` and `forward`, the layer changes the shape.
     """
     check_layer("residual", layer)
 
@@ -80,29 +80,33 @@ def residual(layer: Layer) -> Layer:
         return params, out_shape
 
     def forward(params, x, context=EMPTY):
-        y, kept = layer.forward_in(context, params, x)
+        y, residuals = layer.forward_in(context, params, x)
         check_unchanged("residual", layer, jax.tree.map(jnp.shape, x), jax.tree.map(jnp.shape, y))
-        return jax.tree.map(jnp.add, x, y), kept
+        return jax.tree.map(jnp.add, x, y), residuals
 
-    def backward(params, kept, dy):
-        dparams, dx = layer.backward(params, kept, dy)
-        return dparams, add_gradients(dy, dx)
+    def backward(params, residuals, dy):
+        dparams, dx = layer.backward(params, residuals, dy)
+        return dparams, add_trees(dy, dx)
 
     return Layer("residual", init, forward, backward, Kind.COMBINATOR, Parts((layer,), residual), uses=layer.uses)
 
 
 def parallel(*layers: Layer, combine: Literal["sum", "concatenate"] = "sum") -> Layer:
-    """Layers side by side: all see the same x, what they give is added, or laid side by side along the last axis.
+    """Layers with the same input, whose outputs are added or concatenated along the last axis.
 
     sum           y = Σᵢ fᵢ(x)            dx = Σᵢ (∂fᵢ/∂x)ᵀ dy
-    concatenate   y = [f₁(x), f₂(x), …]   dx = Σᵢ (∂fᵢ/∂x)ᵀ dyᵢ      dyᵢ: the part of dy that belongs to fᵢ
+    concatenate   y = [f₁(x), f₂(x), …]   dx = Σᵢ (∂fᵢ/∂x)ᵀ dyᵢ      dyᵢ: the slice of dy for yᵢ
 
-    Params and residuals are tuples with an entry for each layer. `parallel(dense(8), chain(dense(8), tanh))` is a
-    residual connection with a projection. Kept: what the layers keep; to divide dy, an empty array of each yᵢ's width.
+    Params are a tuple with one entry per layer. `parallel(dense(8), chain(dense(8), tanh))` is a residual connection
+    with a projection. Residuals: those of the layers, and to split dy an empty array of the width of each yᵢ.
+
+    Args:
+        *layers: The branches.
+        combine: "sum" or "concatenate".
 
     Raises:
-        ValueError: there is no layer, something that is not a layer, or `combine` is neither; in `init` and
-            `forward`, shapes that cannot be added, or laid side by side; in `forward`, another network's params.
+        ValueError: an argument is not a Layer, there is none, or `combine` is unknown; in `init` and `forward`, the
+            outputs cannot be combined; in `forward`, the params belong to another network.
     """
     if not layers:
         raise ValueError("`parallel` expected at least one layer, got none.")
@@ -124,27 +128,27 @@ def parallel(*layers: Layer, combine: Literal["sum", "concatenate"] = "sum") -> 
             layer.forward_in(context.for_part(index), layer_params, x)
             for index, (layer, layer_params) in enumerate(zip(layers, params, strict=True))
         ]
-        ys, kept = zip(*pairs, strict=True)
+        ys, residuals = zip(*pairs, strict=True)
         check_fit([jax.tree.map(jnp.shape, y) for y in ys])
         if combine == "sum":
-            return add_gradients(*ys), (kept, ())
-        return jnp.concatenate(ys, axis=-1), (kept, tuple(y[:0] for y in ys))
+            return add_trees(*ys), (residuals, ())
+        return jnp.concatenate(ys, axis=-1), (residuals, tuple(y[:0] for y in ys))
 
     def backward(params, residuals, dy):
         check_length("parallel", layers, params)
-        kept, empty = residuals
+        layer_residuals, empty = residuals
         dys = jnp.split(dy, np.cumsum([e.shape[-1] for e in empty])[:-1], axis=-1) if empty else [dy] * len(layers)
-        pairs = [layer.backward(*parts) for layer, *parts in zip(layers, params, kept, dys, strict=True)]
+        pairs = [layer.backward(*given) for layer, *given in zip(layers, params, layer_residuals, dys, strict=True)]
         dparams, dxs = zip(*pairs, strict=True)
-        return dparams, add_gradients(*dxs)
+        return dparams, add_trees(*dxs)
 
     def check_fit(shapes):
         same = shapes if combine == "sum" else [shape[:-1] if isinstance(shape[0], int) else None for shape in shapes]
         if any(shape != same[0] or shape is None for shape in same):
             got = ", ".join(f"{shape} from {layer.name}" for shape, layer in zip(shapes, layers, strict=True))
-            expected = "of one shape" if combine == "sum" else "that differ in the last axis at most"
+            expected = "of the same shape" if combine == "sum" else "that differ at most in the last axis"
             raise ValueError(
-                f"`parallel` expected outputs {expected}, got {got}. Give each branch an output that fits."
+                f"`parallel` expected outputs {expected}, got {got}. Change the branches so that their outputs fit."
             )
 
     parts = Parts(layers, functools.partial(parallel, combine=combine))
@@ -153,18 +157,18 @@ def parallel(*layers: Layer, combine: Literal["sum", "concatenate"] = "sum") -> 
 
 
 def shortcut(layer: Layer) -> Layer:
-    """A layer with its input beside its output, so that what follows has direct links to both.
+    """The output of a layer concatenated to its input, so that the next layer is connected to both.
 
     forward    y = [x, f(x)]                     x (N, ..., D), f(x) (N, ..., H), y (N, ..., D + H)
     backward   dx = dy[.., :D] + (∂f/∂x)ᵀ dy[.., D:]
 
     `chain(shortcut(chain(dense(1), sigmoid)), dense(1), sigmoid)` is Rumelhart, Hinton & Williams' XOR net with one
-    hidden unit and direct links from the inputs to the output (PDP chapter 8). Shortcuts one after another link every
-    layer to all later ones. As `parallel(identity, layer, combine="concatenate")`, with the params the layer's own and
-    of x its width alone kept.
+    hidden unit and direct connections from the inputs to the output (PDP chapter 8). A chain of shortcuts connects
+    every layer to all later ones. The same map as `parallel(identity, layer, combine="concatenate")`; params are
+    those of the layer. Residuals: those of the layer, and an empty array of the width of x.
 
     Raises:
-        ValueError: `layer` is not a Layer; in `init` and `forward`, it changes another axis than the last.
+        ValueError: `layer` is not a Layer; in `init` and `forward`, it changes an axis other than the last.
     """
     check_layer("shortcut", layer)
 
@@ -175,34 +179,34 @@ def shortcut(layer: Layer) -> Layer:
 
     def forward(params, x, context=EMPTY):
         x = as_floating("shortcut", "x", x)
-        y, kept = layer.forward_in(context, params, x)
+        y, residuals = layer.forward_in(context, params, x)
         check_positions(x.shape, y.shape)
-        return jnp.concatenate([x, y], axis=-1), (x[:0], kept)
+        return jnp.concatenate([x, y], axis=-1), (x[:0], residuals)
 
     def backward(params, residuals, dy):
-        empty, kept = residuals
+        empty, layer_residuals = residuals
         direct, through = jnp.split(dy, [empty.shape[-1]], axis=-1)
-        dparams, dx = layer.backward(params, kept, through)
+        dparams, dx = layer.backward(params, layer_residuals, through)
         return dparams, direct + dx
 
     def check_positions(in_shape, out_shape):
         if not in_shape or in_shape[:-1] != out_shape[:-1]:
             raise ValueError(
-                f"`shortcut` expected a layer that changes the last axis at most, got {layer.name} from {in_shape} "
-                f"to {out_shape}. Give both the same axes before the last, such as by `flatten`."
+                f"`shortcut` expected a layer that changes at most the last axis, got {layer.name} from {in_shape} "
+                f"to {out_shape}. Make the other axes of its input and output equal, for example with `flatten`."
             )
 
     return Layer("shortcut", init, forward, backward, Kind.COMBINATOR, Parts((layer,), shortcut), uses=layer.uses)
 
 
 def freeze(layer: Layer) -> Layer:
-    """A layer that does not learn: its gradient is 0, the error passes through it as ever.
+    """A layer whose params are not trained: their gradient is 0, and dx is unchanged.
 
     forward    y = f(x)
     backward   dparams = 0     dx = (∂f/∂x)ᵀ dy
 
-    So under `jax.grad` too. What an optimizer does without a gradient (weight decay, a momentum that still carries) it
-    does to frozen weights too: mask those with `optax.masked`.
+    `jax.grad` gives the same. Weight decay, or momentum from earlier steps, still changes frozen params: exclude them
+    from the optimizer with `optax.masked`.
 
     Raises:
         ValueError: `layer` is not a Layer.
@@ -212,15 +216,15 @@ def freeze(layer: Layer) -> Layer:
     def forward(params, x, context=EMPTY):
         return layer.forward_in(context, jax.lax.stop_gradient(params), x)
 
-    def backward(params, kept, dy):
-        _, dx = layer.backward(params, kept, dy)
+    def backward(params, residuals, dy):
+        _, dx = layer.backward(params, residuals, dy)
         return jax.tree.map(jnp.zeros_like, params), dx
 
     return Layer("freeze", layer.init, forward, backward, Kind.COMBINATOR, Parts((layer,), freeze), uses=layer.uses)
 
 
-def add_gradients(*trees):
-    """The sum of pytrees, leaf by leaf, taken wide and rounded once; what has no gradient (float0) stays without."""
+def add_trees(*trees):
+    """The sum of pytrees, leaf by leaf. Half precision is summed in float32 and rounded once; float0 stays float0."""
 
     def add(*leaves):
         if len(leaves) == 1 or leaves[0].dtype == jax.dtypes.float0:
@@ -231,12 +235,11 @@ def add_gradients(*trees):
 
 
 def check_unchanged(who: str, layer: Layer, in_shape, out_shape) -> None:
-    """Raise a `ValueError` unless a layer leaves the shape as it is."""
+    """Raise a `ValueError` unless a layer keeps the shape of its input."""
     if in_shape != out_shape:
         raise ValueError(
-            f"`{who}` expected a layer that leaves the shape as it is, got {layer.name} from {in_shape} to "
-            f"{out_shape}. "
-            "Bring both to one shape, with a projection beside the layer: `parallel(dense(H), layer)`."
+            f"`{who}` expected a layer that keeps the shape of its input, got {layer.name} from {in_shape} to "
+            f"{out_shape}. Use a projection in parallel with the layer: `parallel(dense(H), layer)`."
         )
 
 

@@ -1,4 +1,4 @@
-"""The same layer at every position of a sequence or an image."""
+"""One layer applied at every position of a sequence or an image."""
 
 import jax
 
@@ -7,13 +7,13 @@ from bpjax.util.checks import as_floating
 
 
 def over_positions(layer: Layer) -> Layer:
-    """A layer applied to the last axis at every position: x (N, T, D) to y (N, T, H), its weights shared by all.
+    """A layer applied at every position, with shared weights: x (N, T, D) to y (N, T, H).
 
     forward    yₙₜ = f(xₙₜ)
     backward   dparams = Σₙₜ dparamsₙₜ     dxₙₜ = (∂f/∂x)ᵀ dyₙₜ
 
-    The positions are laid beside the examples, (N · T, D), and the layer never knows: `over_positions(dense(4))` is one
-    matrix product. Any number of position axes (N, ..., D). Kept: what the layer keeps.
+    The position axes are merged with the batch axis, (N · T, D), so `over_positions(dense(4))` is one matrix product.
+    Any number of position axes (N, ..., D). Residuals: those of the layer.
 
     Raises:
         ValueError: `layer` is not a Layer; in `forward`, `x` has no position axis.
@@ -24,7 +24,7 @@ def over_positions(layer: Layer) -> Layer:
         if len(in_shape) < 2:
             raise ValueError(
                 f"`over_positions` expected an `in_shape` (T, ..., D), positions before features, got {in_shape!r}. "
-                "Without positions use the layer itself."
+                "Without positions, use the layer itself."
             )
         params, out_shape = layer.init(key, in_shape[-1:])
         return params, (*in_shape[:-1], *out_shape)
@@ -32,13 +32,15 @@ def over_positions(layer: Layer) -> Layer:
     def forward(params, x, context=EMPTY):
         x = as_floating("over_positions", "x", x)
         if x.ndim < 3:
-            raise ValueError(f"`over_positions` expected `x` of shape (N, T, ..., D), got {x.shape}.")
-        y, kept = layer.forward_in(context, params, x.reshape(-1, x.shape[-1]))
-        return y.reshape(*x.shape[:-1], *y.shape[1:]), kept
+            raise ValueError(
+                f"`over_positions` expected `x` of shape (N, T, ..., D), got {x.shape}. Add the missing axes."
+            )
+        y, residuals = layer.forward_in(context, params, x.reshape(-1, x.shape[-1]))
+        return y.reshape(*x.shape[:-1], *y.shape[1:]), residuals
 
-    def backward(params, kept, dy):
+    def backward(params, residuals, dy):
         positions = dy.reshape(-1, dy.shape[-1])
-        dparams, dx = layer.backward(params, kept, positions)
+        dparams, dx = layer.backward(params, residuals, positions)
         return dparams, jax.tree.map(lambda d: d.reshape(*dy.shape[:-1], d.shape[-1]), dx)
 
     parts = Parts((layer,), over_positions)

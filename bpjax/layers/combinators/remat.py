@@ -1,4 +1,4 @@
-"""Rematerialization: a forward pass made again in the backward pass, for memory."""
+"""Rematerialization: recompute the forward pass in the backward pass to save memory."""
 
 import jax
 import jax.numpy as jnp
@@ -7,18 +7,17 @@ from bpjax.layers.layer import EMPTY, Kind, Layer, Parts, check_layer
 
 
 def remat(layer: Layer) -> Layer:
-    """A layer that keeps its x alone: in the backward pass it goes forward once more, for what it then needs.
+    """A layer whose only residuals are its input: the backward pass recomputes the others (`jax.checkpoint`).
 
-    forward    y = f(x)                                       kept: x
-    backward   residuals of f at x again, then (dparams, dx) = the layer's backward
+    forward    y = f(x)                                       residuals: x and the context
+    backward   the residuals of f at x, recomputed; then (dparams, dx) by the backward of the layer
 
-    Less memory for one more forward pass. In `repeat(remat(chain(…)), n)` of n blocks only their inputs are held, and
-    what is within a block for one block at a time. In a chain of remats it is left to the compiler when each goes
-    forward again; XLA on the CPU gains no memory there, nor does it with `jax.checkpoint`.
+    This trades a second forward pass for memory. `repeat(remat(chain(…)), n)` stores the inputs of its n blocks and
+    the residuals of one block at a time. In a chain of remats the compiler decides when each is recomputed; XLA on
+    CPU saves no memory there, nor does it with `jax.checkpoint`.
 
-    It serves backpropagation only: the forward pass is made again from the weights that `backward` is handed. Where a
-    rule hands it others, such as feedback alignment, it is their forward pass, and not the network's, whose slopes the
-    error meets.
+    Use it with backpropagation only: the forward pass is recomputed from the weights that `backward` receives. With
+    other weights (feedback alignment), the error would meet the slopes at the activations those weights produce.
 
     Raises:
         ValueError: `layer` is not a Layer.
@@ -38,9 +37,9 @@ def remat(layer: Layer) -> Layer:
 
 
 def _not_before(dy, x):
-    """`x`, to the compiler another array that is there only when dy is: else it would keep what is to be made again."""
+    """`x` behind a barrier that waits for dy, so that the compiler cannot reuse the residuals of the forward pass."""
     floating = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.floating)
     leaves, structure = jax.tree.flatten(x)
-    held = [leaf for leaf in leaves if floating(leaf)], [leaf for leaf in jax.tree.leaves(dy) if floating(leaf)]
-    free = iter(jax.lax.optimization_barrier(held)[0])
-    return structure.unflatten([next(free) if floating(leaf) else leaf for leaf in leaves])
+    waiting = [leaf for leaf in leaves if floating(leaf)], [leaf for leaf in jax.tree.leaves(dy) if floating(leaf)]
+    released = iter(jax.lax.optimization_barrier(waiting)[0])
+    return structure.unflatten([next(released) if floating(leaf) else leaf for leaf in leaves])

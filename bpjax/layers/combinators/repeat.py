@@ -1,4 +1,4 @@
-"""A layer many times over, each time with weights of its own: deep networks that compile as fast as shallow ones."""
+"""A layer repeated with separate weights at every depth, as one loop: deep networks compile as fast as shallow ones."""
 
 import jax
 import jax.numpy as jnp
@@ -10,19 +10,20 @@ from bpjax.util.checks import check_count, other_params
 
 
 def repeat(layer: Layer, n: int) -> Layer:
-    """`chain(*[layer] * n)` as one loop: n copies one after another, each with its own weights, compiled once.
+    """`chain(*[layer] * n)` as a scan: n copies one after another, each with separate weights, compiled once.
 
     forward    x₀ = x,     xₗ₊₁ = f(wₗ, xₗ),         y = xₙ           for l = 0 … n−1
     backward   dxₙ = dy,   dxₗ = (∂f/∂x)ᵀ dxₗ₊₁      for l = n−1 … 0
 
-    The params are the layer's with a leading axis of n; `unstack` gives those of the chain. Initial params are drawn
-    apart for each depth. Kept: what the layer keeps, stacked over depth, but each array once. What goes out of one
-    depth goes into the next: a layer that keeps both its x and its y, as `chain(dense(H), tanh)` does, has only its
-    x stacked, and the last y. A dropout inside draws another mask at each depth.
+    Params are those of the layer with a leading axis of size n; `unstack` converts them to those of the chain. Initial
+    params are drawn separately for each depth. Residuals: those of the layer, stacked over depth, every array once.
+    The output of a depth is the input of the next: for a layer with both x and y in its residuals, such as
+    `chain(dense(H), tanh)`, only every x and the last y are stored. Dropout draws a separate mask at each depth, the
+    same as in the chain.
 
     Raises:
         ValueError: `layer` is not a Layer, `n` not a positive integer; in `init`, the layer changes the shape;
-            in `forward`, params that have not n entries along their first axis.
+            in `forward`, the first axis of the params is not of size n.
     """
     check_layer("repeat", layer)
     check_count("repeat", "n", n)
@@ -46,22 +47,22 @@ def repeat(layer: Layer, n: int) -> Layer:
         def step(x, depth):
             params, key = depth
             y, residuals = layer.forward_in(context._replace(key=key), params, x)
-            return y, _each_once(residuals, x, y)
+            return y, _deduplicated(residuals, x, y)
 
         keys = None if context.key is None else jax.vmap(lambda l: context.for_part(l).key)(jnp.arange(n))
-        y, kept = jax.lax.scan(step, x, (params, keys), length=n)
-        return y, (kept, tuple(jax.tree.leaves(y)[i] for i in kept.passed_on))
+        y, stacked = jax.lax.scan(step, x, (params, keys), length=n)
+        return y, (stacked, tuple(jax.tree.leaves(y)[i] for i in stacked.shared))
 
     def step_back(carry, depth):
         dy, after = carry
-        params, kept = depth
-        dparams, dx = layer.backward(params, kept.residuals(after), _show(dy))
-        return (_hide(dx), kept.before), dparams
+        params, stored = depth
+        dparams, dx = layer.backward(params, stored.residuals(after), _show(dy))
+        return (_hide(dx), stored.before), dparams
 
     def backward(params, residuals, dy):
         check_depth(params)
-        kept, last = residuals
-        (dx, _), dparams = jax.lax.scan(step_back, (_hide(dy), last), (params, kept), length=n, reverse=True)
+        stacked, last = residuals
+        (dx, _), dparams = jax.lax.scan(step_back, (_hide(dy), last), (params, stacked), length=n, reverse=True)
         return dparams, _show(dx)
 
     def check_depth(params):
@@ -74,23 +75,23 @@ def repeat(layer: Layer, n: int) -> Layer:
 
 
 def unstack(params: Params, n: int) -> tuple[Params, ...]:
-    """The params of `chain(*[layer] * n)`, from those of `repeat(layer, n)`."""
+    """Convert the params of `repeat(layer, n)` to those of `chain(*[layer] * n)`."""
     return tuple(jax.tree.map(lambda leaf, i=i: leaf[i], params) for i in range(n))
 
 
 @jax.tree_util.register_pytree_node_class
-class _Kept:
-    """A layer's residuals with no array twice: `arrays`, and how the residuals are put together from them.
+class _Deduplicated:
+    """The residuals of a layer with no array twice: `arrays`, and how to assemble the residuals from them.
 
-    Each source is the place of a residual in `arrays`, and whether it is that of the next depth. `passed_on` says
-    which leaves of x are among those asked for by the depth before.
+    Each source is (index into `arrays`, whether the array is that of the next depth). `shared` lists the leaves of x
+    that the previous depth takes from this one, since they are its output.
     """
 
-    def __init__(self, arrays, structure, sources, passed_on):
-        self.arrays, self.structure, self.sources, self.passed_on = tuple(arrays), structure, sources, passed_on
+    def __init__(self, arrays, structure, sources, shared):
+        self.arrays, self.structure, self.sources, self.shared = tuple(arrays), structure, sources, shared
 
     def tree_flatten(self):
-        return self.arrays, (self.structure, self.sources, self.passed_on)
+        return self.arrays, (self.structure, self.sources, self.shared)
 
     @classmethod
     def tree_unflatten(cls, how, arrays):
@@ -102,37 +103,37 @@ class _Kept:
 
     @property
     def before(self):
-        """What the depth before must be handed as its `after`."""
+        """The `after` that the previous depth needs."""
         return tuple(self.arrays[place] for place in self._next_places)
 
     def residuals(self, after):
-        """The layer's own residuals, given the arrays of the depth after this one."""
+        """The residuals of the layer, given the arrays taken from the next depth."""
         later = dict(zip(self._next_places, after, strict=True))
         return self.structure.unflatten([later[p] if is_next else self.arrays[p] for p, is_next in self.sources])
 
 
-def _each_once(residuals, x, y) -> _Kept:
-    """Found by identity while JAX traces: residuals that are one array, or the y that is the next depth's x."""
+def _deduplicated(residuals, x, y) -> _Deduplicated:
+    """Find, by identity during tracing, residuals that are the same array, and outputs that are the next depth's x."""
     leaves, structure = jax.tree.flatten(residuals)
     numbered = {id(after): (i, x) for i, (x, after) in enumerate(zip(*map(jax.tree.leaves, (x, y)), strict=True))}
-    asked_for = {id(leaf) for leaf in leaves}
-    arrays, sources, places, passed_on = [], [], {}, {}
+    needed = {id(leaf) for leaf in leaves}
+    arrays, sources, places, shared = [], [], {}, {}
     for leaf in leaves:
         i, before = numbered.get(id(leaf), (None, None))
-        is_next = before is not leaf and id(before) in asked_for
+        is_next = before is not leaf and id(before) in needed
         array = before if is_next else leaf
         if id(array) not in places:
             places[id(array)] = len(arrays)
             arrays.append(array)
         sources.append((places[id(array)], is_next))
         if is_next:
-            passed_on[i] = None
-    return _Kept(arrays, structure, tuple(sources), tuple(passed_on))
+            shared[i] = None
+    return _Deduplicated(arrays, structure, tuple(sources), tuple(shared))
 
 
 @jax.tree_util.register_pytree_node_class
-class _Without:
-    """In place of a float0, which a loop cannot carry."""
+class _NoGradient:
+    """Stands for a float0 array, which a loop cannot carry."""
 
     def __init__(self, shape):
         self.shape = shape
@@ -146,11 +147,11 @@ class _Without:
 
 
 def _hide(gradients):
-    """The pytree without its float0."""
-    return jax.tree.map(lambda d: _Without(jnp.shape(d)) if d.dtype == jax.dtypes.float0 else d, gradients)
+    """Replace float0 arrays by `_NoGradient`."""
+    return jax.tree.map(lambda d: _NoGradient(jnp.shape(d)) if d.dtype == jax.dtypes.float0 else d, gradients)
 
 
 def _show(gradients):
-    """The pytree with its float0 again."""
-    is_hidden = lambda d: isinstance(d, _Without)
+    """Replace `_NoGradient` by float0 arrays."""
+    is_hidden = lambda d: isinstance(d, _NoGradient)
     return jax.tree.map(lambda d: no_gradient(jnp.zeros(d.shape)) if is_hidden(d) else d, gradients, is_leaf=is_hidden)

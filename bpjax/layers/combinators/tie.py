@@ -3,31 +3,35 @@
 import jax
 import jax.numpy as jnp
 
-from bpjax.layers.combinators.chain import add_gradients, chain, check_length
+from bpjax.layers.combinators.chain import add_trees, chain, check_length
 from bpjax.layers.layer import EMPTY, Kind, Layer, Parts, check_layer
 from bpjax.util.call_text import call_text
 from bpjax.util.checks import check_count
 
 
 def tie(network: Layer, *groups: tuple[int, ...]) -> Layer:
-    """A chain whose layers at the given places share one set of parameters, such as `tie(chain(f, f, f), (0, 2))`.
+    """A chain in which layers share parameters: in `tie(chain(f, g, f), (0, 2))` the first and the last.
 
     forward    wⱼ = wᵢ for all places i, j of a group
-    backward   dwᵢ = Σⱼ dwⱼ                                 dx as ever
+    backward   dwᵢ = Σⱼ dwⱼ                                 dx is that of the chain
 
-    Locally shared weights, whose changes are summed (Rumelhart, Hinton & Williams 1986, in PDP chapter 8, on T and C,
-    where units with receptive fields at different places share their weights; that is what `conv` does along the
-    places of one layer). The params are the chain's, a group's at its first place and `()` at its others. Feedback
-    weights, in the same structure, are shared likewise.
+    Weight changes of a group are summed, as in Rumelhart, Hinton & Williams 1986 (PDP chapter 8, the T and C problem,
+    where units with receptive fields at different positions share weights; `conv` does this within one layer). Params
+    are those of the chain, with the params of a group at its first place and `()` at its other places. Feedback
+    weights have the same structure and are shared in the same way.
+
+    Args:
+        network: The chain.
+        *groups: Tuples of places in the chain, counted from 0.
 
     Raises:
-        ValueError: `network` is not a chain; a group has not at least two places, or they are none of the chain's, or
-            in two groups; in `init`, layers of a group whose params are not of one structure and shape; in
-            `forward`, params that are another network's.
+        ValueError: `network` is not a chain; a group has fewer than two places, a place outside the chain or a place of
+            another group; in `init`, the params of a group differ in structure or shape; in `forward`, the params
+            belong to another network.
     """
     check_layer("tie", network)
     if network.kind is not Kind.CHAIN:
-        raise ValueError(f"`tie` expected a chain, got {network.name}. Tie layers within `chain(...)`.")
+        raise ValueError(f"`tie` expected a chain, got {network.name}. Put the layers into `chain(...)`.")
     first = _first_places(network, groups)
 
     def init(key, in_shape):
@@ -37,7 +41,7 @@ def tie(network: Layer, *groups: tuple[int, ...]) -> Layer:
             if kinds[0] != kinds[1]:
                 shapes = [jax.tree.map(jnp.shape, params[i]) for i in (shared, place)]
                 raise ValueError(
-                    f"`tie` expected layers with params of one structure and shape, got layer {shared} "
+                    f"`tie` expected layers with params of the same structure and shape, got layer {shared} "
                     f"({network.layers[shared].name}) with {shapes[0]} and layer {place} "
                     f"({network.layers[place].name}) with {shapes[1]}."
                 )
@@ -49,7 +53,7 @@ def tie(network: Layer, *groups: tuple[int, ...]) -> Layer:
     def backward(params, residuals, dy):
         dparams, dx = network.backward(with_copies(params), residuals, dy)
         places = {shared: [shared, *(p for p, s in first.items() if s == shared)] for shared in first.values()}
-        summed = {shared: add_gradients(*(dparams[p] for p in group)) for shared, group in places.items()}
+        summed = {shared: add_trees(*(dparams[p] for p in group)) for shared, group in places.items()}
         return without_copies(summed.get(i, d) for i, d in enumerate(dparams)), dx
 
     def with_copies(params):
@@ -71,7 +75,7 @@ def tie(network: Layer, *groups: tuple[int, ...]) -> Layer:
 
 
 def _first_places(network: Layer, groups) -> dict[int, int]:
-    """Of every place but a group's first, where its params are."""
+    """{place: first place of its group} for every place except the first of each group."""
     if not groups:
         raise ValueError("`tie` expected at least one group of places, such as `(0, 2)`, got none.")
     seen, first = set(), {}

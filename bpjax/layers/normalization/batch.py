@@ -1,7 +1,8 @@
-"""Batch normalization: every channel brought to mean 0 and variance 1 by the numbers of the whole batch.
+"""Batch normalization: every channel normalized to mean 0 and variance 1 over the whole batch.
 
-Predictions want numbers that no other example has a say in. They are state outside the parameters, since no gradient
-changes them. A layer leaves those of its batch in its residuals, and four functions do the rest:
+Predictions for an example must not depend on the rest of its batch, so they use fixed means and variances. These
+statistics are state outside the params, since no gradient changes them. A layer stores those of its batch in its
+residuals; four functions collect and use them:
 
     statistics = init_statistics(network, params, x)
 
@@ -16,7 +17,7 @@ changes them. A layer leaves those of its batch in its residuals, and four funct
         params, state, statistics = step(params, state, statistics, x, target)
     output, _ = with_statistics(network, statistics).forward(params, x_new)
 
-`fit` does not carry them. After it, one pass over the data gives them exactly, without a memory of old weights:
+`fit` does not track them. One forward pass over the data after training gives them exactly, for the final weights:
 
     statistics = batch_statistics(network, params, x)
 """
@@ -45,13 +46,13 @@ from bpjax.util.precision import widen
 
 
 class BatchStatistics(NamedTuple):
-    """What one batch norm found in a batch, or over many."""
+    """Mean and variance of every channel, of one batch or averaged over many."""
 
     mean: Array  # (C,)
     variance: Array  # (C,) divided by the count M, not by M − 1
 
 
-class Kept(NamedTuple):
+class BatchNormResiduals(NamedTuple):
     """The residuals of `batch_norm`."""
 
     x: Array  # (N, ..., C)
@@ -60,27 +61,27 @@ class Kept(NamedTuple):
 
 
 Statistics = tuple[BatchStatistics, ...]
-"""One for each batch norm of a network, in forward order."""
+"""One per batch norm of a network, in forward order."""
 
 
 def batch_norm(epsilon: float = 1e-5, use_bias: bool = True) -> Layer:
-    """Every channel brought to mean 0 and variance 1 over all examples and positions of the batch, x (N, ..., C).
+    """Normalize every channel to mean 0 and variance 1 over all examples and positions of the batch, x (N, ..., C).
 
     forward    x̂ = (x − μ) / σ     y = g x̂ + b      μ, σ for every channel, σ² = variance + ε
     backward   dg = Σ dy x̂     db = Σ dy     dx̂ = g dy     dx = (dx̂ − mean(dx̂) − x̂ mean(dx̂ x̂)) / σ
 
-    Ioffe & Szegedy 2015. The examples of a batch are mixed: each one's output and gradient depend on the others. With
-    `with_statistics` μ and σ are given numbers, the examples are alone again, and dx = dx̂ / σ.
+    Ioffe & Szegedy 2015. The output and the gradient of an example depend on the other examples of the batch. With
+    `with_statistics`, μ and σ are given constants, every example is independent, and dx = dx̂ / σ.
 
-    Kept: x, and two numbers a channel (a third where rounding would cost the mean its digits). The variance is divided
-    by the count M, in the running statistics too, as in Keras and Flax; PyTorch's running variance is M / (M − 1) times
-    it. So the statistics of a batch, handed back, give that batch's own output, and a single number has variance 0
-    rather than 0/0: one example without positions gives x̂ = 0, y = b, dx = 0.
+    Residuals: x, and per channel the mean, the variance and an offset that protects the mean from rounding. The
+    variance is divided by the count M, in the running statistics too, as in Keras and Flax; PyTorch's running variance
+    is larger by M / (M − 1). So `with_statistics` with the statistics of a batch reproduces the output for that batch,
+    and a single value has variance 0 rather than 0/0: one example without positions gives x̂ = 0, y = b, dx = 0.
 
     Raises:
-        ValueError: `epsilon` is not above 0; in `init`, an `in_shape` that is not (..., C); in `forward`, an `x` that
-            is not (N, ..., C), is empty or of another dtype than the gains, params that are another layer's, or
-            statistics of another number of channels.
+        ValueError: `epsilon` is not above 0; in `init`, `in_shape` is not (..., C); in `forward`, `x` is not
+            (N, ..., C), is empty or differs in dtype from the gains, the params belong to another layer, or the
+            statistics have another number of channels.
     """
     check_number("batch_norm", "epsilon", epsilon, above=0.0)
     return _batch_norm(float(epsilon), use_bias)
@@ -88,7 +89,7 @@ def batch_norm(epsilon: float = 1e-5, use_bias: bool = True) -> Layer:
 
 @functools.cache
 def _batch_norm(epsilon: float, use_bias: bool) -> Layer:
-    """The same layer for the same arguments, so that what was compiled for one serves all of its kind."""
+    """Cached: equal arguments return the same layer, whose compiled programs are reused."""
 
     def init(key, in_shape):
         shape = check_positions("batch_norm", in_shape)
@@ -106,10 +107,10 @@ def _batch_norm(epsilon: float, use_bias: bool) -> Layer:
             offset, statistics = None, jax.tree.map(lambda s: jnp.asarray(s, wide.dtype), context.statistics)
             x_hat = by_given(wide, statistics)
         y = stretch(params, x_hat)
-        return y.reshape(x.shape).astype(x.dtype), Kept(x, offset, statistics)
+        return y.reshape(x.shape).astype(x.dtype), BatchNormResiduals(x, offset, statistics)
 
-    def backward(params, kept, dy):
-        x, offset, statistics = kept
+    def backward(params, residuals, dy):
+        x, offset, statistics = residuals
         wide, slope = rows(widen(x)), inverse(statistics.variance[None, :])
         if offset is None:  # given statistics are constants
             dparams, dx_hat = stretch_backward(params, by_given(wide, statistics), rows(dy))
@@ -135,17 +136,27 @@ def _batch_norm(epsilon: float, use_bias: bool) -> Layer:
 
 
 def batch_statistics(network: Layer, params: Params, x) -> Statistics:
-    """Means and variances of every batch norm over the examples x, all of them one batch, in one forward pass.
+    """Mean and variance of every batch norm over the examples x, taken as one batch, from one forward pass.
+
+    Args:
+        network: A network with batch norms.
+        params: Its params.
+        x: The examples (N, ...).
 
     Raises:
-        ValueError: a batch norm's statistics are not in the network's residuals: it is inside a `repeat`, which keeps
-            those of all depths as one array, or a `remat`, which keeps none.
+        ValueError: the statistics of a batch norm are not in the residuals of the network: it is inside a `repeat`,
+            which stacks those of all depths, or a `remat`, which does not store any.
     """
     return _found("batch_statistics", network, network.forward(params, x)[1])
 
 
 def init_statistics(network: Layer, params: Params, x) -> Statistics:
-    """Statistics to begin with, mean 0 and variance 1; of x only shape and dtype play a role.
+    """Initial statistics, mean 0 and variance 1.
+
+    Args:
+        network: A network with batch norms.
+        params: Its params.
+        x: Examples (N, ...), of which only shape and dtype are used.
 
     Raises:
         ValueError: as `batch_statistics`.
@@ -156,18 +167,21 @@ def init_statistics(network: Layer, params: Params, x) -> Statistics:
 
 
 def running_statistics(residuals: Residuals, statistics: Statistics, momentum: float | Array = 0.9) -> Statistics:
-    """Statistics after one more batch: momentum · old + (1 − momentum) · those in the residuals.
+    """Update an exponential moving average: momentum · statistics + (1 − momentum) · those in the residuals.
 
-    The momentum of Keras and Flax; PyTorch's is 1 − it.
+    Args:
+        residuals: Of a forward pass of the network.
+        statistics: The average so far.
+        momentum: As in Keras and Flax; PyTorch's momentum is 1 minus this one.
 
     Raises:
-        ValueError: `momentum` is not between 0 and 1, or the statistics are another network's.
+        ValueError: `momentum` is not between 0 and 1, or the statistics belong to another network.
     """
     check_between("running_statistics", "momentum", momentum, 0.0, 1.0)
     found = _statistics_in(residuals)
     if jax.tree.map(jnp.shape, found) != jax.tree.map(jnp.shape, tuple(statistics)):
         raise ValueError(
-            f"`running_statistics` expected statistics in the shapes of those in the residuals, "
+            f"`running_statistics` expected statistics with the shapes of those in the residuals, "
             f"{_shapes(found)}, got {_shapes(statistics)}. Make them with `init_statistics(network, params, x)`."
         )
     mix = lambda old, new: (momentum * old + (1 - momentum) * new).astype(old.dtype)
@@ -175,13 +189,13 @@ def running_statistics(residuals: Residuals, statistics: Statistics, momentum: f
 
 
 def with_statistics(network: Layer, statistics: Statistics) -> Layer:
-    """The network that predicts: each of its batch norms normalizes by given statistics, each example alone.
+    """The network for predictions: its batch norms normalize by given statistics, so that examples are independent.
 
-    The statistics are constants, computed with in the dtype of x, float32 where that is half precision. The derivative
-    is the exact one of this network.
+    The statistics are constants, cast to the dtype of x (float32 for half precision). The backward pass is the exact
+    derivative of this network.
 
     Raises:
-        ValueError: the network has not as many batch norms as there are statistics, or one of them is in a `repeat`.
+        ValueError: the number of batch norms differs from that of the statistics, or one of them is in a `repeat`.
     """
     count = len(_batch_norms(network))
     if count != len(statistics):
@@ -193,7 +207,7 @@ def with_statistics(network: Layer, statistics: Statistics) -> Layer:
         if jnp.ndim(one.mean) != 1:
             raise ValueError(
                 f"`with_statistics` expected a mean of shape (C,) for every batch norm, got {jnp.shape(one.mean)}: "
-                "inside a `repeat` one layer stands for all and cannot be handed the statistics of each. "
+                "a `repeat` has one layer for all depths, which cannot use the statistics of each. "
                 "Write the blocks out with `chain`."
             )
     remaining = iter(statistics)
@@ -213,7 +227,7 @@ def with_statistics(network: Layer, statistics: Statistics) -> Layer:
 
 
 def _batch_norms(network: Layer) -> list[Layer]:
-    """The layers that normalize by statistics; one for all depths of a `repeat`."""
+    """The batch norms of a network; one for all depths of a `repeat`."""
     return [layer for layer in leaf_layers(network) if "statistics" in layer.uses]
 
 
@@ -229,7 +243,7 @@ def _found(who: str, network: Layer, residuals: Residuals) -> Statistics:
     if len(found) != count:
         raise ValueError(
             f"`{who}` expected to find statistics of the network's {count} batch norm(s) in its residuals, found "
-            f"{len(found)}. `repeat` and `remat` do not show what is inside: write the blocks out with `chain`."
+            f"{len(found)}. `repeat` and `remat` do not expose them: write the blocks out with `chain`."
         )
     return found
 

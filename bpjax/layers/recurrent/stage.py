@@ -1,4 +1,4 @@
-"""Cells from any layer, and from any dynamics written in JAX: for optimal control, and where no cell is at hand."""
+"""Cells made of a layer, or of a function in JAX: for models of dynamic systems and optimal control."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,16 +13,16 @@ from bpjax.util.trees import described
 
 
 def stage(layer: Layer, features: int) -> Cell:
-    """A layer as one stage of a dynamic system: from [sₜ, xₜ] (N, H + D) to the next state (N, H), which is also y.
+    """A layer as one stage of a dynamic system: [sₜ, xₜ] (N, H + D) to the next state (N, H), which is also the output.
 
     forward    sₜ₊₁ = yₜ = f([sₜ, xₜ])
     backward   [dsₜ, dxₜ] = (∂f/∂[s, x])ᵀ (dsₜ₊₁ + dyₜ)
 
-    `unroll(stage(chain(dense(20), tanh, dense(4)), 4))` is a learnt model of a plant with 4 state variables. Kept: what
-    the layer keeps of each step. A key or a mask bound to the layer is the same at every step.
+    `unroll(stage(chain(dense(20), tanh, dense(4)), 4))` is a trainable model of a plant with 4 state variables.
+    Residuals: those of the layer at every step. A key or a mask of the context is the same at every step.
 
     Raises:
-        ValueError: `layer` is not a Layer; in `init`, its output is not (features,).
+        ValueError: `layer` is not a Layer; in `init`, its output shape is not (features,).
     """
     check_layer("stage", layer)
 
@@ -31,17 +31,17 @@ def stage(layer: Layer, features: int) -> Cell:
         params, out_shape = layer.init(key, (features + in_features,))
         if out_shape != (features,):
             raise ValueError(
-                f"`stage` expected `{layer.name}` to give the next state, shape ({features},), got {out_shape}. "
-                "Give the layer as many outputs as the state has features."
+                f"`stage` expected `{layer.name}` to output the next state, shape ({features},), got {out_shape}. "
+                "The layer needs as many outputs as the state has features."
             )
         return params, out_shape
 
     def step(params, state, x):
-        state, kept = layer.forward(params, jnp.concatenate([state, x], axis=1))
-        return state, state, kept
+        state, residuals = layer.forward(params, jnp.concatenate([state, x], axis=1))
+        return state, state, residuals
 
-    def back(params, kept, dstate, dy):
-        dparams, dinput = layer.backward(params, kept, dstate + dy)
+    def back(params, residuals, dstate, dy):
+        dparams, dinput = layer.backward(params, residuals, dstate + dy)
         return dinput[:, :features], (dparams, dinput[:, features:])
 
     parts = Parts((layer,), lambda changed: stage(changed, features))
@@ -52,22 +52,27 @@ def stage(layer: Layer, features: int) -> Cell:
 
 
 def no_params(key, in_shape):
-    """Of dynamics that nothing is learnt of."""
+    """The params of dynamics without trainable parameters."""
     return ()
 
 
 def dynamics(function: Callable, state_shape: Any, params: Callable = no_params) -> Cell:
-    """A plant: s, of any pytree, moves by `function(params, s (N, ...), x (N, D)) -> s (N, ...)`, and y is the new s.
+    """A function as a cell: the state s, any pytree, becomes `function(params, s, x)`, which is also the output.
 
     forward    sₜ₊₁ = yₜ = f(sₜ, xₜ)
     backward   λₜ = (∂f/∂s)ᵀ (λₜ₊₁ + dyₜ),   dxₜ = (∂f/∂x)ᵀ (λₜ₊₁ + dyₜ)        the Jacobians by `jax.vjp`
 
-    The controls of Bryson & Ho's multi-stage system are x: descend along dx and the trajectory becomes optimal. The
-    function is for a whole batch; `jax.vmap` one for a single pattern. `params` is `(key, (D,)) -> params`, where there
-    is something to learn. Kept: sₜ and xₜ; the step is computed again on the way back, at the params handed.
+    x are the controls of Bryson & Ho's multi-stage system: gradient descent along dx optimizes the trajectory.
+    Residuals: sₜ and xₜ; the backward pass recomputes the step with the params it receives.
+
+    Args:
+        function: (params, s (N, ...), x (N, D)) -> s (N, ...), for a whole batch; use `jax.vmap` on a function of one
+            example.
+        state_shape: Shape of s without the batch axis, or a pytree of shapes.
+        params: (key, (D,)) -> params, if there are trainable parameters.
 
     Raises:
-        ValueError: the function's state has another structure, shape or dtype than the one that went in.
+        ValueError: the function returns a state of another structure, shape or dtype than the one it received.
     """
 
     def init(key, in_shape):
@@ -77,12 +82,12 @@ def dynamics(function: Callable, state_shape: Any, params: Callable = no_params)
         moved = function(weights, state, x)
         if described(moved) != described(state):
             raise ValueError(
-                f"`dynamics` expected the function to give a state {described(state)}, got {described(moved)}."
+                f"`dynamics` expected the function to return a state {described(state)}, got {described(moved)}."
             )
         return moved, moved, (state, x)
 
-    def back(weights, kept, dstate, dy):
-        _, vjp = jax.vjp(function, weights, *kept)
+    def back(weights, residuals, dstate, dy):
+        _, vjp = jax.vjp(function, weights, *residuals)
         dweights, dstate, dx = vjp(jax.tree.map(jnp.add, dstate, dy))
         return dstate, (dweights, dx)
 

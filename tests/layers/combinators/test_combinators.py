@@ -211,7 +211,7 @@ KEY = jax.random.key(0)
         (lambda: parallel(bp.dense(2), bp.dense(3)).init(KEY, (3,)), r"\(2,\) from dense, \(3,\) from dense"),
         (
             lambda: parallel(bp.layers.identity, flatten, combine="concatenate").init(KEY, (2, 3)),
-            "differ in the last axis",
+            "differ at most in the last axis",
         ),
         (lambda: parallel(bp.tanh, bp.tanh).forward(((),), X), "`parallel` of 2 layers expected a tuple of 2"),
         (lambda: parallel(bp.tanh, bp.tanh).forward(X, X), "got a Array|got a ArrayImpl"),

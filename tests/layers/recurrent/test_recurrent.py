@@ -22,7 +22,7 @@ N, T, D, H = 2, 5, 3, 4
 
 
 def made(layer, in_shape, keys, examples=N):
-    """Params, none of them 0, and an input for them."""
+    """Params without zeros, and an input."""
     params, _ = layer.init(next(keys), in_shape)
     x = noise_like(jax.ShapeDtypeStruct((examples, *in_shape), jnp.float64), keys)
     return moved(params, keys, 0.2), x
@@ -463,11 +463,11 @@ BAD = {
     "stage of no layer": (lambda: stage(bp.dense, 3), r"`stage` expected a Layer, got dense\. Call it first"),
     "stage of another size": (
         lambda: unroll(stage(bp.dense(2), 3)).init(jax.random.key(0), (T, D)),
-        r"to give the next state, shape \(3,\), got \(2,\)",
+        r"to output the next state, shape \(3,\), got \(2,\)",
     ),
     "dynamics that change the state": (
         lambda: unroll(dynamics(lambda p, s, x: x, (2,))).forward((), X),
-        r"`dynamics` expected the function to give a state float64\[2, 2\], got float64\[2, 3\]",
+        r"`dynamics` expected the function to return a state float64\[2, 2\], got float64\[2, 3\]",
     ),
     "no cells": (lambda: char_rnn(5, cells=()), r"`char_rnn` expected a tuple of at least one cell, got \(\)"),
 }
