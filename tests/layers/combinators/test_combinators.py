@@ -203,7 +203,7 @@ KEY = jax.random.key(0)
     ("make", "sentence"),
     [
         (lambda: residual(bp.dense), "`residual` expected a Layer"),  # type: ignore[arg-type]
-        (lambda: residual(bp.dense(4)).init(KEY, (3,)), r"from \(3,\) to \(4,\). Bring .* `parallel"),
+        (lambda: residual(bp.dense(4)).init(KEY, (3,)), r"from \(3,\) to \(4,\). Use a projection .* `parallel"),
         (lambda: residual(bp.dense(4)).forward(bp.dense(4).init(KEY, (3,))[0], X), r"from \(2, 3\) to \(2, 4\)"),
         (lambda: parallel(), "at least one layer"),
         (lambda: parallel(bp.tanh, bp.dense), "`parallel` expected a Layer"),  # type: ignore[arg-type]
@@ -221,8 +221,8 @@ KEY = jax.random.key(0)
         (lambda: freeze(3), "`freeze` expected a Layer, got 3"),  # type: ignore[arg-type]
         (lambda: reshape((2, -1, -1)), "at most one −1"),
         (lambda: reshape((2, 0)), "integer ≥ 1"),
-        (lambda: reshape((2, 2)).init(KEY, (3,)), r"examples of 4 number\(s\), got 3"),
-        (lambda: reshape((2, -1)).forward((), X), r"a multiple of 2 number\(s\), got 3"),
+        (lambda: reshape((2, 2)).init(KEY, (3,)), r"examples of 4 value\(s\), got 3"),
+        (lambda: reshape((2, -1)).forward((), X), r"a multiple of 2 value\(s\), got 3"),
         (lambda: flatten.forward((), jnp.ones((2, 3), int)), "floating-point"),
         (lambda: last_position.forward((), X), "positions before features"),
         (lambda: tie(bp.tanh, (0, 1)), "`tie` expected a chain, got tanh"),

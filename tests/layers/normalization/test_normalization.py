@@ -368,11 +368,11 @@ BAD = {
     ),
     "stacked statistics": (
         lambda: with_statistics(REPEATED, (BatchStatistics(jnp.zeros((2, 3)), jnp.ones((2, 3))),)),
-        r"mean of shape \(C,\).*got \(2, 3\): inside a `repeat`",
+        r"mean of shape \(C,\).*got \(2, 3\): a `repeat` has one layer",
     ),
     "inside a repeat": (
         lambda: init_statistics(REPEATED, REPEATED.init(KEY, (3,))[0], X),
-        r"`init_statistics` expected to find .* found 0\. `repeat` and `remat` do not show",
+        r"`init_statistics` expected to find .* found 0\. `repeat` and `remat` do not expose",
     ),
     "inside a remat": (
         lambda: batch_statistics(REMADE, REMADE.init(KEY, (3,))[0], X),
@@ -384,7 +384,7 @@ BAD = {
         lambda: weight_norm(3).forward(weight_norm(3).init(KEY, (3,))[0], X[:, :2]),
         r"`weight_norm` expected `x` of shape \(N, 3\), got \(2, 2\)",
     ),
-    "resnet's channels": (lambda: resnet(3, ()), r"`channels` to be a tuple with an entry for each stage"),
+    "resnet's channels": (lambda: resnet(3, ()), r"`channels` to be a tuple with one entry per stage"),
     "resnet's image": (lambda: resnet(3, image=(8, 8)), r"`image` to be \(H, W, C\)"),
     "resnet's norm": (lambda: resnet(3, norm=batch_norm), r"`resnet` expected a Layer, got batch_norm\. Call it"),
     "resnet's groups": (lambda: resnet(3, (6,)).init(KEY, (64,)), r"that 4 groups divide, got 6"),

@@ -454,7 +454,7 @@ BAD = {
     "in_shape": (lambda: LAYER.init(jax.random.key(0), (D,)), r"`unroll` expected an `in_shape` of 2"),
     "truncate": (lambda: unroll(lstm(H), truncate=0), r"`truncate` to be an integer ≥ 1, got 0"),
     "factory not called": (lambda: unroll(lstm), r"expected a Cell, got lstm\. Call it first: `lstm\(\.\.\.\)`"),
-    "a layer for a cell": (lambda: unroll(bp.dense(3)), r"expected a Cell, got dense\. Cells are made by"),
+    "a layer for a cell": (lambda: unroll(bp.dense(3)), r"expected a Cell, got dense\. Make one"),
     "size": (lambda: gru(0), r"`gru` expected `features` to be an integer ≥ 1, got 0"),
     "outputs": (lambda: jordan(3, 1.5), r"`jordan` expected `outputs`"),
     "decay": (lambda: jordan(3, 1, decay=2.0), r"`decay` to be a finite number ≥ 0 and ≤ 1, got 2.0"),
