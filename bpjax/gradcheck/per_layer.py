@@ -87,13 +87,25 @@ def _vjp(forward, params, x, dy):
     return vjp(dy)
 
 
+@functools.partial(jax.jit, static_argnums=0, compiler_options=FAST_COMPILATION)
+def _residuals(forward, params, x):
+    return forward(params, x)[1]
+
+
+@functools.partial(jax.jit, static_argnums=0, compiler_options=FAST_COMPILATION)
+def _from_residuals(backward, params, residuals, dy):
+    """(dparams, dx) by the layer's own backward, from given residuals."""
+    return backward(params, residuals, dy)
+
+
 def _residual_sensitivity(layer: Layer, inputs, relative: float) -> list[float]:
     """Relative change of each leaf of (dparams, dx), in float64, when the residuals are perturbed by `relative`."""
     with float64_on_host():
         params, x, dy = widen_to_float64(inputs)
-        residuals = to_host(layer.forward(params, x)[1])
+        residuals = to_host(_residuals(layer.forward, params, x))
         before, after = (
-            to_host(layer.backward(params, widen_to_float64(r), dy)) for r in (residuals, perturb(residuals, relative))
+            to_host(_from_residuals(layer.backward, params, widen_to_float64(r), dy))
+            for r in (residuals, perturb(residuals, relative))
         )
     return [relative_error(a, b) for a, b in zip(*map(gradient_leaves, (after, before)), strict=True)]
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 
 from bpjax.gradcheck.agreement import Agreement, worst_of
 from bpjax.gradcheck.cases import (
@@ -19,7 +20,8 @@ from bpjax.gradcheck.cases import (
     sparse,
 )
 from bpjax.gradcheck.cases.case import LayerCase
-from bpjax.gradcheck.per_layer import compare_layer, compare_loss
+from bpjax.gradcheck.float64 import cast_on_host, to_host
+from bpjax.gradcheck.per_layer import FAST_COMPILATION, compare_layer, compare_loss
 from bpjax.layers import activations
 from bpjax.layers.combinators.chain import chain
 from bpjax.layers.dense import dense
@@ -149,15 +151,16 @@ def check_layer_case(kind: str, name: str, case: LayerCase, examples: int) -> li
         case: the layer and its inputs.
         examples: in the batch.
     """
+
+    def draw(key_params, key_x):
+        return case.layer.init(key_params, case.in_shape)[0], case.inputs(key_x, examples, case.in_shape)
+
     with jax.enable_x64(True):
-        drawn = (
-            case.layer.init(jax.random.key(0), case.in_shape)[0],
-            case.inputs(jax.random.key(1), examples, case.in_shape),
-        )
+        drawn = to_host(jax.jit(draw, compiler_options=FAST_COMPILATION)(jax.random.key(0), jax.random.key(1)))
     rows = []
     for dtype in DTYPES:
         with jax.enable_x64(dtype == "float64"):
-            found = compare_layer(case.layer, *cast(drawn, dtype))
+            found = compare_layer(case.layer, *cast_on_host(drawn, jnp.dtype(dtype)))
         rows.append(Checked(kind, name, dtype, worst_of([*found.dparams.values(), found.dx])))
     return rows
 
