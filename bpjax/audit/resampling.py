@@ -1,7 +1,7 @@
-"""Does a layer's direction of change depend on the weights above it, and on what of them?"""
+"""Test whether a layer's update depends on the weights of later layers, and on which property of them."""
 
 import math
-from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -15,44 +15,54 @@ from bpjax.rules.units import Unit, merge_units, split_units, units_within
 from bpjax.types import Array, Key, Params, RuleState
 
 CHANGED = 1e-8
-"""Relative change of a direction, in float64, that counts as one."""
+"""A relative change of a direction above this, in float64, counts as a change."""
 
 DRAWS = 3
-"""How often weights are drawn: the few of a small layer might keep all their signs."""
+"""How often weights are resampled: one draw of the few weights of a small layer may keep all their signs."""
 
 
-class Above:
-    """What happens to a layer's direction when all weights above it are others."""
+class Dependence(NamedTuple):
+    """How the direction of one layer of units depends on the weights of later layers; see `Resampling`."""
+
+    change_at_same_output: float | None
+    local: bool | None
+
+
+class Resampling:
+    """Resample the weights of later layers, and see whether a layer's direction changes."""
 
     def __init__(self, rule: Rule, params: Params, state: RuleState, batch, key: Key):
         self.rule, self.params, self.state, self.batch, self.key = rule, params, state, batch, key
         self.grads = jax.jit(rule.grads)
-        self.whole = self.grads(params, state, batch)[1]
+        self.direction = self.grads(params, state, batch)[1]
 
-    def tried(self, index: int) -> tuple[float | None, bool | None]:
-        """(relative change with the output held, whether no bit changes without) for the layer of units `index`.
+    def dependence(self, index: int) -> Dependence:
+        """Dependence of the layer of units `index`: the relative change at the same output, and whether it is local.
 
-        (None, None) for the last layer, and for one whose direction is 0, of which nothing can be told.
+        Both are None for the last layer, and for a layer whose direction is 0.
         """
         layers = units_within(self.rule.network, self.params)  # type: ignore[arg-type]
-        if index == len(layers) - 1 or not any(map(jnp.any, jax.tree.leaves(split_units(layers, self.whole)[index]))):
-            return None, None
+        direction = split_units(layers, self.direction)
+        if index == len(layers) - 1 or not any(map(jnp.any, jax.tree.leaves(direction[index]))):
+            return Dependence(None, None)
         key = jax.random.fold_in(self.key, index)
-        other = merge_units(
-            self.params, [unit.params for unit in (*layers[: index + 1], *drawn(key, layers[index + 1 :]))]
-        )
-        changed = self.grads(other, self.state, self.batch)[1]
-        local = same_bits(split_units(layers, changed)[index], split_units(layers, self.whole)[index])
-        return (0.0 if local else self.between(index)), local
+        later = resampled(key, layers[index + 1 :])
+        params = merge_units(self.params, [unit.params for unit in (*layers[: index + 1], *later)])
+        changed = self.grads(params, self.state, self.batch)[1]
+        local = same_bits(split_units(layers, changed)[index], direction[index])
+        return Dependence(0.0 if local else self.change_at_same_output(index), local)
 
-    def between(self, index: int) -> float | None:
-        """Relative change of one layer's direction, in float64, on the first examples, their output being held."""
+    def change_at_same_output(self, index: int) -> float | None:
+        """Relative change of one layer's direction on the first examples when later weights change, not the output.
+
+        Computed in float64; the largest over several draws. None where no other weights with the same output are found.
+        """
         params, state, batch = to_host((self.params, self.state, self.batch))
         with float64_on_host():
             params, state, (x, target) = widen_to_float64((params, state, batch))
             layers = units_within(self.rule.network, params)  # type: ignore[arg-type]
-            below, upper = layers[: index + 1], layers[index + 1 :]
-            flat, unravel = ravel_pytree([unit.params for unit in upper])
+            earlier, later = layers[: index + 1], layers[index + 1 :]
+            flat, unravel = ravel_pytree([unit.params for unit in later])
             width = math.prod(jax.eval_shape(self.rule.network.forward, params, x)[0].shape[1:])  # type: ignore[union-attr]
             examples = min(len(target), 2, (flat.size - 1) // width)
             if examples < 1:
@@ -60,7 +70,7 @@ class Above:
             few = jax.tree.map(lambda a: a[:examples], (x, target))
 
             def whole(flat):
-                return merge_units(params, [*(unit.params for unit in below), *unravel(flat)])
+                return merge_units(params, [*(unit.params for unit in earlier), *unravel(flat)])
 
             def output(flat):
                 return self.rule.network.forward(whole(flat), few[0])[0].ravel()  # type: ignore[union-attr]
@@ -69,40 +79,55 @@ class Above:
                 return split_units(layers, self.grads(whole(flat), state, few)[1])[index]
 
             keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(self.key, index), 1), DRAWS)
-            starts = [ravel_pytree([unit.params for unit in drawn(key, upper)])[0] for key in keys]
-            before, others = direction(flat), brought_back(output, starts, output(flat))
+            starts = [ravel_pytree([unit.params for unit in resampled(key, later)])[0] for key in keys]
+            before, others = direction(flat), solve_for_output(output, starts, output(flat))
             return max((largest_error(direction(other), before) for other in others), default=None)
 
 
-def drawn(key: Key, layers: list[Unit]) -> list[Unit]:
-    """The same layers of units with other params: normal, each array of the size it had, or 1 where it was 0."""
+def resampled(key: Key, layers: list[Unit]) -> list[Unit]:
+    """The layers of units with normally distributed params; each array keeps its root mean square, or gets 1 for 0."""
     leaves, structure = jax.tree.flatten([unit.params for unit in layers])
 
-    def anew(key, w):
+    def draw(key, w):
         size = jnp.sqrt(jnp.mean(w * w))
         return jnp.where(size > 0, size, 1).astype(w.dtype) * jax.random.normal(key, w.shape, w.dtype)
 
-    params = structure.unflatten(map(anew, jax.random.split(key, len(leaves)), leaves))
+    params = structure.unflatten(map(draw, jax.random.split(key, len(leaves)), leaves))
     return [unit._replace(params=p) for unit, p in zip(layers, params, strict=True)]
 
 
-def brought_back(output: Callable, starts: list[Array], wanted: Array, steps: int = 30) -> list[Array]:
-    """Near each start a point with the wanted output, by Gauss-Newton steps of least norm, where that finds one."""
+class Output(Protocol):
+    """The output of a network as a function of some of its params."""
+
+    def __call__(self, flat: Array, /) -> Array:
+        """Output, raveled, for these params, raveled."""
+        ...
+
+
+def solve_for_output(output: Output, starts: list[Array], wanted: Array, steps: int = 30) -> list[Array]:
+    """Find points near the starts with the wanted output, by Gauss–Newton steps of least norm.
+
+    Args:
+        output: a differentiable function.
+        starts: where the steps begin.
+        wanted: value of `output` at the solutions.
+        steps: at most this many from each start; where they do not converge, that start has no solution.
+    """
 
     @jax.jit
     def step(flat):
-        off = output(flat) - wanted
-        return flat - jnp.linalg.lstsq(jax.jacrev(output)(flat), off)[0], jnp.max(jnp.abs(off))
+        error = output(flat) - wanted
+        return flat - jnp.linalg.lstsq(jax.jacrev(output)(flat), error)[0], jnp.max(jnp.abs(error))
 
-    tolerated, found = 1e-13 * max(1.0, float(jnp.max(jnp.abs(wanted)))), []
+    tolerance, solutions = 1e-13 * max(1.0, float(jnp.max(jnp.abs(wanted)))), []
     for flat in starts:
         for _ in range(steps):
-            after, off = step(flat)
-            if float(off) <= tolerated:
-                found.append(flat)
+            after, error = step(flat)
+            if float(error) <= tolerance:
+                solutions.append(flat)
                 break
             flat = after
-    return found
+    return solutions
 
 
 def largest_error(a, b) -> float:

@@ -1,4 +1,4 @@
-"""The ledger: what it finds by running a rule is what its paper says of it, for every rule there is."""
+"""The ledger finds for every rule what its paper says about it."""
 
 import json
 
@@ -8,17 +8,9 @@ import numpy as np
 import pytest
 
 import bpjax as bp
-from bpjax.audit.decoupled import crossed, other_slopes
-from bpjax.audit.ledger import (
-    QUESTIONS,
-    ledger,
-    ledger_of_case,
-    ledger_of_rules,
-    ledger_table,
-    other_target,
-    relative_change,
-    with_two_hidden,
-)
+from bpjax.audit.decoupled import decoupled, perturbed_slopes
+from bpjax.audit.ledger import QUESTIONS, ledger, ledger_of_case, ledger_of_rules, ledger_table, with_two_hidden
+from bpjax.audit.probe import other_target, relative_change
 from bpjax.layers.backward_transforms import without_derivative
 from bpjax.layers.layer import Kind
 from bpjax.rules.delayed import delayed
@@ -45,55 +37,55 @@ def answers(letters):
     return tuple({"y": True, "n": False, "?": None}[letter] for letter in letters)
 
 
-# W weights above as ways back, S exact slopes, L later layers, T target, E early target, N teacher now; from the papers
+# W weight transport, S exact derivatives, L later layers, T target, E early target, N same-step target; from the papers
 #                                          WSLTEN
 TRUTH = {
     "backprop": "yyyyny",  # δ = φ′ ⊙ δₗ₊₁ Wᵀ of this step's error: every objection applies
-    "autodiff": "yyyyny",  # the same by JAX, through no `backward` of a layer
-    "feedback alignment": "nyyyny",  # B for W; all else stays
-    "sign symmetry, uSF": "yyyyny",  # the weights' signs are known to the ways back
+    "autodiff": "yyyyny",  # the same by JAX, without the `backward` of a layer
+    "feedback alignment": "nyyyny",  # B instead of W; the rest is the same
+    "sign symmetry, uSF": "yyyyny",  # the backward pass uses the signs of the weights
     "sign symmetry, brSF": "yyyyny",
     "sign symmetry, frSF": "yyyyny",
-    "Kolen-Pollack": "nyyyny",  # B gets the changes W gets, never W
-    "weight mirror": "nyyyny",  # B learns from what noise does on its way forward
-    "direct feedback": "nyyyny",  # e Bₗᵀ: on layers above only through the output, but on that
-    "direct random target projection": "nynyyy",  # t Bₗᵀ: neither the output nor any layer above is asked
+    "Kolen-Pollack": "nyyyny",  # B receives the updates of W, never W
+    "weight mirror": "nyyyny",  # B learns from noise in the forward pass
+    "direct feedback": "nyyyny",  # e Bₗᵀ: depends on later layers, but only through the output
+    "direct random target projection": "nynyyy",  # t Bₗᵀ: depends on neither the output nor later layers
     "noisy slopes": "yyyyny",  # backpropagation with φ′ + noise still reads φ′
     "batch Manhattan": "yyyyny",  # the sign of the gradient
     "predictive coding, strict": "yyyyny",  # J_{l+1}ᵀ e_{l+1}
     "predictive coding, fixed prediction": "yyyyny",
     "predictive coding, zero divergence": "yyyyny",  # is backpropagation
     "equilibrium propagation": "yyyyny",  # the same W both ways in both phases, ρ′ in their dynamics
-    "delayed": "yyyynn",  # an old gradient
-    "synthetic gradients": "yyyynn",  # M learns from what W sends back; this step's target comes too late
-    "spike-timing-dependent plasticity": "nnnnnn",  # without a teacher, from the spikes at both ends
-    "weight perturbation": "nnyyny",  # one number, the change of the error, and no way back at all
+    "delayed": "yyyynn",  # an earlier gradient
+    "synthetic gradients": "yyyynn",  # M learns from gradients through W; this step's target is too late
+    "spike-timing-dependent plasticity": "nnnnnn",  # unsupervised, from input and output spikes
+    "weight perturbation": "nnyyny",  # one number, the change of the error, and no backward pass
     "symmetric weight perturbation": "nnyyny",
     "node perturbation": "nnyyny",
-    "forward gradient": "nyyyny",  # its derivative goes forward: with φ′, through no transposed weights
+    "forward gradient": "nyyyny",  # forward-mode derivative: with φ′, without transposed weights
     "local losses": "nynyyy",  # a classifier at every layer
     "mono-forward": "nynyyy",
-    "forward-forward": "nynyyy",  # the label is part of the input; goodness is the layer's own
+    "forward-forward": "nynyyy",  # the label is part of the input; each layer has its own goodness
     "difference target propagation": "yyyyny",  # the first target is a gradient through W_L
 }
 
 
 @pytest.mark.parametrize("name", TRUTH)
-def test_what_is_found_is_what_the_papers_say(name):
+def test_each_rule_is_as_its_paper_says(name):
     assert ledger_of_case(RULES[name], key=jax.random.key(0)).answers == answers(TRUTH[name])
 
 
-def test_it_is_found_for_each_hidden_layer_and_by_how_much():
+def test_changes_are_reported_per_hidden_layer():
     row = of(feedback_alignment)
     assert row.answers == answers("nyyyny") and row.steps == 0
-    assert max(row.changes["weights above"]) < 1e-14
-    others = [row.changes[question] for question in ("exact slopes", "later layers", "target", "teacher now")]
+    assert max(row.changes["weight transport"]) < 1e-14
+    others = [row.changes[question] for question in ("exact derivatives", "later layers", "target", "same-step target")]
     assert all(len(changes) == 2 and min(changes) > 0.01 for changes in others)
     assert json.loads(json.dumps(row.to_dict()))["transport"] is False
 
 
-def test_gains_on_the_way_back_are_no_weight_transport():
-    """Feedback replaces weights; gains and biases in it are the network's own."""
+def test_gains_in_the_backward_pass_are_not_weight_transport():
+    """Feedback replaces weights; its gains and biases are those of the network."""
     layers = (bp.dense(4), bp.layer_norm(), bp.tanh)
     network = bp.chain(*layers, *layers, bp.dense(2))
     params, _ = network.init(KEY, (3,))
@@ -108,13 +100,13 @@ def test_steps_are_run_until_there_is_a_direction():
     assert of(late(direct_random_target_projection, 2)).answers == answers("nynynn")
     unknown = of(late(bp.backprop, 2), steps=1)
     assert unknown.answers == answers("??????") and str(unknown).count("cannot tell") == 6
-    # one layer late only: what can be told of the other one is
+    # only one layer is late: the other one is reported
     mixed = of(late(bp.backprop, (3, 0, 0)), steps=1)
-    assert mixed.answers == answers("yyyyny") and mixed.changes["weights above"][0] is None
+    assert mixed.answers == answers("yyyyny") and mixed.changes["weight transport"][0] is None
 
 
-def test_a_rule_that_is_not_what_it_is_called_is_found_out():
-    """Feedback alignment that forgets its B, a rule without φ′, one that looks at the output's weights alone."""
+def test_wrong_implementations_are_detected():
+    """Feedback alignment that does not use its B, a rule without φ′, one that reads the output weights only."""
 
     def forgets(network, loss):
         def grads(params, state, batch):
@@ -124,14 +116,14 @@ def test_a_rule_that_is_not_what_it_is_called_is_found_out():
 
     assert of(forgets).transport is True
     linear = of(lambda n, l: bp.backprop(with_slopes(n, without_derivative), l))
-    assert linear.answers == answers("ynyyny") and max(linear.changes["exact slopes"]) == 0.0
+    assert linear.answers == answers("ynyyny") and max(linear.changes["exact derivatives"]) == 0.0
 
     def peeks(network, loss):
         rule = direct_random_target_projection(network, loss)
 
         def grads(params, state, batch):
             value, direction, state = rule.grads(params, state, batch)
-            last = jnp.sum(jax.tree.leaves(params)[-2])  # of the output layer, which the paper's rule never asks
+            last = jnp.sum(jax.tree.leaves(params)[-2])  # of the output layer, which the paper's rule never reads
             return value, jax.tree.map(lambda g: g * last, direction), state
 
         return rule._replace(grads=grads)
@@ -148,14 +140,14 @@ def test_float32_params_and_labels_give_the_same_answers(float32):
     assert row.answers == answers("nynyyy") and row.changes["later layers"] == (0.0, 0.0)
 
 
-def test_another_target_is_one_of_the_same_kind():
+def test_other_target_is_of_the_same_kind():
     assert other_target(jnp.array([0, 2, 1]), 3).tolist() == [1, 0, 2]
     assert other_target(jnp.array([[1.0, 0.0, 0.0]]), 3).tolist() == [[0.0, 1.0, 0.0]]
     np.testing.assert_allclose(other_target(jnp.array([[0.1], [0.9]]), 1), [[0.9], [0.1]])
     assert other_target(jnp.array([[0.5, 0.5]]), 2).tolist() == [[1.5, 1.5]]
 
 
-def test_a_change_is_relative_and_none_where_there_is_nothing_to_change():
+def test_a_change_is_relative_and_none_where_the_direction_is_zero():
     assert relative_change([jnp.array([3.0]), jnp.array([4.0])], [jnp.array([3.0]), jnp.array([5.0])]) == pytest.approx(
         1 / np.sqrt(34)
     )
@@ -163,24 +155,24 @@ def test_a_change_is_relative_and_none_where_there_is_nothing_to_change():
     assert relative_change(jnp.array([jnp.nan]), jnp.array([1.0])) == np.inf
 
 
-def test_a_crossed_layer_goes_forward_with_its_own_weights_and_back_with_those_handed():
+def test_a_decoupled_layer_uses_different_weights_in_its_two_passes():
     layer = bp.dense(2)
     own, _ = layer.init(jax.random.key(0), (3,))
-    handed = jax.tree.map(lambda p: p + 1, own)
-    changed = crossed(layer, jax.tree.map(jnp.ones_like, own))
+    other = jax.tree.map(lambda p: p + 1, own)
+    changed = decoupled(layer, jax.tree.map(jnp.ones_like, own))
     x, dy = BATCH[0], jnp.ones((3, 2))
-    y, residuals = changed.forward(handed, x)
+    y, residuals = changed.forward(other, x)
     np.testing.assert_allclose(y, layer.forward(own, x)[0], rtol=1e-14)
-    wanted = np.ones((3, 2)) @ np.asarray(handed.w).T
-    np.testing.assert_allclose(changed.backward(handed, residuals, dy)[1], wanted, rtol=1e-14)
-    back, ahead = jax.vjp(lambda x: changed.forward(handed, x)[0], x)[1], jnp.ones_like(x)
-    np.testing.assert_allclose(back(dy)[0], wanted, rtol=1e-14)
-    along = jax.jvp(lambda x: changed.forward(handed, x)[0], (x,), (ahead,))[1]
+    wanted = np.ones((3, 2)) @ np.asarray(other.w).T
+    np.testing.assert_allclose(changed.backward(other, residuals, dy)[1], wanted, rtol=1e-14)
+    vjp, tangent = jax.vjp(lambda x: changed.forward(other, x)[0], x)[1], jnp.ones_like(x)
+    np.testing.assert_allclose(vjp(dy)[0], wanted, rtol=1e-14)
+    along = jax.jvp(lambda x: changed.forward(other, x)[0], (x,), (tangent,))[1]
     np.testing.assert_allclose(along, np.ones((3, 3)) @ np.asarray(own.w), rtol=1e-14)
 
 
-def test_other_slopes_are_other_slopes_to_jax_too():
-    changed = other_slopes(NETWORK, jax.random.key(0))
+def test_perturbed_slopes_perturb_jax_derivatives_too():
+    changed = perturbed_slopes(NETWORK, jax.random.key(0))
     assert [layer.name for layer in changed.layers] == [layer.name for layer in NETWORK.layers]
     (y, residuals), wanted = changed.forward(PARAMS, BATCH[0]), NETWORK.forward(PARAMS, BATCH[0])[0]
     assert np.array_equal(y, wanted)
@@ -188,7 +180,7 @@ def test_other_slopes_are_other_slopes_to_jax_too():
     by_jax = jax.grad(lambda p: jnp.sum(changed.forward(p, BATCH[0])[0]))(PARAMS)
     true = jax.grad(lambda p: jnp.sum(NETWORK.forward(p, BATCH[0])[0]))(PARAMS)
     assert relative_change(by_hand, by_jax) < 1e-14 and relative_change(by_jax, true) > 0.1
-    assert other_slopes(bp.dense(2), jax.random.key(0)) is None
+    assert perturbed_slopes(bp.dense(2), jax.random.key(0)) is None
 
 
 def test_networks_get_a_second_hidden_layer():
@@ -208,12 +200,12 @@ def test_the_table_has_a_line_for_each_rule():
     assert str(rows[1]).splitlines()[-1].split() == lines[1].split()
 
 
-def test_bad_input_is_said_in_one_sentence():
+def test_bad_input():
     with pytest.raises(ValueError, match="`ledger` expected a Layer, got"):
         of(bp.backprop, network=bp.dense)
-    with pytest.raises(ValueError, match="expected `make\\(network, loss\\)` to make a Rule, got tuple"):
+    with pytest.raises(ValueError, match="expected `make\\(network, loss\\)` to return a Rule, got tuple"):
         of(lambda n, l: (n, l))
-    with pytest.raises(ValueError, match="expected a hidden layer of units to look at, got chain with 1 layer"):
+    with pytest.raises(ValueError, match="expected a hidden layer of units, got chain with 1 layer"):
         one = bp.chain(bp.dense(2), bp.tanh)
         of(bp.backprop, network=one, params=one.init(jax.random.key(0), (3,))[0])
     with pytest.raises(ValueError, match="`ledger` expected `steps`"):
