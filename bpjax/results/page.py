@@ -129,17 +129,17 @@ def chosen_axes(result, x: str | None, y: str | None) -> tuple[str, str]:
     if different := [name for name in VARIABLES if set(result[name].dims) != set(dims)]:
         raise ValueError(f"`sweep_page` expected every variable over {dims}, but {', '.join(different)} is not.")
     if SAMPLE in dims:
-        there = [str(name) for name, values in result.coords.items() if values.dims == (SAMPLE,) and name != SAMPLE]
+        choices = [str(name) for name, values in result.coords.items() if values.dims == (SAMPLE,) and name != SAMPLE]
     else:
-        there = [dim for dim in dims if dim != SEED]
-    first, second, *_ = [*there, SEED, SEED]
+        choices = [dim for dim in dims if dim != SEED]
+    first, second, *_ = [*choices, SEED, SEED]
     if x is None:
-        x = next((name for name in there if name != y), first)
+        x = next((name for name in choices if name != y), first)
     if y is None:
-        y = next((name for name in there if name != x), second)
+        y = next((name for name in choices if name != x), second)
     for name, axis in (("x", x), ("y", y)):
-        if axis not in there and not (name == "y" and axis == SEED and SEED in dims and SAMPLE not in dims):
-            raise ValueError(f"`sweep_page` cannot use {axis!r} as `{name}`: the result varies {', '.join(there)}.")
+        if axis not in choices and not (name == "y" and axis == SEED and SEED in dims and SAMPLE not in dims):
+            raise ValueError(f"`sweep_page` cannot use {axis!r} as `{name}`: the result varies {', '.join(choices)}.")
         if not np.issubdtype(result[axis].dtype, np.number):
             raise ValueError(
                 f"`sweep_page` expected numbers along `{axis}`, got {result[axis].dtype}. Select one value."

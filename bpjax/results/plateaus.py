@@ -15,7 +15,7 @@ class Plateaus(NamedTuple):
     escape: np.ndarray  # (P,) first epoch after it; the number of epochs done if the run ended on it
     length: np.ndarray  # (P,) epochs on it, escape − onset
     height: np.ndarray  # (P,) error on it, the geometric mean over its epochs
-    escaped: np.ndarray  # (P,) bool; False: the run ended on it, and its length is a lower bound (censored)
+    escaped: np.ndarray  # (P,) bool; False: the run ended on it, so the length is a lower bound (censored)
     shape: tuple[int, ...]  # leading axes of the curves, () for a single one
 
 
@@ -107,14 +107,14 @@ def _check_curves(who, error):
     if curves.ndim == 0 or curves.size == 0:
         raise ValueError(f"`{who}` expected an error curve, (epochs,) or (..., epochs), got shape {curves.shape}.")
     shape, curves = curves.shape[:-1], curves.reshape(-1, curves.shape[-1])
-    made = np.isfinite(curves)
-    counts = made.sum(axis=1)
-    if (counts == 0).any() or not np.array_equal(made, np.arange(curves.shape[1]) < counts[:, None]):
-        odd = int(np.argmax((counts == 0) | (made[:, 1:] & ~made[:, :-1]).any(axis=1)))
+    finite = np.isfinite(curves)
+    counts = finite.sum(axis=1)
+    if (counts == 0).any() or not np.array_equal(finite, np.arange(curves.shape[1]) < counts[:, None]):
+        odd = int(np.argmax((counts == 0) | (finite[:, 1:] & ~finite[:, :-1]).any(axis=1)))
         raise ValueError(
             f"`{who}` expected finite errors from the first epoch on and NaN only after a run has stopped, "
             f"got others in run {odd}. Pass curves as `fit` returns them."
         )
-    if (curves[made] < 0).any():
-        raise ValueError(f"`{who}` expected errors ≥ 0, got {curves[made].min():g}: a relative decrease needs them.")
-    return np.where(made, curves, 1.0), counts, shape
+    if (curves[finite] < 0).any():
+        raise ValueError(f"`{who}` expected errors ≥ 0, got {curves[finite].min():g}: a relative decrease needs them.")
+    return np.where(finite, curves, 1.0), counts, shape

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.sweeps.axes import Plan, arguments, plan
+from bpjax.sweeps.axes import SAMPLE, SEED, Plan, arguments, plan
 from bpjax.sweeps.lanes import largest_array
 from bpjax.sweeps.lanes.layout import choose_layout
 from bpjax.sweeps.progress import Progress, progress_report
@@ -47,8 +47,8 @@ def sweep(
 
     The trial is traced once, with every hyperparameter as a tracer: a sweep is one compiled program per device, and a
     second sweep of the same function does not compile. A run that stops makes room for the next. A run that diverges is
-    recorded with its epoch and affects no other run. The numbers do not depend on the number of cores and devices, nor
-    on interruptions.
+    recorded with its epoch and affects no other run. Results do not depend on the number of cores and devices, nor on
+    interruptions.
 
     Args:
         trial: (key, **hyperparameters) -> Trial, a pure function; usually a few lines around `bp.trial`.
@@ -149,10 +149,10 @@ def trace_cached(trial: Callable, key_impl, dtypes: tuple, settings: tuple) -> T
             f"traced: {str(error).splitlines()[0]} Make one sweep per value of what changes shapes or Python's control "
             "flow, and bind it in the trial."
         ) from None
-    reserved = {"number", "reason", "curve"} & set(outcome)
+    reserved = {"number", "reason", "curve", SEED, SAMPLE, *one} & set(outcome)
     if reserved:
         raise ValueError(
-            f"`sweep` expected other names for outcomes than {', '.join(sorted(reserved))}: it sets those itself."
+            f"`sweep` expected other names for outcomes than {', '.join(sorted(reserved))}: its result has those."
         )
     return Traced(start, outcome, tuple(reasons), largest_array(jaxpr))
 

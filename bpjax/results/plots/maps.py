@@ -35,11 +35,11 @@ def outcome_map(axis, x, y, values, label, limits=None, scale="linear"):
     axis.set_facecolor("white")
     mesh = axis.pcolormesh(*edges, np.ma.masked_invalid(values), cmap="cividis", norm=scale, rasterized=True)
     mesh.set_clim(low, high)
-    for there, style, name in (
+    for holds, style, name in (
         (np.isposinf(values), {"facecolor": "#D0D0D0", "edgecolor": "none"}, "never"),
         (np.isnan(values), {"facecolor": "white", "edgecolor": GREY, "hatch": "////"}, "no data"),
     ):
-        for row, column in np.argwhere(there):
+        for row, column in np.argwhere(holds):
             (left, right), (below, above) = edges[0][column : column + 2], edges[1][row : row + 2]
             corners = [left, right, right, left], [below, below, above, above]
             axis.fill(*corners, linewidth=0, label=label_once(axis, name), **style)

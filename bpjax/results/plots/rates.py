@@ -47,8 +47,8 @@ def epochs_to_goal(axis, rates, epochs, colour, label):
         label: for the legend.
     """
     low, middle, high = quantiles_with_failures(epochs, [0.25, 0.5, 0.75])
-    there = np.isfinite(middle)
-    rates, low, middle, high = np.asarray(rates)[there], low[there], middle[there], high[there]
+    has_median = np.isfinite(middle)
+    rates, low, middle, high = np.asarray(rates)[has_median], low[has_median], middle[has_median], high[has_median]
     bars = [middle - low, np.where(np.isfinite(high), high, middle) - middle]
     return axis.errorbar(rates, middle, yerr=bars, color=colour, label=label, marker="o", markersize=4, capsize=2)
 

@@ -46,17 +46,17 @@ def distribution(axis, place, epochs, colour):
         colour: of the dots.
     """
     epochs = np.sort(np.asarray(epochs, float))
-    there = epochs[np.isfinite(epochs)]
-    spread = 0.3 * (2 * ((np.arange(len(there)) * 0.618034) % 1) - 1)  # golden ratio: even and deterministic
+    finite = epochs[np.isfinite(epochs)]
+    spread = 0.3 * (2 * ((np.arange(len(finite)) * 0.618034) % 1) - 1)  # golden ratio: even and deterministic
     dots = axis.plot(
-        there, place + spread, ".", color=colour, markersize=3, alpha=0.35, label=label_once(axis, "one run")
+        finite, place + spread, ".", color=colour, markersize=3, alpha=0.35, label=label_once(axis, "one run")
     )
     median = quantiles_with_failures(epochs, 0.5)
     if np.isfinite(median):
         axis.plot(
             [median] * 2, [place - 0.36, place + 0.36], color="black", linewidth=1.6, label=label_once(axis, "median")
         )
-    if failed := len(epochs) - len(there):
+    if failed := len(epochs) - len(finite):
         where = axis.get_yaxis_transform()
         axis.text(1.01, place, f"{failed}/{len(epochs)} failed", transform=where, va="center", fontsize=7.5, color=GREY)
     return dots[0]

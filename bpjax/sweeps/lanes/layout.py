@@ -2,7 +2,7 @@
 
     tiny      up to 3,000 entries that change (weights, momenta, rates) and arrays of up to 8,192 entries:
               lanes, as many as keep the largest array in the cache
-    larger    single: one run after another, each core its own run
+    larger    single: one run after another, a separate run on each core
 
 2-2-1 is fastest with 512 lanes, 10-5-10 with 64, 8-16-1 with 256 examples with 8. For 64-32-10 on 1,197 digits, one run
 after another takes 0.4 times as long as lanes and 0.6 times as long as `vmap`, which was the fastest for none.
