@@ -149,7 +149,7 @@ def test_strict_inference_is_not_backprop(keys):
 
 
 def test_strict_inference_ends_at_a_minimum_of_its_energy(keys):
-    """There ∂F/∂v = 0, and the direction is Σ_L ∂F/∂W by jax.grad of F alone."""
+    """There ∂F/∂v = 0, and the direction is Σ_L ∂F/∂W by jax.grad of F."""
     network, params, (x, t), _ = problem(keys, (4, 3, 2), bp.softmax_cross_entropy)
     first, _, second = params
 
