@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from passes import quick_jit
+from quadratic import close, plain_step, run, start
 
 import bpjax as bp
 from bpjax.optimizers.registry import OPTIMIZERS
@@ -213,6 +215,57 @@ def test_an_optimizer_applies_its_own_values_to_the_state_of_another():
         updates, after = update(GRADS[0], state, PARAMS)
         assert_same(updates["w"], -0.5 * GRADS[0]["w"])
         assert float(after.learning_rate) == 0.5
+
+
+@EVERY_FACTORY
+def test_injected_hyperparameters_are_followed(factory, values, static):
+    numbers = {"learning_rate" if factory is not bp.rprop else "initial": list(values.values())[0]}
+    numbers |= {name: values[name] for name in ("momentum", "largest") if name in values}
+    injected, plain = quick_jit(
+        lambda: (
+            run(optax.inject_hyperparams(factory)(**numbers, **static))[0][0],
+            run(factory(**numbers, **static))[0][0],
+        )
+    )()
+    assert close(injected, plain)
+
+
+def test_an_injected_schedule_is_followed():
+    schedule = lambda count: 0.1 / (1 + count)
+    ((injected, state), _), ((own, own_state), _) = quick_jit(
+        lambda: (run(optax.inject_hyperparams(bp.momentum)(schedule, 0.5), 6), run(bp.momentum(schedule, 0.5), 6))
+    )()
+    assert close(injected, own)
+    assert bp.optimizers.hyperparameter(own_state, "learning_rate") == pytest.approx(0.1 / 6)
+    assert bp.optimizers.hyperparameter(state, "learning_rate") == pytest.approx(0.1 / 6)
+
+
+def test_a_value_set_in_the_state_compiles_nothing_and_counts():
+    optimizer, params = bp.momentum(0.1, 0.5), start()
+    step = jax.jit(plain_step(optimizer))
+    state = bp.optimizers.set_hyperparameters(optimizer.init(params), learning_rate=0.02, momentum=0.7)
+    (after, _), _ = step((params, state), None)
+    step((params, optimizer.init(params)), None)
+    assert step._cache_size() == 1
+    other = bp.momentum(0.02, 0.7)
+    (expected, _), _ = plain_step(other)((params, other.init(params)), None)
+    assert close(after, expected, 0)
+    with pytest.raises(ValueError, match="'rate'"):
+        bp.optimizers.set_hyperparameters(state, rate=0.1)
+    per_weight = bp.optimizers.set_hyperparameters(bp.optimizers.supersab(0.1).init(params), learning_rate=0.4)
+    assert bp.optimizers.hyperparameter(per_weight, "learning_rate") == pytest.approx(0.4)
+    injected = optax.inject_hyperparams(bp.optimizers.supersab)(0.1).init(params)
+    both = bp.optimizers.set_hyperparameters(injected, learning_rate=0.4)
+    for a, b in zip(jax.tree.leaves(both), jax.tree.leaves(injected), strict=True):
+        assert a.aval == b.aval
+    assert both.hyperparams["learning_rate"] == 0.4
+    assert close(both.inner_state.learning_rate, jax.tree.map(lambda w: jnp.full_like(w, 0.4), params))
+    assert bp.optimizers.hyperparameter(optax.adam(0.1).init(params), "learning_rate") is None
+
+
+def test_the_rate_shown_is_the_one_the_optimizer_has_adapted():
+    (_, state), _ = quick_jit(lambda: run(optax.inject_hyperparams(bp.optimizers.bold_driver)(0.01), 5))()
+    assert bp.optimizers.hyperparameter(state, "learning_rate") == pytest.approx(0.01 * 1.05**4)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
