@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
+from passes import quick_jit
 from scipy.optimize import minimize
 from scipy.special import erf
 
@@ -240,8 +241,13 @@ def test_deep_linear_flow_is_gradient_descent_on_a_product(layers):
     """E = ½(s − a₁ … a_L)², all a alike: one small step of every a, and the change of their product."""
     s, u, rate = 2.0, 0.6, 1e-7
     a = jnp.full(layers, u ** (1 / layers))
-    g = jax.grad(lambda a: 0.5 * (s - jnp.prod(a)) ** 2)(a)
-    change = (jnp.prod(a - rate * g) - jnp.prod(a)) / rate
+
+    @quick_jit
+    def change_of_product(a):
+        g = jax.grad(lambda a: 0.5 * (s - jnp.prod(a)) ** 2)(a)
+        return (jnp.prod(a - rate * g) - jnp.prod(a)) / rate
+
+    change = change_of_product(a)
     assert theory.deep_linear_flow(u, s, layers, tau=0.5) == pytest.approx(float(change) / 0.5, rel=1e-6)
 
 
@@ -256,7 +262,7 @@ def test_learning_keeps_the_invariants_to_second_order(keys):
     network = bp.chain(*(bp.dense(n, use_bias=False) for n in (4, 3, 2)))
     params, _ = network.init(next(keys), (5,))
     batch = jax.random.normal(next(keys), (10, 5)), jax.random.normal(next(keys), (10, 2))
-    g = jax.grad(lambda p: bp.autodiff(network, bp.squared_error).grads(p, (), batch)[0])(params)
+    g = quick_jit(jax.grad(lambda p: bp.autodiff(network, bp.squared_error).grads(p, (), batch)[0]))(params)
 
     def invariants(rate):
         return theory.deep_linear_invariants([p.w - rate * dp.w for p, dp in zip(params, g, strict=True)])
@@ -404,7 +410,7 @@ SHARES = (-0.5, 0.0, 0.25, 0.5, 1.0, 1.7)
 
 @pytest.fixture(scope="module")
 def minimum():
-    """A 1-2-1 network at a minimum of a positive error, found by SciPy and Newton's method."""
+    """(error, params, batch) of a 1-2-1 network at a minimum above 0, found by SciPy and Newton's method."""
     x = jnp.linspace(-2, 2, 12)[:, None]
     batch = x, jnp.tanh(2 * x + 2) - jnp.tanh(1.5 * x - 1) + 0.2 * jnp.cos(9 * x)
     rule = bp.autodiff(bp.mlp((1, 2, 1), bp.tanh), bp.squared_error)
@@ -414,32 +420,40 @@ def minimum():
     def error(flat):
         return rule.grads(unravel(flat), (), batch)[0]
 
-    gradient, hessian = jax.jit(jax.grad(error)), jax.jit(jax.hessian(error))
-    w = minimize(jax.jit(error), np.asarray(flat), jac=gradient, hess=hessian, method="trust-exact").x
+    derivatives = quick_jit(lambda w: (*jax.value_and_grad(error)(w), jax.hessian(error)(w)))
+    value, gradient, hessian = (lambda w, i=i: derivatives(w)[i] for i in range(3))
+    w = minimize(value, np.asarray(flat), jac=gradient, hess=hessian, method="trust-exact").x
     for _ in range(4):
         w = w - np.linalg.solve(hessian(w), gradient(w))
-    assert np.abs(gradient(w)).max() < 1e-13 and error(w) > 0.01 and np.linalg.eigvalsh(hessian(w))[0] > 1e-3
-    return rule.loss, unravel(jnp.asarray(w)), batch
+    assert np.abs(gradient(w)).max() < 1e-13 and value(w) > 0.01 and np.linalg.eigvalsh(hessian(w))[0] > 1e-3
+    return value(w), unravel(jnp.asarray(w)), batch
+
+
+LARGER = bp.autodiff(bp.mlp((1, 3, 1), bp.tanh), bp.squared_error)
+
+
+@quick_jit
+def around(params, batch):
+    """Value, gradient (P,) and Hessian (P, P) of the larger network's error."""
+    flat, unravel = ravel_pytree(params)
+    error = lambda w: LARGER.grads(unravel(w), (), batch)[0]
+    value, gradient, _ = LARGER.grads(params, (), batch)
+    return value, ravel_pytree(gradient)[0], jax.hessian(error)(flat)
 
 
 @pytest.mark.parametrize("unit", [0, 1])
 def test_a_minimum_becomes_a_line_of_critical_points(minimum, unit):
     """X11: the error the same, the gradient 0, the Hessian with an eigenvalue 0, in the line's direction."""
-    loss, small, batch = minimum
-    network = bp.mlp((1, 3, 1), bp.tanh)
-    rule = bp.autodiff(network, loss)
-    E = bp.autodiff(bp.mlp((1, 2, 1), bp.tanh), loss).grads(small, (), batch)[0]
+    E, small, batch = minimum
     points = [theory.duplicate_unit(small, unit, share) for share in SHARES]
-    unravel = ravel_pytree(points[0])[1]
-    flat = [ravel_pytree(point)[0] for point in points]
-    line = (flat[-1] - flat[0]) / jnp.linalg.norm(flat[-1] - flat[0])
-    for point, w in zip(points, flat, strict=True):
-        value, gradient, _ = rule.grads(point, (), batch)
+    first, last = (np.asarray(ravel_pytree(point)[0]) for point in (points[0], points[-1]))
+    line = (last - first) / np.linalg.norm(last - first)
+    for point in points:
+        value, gradient, H = (np.asarray(a) for a in around(point, batch))
         assert value == pytest.approx(float(E), rel=1e-14)
-        assert jnp.abs(ravel_pytree(gradient)[0]).max() <= 1e-12
-        H = jax.hessian(lambda w: rule.grads(unravel(w), (), batch)[0])(w)
+        assert np.abs(gradient).max() <= 1e-12
         np.testing.assert_allclose(H @ line, 0, atol=1e-11)
-        assert jnp.abs(jnp.linalg.eigvalsh(H)).min() < 1e-11
+        assert np.abs(np.linalg.eigvalsh(H)).min() < 1e-11
 
 
 def test_duplicate_by_hand():
