@@ -1,8 +1,8 @@
 """Single mistakes that can be made in the code, each one changed expression of one line; for `mutation_check.py`.
 
-A mistake is a sign, a missing factor, a dropped term, a transposed product, a wrong axis, an index off by one. What it
-is does not depend on where it is, so that it is found again after files have moved. Checks, messages, annotations and
-defaults are left as they are.
+A mistake is a sign, a missing factor, a dropped term, a transposed product, a wrong axis, an index off by one. Its
+identity does not depend on its file and line, so that it can be found again after files have moved. Checks, messages,
+annotations and defaults are not changed.
 """
 
 import ast
@@ -39,12 +39,12 @@ class Mistake(NamedTuple):
     after: str
 
     def identity(self) -> tuple:
-        """What it is, wherever it is."""
+        """What identifies the mistake, without file and line."""
         return self.room, self.function, self.kind, " ".join(self.old.split()), self.nth
 
 
 def changes(node: ast.AST, text) -> Iterator[tuple[str, str]]:
-    """The mistakes that can be made of an expression, (kind, new text); `text(node)` is its source."""
+    """The possible mistakes in an expression as (kind, new text); `text(node)` is its source."""
 
     def whole(part):  # fit to stand as an operand anywhere
         simple = ast.Name, ast.Constant, ast.Attribute, ast.Call, ast.Subscript
@@ -101,7 +101,7 @@ def changes(node: ast.AST, text) -> Iterator[tuple[str, str]]:
 
 
 def expressions(node, function: str = "") -> Iterator[tuple[str, ast.expr | ast.keyword]]:
-    """All that compute something, with the functions around them: no checks, messages, annotations, defaults."""
+    """All expressions that compute something, with the names of the functions around them."""
     match node:
         case ast.Raise() | ast.Assert() | ast.JoinedStr() | ast.arguments() | ast.If(body=[ast.Raise()]):
             return
@@ -120,7 +120,7 @@ def expressions(node, function: str = "") -> Iterator[tuple[str, ast.expr | ast.
 
 
 def all_mistakes(root: Path) -> Iterator[Mistake]:
-    """All single mistakes that can be made in the files of the rooms."""
+    """All possible single mistakes in the files of the rooms."""
     for path in sorted((root / "bpjax").rglob("*.py")):
         room = ROOMS.get(path.relative_to(root / "bpjax").parts[0].removesuffix(".py"))
         if room is None or path.stem in ("catalogue", "registry", "progress"):
@@ -139,7 +139,7 @@ def all_mistakes(root: Path) -> Iterator[Mistake]:
 
 
 def edited(source: bytes, mistake: Mistake, new: str) -> bytes:
-    """The source with something else in the place of the mistake."""
+    """The source with other text in the place of the mistake."""
     lines, (start, end) = source.splitlines(keepends=True), mistake.columns
     line = lines[mistake.line - 1]
     lines[mistake.line - 1] = line[:start] + new.encode() + line[end:]
@@ -147,7 +147,7 @@ def edited(source: bytes, mistake: Mistake, new: str) -> bytes:
 
 
 def draw(mistakes: list[Mistake], seed: int, scale: float) -> list[Mistake]:
-    """As many as each room's quota, of all kinds in turn and at most one a line: those with the smallest hashes."""
+    """Choose the quota of each room by the smallest hashes, over all kinds in turn, at most one mistake per line."""
     rank = lambda m: hashlib.sha256(repr((seed, m.identity())).encode()).hexdigest()
     turns, rooms = Counter(), {room: [] for room in QUOTAS}
     for mistake in {(m.file, m.line): m for m in sorted(mistakes, key=rank, reverse=True)}.values():
@@ -162,10 +162,10 @@ def draw(mistakes: list[Mistake], seed: int, scale: float) -> list[Mistake]:
 
 
 def find_again(wanted: list[Mistake], mistakes: list[Mistake]) -> Iterator[tuple[Mistake, Mistake | None]]:
-    """Each mistake of another tree in this one: the same by identity, or the likest of its kind, best of its form."""
+    """Find each mistake of another tree in this one: the identical one, or the most similar one of its kind."""
     form = lambda m: re.sub(r"[^\W\d]\w*", "a", re.sub(r"\s", "", m.old))
-    told = lambda m: f"{m.function} {m.old} {m.before}"
-    likeness = lambda old, new: difflib.SequenceMatcher(None, told(old), told(new)).ratio()
+    description = lambda m: f"{m.function} {m.old} {m.before}"
+    likeness = lambda old, new: difflib.SequenceMatcher(None, description(old), description(new)).ratio()
     identical, taken = {m.identity(): m for m in mistakes}, set()
     for old in sorted(wanted, key=lambda m: m.identity() not in identical):
         found = identical.get(old.identity())
@@ -178,5 +178,5 @@ def find_again(wanted: list[Mistake], mistakes: list[Mistake]) -> Iterator[tuple
 
 
 def place_of(mistake: Mistake) -> str:
-    """Where in the tree it is."""
+    """The file and line of a mistake."""
     return f"{mistake.file}:{mistake.line}"

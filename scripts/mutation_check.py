@@ -1,14 +1,14 @@
-"""How many single mistakes in the code do the tests notice? Plants them one by one and runs the tests on each.
+"""Measure how many single mistakes in the code the tests catch: plant them one by one and run the tests on each.
 
 A mistake is one changed expression of one line: a sign, a missing factor, a dropped term, a transposed product, a wrong
-axis, an index off by one. Mistakes are drawn by a hash of what they are, not of where they are, so that the same ones
-are planted again after files have moved; with `--list` and `--mistakes` exactly the same ones.
+axis, an index off by one. Mistakes are drawn by a hash of their content, not of their place, so that the same ones are
+planted again after files have moved; with `--list` and `--mistakes` exactly the same ones.
 
-First all tests run once on the untouched code. That run says which tests pass, how long they take, and which of them
-reach the place of each mistake. On a mistake only these run, those closest to it by name first, until one fails.
-Compiled programs are kept between runs, so that only what a mistake changes is compiled again.
+First, all tests run once on the unchanged code. This run records which tests pass, how long they take, and which of
+them reach the place of each mistake. For a mistake only these tests run, those closest to it by name first, until one
+fails. Compiled programs are cached between runs, so that only the programs that a mistake changes are compiled again.
 
-The first run takes about as long as the tests in one process; then a mistake takes some 10 seconds.
+The first run takes about as long as the tests in one process; then a mistake takes about 10 seconds.
 """
 
 import argparse
@@ -38,7 +38,7 @@ IMPORTED = "jax jax.numpy numpy optax pytest hypothesis scipy.optimize scipy.int
 
 
 class Watch:
-    """A plugin of pytest: runs the wanted tests in their order, and writes what came of each and what it reached."""
+    """A pytest plugin that runs the wanted tests in order and writes their outcomes and the places that they reach."""
 
     def __init__(self, out: Path, wanted: list[str] | None):
         self.out, self.wanted, self.now = out, wanted, "collection"
@@ -47,32 +47,32 @@ class Watch:
         builtins.__dict__["mark_reached"] = lambda place: self.reached[self.now].setdefault(place)
 
     def pytest_collection_modifyitems(self, items):
-        """Choose and order."""
+        """Select the wanted tests, in their order."""
         if self.wanted is not None:
             of_name = {item.nodeid: item for item in items}
             items[:] = [of_name[name] for name in self.wanted if name in of_name]
 
     def pytest_runtest_logstart(self, nodeid, location):
-        """What is reached from now on, this test reaches."""
+        """Attribute the places reached from now on to this test."""
         self.now, self.seconds[nodeid] = nodeid, -time.process_time()
 
     def pytest_runtest_logfinish(self, nodeid, location):
-        """Add the seconds of this process, not those it waited for others."""
+        """Record the CPU seconds of this process."""
         self.seconds[nodeid] += time.process_time()
 
     def pytest_runtest_logreport(self, report):
-        """Keep what did not pass."""
+        """Record the tests that did not pass."""
         if not report.passed:
             self.failed[report.nodeid] = report.outcome
 
     def pytest_sessionfinish(self, session, exitstatus):
-        """Write it all."""
+        """Write the results as JSON."""
         found = dict(seconds=self.seconds, failed=list(self.failed), reached={n: [*p] for n, p in self.reached.items()})
         self.out.write_text(json.dumps(found | {"status": int(exitstatus)}))
 
 
 def run_here(copy: Path, files: list[str], wanted: list[str] | None, out: Path) -> None:
-    """Run tests of a copy, in a process that ends with them."""
+    """Run the tests of a copy in this process, which ends afterwards."""
     import pytest
 
     os.setsid()
@@ -90,7 +90,7 @@ def run_here(copy: Path, files: list[str], wanted: list[str] | None, out: Path) 
 
 
 def run_tests(copy: Path, files: list[str], wanted: list[str] | None, out: Path, limit: float | None) -> dict:
-    """What came of the tests, from a process of their own; {"status": "timeout"} or "crash" where it left nothing."""
+    """Run tests in a separate process and return what it wrote; the status is "timeout" or "crash" if it wrote nothing."""
     out.unlink(missing_ok=True)
     process = multiprocessing.get_context("fork").Process(target=run_here, args=(copy, files, wanted, out))
     process.start()
@@ -103,7 +103,7 @@ def run_tests(copy: Path, files: list[str], wanted: list[str] | None, out: Path,
 
 
 def copied(root: Path, name: Path) -> Path:
-    """A fresh copy of what the tests need, compiled for Python."""
+    """Make a fresh copy of the files that the tests need, with compiled Python."""
     shutil.rmtree(name, ignore_errors=True)
     shutil.copytree(root, name, ignore=shutil.ignore_patterns(".*", "v3*", "__pycache__", "shared"))
     compileall.compile_dir(name / "bpjax", quiet=2)
@@ -111,14 +111,14 @@ def copied(root: Path, name: Path) -> Path:
 
 
 def words(path: str) -> set[str]:
-    """In a path, without tests and plurals."""
+    """The words of a path in the singular, without "test"."""
     return {word.rstrip("s") for word in re.split(r"[/_.]", path)} - {"test", "bpjax", "py", ""}
 
 
 def first_run(root: Path, work: Path, mistakes: list[Mistake], only: str | None) -> dict:
-    """All tests once, on code that says where it is reached, file by file; those of a file are kept in the folder."""
-    kept, places = work / "first.json", sorted({place_of(m) for m in mistakes})
-    found = json.loads(kept.read_text()) if kept.exists() else {}
+    """Run all tests once, file by file, on code that records which places it reaches; continue an earlier such run."""
+    stored, places = work / "first.json", sorted({place_of(m) for m in mistakes})
+    found = json.loads(stored.read_text()) if stored.exists() else {}
     if found.get("places") != places:
         found = {"places": places, "seconds": {}, "failed": [], "reached": {}}
         copy = copied(root, work / "marked")
@@ -139,14 +139,15 @@ def first_run(root: Path, work: Path, mistakes: list[Mistake], only: str | None)
         found["failed"] += result["failed"]
         found["reached"] |= result["reached"] | at_collection
         print(f"{found[file]:5.0f} s  {file}, untouched: {len(result['seconds'])} tests", flush=True)
-        kept.write_text(json.dumps(found))
+        stored.write_text(json.dumps(found))
     return found
 
 
 def tests_for(mistake: Mistake, first: dict, seconds: float) -> list[str]:
-    """Tests that reach a mistake, and those of the same case, for programs are traced once: by name, then speed.
+    """The tests that reach a mistake, closest by name first, then fastest.
 
-    Of a file that reaches it before any test, all tests, where the file is close to it by name.
+    JAX traces a program once, so tests of the same case that reuse a traced program count as well; so do all tests of a
+    file that reaches the mistake during collection, if its name is close.
     """
     file = lambda name: name.split("::")[0]
     close = lambda name: len(words(mistake.file) & words(file(name)))
@@ -183,7 +184,7 @@ def attempt(root: Path, work: Path, mistake: Mistake, tests: list[str], limit: f
 
 
 def table(rows: list[dict]) -> str:
-    """Room by room, then what no test noticed."""
+    """The share caught in each room, then the mistakes that no test caught."""
     lines = ["room          mistakes  caught  share"]
     for room in (*QUOTAS, "all"):
         caught = [row["caught"] for row in rows if room in (row["room"], "all")]
@@ -191,33 +192,35 @@ def table(rows: list[dict]) -> str:
             lines.append(f"{room:<12}  {len(caught):8}  {sum(caught):6}  {sum(caught) / len(caught):5.0%}")
     for r in rows:
         if not r["caught"]:
-            tests = f"{r['tests']} tests" if r["tests"] else "no test comes here"
+            tests = f"{r['tests']} tests" if r["tests"] else "no test reaches it"
             lines.append(f"\n{r['file']}:{r['line']}  {r['kind']}, {tests}\n  - {r['before']}\n  + {r['after']}")
     return "\n".join(lines)
 
 
 def parsed() -> argparse.Namespace:
-    """The arguments."""
+    """The command-line arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tree", type=Path, default=Path(__file__).parents[1], help="root of the code (this one)")
     parser.add_argument("--only", choices=list(QUOTAS), help="one room, with the tests close to it by name")
-    parser.add_argument("--seed", type=int, default=0, help="of the draw")
-    parser.add_argument("--count", type=float, default=1.0, help="times the usual number of mistakes, 185")
-    parser.add_argument("--jobs", type=int, default=1, help="processes that try mistakes")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draw of mistakes")
+    parser.add_argument("--count", type=float, default=1.0, help="factor on the number of mistakes, 185")
+    parser.add_argument("--jobs", type=int, default=1, help="number of parallel processes")
     parser.add_argument(
-        "--seconds", type=float, default=60.0, help="of tests for a mistake, as the first run took them"
+        "--seconds", type=float, default=60.0, help="most CPU seconds of tests per mistake, as the first run took them"
     )
     parser.add_argument("--list", type=Path, help="write the mistakes to this file, for --mistakes")
-    parser.add_argument("--mistakes", type=Path, help="plant those of this file, found again in this tree")
+    parser.add_argument("--mistakes", type=Path, help="plant the mistakes of this file, found again in this tree")
     parser.add_argument(
-        "--out", type=Path, help="write results to this file, after each mistake, and go on where it ends"
+        "--out", type=Path, help="write results to this file after each mistake, and continue where it ends"
     )
-    parser.add_argument("--work", type=Path, help="folder for copies, compiled programs and the first run, kept")
+    parser.add_argument(
+        "--work", type=Path, help="folder for copies, compiled programs and the first run; it is not deleted"
+    )
     return parser.parse_args()
 
 
 def chosen_mistakes(args: argparse.Namespace) -> list[Mistake]:
-    """Drawn, or read and found again."""
+    """The mistakes drawn from this tree, or those of a file found again in it."""
     mistakes = list(all_mistakes(args.tree.resolve()))
     if args.mistakes:
         wanted = [Mistake(**m | {"columns": tuple(m["columns"])}) for m in json.loads(args.mistakes.read_text())]
