@@ -90,7 +90,7 @@ def run_here(copy: Path, files: list[str], wanted: list[str] | None, out: Path) 
 
 
 def run_tests(copy: Path, files: list[str], wanted: list[str] | None, out: Path, limit: float | None) -> dict:
-    """Run tests in a separate process and return what it wrote; the status is "timeout" or "crash" if it wrote nothing."""
+    """Run tests in a separate process and return what it wrote, or the status "timeout" or "crash"."""
     out.unlink(missing_ok=True)
     process = multiprocessing.get_context("fork").Process(target=run_here, args=(copy, files, wanted, out))
     process.start()
