@@ -1,12 +1,12 @@
-"""Every rule of `bpjax.optimizers` once more, in plain NumPy, written from the published equations alone.
+"""Every optimizer of `bpjax.optimizers` in NumPy, written from the published equations only, as a reference for tests.
 
-A rule is a generator. It yields the weights at which it wants to be measured and the rate it has come to, and is sent
-the error E and the gradient g = ∂E/∂w found there. `python tests/golden.py` writes the tables tests/golden/<rule>.csv:
+A rule is a generator. It yields the weights at which E and g are to be measured, and its current rate; it receives the
+error E and the gradient g = ∂E/∂w there. `python tests/golden.py` writes the tables tests/golden/<rule>.csv:
 
     step 0   the weights at the start and the first rate
-    step k   E and g, measured at the weights of the row above; the rate and the weights that came of them
+    step k   E and g, measured at the weights of the row above; the rate and the weights that follow from them
 
-Imports neither jax nor bpjax.
+This file imports neither jax nor bpjax.
 """
 
 import csv
@@ -22,12 +22,12 @@ TABLES = Path(__file__).parent / "golden"
 
 
 def at(value, step):
-    """The value of a schedule at a step; a number is its own schedule."""
+    """The value of a schedule at a step; a number is a constant schedule."""
     return value(step) if callable(value) else value
 
 
 def each_weight(rule):
-    """A rule written for one weight, followed by every weight on its own; a tuple holds one setting for each."""
+    """A rule for one weight, applied to every weight separately; a tuple is a setting with one entry per weight."""
 
     def rule_of_all(w, **settings):
         def own(i):
@@ -55,7 +55,7 @@ def heavy_ball(w, learning_rate, momentum):
 
 
 def convex(w, learning_rate, momentum):
-    """v ← αv − (1−α)ηg, w ← w + v. MATLAB's traingdm, the article's form."""
+    """v ← αv − (1−α)ηg, w ← w + v. MATLAB's traingdm; the form of the encyclopedia article on backpropagation."""
     v = 0 * w
     for k in itertools.count():
         _, g = yield w, at(learning_rate, k)
@@ -64,7 +64,7 @@ def convex(w, learning_rate, momentum):
 
 
 def velocity(w, learning_rate, momentum):
-    """v ← αv + g, w ← w − ηv. The rate outside: a new rate holds for the old velocity too."""
+    """v ← αv + g, w ← w − ηv. A new rate applies to the old velocity as well."""
     v = 0 * w
     for k in itertools.count():
         _, g = yield w, at(learning_rate, k)

@@ -1,4 +1,4 @@
-"""Tasks: examples and targets against what their names say."""
+"""The examples and targets of every task against its definition."""
 
 import jax
 import numpy as np
@@ -64,7 +64,7 @@ def test_negation():
     np.testing.assert_array_equal(t, np.where(x[:, 3:] == 1, 1 - x[:, :3], x[:, :3]))
 
 
-def test_digits_are_split_once_and_for_all():
+def test_digits_have_a_fixed_split():
     sizes, pixels = [], []
     for split in ("train", "validation", "test"):
         x, t = (np.asarray(a) for a in bp.digits(split).present(None))
@@ -77,7 +77,7 @@ def test_digits_are_split_once_and_for_all():
     np.testing.assert_allclose(np.concatenate(pixels) * 16, load_digits().data)
 
 
-def test_spike_patterns_are_poisson_s_and_their_labels_chance():
+def test_spike_patterns_are_poisson_and_their_labels_random():
     task = bp.tasks.spike_patterns(64, inputs=50, steps=100, classes=3, rate=20.0, dt=0.5)
     x, labels = (np.asarray(a) for a in task.present(jax.random.key(0)))
     assert x.shape == (64, 100, 50) and task.in_shape == (100, 50) and task.out_shape == (3,)
@@ -86,6 +86,8 @@ def test_spike_patterns_are_poisson_s_and_their_labels_chance():
     assert set(labels) == {0, 1, 2}
     other, _ = task.present(jax.random.key(1))
     assert (np.asarray(other) != x).any()
+    with pytest.raises(ValueError, match="expected a key"):
+        task.present()
     with pytest.raises(ValueError, match="at most one spike a step.*2000"):
         bp.tasks.spike_patterns(rate=2000.0)
     with pytest.raises(ValueError, match="`classes`.*≥ 2"):
@@ -106,3 +108,7 @@ def test_spike_patterns_are_poisson_s_and_their_labels_chance():
 )
 def test_by_name(name, expected):
     assert bp.tasks.task(name).name == expected
+
+
+def test_a_task_prints_its_name_and_shapes():
+    assert repr(bp.xor()) == "Task('xor', in_shape=(2,), out_shape=(1,))"

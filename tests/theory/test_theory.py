@@ -58,7 +58,7 @@ def test_stability_limits_are_the_printed_ones():
 
 @pytest.mark.parametrize("form", FORMS)
 def test_spectral_radius_is_one_at_the_stability_limit(form):
-    """One statement from the roots, the other from the limits."""
+    """The radius comes from the roots, the limit from another formula."""
     for alpha in (0.3, 0.9):
         limit = theory.stability_limit(form, alpha) / 2.5
         below, at, above = theory.spectral_radius(form, limit * np.array([0.999, 1, 1.001]), alpha, [0.1, 2.5])
@@ -73,7 +73,7 @@ def test_mode_roots_are_the_eigenvalues_of_a_step(form, curvature):
     for eta, alpha in ((0.1, 0.0), (0.1, 0.9), (0.7, 0.4)):
         matrix = np.array([step(form, w, v, curvature * w, eta, alpha) for w, v in ((1.0, 0.0), (0.0, 1.0))]).T
         if form == "gradient descent":
-            matrix = np.diag([matrix[0, 0], 0.0])  # v is not there
+            matrix = np.diag([matrix[0, 0], 0.0])  # without v
         found = theory.mode_roots(form, eta, alpha, curvature)
         np.testing.assert_allclose(np.sort_complex(found), np.sort_complex(np.linalg.eigvals(matrix)), atol=1e-12)
         assert found[0].real >= found[1].real
@@ -81,7 +81,7 @@ def test_mode_roots_are_the_eigenvalues_of_a_step(form, curvature):
 
 
 def test_complex_roots_have_the_modulus_root_alpha():
-    """E3: √α and not 2√α, whatever η."""
+    """E3: √α, not 2√α, for every η."""
     roots = theory.mode_roots("heavy_ball", np.array([0.5, 1.0, 2.0]), 0.81, 1.0)
     assert (roots.imag != 0).all()
     np.testing.assert_allclose(np.abs(roots), 0.9, rtol=1e-14)
@@ -284,7 +284,7 @@ def test_balanced_layers_have_no_invariants_left():
 
 @pytest.fixture(scope="module")
 def committee():
-    """Three students and two teachers at odds with each other, and 400 000 examples of their net inputs."""
+    """Overlaps of three student and two unrelated teacher units, and 400 000 examples of their net inputs."""
     rng = np.random.default_rng(11)
     J, B = rng.normal(size=(3, 5)) / 2, rng.normal(size=(2, 5)) / 1.5
     x = rng.normal(size=(400_000, 5))
@@ -301,15 +301,15 @@ def g(a):
     return erf(a / np.sqrt(2))
 
 
-def test_generalization_error_is_the_mean_over_patterns(committee):
+def test_generalization_error_is_the_mean_over_examples(committee):
     overlaps, student, teacher = committee
     samples = 0.5 * (g(student).sum(1) - g(teacher).sum(1)) ** 2
     value = theory.generalization_error(*overlaps)
     assert close_to_the_mean(value, samples)
-    assert samples.std() / np.sqrt(len(samples)) < 0.005 * value  # there is something to miss
+    assert samples.std() / np.sqrt(len(samples)) < 0.005 * value  # the standard error is small compared with the value
 
 
-def test_flow_is_the_mean_of_the_change_per_pattern(committee):
+def test_flow_is_the_mean_of_the_change_per_example(committee):
     """J ← J + (η/N) δ x with δᵢ = g′(xᵢ)(ζ − σ): N times the change of JBᵀ and JJᵀ, x·x = N."""
     (Q, R, T), student, teacher = committee
     eta = 1.7
@@ -361,7 +361,7 @@ def test_symmetric_plateau_is_the_printed_one_and_a_fixed_point(K):
 
 @pytest.mark.parametrize(("K", "rate", "end"), [(2, 1.5, 600), (3, 0.3, 1500)])
 def test_differences_grow_on_the_plateau_by_the_escape_rate(K, rate, end):
-    """From the plateau with differences of 10⁻¹⁰: the error stays, they grow as promised, K = 2 is solved."""
+    """From the plateau with differences of 10⁻¹⁰: the error stays, they grow at the predicted rate, K = 2 is solved."""
     plateau = theory.symmetric_plateau(K, rate)
     times = np.linspace(0, end, 301)
     Q = np.where(np.eye(K) == 1, plateau.own, plateau.cross)
@@ -402,7 +402,7 @@ def test_the_path_follows_the_flow():
     np.testing.assert_allclose(end.R[1], r, rtol=1e-7)
 
 
-# --- A unit twice --------------------------------------------------------------------------------------------------
+# --- A duplicated unit ---------------------------------------------------------------------------------------------
 
 
 SHARES = (-0.5, 0.0, 0.25, 0.5, 1.0, 1.7)
@@ -468,7 +468,7 @@ def test_duplicate_by_hand():
     assert none == () and second.w.tolist() == [[7], [2], [6]] and second.b.tolist() == [9]
 
 
-# --- What is refused -----------------------------------------------------------------------------------------------
+# --- Invalid arguments -----------------------------------------------------------------------------------------------
 
 
 AFFINE = bp.layers.Affine(jnp.ones((2, 2)), jnp.ones(2))
@@ -508,6 +508,6 @@ def test_bad_input_is_refused_with_the_reason(call, words):
         call()
 
 
-def test_a_rate_without_a_plateau_is_said():
+def test_a_rate_without_a_plateau_raises():
     with pytest.raises(RuntimeError, match="smaller rate"):
         theory.symmetric_plateau(3, 10.0)

@@ -266,3 +266,12 @@ def test_the_digits_are_learnt():
         train, test = bp.digits("train").present(), bp.digits("test").present()
         result = bp.fit(rule, optax.adam(0.01), params, train, key=jax.random.key(1), epochs=15, batch_size=64)
         assert bp.accuracy(network, result.params, test) > 0.85
+
+
+def test_records_print_on_one_short_line():
+    rule, params, batch = linear()
+    result = bp.fit(rule, SGD, params, batch, key=jax.random.key(0), epochs=7, chunk=3)
+    assert repr(result) == f"Fit('epoch limit', epochs=7, error={result.history.error[-1]:.4g})"
+    assert repr(bp.error_below(0.1)) == "Stop('error below goal', 0.1)"
+    training = bp.training.make_training(rule, SGD)
+    assert repr(training) == "Training(reasons=('running', 'diverged', 'epoch limit'))"

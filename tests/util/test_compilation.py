@@ -1,4 +1,4 @@
-"""The two switches of XLA, in processes of their own: they change a whole process, and only before its first array."""
+"""The two compilation settings, in separate processes: they change a whole process, and only before its first array."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ FLAG = "--xla_backend_extra_options"
 
 
 def python(code: str, **environment: str) -> str:
-    """What a fresh process prints, warnings being errors."""
+    """The output of a new process in which warnings are errors."""
     clean = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")}
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
@@ -46,7 +46,7 @@ def python(code: str, **environment: str) -> str:
         (f'{FLAG}=""', f'{FLAG}="{OPTION}=5"'),
     ],
 )
-def test_the_option_joins_those_that_are_there(flags, expected):
+def test_the_option_is_added_to_the_existing_ones(flags, expected):
     assert with_option(flags, f"{OPTION}=5") == expected
 
 
@@ -58,7 +58,7 @@ LOOP = """
 
 
 def loop_after(code: str, **environment: str) -> str:
-    """What a process prints that runs `code` and compiles a loop over 6.4 kB: "True" at last if as one function."""
+    """The output of a process that runs `code` and a loop over 6.4 kB; "True" at the end if as one function."""
     return python("import jax, jax.numpy as jnp\n" + textwrap.dedent(code) + textwrap.dedent(LOOP), **environment)
 
 
@@ -67,7 +67,7 @@ def test_a_loop_over_kilobytes_becomes_one_function_below_the_threshold():
     assert loop_after("import bpjax.util.compilation as s; print(s.compile_small_loops(2000))") == "2000\nFalse"
 
 
-def test_the_users_own_flags_stay():
+def test_existing_flags_are_kept():
     ask = "import bpjax.util.compilation as s; print(s.compile_small_loops())"
     assert loop_after(ask, XLA_FLAGS=f"{FLAG}={OPTION}=1500") == "1500\nFalse"
     assert loop_after(ask, XLA_FLAGS=f"{FLAG}=xla_cpu_another=1 --xla_cpu_enable_fast_math=false") == "65536\nTrue"
@@ -75,7 +75,7 @@ def test_the_users_own_flags_stay():
     assert loop_after(two) == "65536\nTrue"
 
 
-def test_after_the_first_array_it_is_too_late_and_says_so(monkeypatch):
+def test_after_the_first_array_it_raises(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
     jax.block_until_ready(jnp.ones(3))
     before = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
@@ -86,7 +86,7 @@ def test_after_the_first_array_it_is_too_late_and_says_so(monkeypatch):
     assert jax.config.jax_num_cpu_devices == before  # type: ignore[attr-defined]
 
 
-def test_asking_whether_the_back_end_has_started_does_not_start_it():
+def test_backend_has_started_does_not_start_it():
     code = """
         import jax
         from bpjax.util.compilation import backend_has_started
@@ -99,7 +99,7 @@ def test_asking_whether_the_back_end_has_started_does_not_start_it():
     assert python(code.format(first="jax.config.update('jax_num_cpu_devices', 1)")) == "False False 1\nTrue 1"
 
 
-def test_bad_input_is_told(monkeypatch):
+def test_bad_input_raises(monkeypatch):
     with pytest.raises(ValueError, match="`threshold` to be an integer ≥ 1, got 0"):
         compile_small_loops(0)
     monkeypatch.setenv("XLA_FLAGS", "/etc/flags")
@@ -132,7 +132,7 @@ def test_a_second_process_reads_what_the_first_has_compiled(tmp_path, first):
     assert one.endswith("False") and two.endswith("True") and one.split()[1] == two.split()[1]
 
 
-def test_the_folder_told_to_jax_stays_and_the_default_knows_the_processor(tmp_path, monkeypatch):
+def test_a_configured_folder_is_kept_and_the_default_names_the_processor(tmp_path, monkeypatch):
     code = CACHED.format(first="", arguments="")
     assert python(code, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "mine")).splitlines()[0] == str(tmp_path / "mine")
     assert python(code, XDG_CACHE_HOME=str(tmp_path)).splitlines()[0].startswith(str(tmp_path / "bpjax" / "compiled-"))

@@ -1,4 +1,4 @@
-"""No batch of matrices reaches LAPACK: on a CPU, JAX may wait for itself there, for ever."""
+"""No batch of matrices reaches LAPACK, where JAX can deadlock on a CPU."""
 
 import re
 
@@ -30,7 +30,7 @@ def curvatures(key):
 
 
 def ranks_in_lapack(function, keys) -> list[int]:
-    """The rank of every array that a compiled `function` hands to LAPACK."""
+    """The rank of every array that a compiled `function` passes to LAPACK."""
     lines = [line for line in jax.jit(function).lower(keys).as_text().splitlines() if "lapack" in line]
     return [kind.count("x") for line in lines for kind in re.findall(r"tensor<([0-9x]*x)f", line)]
 
@@ -46,7 +46,7 @@ def test_matrices_of_a_vmap_go_to_lapack_one_by_one(made):
         assert jnp.allclose(a[3], b, atol=1e-5)
 
 
-def test_the_function_stays_what_it_is():
+def test_the_result_is_that_of_the_function():
     a = jax.random.normal(jax.random.key(0), (2, 4, 4))
     assert jnp.array_equal(sequential_under_vmap(jnp.linalg.qr)(a[0]).Q, jnp.linalg.qr(a[0]).Q)
     assert jnp.array_equal(
