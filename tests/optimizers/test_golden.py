@@ -27,6 +27,9 @@ RULES = {
     "rprop": bp.rprop,
 }
 CASES = {case.id: case for case in golden.CASES}
+PROGRAMS: dict[str, list] = {}  # the cases of one form or variant, which share a compiled step
+for one in golden.CASES:
+    PROGRAMS.setdefault(" ".join([one.rule, *map(str, one.only_rule.values())]), []).append(one)
 
 
 def as_params(problem, w):
@@ -92,16 +95,17 @@ def test_committed_table_is_what_the_reference_computes(rule):
     np.testing.assert_allclose(*numbers, rtol=1e-15, atol=0)
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_rule_follows_the_table(case):
+@pytest.mark.parametrize("cases", PROGRAMS.values(), ids=PROGRAMS)
+def test_rule_follows_the_table(cases):
     """The gradients are measured at the optimizer's own weights, so that an error in a step changes the later ones."""
-    path, states = follow(RULES[case.rule](**case.settings, **case.only_rule), case.problem)
-    expected = columns(case.rule, case, "w")
-    assert path.shape == expected.shape == (case.problem.steps + 1, len(case.problem.start))
-    np.testing.assert_allclose(path, expected, rtol=1e-12, atol=1e-12 * np.abs(expected).max())
-    if case.rule not in ("momentum", "quickprop"):  # their rate does not change
-        rates = [as_flat(state.step_size if case.rule == "rprop" else state.learning_rate) for state in states]
-        np.testing.assert_allclose(rates, columns(case.rule, case, "rate")[1:], rtol=1e-12)
+    for case in cases:
+        path, states = follow(RULES[case.rule](**case.settings, **case.only_rule), case.problem)
+        expected = columns(case.rule, case, "w")
+        assert path.shape == expected.shape == (case.problem.steps + 1, len(case.problem.start)), case.id
+        np.testing.assert_allclose(path, expected, rtol=1e-12, atol=1e-12 * np.abs(expected).max(), err_msg=case.id)
+        if case.rule not in ("momentum", "quickprop"):  # their rate does not change
+            rates = [as_flat(state.step_size if case.rule == "rprop" else state.learning_rate) for state in states]
+            np.testing.assert_allclose(rates, columns(case.rule, case, "rate")[1:], rtol=1e-12, err_msg=case.id)
 
 
 # --- By hand --------------------------------------------------------------------------------------------------------
