@@ -1,23 +1,24 @@
 """What the hand-written gradient costs beside jax.grad, and training, one net and many, beside other libraries.
 
-Programs that are compared run in turn in one process, A B A B …: the machine may be noisy, their ratio is the same.
+Compared programs run alternately in one process, A B A B …, so that a change of the machine's speed does not change
+their ratio.
 
 gradient    one jitted gradient by hand / by jax.grad of the same forward pass; time, and temporary memory.
 layers      the gradient of an MLP, deep net, CNN, Elman net, LSTM and transformer by hand / by jax.grad of the ordinary
             forward pass / by jax.grad of ours / by PyTorch, eager.
 attention   memory and time of one attention layer over long sequences.
-depth       what it takes to compile a deep network, by `repeat` and as a chain.
+depth       time to compile a deep network, as `repeat` and as a chain.
 bfloat16    distance of half-precision gradients from the float64 truth, by hand and by jax.grad.
 training    a whole training as one compiled scan, µs an epoch, by hand / by jax.grad of an ordinary jnp network, and
             beside them PyTorch, FANN and scikit-learn where they are installed.
 online      the same with an update after each example, with `bp.util.compile_small_loops()` and without.
 sweeps      10,000 XOR and 1,000 encoder trainings by `bp.sweep`, by `vmap` of a `scan`, and by FANN on all cores.
-start       a sweep of one run / `bp.fit` of it, and what the first call compiles.
+start       a sweep of one run / `bp.fit` of it, and the time of the first call.
 limits      those sweeps as shares of this machine's matrix and sigmoid rates.
 update      one update of each rule for changing weights / by optax.adam, ns a parameter.
-rules       a step of the rules that send errors back through other weights, or directly / of backprop.
+rules       a step of the rules with other feedback weights, or direct feedback / of backprop.
 import      `import bpjax` / `import jax, optax`, whole processes.
-million     a million XOR trainings, and their memory at its peak; only when asked for.
+million     a million XOR trainings and their peak memory; only with --only million.
 
     python scripts/benchmark.py [--quick] [--only TABLE ...] [--json FILE]
 """
@@ -47,7 +48,7 @@ from bpjax.results.record import environment
 
 
 def batch_for(sizes, examples, loss):
-    """Random examples, and labels or targets as the loss wants them."""
+    """Random examples, and labels or targets for the loss."""
     key_x, key_t = jax.random.split(jax.random.key(1))
     x = jax.random.normal(key_x, (examples, sizes[0]))
     if loss is bp.softmax_cross_entropy:
@@ -99,7 +100,7 @@ def gradient_table(rounds: int, seconds: float) -> list[dict]:
 
 
 SIZES = {"1,000,000": ((1000, 1000), 10), "2,410": ((64, 32, 10), 500)}
-"""Parameters of a network, and how many updates a sample scans over."""
+"""{number of parameters: (layer sizes, updates per sample)}."""
 
 
 def update_table(rounds: int, seconds: float) -> list[dict]:
@@ -190,7 +191,7 @@ TABLES: dict[str, tuple[str, Callable[[bool], list[dict]]]] = {
         f"Sweeps over rate, momentum and seed until every |t − o| < {TOLERANCE}, {EPOCHS:,} epochs at most",
         sweep_table,
     ),
-    "start": ("What a sweep costs beside its epochs", start_table),
+    "start": ("Overhead of a sweep", start_table),
     "limits": ("Sweeps and the limits of this machine", limits_table),
     "update": (
         "One update of the weights, against optax.adam",
@@ -200,14 +201,14 @@ TABLES: dict[str, tuple[str, Callable[[bool], list[dict]]]] = {
     "import": ("Importing", lambda quick: import_table(3 if quick else 9)),
     "million": ("A million XOR trainings", million_table),
 }
-"""Heading of each table, and what makes its rows of whether it is to be quick."""
+"""{name: (heading, function that makes the rows)}; its argument is whether to be quick."""
 ONLY_IF_ASKED = {"million"}
 
 
 def main() -> int:
     """Run the tables and print them; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the time, for a look")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the time, less precise")
     parser.add_argument("--only", metavar="TABLE", nargs="+", choices=TABLES, help="some of the tables")
     parser.add_argument("--json", metavar="FILE", help="also write the numbers to a file")
     options = parser.parse_args()

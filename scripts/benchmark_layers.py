@@ -275,7 +275,7 @@ def layers_table(rounds: int, seconds: float) -> list[dict]:
         try:
             calls["PyTorch"] = torch_gradient(case)
         except ModuleNotFoundError:
-            print("PyTorch is not installed: no column", flush=True)
+            print("PyTorch is not installed (pip install torch): its column is left out", flush=True)
         samples = in_turn(calls, rounds, seconds)
         mebibytes = {which: (temporary_bytes(f) or 0) / 2**20 for which, f in programs.items()}
         row = {"network, examples": name, "by hand (ms)": statistics.median(samples["by hand"]) * 1e3}
@@ -304,10 +304,10 @@ def compiled_programs(case: Case, params) -> tuple[dict[str, Any], dict[str, Cal
         "jax.grad, ours": gradient_of(bp.autodiff(case.network, case.loss)),
         "forward": lambda p, x, t: case.loss.value(case.network.forward(p, x)[0], t),
     }
-    handed = {which: (params, case.x, case.target) for which in functions}
-    handed["jax.grad, ordinary"] = case.unstacked(params), case.x, case.target
-    compiled = {which: jax.jit(function).lower(*handed[which]).compile() for which, function in functions.items()}
-    calls = {which: functools.partial(program, *handed[which]) for which, program in compiled.items()}
+    arguments = {which: (params, case.x, case.target) for which in functions}
+    arguments["jax.grad, ordinary"] = case.unstacked(params), case.x, case.target
+    compiled = {which: jax.jit(function).lower(*arguments[which]).compile() for which, function in functions.items()}
+    calls = {which: functools.partial(program, *arguments[which]) for which, program in compiled.items()}
     (_, ours), (_, theirs) = calls["by hand"](), calls["jax.grad, ordinary"]()
     for a, b in zip(jax.tree.leaves(case.unstacked(ours)), jax.tree.leaves(theirs), strict=True):
         error = float(jnp.linalg.norm(a - b) / jnp.linalg.norm(b))
@@ -317,7 +317,7 @@ def compiled_programs(case: Case, params) -> tuple[dict[str, Any], dict[str, Cal
 
 
 def torch_gradient(case: Case) -> Callable:
-    """The same gradient in eager PyTorch, with weights of its own."""
+    """The same gradient in eager PyTorch, with separate weights."""
     torch = importlib.import_module("torch")
     module = case.torch(torch)
     x, target = torch.tensor(np.asarray(case.x)), torch.tensor(np.asarray(case.target))

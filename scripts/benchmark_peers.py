@@ -1,7 +1,7 @@
-"""What a user would otherwise train a small network with: plain JAX, PyTorch, scikit-learn, and FANN in C.
+"""Other ways to train a small network: plain JAX, PyTorch, scikit-learn, and FANN in C.
 
-Each is optional but JAX. FANN is called by ctypes: its Python binding looks for the library where Debian does not put
-it. `apt-get install libfann2` is enough.
+All but JAX are optional: `pip install torch scikit-learn`, `apt-get install libfann2`. FANN is called by ctypes,
+because its Python binding does not find the library of Debian.
 """
 
 import ctypes
@@ -16,11 +16,11 @@ import jax
 import jax.numpy as jnp
 
 FEW = 50
-"""Epochs to a sample of the other libraries, which are slower."""
+"""Epochs per sample of the other libraries, which are slower."""
 
 
 def plain_network(sizes):
-    """The gradient of ½ Σ (t − o)² of a sigmoid net in ordinary jax.numpy, as anybody would write it."""
+    """The gradient of ½ Σ (t − o)² of a sigmoid net in ordinary jax.numpy."""
 
     def error(params, x, t):
         for layer in params:
@@ -34,8 +34,8 @@ def plain_network(sizes):
 def vmapped_sweep(x, t, epochs: int, tolerance: float) -> Callable:
     """(params, rates, momenta) with a leading run axis -> epochs each run needed: `vmap` of a `scan` with `jax.grad`.
 
-    Heavy ball, Δw = −η ∂E/∂w + α Δw. All runs make all epochs, as a compiled scan does; noted is the first epoch that
-    found every |t − o| < tolerance, the epochs' number where none did.
+    Heavy ball, Δw = −η ∂E/∂w + α Δw. All runs take all epochs, as a compiled scan does; the result is the first epoch
+    with every |t − o| < tolerance, or `epochs` if there is none.
     """
 
     def error(params, x, t):
@@ -58,7 +58,14 @@ def vmapped_sweep(x, t, epochs: int, tolerance: float) -> Callable:
 
 
 def other_libraries(sizes, x, t, rate) -> dict[str, Callable]:
-    """`FEW` epochs of a full-batch training in what a user would otherwise take, as far as it is installed."""
+    """`FEW` epochs of a full-batch training in each of the other libraries that is installed.
+
+    Args:
+        sizes: of the layers.
+        x: examples.
+        t: targets.
+        rate: learning rate.
+    """
     calls = {}
     for name, make in (
         ("PyTorch, eager", torch_epochs),
@@ -68,7 +75,7 @@ def other_libraries(sizes, x, t, rate) -> dict[str, Callable]:
         try:
             calls[name] = make(sizes, x, t, rate)
         except ModuleNotFoundError as missing:
-            print(f"{name}: {missing.name} is not installed, no row")
+            print(f"{name}: {missing.name} is not installed, its row is left out")
     return calls
 
 
@@ -180,14 +187,14 @@ def fann_network(sizes, rate: float, momentum: float, algorithm: int) -> ctypes.
 
 
 def fann_epochs(sizes, x, t, rate, algorithm: int = FANN_INCREMENTAL, epochs: int = FEW) -> Callable:
-    """So many epochs of FANN's training, in batch or example by pattern."""
+    """`epochs` epochs of FANN's training, in batch or example by example."""
     fann, data = libfann(), fann_data(x, t)
     network = fann_network(sizes, rate, 0.0, algorithm)
     return lambda: fann.fann_train_on_data(network, data, epochs, 0, ctypes.c_float(0.0))
 
 
 def fann_sweep(sizes, x, t, rates, momenta, epochs: int, tolerance: float, workers: int) -> tuple[Callable, int]:
-    """A function that trains a net at each rate and momentum on-line, on so many cores, and the epochs it needs.
+    """A function that trains a network on-line at each rate and momentum coefficient, and the epochs it takes.
 
     FANN's own dynamics: its batch training knows no momentum, so one update per example, Δw = η δ o + α Δw. A training
     is one call in C, which stops as soon as an epoch found every |t − o| < tolerance.
@@ -205,11 +212,11 @@ def fann_sweep(sizes, x, t, rates, momenta, epochs: int, tolerance: float, worke
         for network in networks[worker::workers]:
             fann.fann_train_on_data(network, data[worker], epochs, between, ctypes.c_float(0.0))
 
-    def all_of_them(between: int = 0):
+    def train_all(between: int = 0):
         ctypes.CDLL(None).srand(1)  # the same initial weights each time
         for network in networks:
             fann.fann_randomize_weights(network, ctypes.c_float(-1.0), ctypes.c_float(1.0))
-        with ThreadPoolExecutor(workers) as threads:  # ctypes lets go of Python's lock
+        with ThreadPoolExecutor(workers) as threads:  # ctypes releases the GIL
             list(threads.map(some, range(workers), [between] * workers))
 
     @report
@@ -220,7 +227,7 @@ def fann_sweep(sizes, x, t, rates, momenta, epochs: int, tolerance: float, worke
 
     for network in networks:
         fann.fann_set_callback(network, note)
-    all_of_them(epochs + 1)  # told at the first epoch and at the last
+    train_all(epochs + 1)  # FANN reports the first epoch and the last
     for network in networks:
         fann.fann_set_callback(network, None)
-    return all_of_them, sum(used)
+    return train_all, sum(used)

@@ -47,7 +47,7 @@ WORKLOADS = {
 
 
 def trial_of(work: Workload) -> Callable:
-    """One training: sum of squares in full batch, heavy ball. A new function each time, which compiles anew."""
+    """One training: sum of squares in full batch, heavy ball. A new function each time, which is compiled again."""
     network = bp.mlp(work.sizes, bp.sigmoid, bp.sigmoid)
     rule, data = bp.backprop(network, bp.squared_error), work.task().present(None)
 
@@ -60,7 +60,7 @@ def trial_of(work: Workload) -> Callable:
 
 
 def axes_of(work: Workload, runs: int) -> dict:
-    """Rate × momentum × seed, about so many runs."""
+    """The axes rate × momentum × seed, with about `runs` runs."""
     return {"learning_rate": work.rates, "momentum": MOMENTA, "seed": range(max(1, runs // 100))}
 
 
@@ -96,7 +96,7 @@ def sweep_table(quick: bool) -> list[dict]:
             fann = peers.fann_sweep(work.sizes, x, t, rates, momenta, EPOCHS, TOLERANCE, os.cpu_count() or 1)
             calls["FANN, on-line, all cores"], used["FANN, on-line, all cores"] = fann
         except ModuleNotFoundError as missing:
-            print(f"FANN: {missing.name} is not installed, no row")
+            print(f"FANN: {missing.name} is not installed, its row is left out")
         cores: dict[str, list[float]] = {which: [] for which in calls}
         samples = in_turn({which: watched(call, cores[which]) for which, call in calls.items()}, 3, 0.0)
         cost = {which: [s / used[which] for s in samples[which]] for which in calls}

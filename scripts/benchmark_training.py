@@ -79,7 +79,7 @@ def scanned(gradient, params, epochs: int) -> Callable:
 
 def core(rule, params, data, batch_size: int | None, epochs: int) -> Callable:
     """What `bp.fit` compiles: epochs that look for reasons to stop and keep their curves."""
-    stops = (bp.outputs_within(1e-6),)  # looks, and never stops
+    stops = (bp.outputs_within(1e-6),)  # is evaluated and never holds
     training = bp.training.make_training(rule, optax.sgd(RATE), stops, batch_size, shuffle=False, chunk=epochs)
     run = training.init(jax.random.key(0), params, 10**9)
     advance = jax.jit(lambda run: training.advance(run, data))
@@ -119,10 +119,10 @@ def online(rounds: int, seconds: float) -> None:
         x, t = task().present(None)
         rule, plain = bp.backprop(network, bp.squared_error), peers.plain_network(sizes)
         calls: dict[str, Callable] = {
-            "scan of scans, by hand": pattern_by_pattern(
+            "scan of scans, by hand": example_by_example(
                 lambda p, x, t, rule=rule: rule.grads(p, (), (x, t))[1], params, (x, t), epochs
             ),
-            "scan of scans, jax.grad of plain jnp": pattern_by_pattern(plain, params, (x, t), epochs),
+            "scan of scans, jax.grad of plain jnp": example_by_example(plain, params, (x, t), epochs),
             "bp.fit's loop, with stops and curves": core(rule, params, (x, t), 1, epochs),
         }
         try:
@@ -138,7 +138,7 @@ def online(rounds: int, seconds: float) -> None:
     print(json.dumps(rows))
 
 
-def pattern_by_pattern(gradient, params, data, epochs: int) -> Callable:
+def example_by_example(gradient, params, data, epochs: int) -> Callable:
     """Gradient descent with an update after each example, as one compiled scan of scans."""
 
     def present(p, example):

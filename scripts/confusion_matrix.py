@@ -1,4 +1,4 @@
-"""How well `compare` finds classic mistakes, and how often it cries wolf: the numbers the README quotes.
+"""How well `compare` finds classic mistakes, and how often it raises a false alarm: the numbers the README quotes.
 
 Mutants × depths 2 to 12 × seeds: each mistake is made in a randomly drawn layer of a correct network; `located` counts
 the reports whose first wrong layer is that one, `named` those whose mistake is that one. Then correct networks of
@@ -24,7 +24,7 @@ from bpjax.gradcheck.agreement import BUDGET
 from bpjax.gradcheck.mutants import LOSS_MUTANTS, MUTANTS
 from bpjax.gradcheck.report import table
 
-WIDTH, PATTERNS, DEPTHS = 6, 8, range(2, 13)
+WIDTH, EXAMPLES, DEPTHS = 6, 8, range(2, 13)
 ACTIVATIONS = (
     bp.sigmoid,
     bp.tanh,
@@ -50,7 +50,7 @@ def network_and_batch(depth, activation, output, weights, seed):
     network = bp.mlp((WIDTH,) * (depth + 1), activation, output, weights=weights)
     key_p, key_x, key_t = jax.random.split(jax.random.key(seed), 3)
     params, _ = network.init(key_p, (WIDTH,))
-    batch = jax.random.normal(key_x, (PATTERNS, WIDTH)), jax.random.uniform(key_t, (PATTERNS, WIDTH))
+    batch = jax.random.normal(key_x, (EXAMPLES, WIDTH)), jax.random.uniform(key_t, (EXAMPLES, WIDTH))
     return network, params, batch
 
 

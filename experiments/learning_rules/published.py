@@ -222,7 +222,7 @@ def zeros_claims(runs: dict[str, xr.Dataset]) -> list[Claim]:
     (case,) = [row for row in from_zeros(1) if row.entry.name == BACKPROP]
     params = case.entry.init(jax.random.key(0), case.problem)
     batch = jax.tree.map(lambda a: a[:57], case.problem.data(0).train)
-    grads = case.entry.rule.grads(params, (), batch)[1]
+    grads = jax.jit(case.entry.rule.grads)(params, (), batch)[1]
     hidden = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(grads[:-1]))
     best = {name: run.test.mean("start").max().item() for name, run in runs.items()}
     source = "Nøkland 2016"

@@ -122,7 +122,7 @@ def compiled(network: bp.Layer, loss: bp.losses.Loss, update, stop: bp.training.
     Args:
         network: of the rows.
         loss: of the rows.
-        update: the optimizer without its `init`.
+        update: the static part of the optimizer.
         stop: the stopping criterion without its hyperparameters.
         chunk: epochs of a call.
     """

@@ -215,7 +215,8 @@ def test_spiking_weights_are_of_the_tutorial_s_size():
     assert surrogate.problem.data(0).train[0].shape == (256, 200, 100)
     batch = jax.tree.map(lambda a: a[:8], surrogate.problem.data(0).train)
     grads = [
-        job.entry.rule.grads(job.entry.init(jax.random.key(0), job.problem), (), batch)[1] for job in (surrogate, true)
+        jax.jit(job.entry.rule.grads)(job.entry.init(jax.random.key(0), job.problem), (), batch)[1]
+        for job in (surrogate, true)
     ]
     assert grads[0][0].w.any() and not grads[1][0].w.any() and grads[1][1].w.any()
 
@@ -325,7 +326,7 @@ def test_a_wrong_number_gets_a_sentence(capsys):
     assert "`xor_starts`" in capsys.readouterr().err
 
 
-def test_a_rule_that_is_not_exact_as_registered_stops_the_experiment():
+def test_a_rule_that_is_not_exact_as_registered_stops_the_experiment(quick_compilation):
     wrong = bp.rules.RULES["feedback alignment"]._replace(exact=True)
     with pytest.raises(ValueError, match="feedback alignment is not the gradient: relative error"):
         experiment.receipt_of("feedback alignment", wrong, 0)
