@@ -39,6 +39,7 @@ from bpjax.util.checks import check_count
 from bpjax.util.files import slug
 from experiments.common.command import command, print_totals, progress
 from experiments.common.config import StoredSettings
+from experiments.common.gradients import quick_compilations
 from experiments.common.stored import write_figure, write_rows, write_zarr
 from experiments.common.threads import in_parallel
 from experiments.learning_rules.cost import step_costs
@@ -155,11 +156,8 @@ def receipts_of(rules: dict[str, RuleCase], seed: int, on_receipt: Callable) -> 
         on_receipt(name)
         return found
 
-    jax.config.update("jax_disable_most_optimizations", True)  # hundreds of small programs that run once
-    try:
+    with quick_compilations():  # hundreds of small programs that run once
         return dict(zip(rules, in_parallel(work, rules), strict=True))
-    finally:
-        jax.config.update("jax_disable_most_optimizations", False)
 
 
 def entries_of(

@@ -13,6 +13,7 @@ import xarray as xr
 from jax.flatten_util import ravel_pytree
 
 import bpjax as bp
+from experiments.common.gradients import quick_compilations
 from experiments.common.stored import read_zarr
 from experiments.learning_rate import experiment, problems, rows, steep
 
@@ -43,7 +44,7 @@ def small(tmp_path_factory):
     folder, out = tmp_path_factory.mktemp("learning_rate") / "result", io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
         patch.delitem(problems.RULES, problems.DELTA)  # one program less to compile
-        with jax.enable_x64(False), jax.numpy_rank_promotion("allow"):
+        with jax.enable_x64(False), jax.numpy_rank_promotion("allow"), quick_compilations():
             assert experiment.main([*FLAGS, "--out", str(folder)]) == 0
     return folder, out.getvalue()
 
@@ -214,4 +215,4 @@ def test_a_bad_number_gets_a_sentence(flags, sentence, tmp_path, capsys):
 def test_a_folder_that_is_no_result_is_not_touched(tmp_path, capsys):
     (tmp_path / "letters.txt").write_text("dear")
     assert experiment.main(["--out", str(tmp_path)]) == 2
-    assert "will not be replaced" in capsys.readouterr().err
+    assert "never replaced" in capsys.readouterr().err

@@ -298,7 +298,7 @@ SMALL = ["--linear-starts", "2", "--xor-starts", "2", "--xor-epochs", "40", "--d
 SMALL += ["--digits-epochs", "2", "--no-published", "--cost-rounds", "1"]
 
 
-def test_the_whole_of_it(tmp_path, capsys):
+def test_the_whole_of_it(tmp_path, capsys, quick_compilation):
     out = tmp_path / "result"
     assert experiment.main([*SMALL, "--only", "direct feedback", "--out", str(out)]) == 0
     shown = capsys.readouterr().out

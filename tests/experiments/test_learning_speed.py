@@ -85,7 +85,7 @@ def test_trials_equal_separate_trainings(keys):
         assert (alone.epochs, alone.reason == quickprop.stop.reason) == (trials.epochs[i], trials.solved[i])
 
 
-def test_the_whole_experiment_small(tmp_path, capsys, monkeypatch):
+def test_the_whole_experiment_small(tmp_path, capsys, monkeypatch, quick_compilation):
     monkeypatch.setenv("COLUMNS", "200")
     out = tmp_path / "speed"
     arguments = ["--only", "units", "--trials", "6", "--out", str(out)]
