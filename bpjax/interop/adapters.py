@@ -1,8 +1,8 @@
-"""Ways in for the modules of other libraries: Flax (NNX and Linen), Equinox, and JAX's own stax.
+"""Make layers from modules of other libraries: Flax (NNX and Linen), Equinox, and JAX's own stax.
 
-Each module becomes a layer by way of `from_function`: its backward is by automatic differentiation, and what is said
-there about its cost and about feedback weights holds here. Haiku's `(init, apply)` need no adapter: hand them to
-`from_function`. The libraries are imported when they are used.
+Each module becomes a layer through `from_function`: its backward pass is automatic, with the cost and the behaviour
+under feedback weights that are described there. Haiku's `(init, apply)` need no adapter: pass them to `from_function`.
+A library is imported when its function is called.
 """
 
 import contextlib
@@ -17,17 +17,17 @@ from bpjax.types import Params
 
 
 def from_nnx(module: Any) -> Layer:
-    """A Flax NNX module as a layer; its weights come with it.
+    """A Flax NNX module as a layer, with the weights of the module.
 
-    `init` returns the weights the module holds, whatever the key: a nested dictionary of its `nnx.Param`s. Train, and
-    put them back with `to_nnx`:
+    `init` ignores the key and returns the weights that the module holds, a nested dictionary of its `nnx.Param`s. After
+    training, put them back with `to_nnx`:
 
         layer = from_nnx(nnx.Linear(4, 3, rngs=nnx.Rngs(0)))
         params, _ = layer.init(key, (4,))
         module = to_nnx(module, trained)
 
-    The module itself never changes. State other than `nnx.Param` that a call may change (running statistics, the
-    streams of random numbers of dropout) is refused. x has the dtype of the weights; in `init`, it is an array.
+    The module is not changed. Other state than `nnx.Param` (running statistics, random number streams of dropout) is
+    refused. x has the dtype of the weights; in `init`, it is an array.
 
     Raises:
         ModuleNotFoundError: Flax is not installed.
@@ -60,9 +60,9 @@ def to_nnx(module: Any, params: Params) -> Any:
 def from_linen(module: Any) -> Layer:
     """A Flax Linen module as a layer; its params are its "params" collection, a nested dictionary.
 
-    `init` is `module.init(key, zeros)`, with a batch of one pattern. The trained params go back as they are:
+    `init` is `module.init(key, zeros)`, with a batch of one example. The trained params can be used directly:
     `module.apply({"params": params}, x)`. Other collections (batch_stats) and random numbers (dropout) are refused.
-    What the module's call needs beside x, bind into it: `nn.Dropout(0.1, deterministic=True)`.
+    Set other arguments of the call in the module: `nn.Dropout(0.1, deterministic=True)`.
 
     Raises:
         ModuleNotFoundError: Flax is not installed.
@@ -79,7 +79,7 @@ def from_linen(module: Any) -> Layer:
         if set(variables) - {"params"}:
             raise ValueError(
                 f"`from_linen` expected a module whose only collection is 'params', got {sorted(variables)} of {name}. "
-                "A layer's call changes nothing: leave out batch norm and the like, and use bpjax's."
+                "A layer has no state: leave out batch norm and similar modules, and use bpjax's."
             )
         params = variables.get("params", {})
         return params, output_shape(apply, params, tuple(in_shape))
@@ -91,17 +91,18 @@ def from_linen(module: Any) -> Layer:
 
 
 def from_equinox(module: Any, per_example: bool = True) -> Layer:
-    """An Equinox module as a layer; its weights come with it.
+    """An Equinox module as a layer, with the weights of the module.
 
-    Equinox calls a module on one example: `per_example=True` maps it over the batch. A function of a whole batch wants
-    `per_example=False`. `init` returns the weights the module holds, whatever the key: the module with None for all
-    that is not an array of floating-point numbers. Train, and put them back with `to_equinox`:
+    Equinox calls a module on one example: `per_example=True` maps it over the batch; use `per_example=False` for a
+    module that takes a whole batch. `init` ignores the key and returns the weights that the module holds: the module
+    with None in place of everything that is not a floating-point array. After training, put them back with
+    `to_equinox`:
 
         layer = from_equinox(eqx.nn.MLP(4, 3, 5, 1, key=key))
         params, _ = layer.init(key, (4,))
         module = to_equinox(module, trained)
 
-    The module itself never changes; integers and functions inside it are constants. State (`eqx.nn.BatchNorm`)
+    The module is not changed; integers and functions inside it are constants. State (`eqx.nn.BatchNorm`)
     and dropout that is not in inference mode are refused.
 
     Raises:
@@ -129,8 +130,8 @@ def to_equinox(module: Any, params: Params) -> Any:
 def from_stax(pair: tuple) -> Layer:
     """A pair `(init, apply)` of `jax.example_libraries.stax` as a layer: `from_stax(stax.serial(...))`.
 
-    Its `init(key, (-1, *in_shape))` with the batch axis becomes `init(key, in_shape)` without; the params are stax's
-    own. Layers that want random numbers (`stax.Dropout` in training) raise stax's own error when they are called.
+    Its `init(key, (-1, *in_shape))` with the batch axis becomes `init(key, in_shape)` without it; the params are
+    those of stax. Layers that need random numbers (`stax.Dropout` in training) raise the error of stax when called.
 
     Raises:
         ValueError: it is not a pair of functions.
@@ -138,7 +139,7 @@ def from_stax(pair: tuple) -> Layer:
     if not isinstance(pair, tuple) or len(pair) != 2 or not all(map(callable, pair)):
         raise ValueError(
             f"`from_stax` expected a pair of functions (init, apply), got {pair!r}. "
-            "Such are `stax.Dense(3)`, `stax.Tanh` and `stax.serial(...)`."
+            "Examples are `stax.Dense(3)`, `stax.Tanh` and `stax.serial(...)`."
         )
     stax_init, apply = pair
 
@@ -201,7 +202,7 @@ def _equinox():
 
 @contextlib.contextmanager
 def _installed(package: str, who: str):
-    """A block of imports that names the package where it is missing; it is no extra, its user has it already."""
+    """Raise an error that names the package if an import in the block fails; the packages are not extras of bpjax."""
     try:
         yield
     except ModuleNotFoundError as error:

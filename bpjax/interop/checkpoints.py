@@ -1,4 +1,4 @@
-"""Parameters on disk, as safetensors: arrays with readable names, and nothing that could run."""
+"""Store parameters as safetensors: arrays with readable names and no code."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ DTYPES = (
     *("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
     *("float16", "bfloat16", "float32", "float64"),
 )
-"""What a checkpoint can hold: what safetensors and JAX both know and give back bit for bit."""
+"""The dtypes of a checkpoint: those that safetensors and JAX both restore bit for bit."""
 
 
 class Checkpoint(NamedTuple):
@@ -32,18 +32,21 @@ class Checkpoint(NamedTuple):
 
 
 def save(path: str | Path, params: Params, metadata: dict[str, Any] | None = None) -> None:
-    """Write a pytree of arrays to a safetensors file, whole or not at all.
+    """Write a pytree of arrays to a safetensors file.
 
-    The names are the places in the pytree, "0.w", "2.b": indices, keys of dictionaries and fields, joined by dots
-    (a pytree that is one array: "params"). Any tool that reads safetensors reads the file. A checksum of names,
-    shapes, dtypes, numbers and metadata goes with them. A write that fails or is killed leaves the old file.
+    The names are the paths in the pytree, "0.w", "2.b": indices, dictionary keys and fields, joined by dots ("params"
+    for a single array). Any tool that reads safetensors can read the file. It includes a checksum of names, shapes,
+    dtypes, values and metadata. A write that fails or is killed leaves the old file unchanged.
 
-    `metadata`: anything JSON can hold, under names that are strings; `load` returns it.
+    Args:
+        path: of the file.
+        params: a pytree of arrays.
+        metadata: a dictionary with string keys that JSON can represent; `load` returns it.
 
     Raises:
         ModuleNotFoundError: safetensors is not installed.
-        ValueError: a leaf is no array or of a dtype that cannot be stored, two leaves have one name, the metadata is
-            not for JSON, or the file cannot be written.
+        ValueError: a leaf is not an array or has a dtype that cannot be stored, two leaves have the same name, JSON
+            cannot represent the metadata, or the file cannot be written.
     """
     with require_extra("Checkpoints are written by safetensors", "checkpoints"):
         from safetensors.numpy import save as to_bytes
@@ -54,19 +57,19 @@ def save(path: str | Path, params: Params, metadata: dict[str, Any] | None = Non
 
 
 def load(path: str | Path, like: Params | None = None) -> Checkpoint:
-    """Read what `save` has written: `Checkpoint(params, metadata)`.
+    """Read a file of `save`: `Checkpoint(params, metadata)`.
 
         like = jax.eval_shape(lambda key: network.init(key, in_shape)[0], key)
         params = load("net.safetensors", like).params
 
     With `like`, a pytree of arrays or of `jax.ShapeDtypeStruct`, the params are JAX arrays in its structure, and names,
-    shapes and dtypes must be its own. Without, they are NumPy arrays in a dictionary by name. No code in a file is ever
-    run, and nothing is returned of a file that is damaged.
+    shapes and dtypes must match it. Without, they are NumPy arrays in a dictionary by name. No code from the file runs,
+    and a damaged file returns nothing.
 
     Raises:
         ModuleNotFoundError: safetensors is not installed.
         FileNotFoundError: there is no such file.
-        ValueError: it is not a file of `save`, is damaged, or does not fit `like`: all that differs is listed.
+        ValueError: it is not a file of `save`, is damaged, or does not fit `like`; the message lists all differences.
     """
     expected = None if like is None else named("load", like)
     arrays, metadata = _read(Path(path))
@@ -78,7 +81,7 @@ def load(path: str | Path, like: Params | None = None) -> Checkpoint:
 
 
 def named(who: str, tree, is_leaf: Callable | None = None) -> dict[str, Any]:
-    """The leaves of a pytree by their places, "0.w", in its own order, or a `ValueError` where two have one name."""
+    """The leaves of a pytree by their paths, "0.w", in order; a `ValueError` if two have the same name."""
     found = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_leaf):
         name = ".".join(_step(step) for step in path) or "params"
@@ -92,7 +95,7 @@ def named(who: str, tree, is_leaf: Callable | None = None) -> dict[str, Any]:
 
 
 def _step(step) -> str:
-    """A step of a path in a pytree, as it is read: 0, w."""
+    """The text of one step of a path in a pytree: 0, w."""
     for attribute in ("key", "idx", "name"):
         if hasattr(step, attribute):
             return str(getattr(step, attribute))
@@ -126,7 +129,7 @@ def _as_json(metadata) -> str:
 
 
 def _checksum(arrays: dict[str, np.ndarray], text: str) -> str:
-    """SHA-256 of all that is read back: a flipped bit anywhere gives another."""
+    """SHA-256 of names, shapes, dtypes, values and metadata."""
     total = hashlib.sha256(text.encode())
     for name in sorted(arrays):
         array = arrays[name]
@@ -136,7 +139,7 @@ def _checksum(arrays: dict[str, np.ndarray], text: str) -> str:
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
-    """Every array, and the metadata, once the checksum has been found right."""
+    """All arrays and the metadata, after the checksum was verified."""
     with require_extra("Checkpoints are read by safetensors", "checkpoints"):
         from safetensors import SafetensorError, safe_open
     if not path.exists():
@@ -144,13 +147,13 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     if not path.is_file():
         raise ValueError(f"{path} is not a file: name the checkpoint itself.")
     if os.path.getsize(path) == 0:
-        raise ValueError(f"{path} is empty, and no checkpoint.")
+        raise ValueError(f"{path} is empty: it is not a checkpoint.")
     try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, KeyError, MemoryError) as error:
-        raise ValueError(f"{path} is no safetensors file, or is damaged ({error}).") from None
+        raise ValueError(f"{path} is not a safetensors file or is damaged ({error}).") from None
     if "bpjax.sha256" not in header or "bpjax.metadata" not in header:
         raise ValueError(
             f"{path} was not written by `bp.save`: it has no checksum. Read it with `safetensors.numpy.load_file`."
@@ -162,7 +165,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
 
 
 def _check_fits(path, arrays: dict[str, np.ndarray], expected: dict[str, Any]) -> None:
-    """Raise a `ValueError` with all that differs between a file and what is expected of it."""
+    """Raise a `ValueError` with all differences between a file and the expected arrays."""
     differing = [f"missing: {name} {described(leaf)}" for name, leaf in expected.items() if name not in arrays]
     differing += [f"unexpected: {name} {described(array)}" for name, array in arrays.items() if name not in expected]
     differing += [

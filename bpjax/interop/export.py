@@ -1,4 +1,4 @@
-"""A way out: a trained network as a program of its own, which runs without bpjax."""
+"""Export a trained network as a StableHLO program that runs without bpjax."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,34 +31,34 @@ def export_network(
         exported = jax.export.deserialize(Path("net.jax").read_bytes())
         y = exported.call(x)                                                  # x (N, *in_shape), any N
 
-    With `trainable=True` the params are not built in but are an argument, a dictionary with the names that `save`
-    gives them, and the hand-written backward goes with the program:
+    With `trainable=True` the params are an argument, a dictionary with the names that `save` gives them, and the
+    program includes the hand-written backward pass:
 
-        params = safetensors.numpy.load_file("net.safetensors")               # or any others of those shapes
+        params = safetensors.numpy.load_file("net.safetensors")               # or others of the same shapes
         y = exported.call(params, x)
         jax.grad(lambda params: error(exported.call(params, x)))(params)      # backpropagation by hand, exported
 
-    JAX promises to read such a file for six months backwards and three weeks forwards; what is to last longer is a
-    checkpoint.
+    JAX guarantees to read such a file for six months after it was written, and three weeks before; use a checkpoint to
+    store weights for longer.
 
     Args:
-        network: any layer; dropout and its kin bound or left without a key, as they are to run.
+        network: any layer; for prediction, without dropout.
         params: its parameters.
-        in_shape: as `init` has it, without the batch axis.
-        path: also write the bytes there, whole or not at all.
-        batch_size: the one size that the program takes; None for any.
-        dtype: of x: that of the params unless it is given; `jnp.int32` for tokens.
-        platforms: where it is to run, "cpu", "cuda", "rocm" or "tpu", as many as wanted; this process's own if None.
-        trainable: params as an argument, and the backward pass too.
+        in_shape: as for `init`, without the batch axis.
+        path: also write the bytes there; the file is complete or not written.
+        batch_size: the batch size of the program; None for any.
+        dtype: of x; None for the dtype of the params; `jnp.int32` for tokens.
+        platforms: any of "cpu", "cuda", "rocm" and "tpu"; None for the platform of this process.
+        trainable: make the params an argument and include the backward pass.
 
     Raises:
         ModuleNotFoundError: flatbuffers is not installed.
-        ValueError: `network` is not a Layer, params or shapes do not fit, a platform is unknown, a layer needs to know
-            the number of examples (give `batch_size`), or the file cannot be written.
+        ValueError: `network` is not a Layer, params or shapes do not fit, a platform is unknown, a layer needs a fixed
+            number of examples (give `batch_size`), or the file cannot be written.
     """
     with require_extra("Programs are written by flatbuffers", "export"):
         import flatbuffers  # type: ignore[import-not-found]  # noqa: F401  (JAX imports it when it serializes)
-        from jax import export  # imports flatbuffers where there is one
+        from jax import export  # imports flatbuffers if it is installed
     check_layer("export_network", network)
     if batch_size is not None:
         check_count("export_network", "batch_size", batch_size)
@@ -87,7 +87,7 @@ def export_network(
         if type(error).__name__ != "InconclusiveDimensionOperation":  # JAX has no public name for it
             raise
         raise ValueError(
-            "`export_network` cannot export for every batch size: a layer needs to know the number of examples. "
+            "`export_network` cannot export for every batch size: a layer needs a fixed number of examples. "
             f"Give it `batch_size`. ({str(error).splitlines()[0]})"
         ) from error
     if path is not None:

@@ -1,4 +1,4 @@
-"""A way in: any JAX function as a layer, its backward by automatic differentiation."""
+"""Make a layer from any JAX function; its backward pass is automatic."""
 
 from collections.abc import Callable
 
@@ -10,29 +10,32 @@ from bpjax.types import Params
 
 
 def from_function(init: Callable, apply: Callable, name: str = "function") -> Layer:
-    """A layer of any JAX function, so that hand-written and automatic layers mix in one chain.
+    """A layer from any JAX function, so that hand-written and automatic layers can be combined in one chain.
 
     forward    y = apply(params, x)
-    backward   dparams, dx = (∂apply/∂(params, x))ᵀ dy,   by `jax.vjp` at the params handed to it
+    backward   dparams, dx = (∂apply/∂(params, x))ᵀ dy,   by `jax.vjp` at the params that it receives
 
-    `apply(params, x) -> y` takes a batch (N, ...). `init(key, in_shape) -> (params, out_shape)` is that of every
-    layer, with shapes that leave out the batch axis; `output_shape` finds `out_shape` where it is not known:
+    `output_shape` computes `out_shape` for `init` where it is not known:
 
         def init(key, in_shape):
             params = {"w": jax.random.normal(key, (*in_shape, 3))}
             return params, output_shape(apply, params, in_shape)
 
-    Kept: x alone, no params, and so `backward` runs `apply` again. Under `jit` with the network's own params XLA
-    finds most of that again in the forward pass and computes it once (a three-layer perceptron takes the flops of
-    `jax.grad`); what it does not merge, such as a loop, `scan` included, runs twice.
+    Residuals: x, so `backward` runs `apply` again. Under `jit` with the network's own params XLA merges most of it with
+    the forward pass (a three-layer perceptron takes as many operations as with `jax.grad`); loops, such as `scan`, run
+    twice.
 
-    Handed other weights B, as by feedback alignment, `backward` takes the derivative at what *they* make of x. That is
-    feedback alignment where `apply` is linear in x for given params, as x W + b is. It is not where it bends: for
-    φ(x W) the slope comes out as φ′(x B), where feedback alignment has φ′(x W). There keep apart what is linear and
-    what bends, `chain(from_function(...), tanh)`.
+    With other weights B (feedback alignment), `backward` differentiates at the activations that B produces. This equals
+    feedback alignment if `apply` is linear in x for given params, such as x W + b. For φ(x W) it computes φ′(x B) where
+    feedback alignment has φ′(x W): use `chain(from_function(...), tanh)`, with the nonlinearity as a separate layer.
+
+    Args:
+        init: (key, in_shape) -> (params, out_shape), shapes without the batch axis.
+        apply: (params, x) -> y, for a batch x (N, ...).
+        name: of the layer, for reports.
 
     Raises:
-        ValueError: `init` or `apply` is not a function; in `init`, yours does not return (params, out_shape).
+        ValueError: `init` or `apply` is not a function; in `init`, the result is not (params, out_shape).
     """
     for which, function in (("init", init), ("apply", apply)):
         if not callable(function):
@@ -58,9 +61,13 @@ def from_function(init: Callable, apply: Callable, name: str = "function") -> La
 
 
 def output_shape(apply: Callable, params: Params, in_shape, dtype=None):
-    """The shape that `apply(params, x)` gives for x (N, *in_shape), without the batch axis; nothing is computed.
+    """The shape of `apply(params, x)` without the batch axis, by `jax.eval_shape`.
 
-    `in_shape` may be a pytree of shapes. `dtype` of x: that of the params' floating-point leaves unless it is given.
+    Args:
+        apply: (params, x) -> y.
+        params: its parameters.
+        in_shape: the shape of x without the batch axis, or a pytree of shapes.
+        dtype: of x; None for the dtype of the floating-point params.
     """
     y = jax.eval_shape(apply, params, batch_of(in_shape, 2, dtype or dtype_of(params)))
     return jax.tree.map(lambda leaf: tuple(leaf.shape[1:]), y)
@@ -72,7 +79,7 @@ def batch_of(in_shape, examples, dtype):
 
 
 def dtype_of(params: Params):
-    """The dtype of the floating-point leaves, JAX's default where there are none."""
+    """The dtype of the floating-point leaves; JAX's default if there are none."""
     dtypes = [leaf.dtype for leaf in jax.tree.leaves(params) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     return jnp.result_type(*dtypes) if dtypes else jnp.result_type(float)
 

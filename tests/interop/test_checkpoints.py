@@ -165,7 +165,7 @@ def foreign():
 @pytest.mark.parametrize("kind", foreign())
 def test_foreign_files_are_refused(kind, path):
     path.write_bytes(foreign()[kind])
-    with pytest.raises(ValueError, match=r"is no safetensors file, or is damaged|is empty"):
+    with pytest.raises(ValueError, match=r"is not a safetensors file or is damaged|is empty"):
         load(path)
 
 
