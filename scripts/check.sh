@@ -13,11 +13,11 @@ chosen_quarter=(
     tests/optimizers tests/training tests/sweeps tests/results/test_record.py tests/gradcheck tests/interop tests/util
 )
 
-# The path of an installed Python of a version: on PATH, or one of pyenv's.
+# The path of an installed Python of a version: on PATH, or one of pyenv's. Not a shim of pyenv, which chooses by its own name.
 find_python() {
     local candidate
-    for candidate in "$(command -v "python$1" || true)" "${PYENV_ROOT:-$HOME/.pyenv}"/versions/"$1".*/bin/python"$1"; do
-        if [ -x "$candidate" ] && "$candidate" -c 'import ensurepip, venv' 2>/dev/null; then echo "$candidate"; return; fi
+    for candidate in "python$1" "${PYENV_ROOT:-$HOME/.pyenv}"/versions/"$1".*/bin/python"$1"; do
+        if "$candidate" -c 'import ensurepip, sys, venv; print(sys.executable)' 2>/dev/null; then return; fi
     done
 }
 
