@@ -1,6 +1,7 @@
-"""A layer's passes by hand, and by JAX from its forward pass alone."""
+"""A layer's passes by hand, and by JAX from its forward pass only."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ def quick_jit(function):
 
 
 def run(layer, params, x, dy):
-    """Y and (dparams, dx), by hand."""
+    """y and (dparams, dx), by hand."""
     y, residuals = layer.forward(params, x)
     return y, layer.backward(params, residuals, dy)
 
@@ -32,8 +33,13 @@ def vjp(layer, params, x, dy):
     return jax.vjp(forward_only(layer), params, x)[1](dy)
 
 
+def run_and_vjp(layer, params, x, dy):
+    """y, (dparams, dx) by hand, and the same by JAX."""
+    return *run(layer, params, x, dy), vjp(layer, params, x, dy)
+
+
 def compiled(function):
-    """`run` or `vjp` of a layer as one program: an operation at a time would compile each by itself."""
+    """`run`, `vjp` or both of a layer as one program: eager calls compile every operation separately."""
     return lambda layer, *args: program(function, layer)(*args)
 
 
@@ -51,14 +57,33 @@ def compiled_rules(network, loss):
     return [rule._replace(grads=jax.jit(rule.grads, compiler_options=QUICKLY)) for rule in rules]
 
 
+def drawn_params(layer, in_shape, keys):
+    """(params, out_shape) of a layer with random params, no entry 0, drawn by NumPy: `init` is only traced.
+
+    Weights have variance 1 / fan-in; vectors, which are gains and biases, are around 0.5.
+    """
+    out_shapes = []
+
+    def init(key):
+        params, out_shape = layer.init(key, in_shape)
+        out_shapes.append(out_shape)
+        return params
+
+    def scaled(noise):
+        noise = np.asarray(noise)
+        return jnp.asarray(noise / math.sqrt(math.prod(noise.shape[:-1])) if noise.ndim > 1 else 0.5 + 0.2 * noise)
+
+    return jax.tree.map(scaled, noise_like(jax.eval_shape(init, next(keys)), keys)), out_shapes[0]
+
+
 def moved(params, keys, scale):
-    """Params with normal numbers times `scale` added, so that none is 0."""
+    """Params plus normal noise times `scale`, so that no entry is 0."""
     add = lambda p, noise: jnp.asarray(np.asarray(p) + scale * np.asarray(noise))
     return jax.tree.map(add, params, noise_like(params, keys))
 
 
 def noise_like(tree, keys):
-    """Normal numbers in the shapes and dtypes of a pytree's floating-point leaves, float0 zeros for the others.
+    """Normal noise in the shapes and dtypes of a pytree's floating-point leaves, float0 zeros for the others.
 
     Drawn by NumPy, which compiles nothing.
     """

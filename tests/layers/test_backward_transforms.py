@@ -1,4 +1,4 @@
-"""Devices in the backward pass: against the formulas of their papers, with jax.vjp of the forward pass as witness."""
+"""Backward transforms against the formulas of their papers, with `jax.vjp` of the forward pass as oracle."""
 
 import jax
 import jax.numpy as jnp
@@ -24,18 +24,19 @@ def test_flat_spot_adds_its_offset_to_the_derivative(unit, keys):
 
 
 def test_flat_spot_by_hand():
-    # σ(0) = ½, σ′ = ¼: with Fahlman's 0.1 it counts as 0.35; a unit at its limit still passes 0.1 on
+    # σ(0) = ½, σ′ = ¼: with Fahlman's 0.1 it is 0.35; a saturated unit still passes 0.1 of the error
     _, da = backward(bp.layers.flat_spot(bp.sigmoid), (), jnp.array([[0.0, 800.0]]), jnp.array([[2.0, 3.0]]))
     assert np.allclose(da, [[0.7, 0.3]], atol=1e-15)
 
 
-def test_chen_and_mars_leave_the_output_derivative_out(keys):
+def test_chen_and_mars_omit_the_derivative_of_the_outputs(keys):
     hidden, output = bp.dense(3), bp.dense(2)
     plain = bp.chain(hidden, bp.sigmoid, output, bp.sigmoid)
-    device = bp.chain(hidden, bp.sigmoid, bp.layers.scaled_error(output, 0.1), bp.layers.without_derivative(bp.sigmoid))
+    scaled, linear = bp.layers.scaled_error(output, 0.1), bp.layers.without_derivative(bp.sigmoid)
+    transformed = bp.chain(hidden, bp.sigmoid, scaled, linear)
     params, _ = plain.init(next(keys), (4,))
     x, t = jax.random.normal(next(keys), (5, 4)), jax.random.uniform(next(keys), (5, 2))
-    value, grads, _ = bp.backprop(device, bp.squared_error).grads(params, (), (x, t))
+    value, grads, _ = bp.backprop(transformed, bp.squared_error).grads(params, (), (x, t))
     assert value == bp.backprop(plain, bp.squared_error).grads(params, (), (x, t))[0]
     # by hand: δ = o − t at the outputs, δ = 0.1 · σ′ ⊙ δ Wᵀ at the hidden units
     h = jax.nn.sigmoid(x @ params[0].w + params[0].b[None])
@@ -46,23 +47,23 @@ def test_chen_and_mars_leave_the_output_derivative_out(keys):
     assert relative_error(grads[0].b, delta_hidden.sum(axis=0)) < 1e-12
 
 
-def test_compare_finds_the_devices_on_purpose(keys):
+def test_compare_reports_the_transforms_as_wrong(keys):
     network = bp.mlp((3, 4, 2), bp.layers.flat_spot(bp.tanh))
     params, _ = network.init(next(keys), (3,))
     batch = jax.random.normal(next(keys), (6, 3)), jax.random.uniform(next(keys), (6, 2))
-    made_of = bp.squared_error
-    report = bp.compare(bp.backprop(network, made_of), bp.autodiff(network, made_of), params, batch, show=False)
+    loss = bp.squared_error
+    report = bp.compare(bp.backprop(network, loss), bp.autodiff(network, loss), params, batch, show=False)
     assert report.first_wrong is not None and report.first_wrong.layer == 1
 
 
 @pytest.mark.parametrize("layer", [bp.dense(2), bp.mlp((2, 2)), bp.chain(bp.sigmoid)])
-@pytest.mark.parametrize("device", [bp.layers.flat_spot, bp.layers.without_derivative])
-def test_devices_of_activations_refuse_other_layers(device, layer):
+@pytest.mark.parametrize("transform", [bp.layers.flat_spot, bp.layers.without_derivative])
+def test_transforms_of_activations_reject_other_layers(transform, layer):
     with pytest.raises(ValueError, match="expected an activation"):
-        device(layer)
+        transform(layer)
 
 
-def test_errors_within_the_tolerance_count_as_none():
+def test_errors_within_the_tolerance_are_ignored():
     output, target = jnp.array([[0.05, 0.3, 0.95, 0.5]]), jnp.array([[0.0, 0.0, 1.0, 1.0]])
     loss = bp.losses.error_tolerance(bp.squared_error, 0.1)
     assert np.allclose(loss.gradient(output, target), [[0.0, 0.3, 0.0, -0.5]])
@@ -110,7 +111,7 @@ def test_weight_noise_is_the_gradient_elsewhere_and_new_each_time(keys):
     )
 
 
-def test_a_shortcut_sends_the_input_along(keys):
+def test_a_shortcut_appends_its_output_to_the_input(keys):
     layer = bp.layers.shortcut(bp.chain(bp.dense(1), bp.sigmoid))
     params, out_shape = layer.init(next(keys), (2,))
     assert out_shape == (3,)
@@ -121,7 +122,7 @@ def test_a_shortcut_sends_the_input_along(keys):
         layer.init(next(keys), (2, 3))
 
 
-def test_unsolved_runs_begin_anew_and_their_epochs_count(keys):
+def test_unsolved_runs_restart_and_all_their_epochs_count(keys):
     network = bp.mlp((2, 2, 1), bp.sigmoid, bp.sigmoid, weights=bp.uniform(1.0), biases=bp.uniform(1.0))
     training = bp.training.make_training(
         bp.backprop(network, bp.squared_error), bp.momentum(1.0, 0.9), (bp.outputs_within(0.4),), chunk=60
@@ -138,8 +139,8 @@ def test_unsolved_runs_begin_anew_and_their_epochs_count(keys):
         before, jax.random.split(next(keys), trials)
     )
     assert (np.asarray(restarted) == ~solved).all()
-    kept = jax.tree.map(lambda a, b: (a == b)[solved].all(), after.state, before.state)
-    assert all(jax.tree.leaves(kept))
+    unchanged = jax.tree.map(lambda a, b: (a == b)[solved].all(), after.state, before.state)
+    assert all(jax.tree.leaves(unchanged))
     assert (np.asarray(after.limit)[~solved] == 120).all() and (np.asarray(after.reason)[~solved] == 0).all()
     assert not (np.asarray(after.state.params[0].w) == np.asarray(before.state.params[0].w))[~solved].any()
     end, _ = bp.training.run_to_end(advance, after)
@@ -147,7 +148,7 @@ def test_unsolved_runs_begin_anew_and_their_epochs_count(keys):
     assert (np.asarray(end.epoch)[solved] == np.asarray(before.epoch)[solved]).all()
 
 
-def test_a_restarted_run_that_diverged_is_judged_by_its_new_start():
+def test_divergence_of_a_restarted_run_is_relative_to_its_new_start():
     rule = bp.backprop(bp.mlp((1, 1)), bp.squared_error)
     training = bp.training.make_training(rule, optax.sgd(10.0), (bp.training.diverged(1e3),), chunk=5)
     start = lambda key: (bp.layers.Affine(jnp.ones((1, 1)), jnp.ones(1)),)

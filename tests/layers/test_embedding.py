@@ -1,11 +1,11 @@
-"""Tokens as rows of a table, and where in a sequence they stand."""
+"""Embeddings and position encodings."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import relative_error
-from passes import run, vjp
+from passes import compiled, noise_like, run, run_and_vjp
 
 from bpjax.layers.attention.positions import learned_positions, rotate, sinusoidal_positions
 from bpjax.layers.embedding import Embedding, embedding
@@ -25,17 +25,18 @@ def test_embedding_by_hand():
 
 @pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint8, jnp.int32, jnp.uint32, jnp.int64])
 @pytest.mark.parametrize("in_shape", [(), (4,), (2, 3)])
-def test_embedding_is_the_vjp_for_any_positions_and_whole_numbers(in_shape, dtype, keys):
+def test_embedding_is_the_vjp_for_any_positions_and_integer_dtypes(in_shape, dtype, keys):
     layer = embedding(300, 3)
     params, out_shape = layer.init(next(keys), in_shape)
     assert out_shape == (*in_shape, 3)
-    x = jax.random.randint(next(keys), (5, *in_shape), 0, 7).astype(dtype)
-    dy = jax.random.normal(next(keys), (5, *out_shape))
-    assert relative_error(run(layer, params, x, dy)[1], vjp(layer, params, x, dy)) < 1e-12
+    x = jnp.asarray(np.random.default_rng(1).integers(0, 7, (5, *in_shape)), dtype)
+    dy = noise_like(jnp.empty((5, *out_shape)), keys)
+    _, found, truth = compiled(run_and_vjp)(layer, params, x, dy)
+    assert relative_error(found, truth) < 1e-12
 
 
 def test_the_gradient_of_a_frequent_token_is_summed_in_float32():
-    # 1,000 times 1 for one token: in bfloat16 the sum would stop at 256, where 256 + 1 rounds to 256
+    # 1,000 times 1 for one token: a sum in bfloat16 would stop at 256, because 256 + 1 rounds to 256
     params = Embedding(jnp.zeros((2, 1), jnp.bfloat16))
     layer, x = embedding(2, 1), jnp.ones((1000,), jnp.int32)
     dparams, _ = layer.backward(params, layer.forward(params, x)[1], jnp.ones((1000, 1), jnp.bfloat16))
@@ -50,7 +51,7 @@ def test_tokens_out_of_range(dtype, keys):
     x = jnp.array([[0, 4, 1], [2, -1, 5]], dtype)
     with pytest.raises(ValueError, match=r"tokens from 0 to 4, got -1 at index \(1, 1\) \(2 of 6 out of range\)"):
         layer.forward(params, x)
-    y, residuals = jax.jit(layer.forward)(params, x)  # traced: NaN, not another token's row
+    y, residuals = jax.jit(layer.forward)(params, x)  # traced: NaN, not the row of another token
     np.testing.assert_array_equal(jnp.isnan(y).all(-1), [[False, False, False], [False, True, True]])
     np.testing.assert_array_equal(y[0], params.w[jnp.array([0, 4, 1])])
     dparams, _ = layer.backward(params, residuals, jnp.ones((2, 3, 2)))
@@ -88,11 +89,11 @@ def test_sinusoidal_positions_by_hand():
     np.testing.assert_allclose(y[1, 2], 1 + np.array([np.sin(2), np.cos(2), np.sin(0.02), np.cos(0.02)]), rtol=1e-14)
 
 
-def test_learned_positions_are_summed_over_patterns_and_0_beyond_the_sequence(keys):
+def test_the_gradient_of_learned_positions_is_summed_over_examples_and_0_after_the_sequence(keys):
     layer = learned_positions(5)
     params, out_shape = layer.init(next(keys), (3, 2))
-    x, dy = jax.random.normal(next(keys), (4, 3, 2)), jax.random.normal(next(keys), (4, 3, 2))
-    (y, (dparams, dx)), truth = run(layer, params, x, dy), vjp(layer, params, x, dy)
+    x, dy = (noise_like(jnp.empty((4, 3, 2)), keys) for _ in range(2))
+    y, (dparams, dx), truth = compiled(run_and_vjp)(layer, params, x, dy)
     assert out_shape == (3, 2) and params.w.shape == (5, 2)
     np.testing.assert_array_equal(y, np.asarray(x) + np.asarray(params.w)[:3])
     np.testing.assert_allclose(dparams.w[:3], np.asarray(dy).sum(0), rtol=1e-14)
@@ -101,14 +102,14 @@ def test_learned_positions_are_summed_over_patterns_and_0_beyond_the_sequence(ke
 
 
 def test_rotary_positions_by_hand():
-    # D = 4: pairs (x₀, x₂) turned by t, (x₁, x₃) by t / 100; at t = 1, x = (1, 0, 0, 1)
+    # D = 4: pairs (x₀, x₂) rotated by t, (x₁, x₃) by t / 100; at t = 1, x = (1, 0, 0, 1)
     y = rotate(jnp.array([[1.0, 0, 0, 1]] * 2), axis=0)
     np.testing.assert_allclose(y[0], [1, 0, 0, 1], rtol=1e-15)
     np.testing.assert_allclose(y[1], [np.cos(1), -np.sin(0.01), np.sin(1), np.cos(0.01)], rtol=1e-14)
     np.testing.assert_allclose(rotate(y, axis=0, back=True), [[1, 0, 0, 1]] * 2, atol=1e-15)
 
 
-def test_the_product_of_rotated_vectors_depends_on_their_distance_alone(keys):
+def test_the_product_of_rotated_vectors_depends_only_on_their_distance(keys):
     q, k = jax.random.normal(next(keys), (1, 6)), jax.random.normal(next(keys), (1, 6))
     qs, ks = rotate(jnp.repeat(q, 5, 0), axis=0), rotate(jnp.repeat(k, 5, 0), axis=0)
     products = np.asarray(qs @ ks.T)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import central_difference, inner, relative_error
-from passes import forward_only, noise_like, quick_jit, run, vjp
+from passes import drawn_params, forward_only, noise_like, quick_jit, run, vjp
 
 import bpjax as bp
 from bpjax.gradcheck.agreement import agree, budget
@@ -43,24 +43,10 @@ class Problem(NamedTuple):
 def problem(case) -> Problem:
     """Drawn once by NumPy, which compiles nothing, and shared by all laws of a case."""
     keys = map(jax.random.fold_in, itertools.repeat(jax.random.key(20261123)), itertools.count())
-    out_shapes = []
-
-    def init(key):
-        params, out_shape = case.layer.init(key, case.in_shape)
-        out_shapes.append(out_shape)
-        return params
-
-    shapes = jax.eval_shape(init, next(keys))
-    params = jax.tree.map(at_its_scale, shapes, noise_like(shapes, keys))
+    params, out_shape = drawn_params(case.layer, case.in_shape, keys)
     x = case.inputs(next(keys), N, case.in_shape)
     dy = noise_like(jax.eval_shape(case.layer.forward, params, x)[0], keys)
-    return Problem(params, x, dy, noise_like((params, x), keys), out_shapes[0])
-
-
-def at_its_scale(shape, noise):
-    """Weights with variance 1 / fan-in; vectors, which are gains and biases, around 0.5."""
-    scale = 1 / math.sqrt(math.prod(shape.shape[:-1]))
-    return jnp.asarray(scale * np.asarray(noise) if len(shape.shape) > 1 else 0.5 + 0.2 * np.asarray(noise))
+    return Problem(params, x, dy, noise_like((params, x), keys), out_shape)
 
 
 @functools.cache

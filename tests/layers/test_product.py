@@ -1,4 +1,4 @@
-"""Products of matrices in the form that suits their sizes: the same numbers in each, and the form that was meant."""
+"""Matrix products: all forms give the same values, and the compiler uses the intended form."""
 
 import re
 
@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from passes import quick_jit
 
 from bpjax.layers.product import NARROW, weight_gradient
 
 SIZES = [
-    (7, 5, 3),  # written out
+    (7, 5, 3),  # multiply and sum
     (64, 40, NARROW),  # narrow: dy first
     (64, 40, 1),
     (64, 40, NARROW + 1),  # x first
@@ -27,13 +28,19 @@ def test_the_weight_gradient_is_the_sum_over_all_rows(sizes, dtype, tolerance):
     x, dy = (jnp.asarray(draw.normal(size=(2, n // 2, k)), dtype) for k in (d, h))
     wide = [np.asarray(a, float).reshape(-1, a.shape[-1]) for a in (x, dy)]
     expected = sum(np.outer(row, error) for row, error in zip(*wide, strict=True))
-    for found in (weight_gradient(x, dy), jax.vmap(weight_gradient)(x[None], dy[None])[0]):
+    for found in both_ways(x, dy):
         assert found.dtype == dtype
         np.testing.assert_allclose(np.asarray(found, float), expected, rtol=tolerance, atol=tolerance)
 
 
-def test_a_narrow_one_has_derivatives():
-    """It is linear in dy: its derivative along v is itself at v, and that of ½‖dW‖² is x dW."""
+@quick_jit
+def both_ways(x, dy):
+    """The weight gradient directly, and under `jax.vmap`."""
+    return weight_gradient(x, dy), jax.vmap(weight_gradient)(x[None], dy[None])[0]
+
+
+def test_the_narrow_form_has_derivatives():
+    """dW is linear in dy: its derivative along v is dW at v, and the gradient of ½‖dW‖² is x dW."""
     draw = np.random.default_rng(1)
     x, dy, v = (jnp.asarray(draw.normal(size=(50, k))) for k in (30, 4, 4))
     _, along = jax.jvp(lambda dy: weight_gradient(x, dy), (dy,), (v,))
@@ -42,7 +49,7 @@ def test_a_narrow_one_has_derivatives():
     np.testing.assert_allclose(slope, x @ (x.T @ dy), rtol=1e-12)
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="about what XLA makes of it for a CPU")
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="about the program that XLA makes for a CPU")
 def test_the_compiler_keeps_dy_first():
     x, dy = jnp.ones((128, 500)), jnp.ones((128, 10))
     text = jax.jit(weight_gradient).lower(x, dy).compile().as_text()

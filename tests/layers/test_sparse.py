@@ -1,11 +1,11 @@
-"""Sparse layers against the dense layer with zeros; edges; work that grows with their number."""
+"""Sparse layers against a dense layer with zeros; edges; work proportional to the number of edges."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import relative_error
-from passes import run
+from passes import noise_like, quick_jit, run
 
 import bpjax as bp
 from bpjax.layers.edges import Edges, banded_edges, edges_from_mask, random_edges
@@ -15,10 +15,9 @@ KEY = jax.random.key(7)
 
 
 def prepare(edges, examples, keys):
-    w = jax.random.normal(next(keys), (len(edges.source),))
-    params = SparseAffine(w, jax.random.normal(next(keys), (edges.outputs,)))
-    shapes = (examples, edges.inputs), (examples, edges.outputs)
-    return params, *(jax.random.normal(next(keys), shape) for shape in shapes)
+    normal = lambda *shape: noise_like(jnp.empty(shape), keys)
+    params = SparseAffine(normal(len(edges.source)), normal(edges.outputs))
+    return params, normal(examples, edges.inputs), normal(examples, edges.outputs)
 
 
 def with_zeros(edges, params, x, dy):
@@ -34,7 +33,7 @@ def shuffled(edges):
     return edges._replace(source=edges.source[order], target=edges.target[order])
 
 
-HUB = np.zeros((40, 5), bool)  # unit 0 hears all inputs, in three rows of edges; input 3 speaks to all; unit 4 is alone
+HUB = np.zeros((40, 5), bool)  # all inputs to unit 0, in three rows of edges; input 3 to units 0-3; none to unit 4
 HUB[:, 0] = HUB[3, :4] = True
 
 EDGES = {
@@ -45,7 +44,7 @@ EDGES = {
     "in any order": shuffled(random_edges(KEY, 7, 5, density=0.5)),
     "a hub": edges_from_mask(HUB),
     "one edge": Edges(np.array([1]), np.array([2]), 3, 4),
-    "many, so that examples go one by one": random_edges(KEY, 100, 90, per_unit=SMALL // 90 + 1),
+    "many edges, a scan over examples": random_edges(KEY, 100, 90, per_unit=SMALL // 90 + 1),
 }
 
 
@@ -54,10 +53,8 @@ EDGES = {
 def test_a_sparse_layer_is_the_dense_layer_with_zeros(name, examples, keys):
     edges = EDGES[name]
     params, x, dy = prepare(edges, examples, keys)
-    assert (
-        relative_error(jax.jit(lambda *a: run(sparse(edges), *a))(params, x, dy), with_zeros(edges, params, x, dy))
-        < 1e-13
-    )
+    found = quick_jit(lambda *a: run(sparse(edges), *a))(params, x, dy)
+    assert relative_error(found, with_zeros(edges, params, x, dy)) < 1e-13
 
 
 def test_by_hand():
@@ -76,13 +73,13 @@ def test_half_precision_is_summed_in_float32(keys):
     edges = random_edges(KEY, 300, 4, per_unit=300)
     params, x, dy = bp.util.cast(prepare(edges, 9, keys), jnp.float16)
     truth = with_zeros(edges, *bp.util.cast((params, x, dy), jnp.float64))
-    found = jax.jit(lambda *a: run(sparse(edges), *a))(params, x, dy)
+    found = quick_jit(lambda *a: run(sparse(edges), *a))(params, x, dy)
     assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype(jnp.float16)}
     assert relative_error(found, truth) < 5e-4
 
 
 def multiplications(jaxpr) -> int:
-    """Scalar products in a program: those of a loop as often as it runs, of a choice those of its dearest branch."""
+    """The scalar multiplications of a program: loops times their length, of a choice the costliest branch."""
     count = 0
     for equation in jaxpr.eqns:
         name, out = equation.primitive.name, equation.outvars[0].aval
@@ -99,7 +96,7 @@ def multiplications(jaxpr) -> int:
     return count
 
 
-@pytest.mark.parametrize("name", ["a hub", "banded", "many, so that examples go one by one"])
+@pytest.mark.parametrize("name", ["a hub", "banded", "many edges, a scan over examples"])
 def test_the_work_is_one_product_an_edge_forward_and_two_backward(name, keys):
     edges, examples = EDGES[name], 8
     layer = sparse(edges)
@@ -119,13 +116,13 @@ def test_random_edges():
     assert (random_edges(jax.random.key(8), 50, 20, per_unit=6).source != edges.source).any()
     thin = random_edges(KEY, 50, 20, density=0.1)
     assert len(thin.source) == 100 == len(set(zip(thin.source, thin.target, strict=True)))
-    # inputs are picked evenly: 20,000 edges over 50 inputs, 400 each with standard deviation 19
+    # inputs are uniform: 20,000 edges over 50 inputs, 400 each with standard deviation 19
     counts = np.bincount(random_edges(KEY, 50, 4000, per_unit=5).source, minlength=50)
     assert abs(counts - 400).max() < 5 * 19
 
 
 def test_banded_edges_by_hand():
-    # 7 inputs, 4 units at 0, 2, 4, 6, fields of 3; those at the rim are moved in
+    # 7 inputs, 4 units at 0, 2, 4, 6, fields of 3; those at the border are shifted inwards
     edges = banded_edges(7, 4, 3)
     np.testing.assert_array_equal(edges.source.reshape(4, 3), [[0, 1, 2], [1, 2, 3], [3, 4, 5], [4, 5, 6]])
     np.testing.assert_array_equal(edges.target, np.repeat(range(4), 3))
@@ -138,7 +135,7 @@ def test_edges_from_mask():
     assert edges_from_mask(mask)[2:] == (3, 2)
 
 
-def test_weights_begin_as_those_of_a_dense_layer_with_as_many_inputs():
+def test_initial_weights_are_those_of_a_dense_layer_with_as_many_inputs():
     # units with 4 and with 100 edges: standard deviations 1/2 and 1/10; 2,000 and 50,000 draws, 5 standard errors
     mask = np.zeros((100, 1000), bool)
     mask[:4] = True
@@ -182,7 +179,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_gets_one_sentence(name):
+def test_bad_input_raises(name):
     call, sentence = BAD[name]
     with pytest.raises(ValueError, match=sentence):
         call()

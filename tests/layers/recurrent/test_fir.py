@@ -1,11 +1,11 @@
-"""FIR synapses: the filter by hand, Wan's network, and temporal backpropagation one time after another."""
+"""FIR synapses: the filter by hand, Wan's network, and temporal backpropagation in loops over time."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import relative_error
-from passes import noise_like, run, vjp
+from passes import compiled, drawn_params, noise_like, quick_jit, run, run_and_vjp
 
 import bpjax as bp
 from bpjax.layers.recurrent.fir import fir
@@ -17,9 +17,9 @@ def test_by_hand():
     # W₀ = 1, W₁ = 10, b = 0.5:  y = (1, 2 + 10, 3 + 20) + 0.5
     # dy = (1, 0, 2):  dxₜ = dyₜ + 10 dyₜ₊₁ = (1, 20, 2)   dW₀ = 1·1 + 3·2 = 7   dW₁ = x₁·2 = 4   db = 3
     params = bp.layers.Affine(jnp.array([[[1.0]], [[10.0]]]), jnp.array([0.5]))
-    y, kept = fir(1, 2).forward(params, jnp.array([[[1.0], [2], [3]]]))
+    x, dy = jnp.array([[[1.0], [2], [3]]]), jnp.array([[[1.0], [0], [2]]])
+    y, (dparams, dx) = compiled(run)(fir(1, 2), params, x, dy)
     np.testing.assert_array_equal(y[0, :, 0], [1.5, 12.5, 23.5])
-    dparams, dx = fir(1, 2).backward(params, kept, jnp.array([[[1.0], [0], [2]]]))
     np.testing.assert_array_equal(dx[0, :, 0], [1, 20, 2])
     np.testing.assert_array_equal(dparams.w[:, 0, 0], [7, 4])
     np.testing.assert_array_equal(dparams.b, [3])
@@ -31,17 +31,15 @@ def test_by_hand():
 def test_backward_is_the_vjp_of_forward(shape, keys):
     examples, steps, in_features, features, taps = shape
     layer = fir(features, taps)
-    params, out_shape = layer.init(next(keys), (steps, in_features))
+    params, out_shape = drawn_params(layer, (steps, in_features), keys)
     assert out_shape == (steps, features)
-    params = noise_like(params, keys)
-    x = jax.random.normal(next(keys), (examples, steps, in_features))
-    y, _ = layer.forward(params, x)
+    x, dy = (noise_like(jnp.empty((examples, steps, n)), keys) for n in (in_features, features))
+    y, found, truth = compiled(run_and_vjp)(layer, params, x, dy)
     w = np.asarray(params.w)
-    for t in range(steps):  # the sum as it is written, k by k
+    for t in range(steps):  # the sum of the definition
         expected = np.asarray(params.b) + sum(np.asarray(x)[:, t - k] @ w[k] for k in range(min(taps, t + 1)))
         np.testing.assert_allclose(y[:, t], expected, rtol=1e-11, atol=1e-12)
-    dy = noise_like(y, keys)
-    assert relative_error(run(layer, params, x, dy)[1], vjp(layer, params, x, dy)) < 1e-12
+    assert relative_error(found, truth) < 1e-12
 
 
 def test_one_tap_is_a_dense_layer_at_every_time(keys):
@@ -58,8 +56,8 @@ def test_wans_network_has_1105_parameters(keys):
     assert sum(p.size for p in jax.tree.leaves(params)) == 1105  # 25·12 + 5·144 + 5·12 + 25 biases
 
 
-def test_backward_is_temporal_backpropagation_with_the_weights_at_rest(keys):
-    # Wan 1990: at the output δₜ = eₜ, below δₜ = φ′ Σₖ δₜ₊ₖ Wₖᵀ; every time changes Wₖ by xₜ₋ₖᵀ δₜ. Summed, in loops
+def test_backward_is_temporal_backpropagation_with_constant_weights(keys):
+    # Wan 1990: at the output δₜ = eₜ, at hidden units δₜ = φ′ Σₖ δₜ₊ₖ Wₖᵀ; each time changes Wₖ by xₜ₋ₖᵀ δₜ. Summed
     network = bp.chain(fir(3, 3), bp.tanh, fir(2, 2))
     steps = 6
     params = noise_like(network.init(next(keys), (steps, 2))[0], keys)
@@ -77,7 +75,7 @@ def test_backward_is_temporal_backpropagation_with_the_weights_at_rest(keys):
                 if t >= k:
                     total[k] += np.outer(signal[t - k], delta[t])
     rule, twin = (make(network, bp.squared_error) for make in (bp.backprop, bp.autodiff))
-    found, reference = (r.grads(params, (), (x, target))[1] for r in (rule, twin))
+    found, reference = quick_jit(lambda *batch: [r.grads(params, (), batch)[1] for r in (rule, twin)])(x, target)
     assert relative_error([found[0].w, found[2].w], change) < 1e-12
     assert relative_error(found, reference) < 1e-12
 
@@ -97,7 +95,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_gets_one_clear_sentence(name):
+def test_bad_input_raises(name):
     act, message = BAD[name]
     with pytest.raises(ValueError, match=message):
         act()
