@@ -1,4 +1,4 @@
-"""Bad input gets one clear sentence: what was expected, what came, how to mend it; before anything is compiled."""
+"""Messages about bad input say what was expected, what was received and how to fix it, before anything compiles."""
 
 import sys
 
@@ -124,14 +124,14 @@ CASES = {
 
 
 @pytest.mark.parametrize(("call", "message"), CASES.values(), ids=CASES)
-def test_bad_input_gets_a_sentence(call, message):
+def test_bad_input_raises_one_line(call, message):
     with pytest.raises(ValueError, match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("case", ["NaN in examples", "labels too large", "deeper params", "integers", "empty batch"])
-def test_it_is_said_before_anything_is_compiled(case, monkeypatch):
+def test_input_is_checked_before_anything_is_compiled(case, monkeypatch):
     def too_late(*args):
         raise AssertionError("the training was compiled before its input was checked")
 
@@ -143,7 +143,7 @@ def test_it_is_said_before_anything_is_compiled(case, monkeypatch):
         fit()
 
 
-def test_numpy_data_and_python_lists_are_welcome():
+def test_numpy_data_and_python_lists_are_accepted():
     with jax.enable_x64(False):
         params, _ = NETWORK.init(KEY, (3,))
         fit(x=np.ones((5, 3)), t=np.zeros((5, 2)).tolist(), params=params)

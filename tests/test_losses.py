@@ -19,7 +19,7 @@ def prepare(case, keys, shape=(6, 4)):
 
 
 @TABLE
-def test_gradient_is_that_of_the_value(case, keys):
+def test_the_gradient_is_the_derivative_of_the_value(case, keys):
     output, target = prepare(case, keys)
     found = case.loss.gradient(output, target)
     assert relative_error(found, jax.grad(case.loss.value)(output, target)) < 1e-12
@@ -46,7 +46,7 @@ def test_half_precision_is_compared_in_float32(case, dtype, keys):
 
 
 @TABLE
-def test_sum_or_mean_is_what_it_says(case, keys):
+def test_the_reduction_is_as_declared(case, keys):
     output, target = prepare(case, keys)
     twice = jnp.concatenate([output, output]), jnp.concatenate([target, target])
     factor = 2.0 if case.loss.reduction == "sum" else 1.0
@@ -89,6 +89,15 @@ def test_losses_on_logits_are_finite_far_out(loss, dtype):
     np.testing.assert_array_equal(loss.gradient(output, target), [[0, 0], [1, -1]])
 
 
+def test_reprs_are_the_calls_that_make_the_losses():
+    assert repr(bp.losses.batch_mean(bp.losses.huber(0.5))) == "batch_mean(huber(0.5))"
+    assert repr(bp.losses.error_tolerance(bp.squared_error)) == "error_tolerance(squared_error, 0.1)"
+    assert [repr(loss) for loss in (bp.squared_error, bp.softmax_cross_entropy)] == [
+        "squared_error",
+        "softmax_cross_entropy",
+    ]
+
+
 def test_hyper_error_beyond_its_limit():
     output = jnp.array([[0.0, 1.0, 3.0]])
     target = jnp.array([[1.0, 0.0, 0.0]])
@@ -102,6 +111,6 @@ def test_huber_clips_the_error_signal():
     )
 
 
-def test_a_traced_label_out_of_range_cannot_pass_unseen(keys):
+def test_a_traced_label_out_of_range_gives_nan(keys):
     output = jax.random.normal(next(keys), (2, 3))
     assert jnp.isnan(jax.jit(bp.softmax_cross_entropy.value)(output, jnp.array([0, 3])))

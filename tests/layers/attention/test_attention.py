@@ -1,11 +1,11 @@
-"""Attention whole and in blocks, masks, and the transformer made of them, against NumPy and `jax.vjp`."""
+"""Attention whole and in blocks, masks, and transformers, against NumPy and `jax.vjp`."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import relative_error
-from passes import QUICKLY, compiled, compiled_rules, moved, noise_like, run, vjp
+from passes import QUICKLY, compiled, compiled_rules, drawn_params, noise_like, run, vjp
 
 import bpjax as bp
 from bpjax.layers.attention.attention import attention, cross_attention, plain_attention
@@ -18,20 +18,19 @@ from bpjax.networks.transformer import transformer, transformer_block
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-MASK = np.arange(5)[None, :] < np.array([5, 0, 3])[:, None]  # the second example is padding alone
+MASK = np.arange(5)[None, :] < np.array([5, 0, 3])[:, None]  # the second example is padding only
 
 
 def prepare(layer, in_shape, keys, x):
-    """(params, y, by hand, dy), compiled, with no param 0."""
-    params, _ = layer.init(next(keys), in_shape)
-    params = moved(params, keys, 0.1)
+    """(params, y, (dparams, dx) by hand, dy), compiled; no entry of the params is 0."""
+    params, _ = drawn_params(layer, in_shape, keys)
     dy = noise_like(jax.eval_shape(layer.forward, params, x)[0], keys)
     y, hand = compiled(run)(layer, params, x, dy)
     return params, y, hand, dy
 
 
-def numpy_attention(params, x, memory, heads, seen, dy):
-    """(y, dparams, dx, dmemory) by the textbook, one example and head at a time; seen (N, T, S)."""
+def numpy_attention(params, x, memory, heads, visible, dy):
+    """(y, dparams, dx, dmemory) by the textbook, in loops over examples and heads; visible (N, T, S)."""
     p = jax.tree.map(np.asarray, params)
     y, grads = np.zeros_like(x), jax.tree.map(np.zeros_like, p)
     dx, dmemory = np.zeros_like(x), np.zeros_like(memory)
@@ -43,7 +42,7 @@ def numpy_attention(params, x, memory, heads, seen, dy):
             part = slice(h * f, (h + 1) * f)
             q, k = x[n] @ p.w_q[:, part] + p.b_q[part], memory[n] @ p.w_k[:, part]
             v = memory[n] @ p.w_v[:, part] + p.b_v[part]
-            e = np.exp(q @ k.T / np.sqrt(f)) * seen[n]
+            e = np.exp(q @ k.T / np.sqrt(f)) * visible[n]
             total = e.sum(1, keepdims=True)
             prob = np.divide(e, total, out=np.zeros_like(e), where=total > 0)
             o = prob @ v
@@ -65,12 +64,12 @@ def numpy_attention(params, x, memory, heads, seen, dy):
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("block", [1, 2, 3, 5])
-def test_attention_is_numpy_s_and_the_plain_one_s(block, causal, keys):
+def test_attention_is_that_of_numpy_and_of_plain_attention(block, causal, keys):
     x = jax.random.normal(next(keys), (3, 5, 4))
     layer = masked(attention(2, head_features=3, causal=causal, block=block))
     params, y, (dparams, (dx, dmask)), dy = prepare(layer, (5, 4), keys, (x, MASK))
-    seen = np.broadcast_to(MASK[:, None, :], (3, 5, 5)) & (np.tri(5, dtype=bool) if causal else True)
-    expected = numpy_attention(params, np.asarray(x), np.asarray(x), 2, seen, np.asarray(dy))
+    visible = np.broadcast_to(MASK[:, None, :], (3, 5, 5)) & (np.tri(5, dtype=bool) if causal else True)
+    expected = numpy_attention(params, np.asarray(x), np.asarray(x), 2, visible, np.asarray(dy))
     assert relative_error((y, dparams, dx), (expected[0], expected[1], expected[2] + expected[3])) < 1e-12
     assert dmask.dtype == jax.dtypes.float0 and dmask.shape == MASK.shape
     plain = masked(plain_attention(2, head_features=3, causal=causal))
@@ -88,17 +87,17 @@ def test_attention_without_a_mask_is_the_vjp(block, rotary, keys):
 
 
 @pytest.mark.parametrize("block", [2, 8])
-def test_cross_attention_is_numpy_s(block, keys):
+def test_cross_attention_is_that_of_numpy(block, keys):
     x, memory = jax.random.normal(next(keys), (3, 4, 6)), jax.random.normal(next(keys), (3, 5, 2))
     layer = masked(cross_attention(2, block=block), "memory_mask")
     params, y, (dparams, (dx, _)), dy = prepare(layer, ((4, 6), (5, 2)), keys, ((x, memory), MASK))
-    seen = np.broadcast_to(MASK[:, None, :], (3, 4, 5))
-    expected = numpy_attention(params, np.asarray(x), np.asarray(memory), 2, seen, np.asarray(dy))
+    visible = np.broadcast_to(MASK[:, None, :], (3, 4, 5))
+    expected = numpy_attention(params, np.asarray(x), np.asarray(memory), 2, visible, np.asarray(dy))
     assert relative_error((y, dparams, dx), (expected[0], expected[1], expected[2:])) < 1e-12
 
 
 @pytest.mark.parametrize("block", [2, 5])
-def test_a_query_that_sees_nothing_gives_the_bias_and_no_gradient(block, keys):
+def test_a_query_without_visible_keys_outputs_the_bias_and_has_no_gradient(block, keys):
     x = jax.random.normal(next(keys), (3, 5, 4))
     params, y, (_, (dx, _)), _ = prepare(masked(attention(2, block=block)), (5, 4), keys, (x, MASK))
     np.testing.assert_array_equal(y[1], np.broadcast_to(params.b_o, (5, 4)))
@@ -115,18 +114,18 @@ def test_large_scores_do_not_overflow(keys):
         assert all(np.isfinite(a).all() for a in jax.tree.leaves((y, compiled(run)(layer, params, x, y)[1])))
 
 
-def test_a_mask_reaches_every_attention_of_a_network(keys):
-    block = residual(chain(dense_each(4), attention(2, block=2)))
+def test_a_mask_reaches_every_attention_layer_of_a_network(keys):
+    block = residual(chain(dense_at_positions(4), attention(2, block=2)))
     network = masked(chain(repeat(block, 2), attention(1)))
     x = jax.random.normal(next(keys), (3, 5, 4))
     params, y, hand, dy = prepare(network, (5, 4), keys, (x, MASK))
     assert relative_error(hand, compiled(vjp)(network, params, (x, MASK), dy)) < 1e-12
-    other = jnp.where(jnp.asarray(MASK)[..., None], x, 7.0)  # what stands in the padding does not matter
-    unlike = compiled(run)(network, params, (other, MASK), dy)[0]
-    np.testing.assert_allclose(unlike[2, :3], y[2, :3], rtol=1e-12)
+    other = jnp.where(jnp.asarray(MASK)[..., None], x, 7.0)  # other values at the padding
+    y_other = compiled(run)(network, params, (other, MASK), dy)[0]
+    np.testing.assert_allclose(y_other[2, :3], y[2, :3], rtol=1e-12)
 
 
-def dense_each(features):
+def dense_at_positions(features):
     return bp.over_positions(dense(features))
 
 
@@ -159,11 +158,11 @@ def test_causal_blocks_above_the_diagonal_are_left_out(keys):
         layer = attention(2, causal=causal, block=2)
         jaxpr = jax.make_jaxpr(lambda p, x, layer=layer: layer.forward(p, x)[0])(params, x).jaxpr
         (lengths[causal],) = [e.params["length"] for e in equations(jaxpr) if e.primitive.name == "scan"]
-    assert lengths == {False: 16, True: 10}  # 4 × 4 pairs of blocks, 4 · 5 / 2 of them on and below the diagonal
+    assert lengths == {False: 16, True: 10}  # 4 × 4 pairs of blocks; 4 · 5 / 2 on and below the diagonal
 
 
 @pytest.mark.parametrize("positions", ["rotary", "sinusoidal", "learned"])
-def test_a_transformer_does_not_see_the_future(positions, keys):
+def test_a_transformer_is_causal(positions, keys):
     network = transformer(6, 8, 2, 2, 5, positions=positions)
     params, out_shape = network.init(next(keys), (5,))
     x = jax.random.randint(next(keys), (2, 5), 0, 6)

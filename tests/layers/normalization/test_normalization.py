@@ -1,4 +1,4 @@
-"""Normalizations against NumPy, written from the Jacobian; batch statistics; weight norm; resnet."""
+"""Normalizations against NumPy Jacobians; batch statistics; weight norm; resnet."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 from oracles import relative_error
-from passes import QUICKLY, compiled_rules, moved, noise_like, run, vjp
+from passes import compiled, compiled_rules, drawn_params, noise_like, run, run_and_vjp
 
 import bpjax as bp
 from bpjax.layers.combinators.chain import chain, parallel, residual
@@ -31,24 +31,20 @@ KEY = jax.random.key(3)
 
 
 def random_params(layer, in_shape, keys):
-    params, _ = layer.init(next(keys), in_shape)
-    return moved(params, keys, 0.5)
+    return drawn_params(layer, in_shape, keys)[0]
 
 
 def vjp_error(layer, in_shape, x, keys):
     params = random_params(layer, in_shape, keys)
     dy = noise_like(jax.eval_shape(layer.forward, params, x)[0], keys)
 
-    def both(params, x, dy):
-        return run(layer, params, x, dy)[1], vjp(layer, params, x, dy)
-
-    found, expected = map(jax.tree.leaves, jax.jit(both, compiler_options=QUICKLY)(params, x, dy))
+    found, expected = map(jax.tree.leaves, compiled(run_and_vjp)(layer, params, x, dy)[1:])
     assert all(np.isfinite(leaf).all() for leaf in found)
     return max(float(abs(a - b).max()) for a, b in zip(found, expected, strict=True))
 
 
-# NumPy oracle: for the numbers v (n,) that are averaged together, x̂ = (v − μ) / σ has the Jacobian
-# (I − 1 1ᵀ / n − x̂ x̂ᵀ / n) / σ;  of v / r it is (I − x̂ x̂ᵀ / n) / r. Each block is done alone, by its matrix.
+# NumPy oracle: for values v (n,) that are averaged together, x̂ = (v − μ) / σ has the Jacobian
+# (I − 1 1ᵀ / n − x̂ x̂ᵀ / n) / σ;  v / r has (I − x̂ x̂ᵀ / n) / r. Each block of values is multiplied by its matrix.
 
 
 def oracle_block(v, dv_hat, epsilon, centred=True):
@@ -61,7 +57,7 @@ def oracle_block(v, dv_hat, epsilon, centred=True):
 
 
 def oracle(blocks, x, gain, bias, dy, epsilon, centred=True):
-    """`blocks` are the boolean masks of what is averaged together."""
+    """(y, dg, db, dx); `blocks` are boolean masks of the values that are averaged together."""
     x_hat, dx, dx_hat = np.zeros_like(x), np.zeros_like(x), gain * dy
     for block in blocks:
         x_hat[block], dx[block] = oracle_block(x[block], dx_hat[block], epsilon, centred)
@@ -96,7 +92,7 @@ def test_forward_and_backward_are_those_of_the_jacobian(name, keys):
     layer, kind, epsilon, shape = ORACLES[name]
     x, dy = jax.random.normal(next(keys), shape) + 2.0, jax.random.normal(next(keys), shape)
     params = random_params(layer, shape[1:], keys)
-    y, (dparams, dx) = run(layer, params, x, dy)
+    y, (dparams, dx) = compiled(run)(layer, params, x, dy)
     arrays = [np.asarray(a) for a in (x, params.gain, params.bias, dy)]
     expected = oracle(blocks_of(kind, shape), *arrays, epsilon, centred=name != "rms norm")
     for found, wanted in zip((y, dparams.gain, dparams.bias, dx), expected, strict=True):
@@ -116,7 +112,7 @@ def test_layer_norm_by_hand():
 
 
 def test_rms_norm_by_hand():
-    # x = (1, 7): mean square 25, ε = 0.0 is refused, 24 makes r = 7: x̂ = (1/7, 1); g = 1, dy = (7, 0)
+    # x = (1, 7): mean square 25, ε = 24 makes r = 7: x̂ = (1/7, 1); g = 1, dy = (7, 0)
     # mean(dx̂ x̂) = 1/2, dx = ((7, 0) − x̂ / 2) / 7 = (1 − 1/98, −1/14)
     y, (dparams, dx) = run(rms_norm(24.0), Gains(jnp.ones(2)), jnp.array([[1.0, 7.0]]), jnp.array([[7.0, 0.0]]))
     np.testing.assert_allclose(y, [[1 / 7, 1]], rtol=1e-15)
@@ -125,37 +121,37 @@ def test_rms_norm_by_hand():
 
 
 CONSTANT = lambda shape: jnp.full(shape, 0.7)
-AWKWARD = {
+EDGE_CASES = {
     "layer norm without bias": (layer_norm(use_bias=False), (2, 3), None),
     "layer norm of one feature": (layer_norm(), (4, 1), None),
-    "layer norm, all alike": (layer_norm(), (5,), CONSTANT),
+    "layer norm, equal values": (layer_norm(), (5,), CONSTANT),
     "rms norm of one feature": (rms_norm(), (1,), None),
     "rms norm of zeros": (rms_norm(), (4,), jnp.zeros),
     "one group": (group_norm(1), (2, 2, 4), None),
     "as many groups as channels": (group_norm(4, use_bias=False), (3, 4), None),
     "groups without positions": (group_norm(2), (6,), None),
-    "groups of one number": (group_norm(4), (4,), None),
-    "groups, all alike": (group_norm(2), (3, 4), CONSTANT),
+    "groups of one value": (group_norm(4), (4,), None),
+    "groups, equal values": (group_norm(2), (3, 4), CONSTANT),
     "batch norm without bias": (batch_norm(use_bias=False), (2, 2, 3), None),
-    "batch norm, all alike": (batch_norm(), (2, 3), CONSTANT),
+    "batch norm, equal values": (batch_norm(), (2, 3), CONSTANT),
     "weight norm without bias": (weight_norm(3, use_bias=False), (4,), None),
     "weight norm of one input": (weight_norm(3), (1,), None),
 }
 
 
 @pytest.mark.parametrize("examples", [1, 3])
-@pytest.mark.parametrize("name", AWKWARD)
-def test_backward_is_the_vjp_in_awkward_places(name, examples, keys):
-    layer, in_shape, make = AWKWARD[name]
+@pytest.mark.parametrize("name", EDGE_CASES)
+def test_backward_is_the_vjp_in_edge_cases(name, examples, keys):
+    layer, in_shape, make = EDGE_CASES[name]
     shape = (examples, *in_shape)
     x = jax.random.normal(next(keys), shape) if make is None else make(shape)
     assert vjp_error(layer, in_shape, x, keys) < 1e-10  # of gradients up to 1/√ε = 300
 
 
 @pytest.mark.parametrize(("layer", "in_shape"), [(layer_norm(), (1,)), (group_norm(3), (3,)), (batch_norm(), (3,))])
-def test_a_single_number_is_normalized_to_zero_and_has_no_gradient(layer, in_shape, keys):
+def test_a_single_value_is_normalized_to_zero_and_has_no_gradient(layer, in_shape, keys):
     params = random_params(layer, in_shape, keys)
-    y, (dparams, dx) = run(layer, params, jnp.full((1, *in_shape), 5.0), jnp.ones((1, *in_shape)))
+    y, (dparams, dx) = compiled(run)(layer, params, jnp.full((1, *in_shape), 5.0), jnp.ones((1, *in_shape)))
     np.testing.assert_array_equal(y[0], params.bias)
     assert not dx.any() and not dparams.gain.any()
 
@@ -164,12 +160,12 @@ def test_a_single_number_is_normalized_to_zero_and_has_no_gradient(layer, in_sha
     ("layer", "shape"), [(layer_norm(), (8, 256)), (group_norm(2), (4, 8, 8)), (batch_norm(), (256, 4))]
 )
 def test_a_mean_of_ten_thousand_costs_no_digits_in_float32(layer, shape, keys):
-    # x is exact in float32, and so the same in both; Σ x² / n − μ² would have no digit right
+    # x is exact in float32, so both inputs are equal; Σ x² / n − μ² would have no correct digit
     x = (1e4 + jax.random.normal(next(keys), shape)).astype(jnp.float32)
     params = random_params(layer, shape[1:], keys)
     dy = jax.random.normal(next(keys), shape)
-    truth = run(layer, params, x.astype(jnp.float64), dy)
-    found = run(layer, bp.util.cast(params, jnp.float32), x, dy.astype(jnp.float32))
+    truth = compiled(run)(layer, params, x.astype(jnp.float64), dy)
+    found = compiled(run)(layer, bp.util.cast(params, jnp.float32), x, dy.astype(jnp.float32))
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
     assert relative_error(found, truth) < 2e-6
 
@@ -178,8 +174,8 @@ def test_a_mean_of_ten_thousand_costs_no_digits_in_float32(layer, shape, keys):
 def test_half_precision_is_rounded_once(layer, keys):
     x, dy = (100.0 + jax.random.normal(k, (16, 8)) for k in (next(keys), next(keys)))
     params, x, dy = bp.util.cast((random_params(layer, (8,), keys), x, dy), jnp.float16)
-    truth = run(layer, *bp.util.cast((params, x, dy), jnp.float64))
-    found = run(layer, params, x, dy)
+    truth = compiled(run)(layer, *bp.util.cast((params, x, dy), jnp.float64))
+    found = compiled(run)(layer, params, x, dy)
     assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype(jnp.float16)}
     assert relative_error(found, truth) < 5e-4  # half a unit in the last place is 4.9e-4
 
@@ -205,7 +201,7 @@ def test_statistics_of_a_batch_by_hand():
     np.testing.assert_allclose((mean[0], variance[0]), (4, 26 / 3), rtol=1e-15)
 
 
-def test_statistics_come_in_forward_order_and_give_their_own_batch_its_output(keys):
+def test_statistics_are_in_forward_order_and_reproduce_the_output_of_their_batch(keys):
     params, x = random_params(TWO_NORMS, (3,), keys), data(keys)
     statistics = batch_statistics(TWO_NORMS, params, x)
     assert [s.mean.shape for s in statistics] == [(4,), (3,)]
@@ -224,8 +220,8 @@ def test_running_statistics_by_hand():
     residuals = batch_norm().forward(params, x)[1]
     ((mean, variance),) = running_statistics(residuals, statistics, 0.75)
     assert (float(mean[0]), float(variance[0])) == (0.5, 1.75)
-    once_more = running_statistics(residuals, (BatchStatistics(mean, variance),), 0.75)
-    assert (float(once_more[0].mean[0]), float(once_more[0].variance[0])) == (0.875, 2.3125)
+    again = running_statistics(residuals, (BatchStatistics(mean, variance),), 0.75)
+    assert (float(again[0].mean[0]), float(again[0].variance[0])) == (0.875, 2.3125)
 
 
 def test_the_training_loop_of_the_docstring(keys):
@@ -258,7 +254,7 @@ def test_statistics_of_half_precision_are_float32(keys):
     assert with_statistics(TWO_NORMS, statistics).forward(params, x)[0].dtype == jnp.bfloat16
 
 
-def test_predicting_has_the_exact_derivative(keys):
+def test_backward_with_given_statistics_is_the_vjp(keys):
     params, x = random_params(TWO_NORMS, (3,), keys), data(keys)
     network = with_statistics(TWO_NORMS, batch_statistics(TWO_NORMS, params, x))
     assert vjp_error(network, (3,), data(keys), keys) < 1e-12
@@ -271,7 +267,7 @@ def test_weight_norm_against_the_equations_of_salimans_and_kingma(keys):
     layer = weight_norm(3)
     params, x = random_params(layer, (5,), keys), jax.random.normal(next(keys), (4, 5))
     dy = jax.random.normal(next(keys), (4, 3))
-    y, (dparams, dx) = run(layer, params, x, dy)
+    y, (dparams, dx) = compiled(run)(layer, params, x, dy)
     v, g, b, x, dy = map(np.asarray, (*params, x, dy))
     for h in range(3):
         length = np.sqrt((v[:, h] ** 2).sum())
@@ -287,13 +283,13 @@ def test_weight_norm_against_the_equations_of_salimans_and_kingma(keys):
     np.testing.assert_allclose(dx, dy @ w.T, rtol=1e-12)
 
 
-def test_weight_norm_begins_as_dense_does():
+def test_the_initial_weights_of_weight_norm_are_those_of_dense():
     params, affine = weight_norm(3).init(KEY, (5,))[0], dense(3).init(KEY, (5,))[0]
     x = jnp.ones((2, 5))
     np.testing.assert_allclose(weight_norm(3).forward(params, x)[0], dense(3).forward(affine, x)[0], rtol=1e-14)
 
 
-def test_weights_without_a_direction_count_as_zero():
+def test_weights_of_length_zero_stay_zero():
     params = WeightNormed(jnp.zeros((2, 1)), jnp.array([3.0]), jnp.array([0.5]))
     y, (dparams, dx) = run(weight_norm(1), params, jnp.ones((4, 2)), jnp.ones((4, 1)))
     assert (y == 0.5).all() and not dparams.v.any() and not dparams.g.any() and not dx.any()
@@ -330,7 +326,7 @@ def test_resnet_has_six_n_plus_two_layers_and_halves_the_image():
 GAINS, _ = layer_norm().init(KEY, (3,))
 STATISTICS = batch_statistics(batch_norm(), batch_norm().init(KEY, (3,))[0], jnp.ones((2, 3)))
 REPEATED = repeat(residual(chain(dense(3), batch_norm())), 2)
-REMADE = remat(chain(dense(3), batch_norm()))
+REMAT = remat(chain(dense(3), batch_norm()))
 X = jnp.ones((2, 3))
 
 BAD = {
@@ -375,7 +371,7 @@ BAD = {
         r"`init_statistics` expected to find .* found 0\. `repeat` and `remat` do not expose",
     ),
     "inside a remat": (
-        lambda: batch_statistics(REMADE, REMADE.init(KEY, (3,))[0], X),
+        lambda: batch_statistics(REMAT, REMAT.init(KEY, (3,))[0], X),
         r"`batch_statistics` expected to find statistics of the network's 1 batch norm",
     ),
     "weight norm's features": (lambda: weight_norm(0), r"`weight_norm` expected `features`"),
@@ -392,7 +388,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_gets_one_sentence(name):
+def test_bad_input_raises(name):
     call, sentence = BAD[name]
     with pytest.raises(ValueError, match=sentence):
         call()
