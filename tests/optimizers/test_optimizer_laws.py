@@ -121,6 +121,8 @@ def test_dtypes_and_structure_are_stable(name, dtype):
     for shapes in ((after, new), (params, jax.eval_shape(optimizer.init, params))):
         for a, b in zip(jax.tree.leaves(shapes), jax.tree.leaves(carry), strict=True):
             assert (a.shape, a.dtype, a.weak_type) == (b.shape, b.dtype, b.weak_type)
+    updates, _ = jax.eval_shape(lambda s, p: optimizer.update(jax.grad(error)(p), s, p, value=error(p)), state, params)
+    assert {leaf.dtype for leaf in jax.tree.leaves(updates)} == {jnp.dtype(dtype)}
     stored = "float32" if dtype == "bfloat16" else dtype
     wide = [a for a in jax.tree.leaves(state) if a.ndim and jnp.issubdtype(a.dtype, jnp.floating)]
     assert all(a.dtype == stored for a in wide) or undoes(name)  # an accepted point has the weights as they are
