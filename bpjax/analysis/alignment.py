@@ -1,4 +1,4 @@
-"""How a direction of change lies to the gradient: angle, length and signs, layer by layer, once or along a training."""
+"""Compare a rule's direction with the gradient: angle, length and signs per layer, once or during a training."""
 
 from typing import NamedTuple
 
@@ -18,23 +18,24 @@ from bpjax.util.trees import flat
 
 
 class Alignment(NamedTuple):
-    """A direction d held against the gradient g, for each of L layers of units, input side first."""
+    """A direction d compared with the gradient g, for each of L layers of units, input side first."""
 
     angle: Array | np.ndarray  # (L,) degrees between d and g, 0 to 180; NaN where either is 0
     ratio: Array | np.ndarray  # (L,) ‖d‖ / ‖g‖; NaN where g is 0
-    signs: Array | np.ndarray  # (L,) share of the numbers of g that are not 0 whose sign d has; NaN if none is
+    signs: Array | np.ndarray  # (L,) share of the nonzero entries of g whose sign d has; NaN if g is 0
 
 
 def alignment(network: Layer, params: Params, direction: Params, gradient: Params) -> Alignment:
-    """Angle, ratio of norms and agreement of signs, layer of units by layer of units; jits and vmaps.
+    """Angle, ratio of norms and agreement of signs for each layer of units; works under jit and vmap.
 
-    A layer of units is a layer with weights and what follows it up to the next one. The angle is 2 atan2(‖u − v‖,
-    ‖u + v‖) of the unit vectors u and v, which is exact near 0° and 180° where an arc cosine is not (Kahan).
+    A layer of units is a layer with weights and the layers that follow it, up to the next one with weights. The angle
+    is 2 atan2(‖u − v‖, ‖u + v‖) of the unit vectors u and v, which is exact near 0° and 180° where an arc cosine is not
+    (Kahan).
 
     Args:
         network: the layers; a chain, or a combination of one.
         params: of the network.
-        direction: d, in the structure of the params: what a rule gives.
+        direction: d, in the structure of the params, such as the result of a rule.
         gradient: g, likewise.
     """
     pairs = _by_units(network, params, direction, gradient)
@@ -43,7 +44,7 @@ def alignment(network: Layer, params: Params, direction: Params, gradient: Param
 
 
 def alignment_on_host(network: Layer, params: Params, direction: Params, gradient: Params) -> Alignment:
-    """The same in float64 by NumPy, whatever the dtype: nothing is compiled."""
+    """`alignment` in float64 by NumPy, whatever the dtype: nothing is compiled."""
     with np.errstate(all="ignore"):  # NaN where there is no angle
         aligned = [_aligned(np, flat(d), flat(g)) for d, g in _by_units(network, params, direction, gradient)]
     return Alignment(*map(np.array, zip(*aligned, strict=True)))
@@ -74,33 +75,33 @@ def name_of(unit: Unit) -> str:
     return ", ".join(layer.name for layer in (*unit.net.layers, *unit.activation.layers))
 
 
-# --- Along a training -----------------------------------------------------------------------------------------------
+# --- During a training -----------------------------------------------------------------------------------------------
 
 
 class RecordingState(NamedTuple):
     """State of a `recording` rule."""
 
-    step: Array  # () int32, how often the rule has been asked
-    at: Array  # (S,) int32, the steps at which it is held against the gradient, the first being 0
-    record: Alignment  # (S, L) what was found; NaN where not reached
+    step: Array  # () int32, how often the rule has run
+    at: Array  # (S,) int32, the steps at which it is compared with the gradient, counted from 0
+    record: Alignment  # (S, L); NaN for steps not reached
     rule: RuleState
 
 
 def recording(rule: Rule, at, reference: Rule | None = None) -> Rule:
-    """The same rule, which keeps in its state how it lay to the gradient at the steps `at`, the first being 0.
+    """The rule, with a state that records its alignment with the gradient at the steps `at`, counted from 0.
 
         rule = bp.analysis.recording(bp.feedback_alignment(network, loss), at=[0, 100, 1000])
         fit = bp.fit(rule, optimizer, params, data, key=key)
         fit.state.rule.record.angle  # (3, L) degrees, layers of units from the input side
 
-    A step is one change of the weights. Held against the gradient of the batch of that step, which is taken at those
-    steps only, except under `jax.vmap`, where it is at all. A sweep keeps it by
+    A step is one weight update. The direction is compared with the gradient of the same batch, which is computed at
+    those steps only (under `jax.vmap`, at every step). A sweep stores the record with
     `outcome=lambda run: run.state.rule.record._asdict()`.
 
     Args:
         rule: any rule that names its network and loss.
-        at: numbers of steps, whole and not negative.
-        reference: what gives the gradient, a rule without a state; `backprop` if None.
+        at: indices of steps, integers ≥ 0.
+        reference: computes the gradient, a rule without a state; `backprop` if None.
 
     Raises:
         ValueError: no steps, or one that is not an integer ≥ 0; a rule that does not name its network and loss.
@@ -129,7 +130,7 @@ def recording(rule: Rule, at, reference: Rule | None = None) -> Rule:
 
         def measured(record):
             found = alignment(network, params, direction, truth.grads(params, (), batch)[1])
-            return jax.tree.map(lambda kept, new: jnp.where(now[:, None], new, kept), record, found)
+            return jax.tree.map(lambda old, new: jnp.where(now[:, None], new, old), record, found)
 
         record = jax.lax.cond(now.any(), measured, lambda record: record, state.record)
         return value, direction, RecordingState(state.step + 1, state.at, record, inner)

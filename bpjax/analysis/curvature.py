@@ -16,9 +16,9 @@ from bpjax.util.sequential_under_vmap import sequential_under_vmap
 class Curvature(NamedTuple):
     """An eigenvalue of the Hessian with its eigenvector; C of them with a leading axis (C,) on every leaf."""
 
-    value: Array  # () λ; below 0 the error falls away to both sides: a saddle
+    value: Array  # () λ; where it is below 0 the error decreases in both directions of v: a saddle
     direction: Params  # v, the structure of the params, ‖v‖ = 1; its sign is arbitrary
-    residual: Array  # () ‖H v − λ v‖: some eigenvalue is no further than this from λ
+    residual: Array  # () ‖H v − λ v‖: some eigenvalue is within this distance of λ
 
 
 class Extremes(NamedTuple):
@@ -31,7 +31,16 @@ class Extremes(NamedTuple):
 def hessian_vector_product(rule: Rule, params, batch, rule_state=()) -> Callable:
     """V -> H v, H the Hessian of the error at `params`: the derivative of the rule's gradient along v.
 
-    The rule must give the exact gradient, by hand or not; v has the structure of `params`.
+    The rule must compute the exact gradient.
+
+    Args:
+        rule: `backprop` or `autodiff`.
+        params: where the Hessian is taken.
+        batch: (x, target).
+        rule_state: of the rule.
+
+    Returns:
+        A function of v, a pytree of the structure of `params`.
     """
 
     def gradient(params):
@@ -41,11 +50,18 @@ def hessian_vector_product(rule: Rule, params, batch, rule_state=()) -> Callable
 
 
 def largest_curvature(rule: Rule, params, batch, key, steps: int = 24) -> Array:
-    """λ_max, the largest eigenvalue of the Hessian of the error, a scalar; jits and vmaps.
+    """λ_max, the largest eigenvalue of the Hessian of the error, a scalar; works under jit and vmap.
 
     Gradient descent on a quadratic with this curvature converges for learning rates below 2/λ_max and diverges
-    above it. By `steps` Lanczos iterations with full reorthogonalisation from a random direction: exact where
-    there are no more parameters than steps, from below otherwise.
+    above it. Computed by Lanczos iterations with full reorthogonalisation from a random direction: exact where there
+    are no more parameters than steps, otherwise a lower bound.
+
+    Args:
+        rule: computes the exact gradient.
+        params: where the Hessian is taken.
+        batch: (x, target).
+        key: for the random direction.
+        steps: Lanczos iterations.
 
     Raises:
         ValueError: `steps` is not a positive integer.
@@ -60,8 +76,15 @@ def largest_curvature(rule: Rule, params, batch, key, steps: int = 24) -> Array:
 def steepest_direction(rule: Rule, params: Params, batch, key: Key, steps: int = 24) -> Curvature:
     """λ_max with its eigenvector v: the direction along which the error surface is curved most.
 
-    Where η λ_max is near 2, gradient descent jumps from side to side along v: (w(t) − w*)·v changes its sign at every
-    step. By Lanczos iterations as in `largest_curvature`; the residual says how well they have converged.
+    Where η λ_max is near 2, gradient descent oscillates along v: (w(t) − w*)·v changes its sign at every step. Computed
+    by Lanczos iterations as in `largest_curvature`; the residual says how well they have converged.
+
+    Args:
+        rule: computes the exact gradient.
+        params: where the Hessian is taken.
+        batch: (x, target).
+        key: for the random direction.
+        steps: Lanczos iterations.
 
     Raises:
         ValueError: `steps` is not a positive integer.
@@ -72,14 +95,23 @@ def steepest_direction(rule: Rule, params: Params, batch, key: Key, steps: int =
 
 
 def extreme_curvatures(rule: Rule, params: Params, batch, key: Key, count: int = 1, steps: int = 48) -> Extremes:
-    """The `count` smallest and the `count` largest eigenvalues of the Hessian with their eigenvectors; jits and vmaps.
+    """The `count` smallest and largest eigenvalues of the Hessian with their eigenvectors; works under jit and vmap.
 
-    A negative one is a way down from a saddle. By `steps` Lanczos iterations: exact, repeated eigenvalues included,
-    where there are no more parameters than steps; otherwise from within, those at the ends first.
+    A negative one is a direction of descent from a saddle. Computed by Lanczos iterations: exact, repeated eigenvalues
+    included, where there are no more parameters than steps. Otherwise the results lie within the spectrum, and those at
+    its ends converge first.
+
+    Args:
+        rule: computes the exact gradient.
+        params: where the Hessian is taken.
+        batch: (x, target).
+        key: for the random directions.
+        count: eigenvalues at each end.
+        steps: Lanczos iterations.
 
     Raises:
-        ValueError: `count` or `steps` is not a positive integer, or more are asked for than there are steps or
-            parameters.
+        ValueError: `count` or `steps` is not a positive integer, or `count` exceeds `steps` or the number
+            of parameters.
     """
     who = "extreme_curvatures"
     check_count(who, "count", count)
@@ -87,7 +119,7 @@ def extreme_curvatures(rule: Rule, params: Params, batch, key: Key, count: int =
     flat, unravel = ravel_pytree(params)
     steps = min(steps, flat.size)
     if count > steps:
-        raise ValueError(f"`{who}` expected `count` ≤ {steps}, the steps or the parameters there are, got {count}.")
+        raise ValueError(f"`{who}` expected `count` ≤ {steps}, the number of steps or of parameters, got {count}.")
     product = _flat(hessian_vector_product(rule, params, batch), unravel)
     basis, alphas, betas = _lanczos(product, flat, key, steps, restarts=True)
     values, vectors = _eigenvectors(_tridiagonal(alphas, betas))
@@ -101,9 +133,9 @@ def extreme_curvatures(rule: Rule, params: Params, batch, key: Key, count: int =
 
 
 def share_along(gradient: Params, direction: Params) -> Array:
-    """(g·v)² / ‖g‖²‖v‖², from 0 to 1: how much of the squared gradient lies along `direction`; 0 where there is none.
+    """(g·v)² / ‖g‖²‖v‖², from 0 to 1: the share of the squared gradient along `direction`; 0 where either is 0.
 
-    Of a random direction in n dimensions it is 1/n in the mean. Both have the structure of the params.
+    For a random direction in n dimensions its mean is 1/n. Both have the structure of the params.
     """
     g, v = ravel_pytree(gradient)[0], ravel_pytree(direction)[0]
     norms = (g @ g) * (v @ v)
@@ -125,13 +157,14 @@ def _tridiagonal(alphas, betas):
 def _lanczos(product: Callable, flat, key, steps: int, restarts: bool):
     """(basis (steps, n), alphas, betas (steps,)): H in the Krylov space of a random direction, fully reorthogonalised.
 
-    Where the space is exhausted before, the rest is a filler that is no new extreme, or goes on, with `restarts`,
-    from another random direction: repeated eigenvalues are found as often as they are there.
+    If the space is exhausted earlier, the rest is padding that adds no new extreme eigenvalue. With `restarts` the
+    iteration continues from another random direction instead, so that repeated eigenvalues are found with their
+    multiplicity.
     """
     start = jax.random.normal(key, flat.shape, flat.dtype)
 
     def orthogonal(r, basis):
-        for _ in range(2):  # once leaves rounding of the size that loses orthogonality
+        for _ in range(2):  # after one pass rounding errors still destroy orthogonality
             r = r - basis.T @ (basis @ r)
         return r
 
@@ -139,7 +172,7 @@ def _lanczos(product: Callable, flat, key, steps: int, restarts: bool):
         basis, alphas, betas, q = carry
         basis = basis.at[k].set(q)
         r = product(q)
-        alphas = alphas.at[k].set(jnp.where(q.any(), q @ r, alphas[0]))  # a filler that is no new extreme
+        alphas = alphas.at[k].set(jnp.where(q.any(), q @ r, alphas[0]))  # padding: no new extreme
         r = orthogonal(r, basis)
         beta = jnp.linalg.norm(r)
         scale = jnp.maximum(jnp.abs(alphas).max(), betas.max())

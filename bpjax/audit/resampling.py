@@ -1,7 +1,8 @@
 """Test whether a layer's update depends on the weights of later layers, and on which property of them."""
 
+import functools
 import math
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 
 from bpjax.gradcheck.agreement import relative_error
 from bpjax.gradcheck.float64 import float64_on_host, to_host, widen_to_float64
+from bpjax.layers.layer import Layer
 from bpjax.rules.rule import Rule
 from bpjax.rules.units import Unit, merge_units, split_units, units_within
 from bpjax.types import Array, Key, Params, RuleState
@@ -26,6 +28,14 @@ class Dependence(NamedTuple):
 
     change_at_same_output: float | None
     local: bool | None
+
+
+class Output(Protocol):
+    """The output of a network as a function of some of its params."""
+
+    def __call__(self, flat: Array, /, *arguments: Any) -> Array:
+        """Output, raveled, for these params, raveled."""
+        ...
 
 
 class Resampling:
@@ -61,27 +71,43 @@ class Resampling:
         with float64_on_host():
             params, state, (x, target) = widen_to_float64((params, state, batch))
             layers = units_within(self.rule.network, params)  # type: ignore[arg-type]
-            earlier, later = layers[: index + 1], layers[index + 1 :]
-            flat, unravel = ravel_pytree([unit.params for unit in later])
+            later = layers[index + 1 :]
+            flat, _ = ravel_pytree([unit.params for unit in later])
             width = math.prod(jax.eval_shape(self.rule.network.forward, params, x)[0].shape[1:])  # type: ignore[union-attr]
             examples = min(len(target), 2, (flat.size - 1) // width)
             if examples < 1:
                 return None
             few = jax.tree.map(lambda a: a[:examples], (x, target))
 
-            def whole(flat):
-                return merge_units(params, [*(unit.params for unit in earlier), *unravel(flat)])
-
-            def output(flat):
-                return self.rule.network.forward(whole(flat), few[0])[0].ravel()  # type: ignore[union-attr]
-
             def direction(flat):
-                return split_units(layers, self.grads(whole(flat), state, few)[1])[index]
+                return split_units(layers, self.grads(_replace_later(layers, params, flat, index), state, few)[1])[
+                    index
+                ]
 
             keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(self.key, index), 1), DRAWS)
             starts = [ravel_pytree([unit.params for unit in resampled(key, later)])[0] for key in keys]
-            before, others = direction(flat), solve_for_output(output, starts, output(flat))
+            output = _output_by_later_params(self.rule.network, index)  # type: ignore[arg-type]
+            arguments = params, few[0]
+            others = solve_for_output(output, starts, output(flat, *arguments), arguments)
+            before = direction(flat)
             return max((largest_error(direction(other), before) for other in others), default=None)
+
+
+def _replace_later(layers: list[Unit], params: Params, flat: Array, index: int) -> Params:
+    """The network's params with those of the layers of units after `index` replaced by `flat`, raveled."""
+    _, unravel = ravel_pytree([unit.params for unit in layers[index + 1 :]])
+    return merge_units(params, [*(unit.params for unit in layers[: index + 1]), *unravel(flat)])
+
+
+@functools.lru_cache(maxsize=64)
+def _output_by_later_params(network: Layer, index: int) -> Output:
+    """(flat, params, x) -> output: one function per network and layer, so that receipts of many rules share it."""
+
+    def output(flat, *arguments):
+        params, x = arguments
+        return network.forward(_replace_later(units_within(network, params), params, flat, index), x)[0].ravel()
+
+    return output
 
 
 def resampled(key: Key, layers: list[Unit]) -> list[Unit]:
@@ -96,38 +122,34 @@ def resampled(key: Key, layers: list[Unit]) -> list[Unit]:
     return [unit._replace(params=p) for unit, p in zip(layers, params, strict=True)]
 
 
-class Output(Protocol):
-    """The output of a network as a function of some of its params."""
-
-    def __call__(self, flat: Array, /) -> Array:
-        """Output, raveled, for these params, raveled."""
-        ...
-
-
-def solve_for_output(output: Output, starts: list[Array], wanted: Array, steps: int = 30) -> list[Array]:
+def solve_for_output(
+    output: Output, starts: list[Array], wanted: Array, arguments: tuple = (), steps: int = 30
+) -> list[Array]:
     """Find points near the starts with the wanted output, by Gauss–Newton steps of least norm.
 
     Args:
         output: a differentiable function.
         starts: where the steps begin.
         wanted: value of `output` at the solutions.
+        arguments: what `output` takes beside the point; they stay the same.
         steps: at most this many from each start; where they do not converge, that start has no solution.
     """
-
-    @jax.jit
-    def step(flat):
-        error = output(flat) - wanted
-        return flat - jnp.linalg.lstsq(jax.jacrev(output)(flat), error)[0], jnp.max(jnp.abs(error))
-
     tolerance, solutions = 1e-13 * max(1.0, float(jnp.max(jnp.abs(wanted)))), []
     for flat in starts:
         for _ in range(steps):
-            after, error = step(flat)
+            after, error = _gauss_newton_step(output, flat, wanted, arguments)
             if float(error) <= tolerance:
                 solutions.append(flat)
                 break
             flat = after
     return solutions
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _gauss_newton_step(output: Output, flat, wanted, arguments):
+    error = output(flat, *arguments) - wanted
+    jacobian = jax.jacrev(output)(flat, *arguments)
+    return flat - jnp.linalg.lstsq(jacobian, error)[0], jnp.max(jnp.abs(error))
 
 
 def largest_error(a, b) -> float:

@@ -1,4 +1,4 @@
-"""Directions held against the gradient: angles worked out by hand, and records kept along trainings."""
+"""Directions compared with the gradient: angles worked out by hand, and records during trainings."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ def start(seed=0):
 
 
 def like(first, second):
-    """A pytree of the params' structure: the hidden layer's numbers, six, and the output layer's, three."""
+    """A pytree of the params' structure: six entries of the hidden layer and three of the output layer."""
     first, second = map(jnp.asarray, (first, second))
     return Affine(first[:4].reshape(2, 2), first[4:]), (), Affine(second[:2, None], second[2:])
 
@@ -71,7 +71,7 @@ def test_compare_reports_it_in_backward_order():
     assert bp.compare(lambda w, x: 2 * w * x, jax.grad(lambda w, x: w * w * x), 1.0, 1.0, show=False).alignment == ()
 
 
-def test_a_recording_changes_nothing_and_keeps_the_chosen_steps(quick_compilation):
+def test_a_recording_changes_nothing_and_records_the_chosen_steps(quick_compilation):
     params, key, optimizer = start(), jax.random.key(3), optax.sgd(0.5)
     plain = bp.feedback_alignment(NETWORK, bp.squared_error)
     rule = bp.analysis.recording(plain, at=(0, 3, 99))
@@ -85,12 +85,12 @@ def test_a_recording_changes_nothing_and_keeps_the_chosen_steps(quick_compilatio
     for row, weights in ((0, params), (1, after)):
         truth = bp.autodiff(NETWORK, bp.squared_error).grads(weights, (), BATCH)[1]
         want = bp.alignment(NETWORK, weights, plain.grads(weights, feedback, BATCH)[1], truth)
-        for kept, expected in zip(fit.state.rule.record, want, strict=True):
-            np.testing.assert_allclose(kept[row], expected, 1e-9)
+        for recorded, expected in zip(fit.state.rule.record, want, strict=True):
+            np.testing.assert_allclose(recorded[row], expected, 1e-9)
     assert all(np.isnan(numbers[2]).all() for numbers in fit.state.rule.record)  # not reached
 
 
-def test_a_sweep_keeps_its_recordings(quick_compilation):
+def test_a_sweep_stores_recordings(quick_compilation):
     def trial(key, learning_rate):
         params, _ = NETWORK.init(key, (2,))
         rule = bp.analysis.recording(bp.rules.direct_feedback(NETWORK, bp.squared_error), at=range(3))
@@ -103,7 +103,7 @@ def test_a_sweep_keeps_its_recordings(quick_compilation):
     np.testing.assert_allclose(result.angle[0, :, 0], result.angle[1, :, 0], 1e-4)  # before the first change
 
 
-def test_what_cannot_be_recorded_is_told_why():
+def test_bad_input():
     rule = bp.backprop(NETWORK, bp.squared_error)
     with pytest.raises(ValueError, match="expected `at`"):
         bp.analysis.recording(rule, at=[])

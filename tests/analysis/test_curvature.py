@@ -27,7 +27,7 @@ def test_largest_curvature_is_the_largest_eigenvalue(sizes, keys):
 
 
 def test_repeated_eigenvalues_exhaust_the_krylov_space(keys):
-    """A linear unit on white inputs has one curvature in all directions: the first step knows all."""
+    """A linear unit on white inputs has one curvature in all directions: one step finds it."""
     x = jnp.eye(4)
     rule = bp.backprop(bp.dense(1, use_bias=False), bp.squared_error)
     params, _ = rule.network.init(next(keys), (4,))
@@ -93,8 +93,8 @@ def test_extreme_curvatures_are_the_ends_of_the_spectrum(keys):
         np.testing.assert_allclose(rows @ hessian, expected[:, None] * rows, atol=1e-8)
 
 
-def test_the_residual_says_how_far_to_trust(keys):
-    """Five steps in 32 dimensions: ‖Hv − λv‖ by the dense Hessian is what is reported, and it is not small."""
+def test_the_residual_bounds_the_error(keys):
+    """Five steps in 32 dimensions: ‖Hv − λv‖ by the dense Hessian is what the residual reports, and it is not small."""
     network = bp.mlp((3, 5, 2), bp.tanh)
     params, _ = network.init(next(keys), (3,))
     batch = jax.random.normal(next(keys), (10, 3)), jax.random.normal(next(keys), (10, 2))
@@ -107,8 +107,8 @@ def test_the_residual_says_how_far_to_trust(keys):
     assert gaps.min() > 1e-3
 
 
-def test_repeated_curvatures_are_found_as_often_as_they_are_there(keys):
-    """4, 4, 4, 1, 1: from one direction alone Lanczos would see each once."""
+def test_repeated_curvatures_are_found_with_their_multiplicity(keys):
+    """4, 4, 4, 1, 1: from one direction Lanczos finds each only once."""
     found = extreme_curvatures(*linear_unit([4.0, 1.0, 4.0, 1.0, 4.0], keys), next(keys), count=5)
     np.testing.assert_allclose(found.largest.value, [4, 4, 4, 1, 1], rtol=1e-12)
     np.testing.assert_allclose(found.smallest.value, [1, 1, 4, 4, 4], rtol=1e-12)
@@ -116,8 +116,8 @@ def test_repeated_curvatures_are_found_as_often_as_they_are_there(keys):
     np.testing.assert_allclose(rows @ rows.T, np.eye(5), atol=1e-12)
 
 
-def test_a_hessian_of_noughts(keys):
-    """Inputs 0: every direction is flat, and none of the numbers is NaN."""
+def test_a_hessian_of_zeros(keys):
+    """Inputs 0: every direction is flat, and no entry is NaN."""
     rule, params, _ = linear_unit([1.0, 1.0, 1.0], keys)
     found = extreme_curvatures(rule, params, (jnp.zeros((4, 3)), jnp.ones((4, 1))), next(keys), count=3)
     np.testing.assert_array_equal(found.largest.value, 0)
@@ -148,7 +148,7 @@ def test_share_of_the_gradient_along_a_direction():
     assert float(share_along(jax.tree.map(jnp.zeros_like, g), v)) == 0
 
 
-def test_more_curvatures_than_there_are_is_refused(keys):
+def test_more_curvatures_than_parameters_are_refused(keys):
     case = linear_unit([1.0, 2.0], keys)
     with pytest.raises(ValueError, match="`count` ≤ 2"):
         extreme_curvatures(*case, next(keys), count=3)
