@@ -8,10 +8,21 @@ import pytest
 import bpjax as bp
 from bpjax.analysis.curvature import extreme_curvatures, share_along, steepest_direction
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def dense_hessian(rule, params, batch):
     flat, unravel = jax.flatten_util.ravel_pytree(params)
-    return np.asarray(jax.hessian(lambda p: bp.autodiff(rule.network, rule.loss).grads(unravel(p), (), batch)[0])(flat))
+    value = lambda p: bp.autodiff(rule.network, rule.loss).grads(unravel(p), (), batch)[0]
+    return np.asarray(jax.jit(jax.hessian(value))(flat))
+
+
+def largest_curvature(rule, params, batch, key, **options):
+    return float(jax.jit(lambda *a: bp.analysis.largest_curvature(rule, *a, **options))(params, batch, key))
+
+
+def compiled_extremes(rule, params, batch, key, **options):
+    return jax.jit(lambda *a: extreme_curvatures(rule, *a, **options))(params, batch, key)
 
 
 @pytest.mark.parametrize("sizes", [(3, 2), (3, 5, 2)], ids=str)
@@ -21,9 +32,7 @@ def test_largest_curvature_is_the_largest_eigenvalue(sizes, keys):
     batch = jax.random.normal(next(keys), (10, 3)), jax.random.normal(next(keys), (10, 2))
     rule = bp.backprop(network, bp.squared_error)
     truth = np.linalg.eigvalsh(dense_hessian(rule, params, batch))[-1]
-    assert float(bp.analysis.largest_curvature(rule, params, batch, next(keys), steps=40)) == pytest.approx(
-        truth, rel=1e-9
-    )
+    assert largest_curvature(rule, params, batch, next(keys), steps=40) == pytest.approx(truth, rel=1e-9)
 
 
 def test_repeated_eigenvalues_exhaust_the_krylov_space(keys):
@@ -31,9 +40,8 @@ def test_repeated_eigenvalues_exhaust_the_krylov_space(keys):
     x = jnp.eye(4)
     rule = bp.backprop(bp.dense(1, use_bias=False), bp.squared_error)
     params, _ = rule.network.init(next(keys), (4,))
-    assert float(bp.analysis.largest_curvature(rule, params, (x, jnp.ones((4, 1))), next(keys))) == pytest.approx(
-        1.0, rel=1e-12
-    )
+    found = largest_curvature(rule, params, (x, jnp.ones((4, 1))), next(keys))
+    assert found == pytest.approx(1.0, rel=1e-12)
 
 
 def test_hessian_vector_product(keys):
@@ -43,7 +51,7 @@ def test_hessian_vector_product(keys):
     rule = bp.backprop(network, bp.squared_error)
     flat, unravel = jax.flatten_util.ravel_pytree(params)
     v = jax.random.normal(next(keys), flat.shape)
-    product = bp.analysis.hessian_vector_product(rule, params, batch)(unravel(v))
+    product = jax.jit(bp.analysis.hessian_vector_product(rule, params, batch))(unravel(v))
     np.testing.assert_allclose(
         jax.flatten_util.ravel_pytree(product)[0], dense_hessian(rule, params, batch) @ v, rtol=1e-10
     )
@@ -58,7 +66,7 @@ def test_gradient_descent_is_stable_up_to_two_over_lambda_max(factor, stable, ke
     rule = bp.backprop(bp.dense(1), bp.losses.batch_mean(bp.squared_error))
     params, _ = rule.network.init(next(keys), (3,))
     batch = x, jnp.zeros((20, 1))
-    rate = factor * 2 / float(bp.analysis.largest_curvature(rule, params, batch, next(keys)))
+    rate = factor * 2 / largest_curvature(rule, params, batch, next(keys))
     result = bp.fit(rule, optax.sgd(rate), params, batch, key=next(keys), epochs=20_000, chunk=20_000)
     late, later = result.history.error[len(result.history.error) // 2], result.history.error[-1]
     assert (later < late) == stable
@@ -85,7 +93,7 @@ def test_extreme_curvatures_are_the_ends_of_the_spectrum(keys):
     hessian = dense_hessian(rule, params, batch)
     truth = np.linalg.eigvalsh(hessian)
     assert truth[0] < -0.1
-    found = jax.jit(lambda p, key: extreme_curvatures(rule, p, batch, key, count=3))(params, next(keys))
+    found = compiled_extremes(rule, params, batch, next(keys), count=3)
     for part, expected in ((found.smallest, truth[:3]), (found.largest, truth[::-1][:3])):
         np.testing.assert_allclose(part.value, expected, rtol=1e-9)
         rows = flat_rows(part.direction)
@@ -100,7 +108,7 @@ def test_the_residual_bounds_the_error(keys):
     batch = jax.random.normal(next(keys), (10, 3)), jax.random.normal(next(keys), (10, 2))
     rule = bp.backprop(network, bp.squared_error)
     hessian = dense_hessian(rule, params, batch)
-    part = extreme_curvatures(rule, params, batch, next(keys), count=2, steps=5).smallest
+    part = compiled_extremes(rule, params, batch, next(keys), count=2, steps=5).smallest
     rows = flat_rows(part.direction)
     gaps = np.linalg.norm(rows @ hessian - np.asarray(part.value)[:, None] * rows, axis=1)
     np.testing.assert_allclose(part.residual, gaps, rtol=1e-8)
@@ -109,7 +117,7 @@ def test_the_residual_bounds_the_error(keys):
 
 def test_repeated_curvatures_are_found_with_their_multiplicity(keys):
     """4, 4, 4, 1, 1: from one direction Lanczos finds each only once."""
-    found = extreme_curvatures(*linear_unit([4.0, 1.0, 4.0, 1.0, 4.0], keys), next(keys), count=5)
+    found = compiled_extremes(*linear_unit([4.0, 1.0, 4.0, 1.0, 4.0], keys), next(keys), count=5)
     np.testing.assert_allclose(found.largest.value, [4, 4, 4, 1, 1], rtol=1e-12)
     np.testing.assert_allclose(found.smallest.value, [1, 1, 4, 4, 4], rtol=1e-12)
     rows = flat_rows(found.largest.direction)
@@ -119,7 +127,7 @@ def test_repeated_curvatures_are_found_with_their_multiplicity(keys):
 def test_a_hessian_of_zeros(keys):
     """Inputs 0: every direction is flat, and no entry is NaN."""
     rule, params, _ = linear_unit([1.0, 1.0, 1.0], keys)
-    found = extreme_curvatures(rule, params, (jnp.zeros((4, 3)), jnp.ones((4, 1))), next(keys), count=3)
+    found = compiled_extremes(rule, params, (jnp.zeros((4, 3)), jnp.ones((4, 1))), next(keys), count=3)
     np.testing.assert_array_equal(found.largest.value, 0)
     np.testing.assert_allclose(np.linalg.norm(flat_rows(found.smallest.direction), axis=1), 1, rtol=1e-12)
 
@@ -127,7 +135,7 @@ def test_a_hessian_of_zeros(keys):
 def test_weights_alternate_along_the_steepest_direction(keys):
     """Just below η = 2/λ_max: along v the sign of w(t) − w* flips at each step, along the others it stays."""
     rule, params, batch = linear_unit([9.0, 2.0, 0.5], keys)
-    steepest = steepest_direction(rule, params, batch, next(keys))
+    steepest = jax.jit(lambda *a: steepest_direction(rule, *a))(params, batch, next(keys))
     assert float(steepest.value) == pytest.approx(9, rel=1e-12)
     v = steepest.direction.w[:, 0]
     np.testing.assert_allclose(np.abs(v), [1, 0, 0], atol=1e-12)

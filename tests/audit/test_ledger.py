@@ -55,7 +55,7 @@ TRUTH = {
     "predictive coding, strict": "yyyyny",  # J_{l+1}ᵀ e_{l+1}
     "predictive coding, fixed prediction": "yyyyny",
     "predictive coding, zero divergence": "yyyyny",  # is backpropagation
-    "equilibrium propagation": "yyyyny",  # the same W both ways in both phases, ρ′ in their dynamics
+    "equilibrium propagation": "yyyyny",  # the same W in both directions in both phases, ρ′ in their dynamics
     "delayed": "yyyynn",  # an earlier gradient
     "synthetic gradients": "yyyynn",  # M learns from gradients through W; this step's target is too late
     "spike-timing-dependent plasticity": "nnnnnn",  # unsupervised, from input and output spikes

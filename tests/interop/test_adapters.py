@@ -1,4 +1,4 @@
-"""Modules of other libraries as layers: the same outputs, the gradients of their own jax.grad, and the way back."""
+"""Modules of other libraries as layers: the same outputs, the gradients of their own jax.grad, and back to modules."""
 
 import builtins
 
@@ -9,6 +9,7 @@ import optax
 import pytest
 from jax.example_libraries import stax
 from oracles import relative_error
+from passes import compiled_rules
 
 import bpjax as bp
 from bpjax.interop.adapters import from_equinox, from_linen, from_nnx, from_stax, to_equinox, to_nnx
@@ -37,14 +38,17 @@ def fits_in(layer, params, x, keys):
     mixed, shape = network.init(next(keys), x.shape[1:])
     mixed = bp.util.cast(mixed, x.dtype)
     assert shape == (2,)
-    rules = bp.backprop(network, bp.squared_error), bp.autodiff(network, bp.squared_error)
+    rules = compiled_rules(network, bp.squared_error)
     assert bp.compare(*rules, mixed, (x, batch[1][:, :2]), timed=False, show=False).ok
     return trained
 
 
 def gradients(layer, params, x):
-    y, kept = layer.forward(params, x)
-    return layer.backward(params, kept, 2 * y)[0]  # of Σ y²
+    def run(params, x):
+        y, residuals = layer.forward(params, x)
+        return layer.backward(params, residuals, 2 * y)[0]  # of Σ y²
+
+    return jax.jit(run)(params, x)
 
 
 def test_nnx(keys):

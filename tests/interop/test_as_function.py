@@ -14,8 +14,10 @@ from bpjax.layers.layer import Layer, no_gradient
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 NETWORK = bp.chain(bp.dense(4), bp.tanh, bp.dense(3))
-DOUBLED = NETWORK._replace(  # told apart from automatic differentiation by its derivative, which is twice the right one
-    backward=lambda params, residuals, dy: jax.tree.map(lambda d: 2 * d, NETWORK.backward(params, residuals, dy))
+DOUBLED = (
+    NETWORK._replace(  # its derivative is twice the right one, which distinguishes it from automatic differentiation
+        backward=lambda params, residuals, dy: jax.tree.map(lambda d: 2 * d, NETWORK.backward(params, residuals, dy))
+    )
 )
 doubled = as_function(DOUBLED)
 
@@ -26,6 +28,10 @@ def automatic(params, x):
 
 def error(function):
     return lambda params, x: (function(params, x) ** 2).sum()
+
+
+def gradient(function, params, x):
+    return jax.jit(jax.grad(error(function), argnums=(0, 1)))(params, x)
 
 
 def twice(tree):
@@ -43,13 +49,13 @@ def x(keys):
 
 
 def test_the_gradient_is_that_of_the_forward_pass(params, x):
-    found = jax.grad(error(as_function(NETWORK)), argnums=(0, 1))(params, x)
-    assert relative_error(found, jax.grad(error(automatic), argnums=(0, 1))(params, x)) < 1e-12
+    found = gradient(as_function(NETWORK), params, x)
+    assert relative_error(found, gradient(automatic, params, x)) < 1e-12
 
 
 def test_the_gradient_is_the_layers_own_backward_even_where_it_is_wrong(params, x):
-    found = jax.grad(error(doubled), argnums=(0, 1))(params, x)
-    assert relative_error(found, twice(jax.grad(error(automatic), argnums=(0, 1))(params, x))) < 1e-12
+    found = gradient(doubled, params, x)
+    assert relative_error(found, twice(gradient(automatic, params, x))) < 1e-12
 
 
 TRANSFORMED = {
@@ -64,14 +70,14 @@ TRANSFORMED = {
 @pytest.mark.parametrize("name", TRANSFORMED)
 def test_it_goes_through_the_transformations_of_jax(name, params, x):
     changed = TRANSFORMED[name](doubled)
-    found = jax.grad(error(changed), argnums=(0, 1))(params, x)
+    found = gradient(changed, params, x)
     assert relative_error(changed(params, x), automatic(params, x)) < 1e-12
-    assert relative_error(found, twice(jax.grad(error(automatic), argnums=(0, 1))(params, x))) < 1e-12
+    assert relative_error(found, twice(gradient(automatic, params, x))) < 1e-12
 
 
-def test_gradients_for_each_pattern(params, x):
-    each = jax.vmap(jax.grad(lambda p, one: error(doubled)(p, one[None, :])), (None, 0))(params, x)
-    expected = twice(jax.grad(error(automatic))(params, x))
+def test_per_example_gradients(params, x):
+    each = jax.jit(jax.vmap(jax.grad(lambda p, one: error(doubled)(p, one[None, :])), (None, 0)))(params, x)
+    expected = twice(gradient(automatic, params, x)[0])
     assert relative_error(jax.tree.map(lambda g: g.sum(axis=0), each), expected) < 1e-12
 
 
@@ -91,12 +97,12 @@ def test_tokens_have_no_gradient(keys):
 def test_a_key_and_a_mask_beside_the_numbers(keys):
     def forward(params, x):
         numbers, mask, key = x
-        kept = mask & jax.random.bernoulli(key, 0.5, mask.shape)
-        return numbers * kept * params, (numbers, kept, mask, key)
+        keep = mask & jax.random.bernoulli(key, 0.5, mask.shape)
+        return numbers * keep * params, (numbers, keep, mask, key)
 
     def backward(params, residuals, dy):
-        numbers, kept, mask, key = residuals
-        return (dy * numbers * kept).sum(), (dy * kept * params, no_gradient(mask), no_gradient(key))
+        numbers, keep, mask, key = residuals
+        return (dy * numbers * keep).sum(), (dy * keep * params, no_gradient(mask), no_gradient(key))
 
     toy = Layer("toy", lambda key, shape: (jnp.array(1.5), shape), forward, backward)
     x = (jax.random.normal(next(keys), (6, 5)), jnp.arange(30).reshape(6, 5) % 3 > 0, next(keys))
@@ -115,10 +121,11 @@ def test_forward_mode_is_refused_by_jax_and_second_derivatives_are_not(params, x
         jax.jvp(lambda x: function(params, x), (x,), (x,))
     with pytest.raises(TypeError, match=message):
         jax.jacfwd(lambda x: function(params, x))(x)
-    found, expected = (jax.hessian(error(f), argnums=1)(params, x) for f in (function, automatic))
+    found, expected = (jax.jit(jax.hessian(error(f), argnums=1))(params, x) for f in (function, automatic))
     assert relative_error(found, expected) < 1e-11
     found, expected = (
-        jax.jvp(lambda x, f=f: jax.grad(error(f), 1)(params, x), (x,), (x,)) for f in (function, automatic)
+        jax.jit(lambda x, f=f: jax.jvp(lambda x: jax.grad(error(f), 1)(params, x), (x,), (x,)))(x)
+        for f in (function, automatic)
     )
     assert relative_error(found, expected) < 1e-11
 

@@ -51,7 +51,7 @@ def test_another_process_runs_it_without_bpjax(tmp_path, params, keys):
 
 def test_it_trains_by_the_hand_written_backward(params, keys):
     doubled = NETWORK._replace(
-        backward=lambda p, kept, dy: jax.tree.map(lambda d: 2 * d, NETWORK.backward(p, kept, dy))
+        backward=lambda p, residuals, dy: jax.tree.map(lambda d: 2 * d, NETWORK.backward(p, residuals, dy))
     )
     x, names = jax.random.normal(next(keys), (6, 5)), named("test", params)
     expected = jax.grad(lambda p: (NETWORK.forward(p, x)[0] ** 2).sum())(params)
@@ -72,7 +72,7 @@ def test_tokens_and_a_fixed_batch(keys):
         exported.call(tokens[:1])
 
 
-def test_a_layer_that_must_know_the_number_of_patterns(keys):
+def test_a_layer_that_depends_on_the_number_of_examples(keys):
     forward = lambda params, x: (x * 2 if x.shape[0] <= 5 else x, ())
     layer = bp.layers.identity._replace(forward=forward)
     with pytest.raises(ValueError, match=r"cannot export for every batch size: .* Give it `batch_size`"):
