@@ -55,7 +55,7 @@ def network_and_batch(depth, activation, output, weights, seed):
 
 
 def report_on(broken, broken_loss, network, loss, params, batch) -> bp.gradcheck.Report:
-    """What `compare` says, without timing."""
+    """The report of `compare`, without timing."""
     oracle = bp.autodiff(network, loss)
     return bp.compare(bp.backprop(broken, broken_loss), oracle, params, batch, timed=False, show=False)
 
@@ -86,7 +86,7 @@ def tally(count: collections.Counter, report: bp.gradcheck.Report, layer: int | 
 
 
 def false_alarms(dtype: str, networks: int) -> int:
-    """Alarms over correct networks in one dtype."""
+    """The number of alarms for correct networks in one dtype."""
     alarms = 0
     with jax.enable_x64(dtype == "float64"):
         for seed in track(range(networks), f"correct networks, {dtype}"):
@@ -100,10 +100,10 @@ def false_alarms(dtype: str, networks: int) -> int:
 
 
 def main() -> int:
-    """Print both tables; 0 where every mistake was located and named and there was no false alarm, else 1."""
+    """Print both results; return 0 if every mistake was located and named without a false alarm, else 1."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3, help="networks to each mistake and depth")
-    parser.add_argument("--networks", type=int, default=100, help="correct networks to each dtype")
+    parser.add_argument("--seeds", type=int, default=3, help="networks per mistake and depth")
+    parser.add_argument("--networks", type=int, default=100, help="correct networks per dtype")
     options = parser.parse_args()
     counts = confusion(options.seeds)
     columns = ("tried", "located", "named")
@@ -112,7 +112,7 @@ def main() -> int:
     total = {column: sum(count[column] for count in counts.values()) for column in columns}
     print(f"{total['tried']} mutants at depths 2 to 12: {total['located']} located, {total['named']} named.")
     alarms = {dtype: false_alarms(dtype, options.networks) for dtype in BUDGET}
-    print(f"False alarms over {options.networks} correct networks each: {alarms}")
+    print(f"False alarms for {options.networks} correct networks per dtype: {alarms}")
     return 0 if total["tried"] == total["located"] == total["named"] and not any(alarms.values()) else 1
 
 

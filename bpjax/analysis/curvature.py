@@ -11,6 +11,7 @@ from bpjax.rules.rule import Rule
 from bpjax.types import Array, Key, Params
 from bpjax.util.checks import check_count
 from bpjax.util.sequential_under_vmap import sequential_under_vmap
+from bpjax.util.trees import described
 
 
 class Curvature(NamedTuple):
@@ -19,6 +20,9 @@ class Curvature(NamedTuple):
     value: Array  # () λ; where it is below 0 the error decreases in both directions of v: a saddle
     direction: Params  # v, the structure of the params, ‖v‖ = 1; its sign is arbitrary
     residual: Array  # () ‖H v − λ v‖: some eigenvalue is within this distance of λ
+
+    def __repr__(self) -> str:
+        return f"Curvature(value={self.value}, direction={described(self.direction)}, residual={self.residual})"
 
 
 class Extremes(NamedTuple):

@@ -36,6 +36,9 @@ class LayerComparison(NamedTuple):
         """The first quantity that is wrong: a leaf's path, "dx", or None."""
         return next((name for name, agreement in (*self.dparams.items(), ("dx", self.dx)) if not agreement.ok), None)
 
+    def __repr__(self) -> str:
+        return f"LayerComparison({'right' if self.wrong is None else f'wrong: {self.wrong}'})"
+
 
 def compare_layer(layer: Layer, params, x) -> LayerComparison:
     """Compare the layer's backward with `jax.vjp` of its forward in float64, at `x` and a random dy.

@@ -30,6 +30,9 @@ class Checkpoint(NamedTuple):
     params: Params  # in the structure of `like`; without one, a dictionary from names to NumPy arrays
     metadata: dict[str, Any]
 
+    def __repr__(self) -> str:
+        return f"Checkpoint(params={described(self.params)}, metadata={self.metadata})"
+
 
 def save(path: str | Path, params: Params, metadata: dict[str, Any] | None = None) -> None:
     """Write a pytree of arrays to a safetensors file.

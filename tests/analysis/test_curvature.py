@@ -137,6 +137,7 @@ def test_weights_alternate_along_the_steepest_direction(keys):
     rule, params, batch = linear_unit([9.0, 2.0, 0.5], keys)
     steepest = jax.jit(lambda *a: steepest_direction(rule, *a))(params, batch, next(keys))
     assert float(steepest.value) == pytest.approx(9, rel=1e-12)
+    assert "direction=Affine(w='float64[3, 1]'" in repr(steepest)
     v = steepest.direction.w[:, 0]
     np.testing.assert_allclose(np.abs(v), [1, 0, 0], atol=1e-12)
     minimum = 1 / np.sqrt([9.0, 2.0, 0.5])

@@ -46,6 +46,7 @@ def test_names_are_places_and_metadata_comes_back(path, params):
     save(path, params, metadata)
     found = load(path)
     assert found.metadata == metadata
+    assert "'0.b': 'float64[4]'" in repr(found) and len(repr(found)) < 300
     assert set(found.params) == {"0.w", "0.b", "2.w", "2.b"}
     assert all(isinstance(array, np.ndarray) for array in found.params.values())
     np.testing.assert_array_equal(found.params["2.w"], params[2].w)
