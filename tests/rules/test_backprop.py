@@ -27,14 +27,16 @@ def problem(activation, loss, keys):
     return network, case.loss, params, batch
 
 
-@pytest.mark.parametrize(("activation", "loss"), GRID, ids=["-".join(pair) for pair in GRID])
-def test_backprop_is_jax_grad(activation, loss, keys):
-    network, loss, params, batch = problem(activation, loss, keys)
+@pytest.mark.parametrize(("activation", "loss_name"), GRID, ids=["-".join(pair) for pair in GRID])
+def test_backprop_is_jax_grad(activation, loss_name, keys):
+    network, loss, params, batch = problem(activation, loss_name, keys)
     value, grads, state = bp.backprop(network, loss).grads(params, (), batch)
     true_value, truth, _ = bp.autodiff(network, loss).grads(params, (), batch)
     assert state == ()
     assert float(value) == float(true_value)
     assert relative_error(grads, truth) < 1e-12
+    if GRID[0][0] != activation and GRID[0][1] != loss_name:
+        return  # float32 for every activation and for every loss, not for all pairs
     with jax.enable_x64(False):
         narrow = bp.backprop(network, loss).grads(*bp.util.cast((params, (), batch), jnp.float32))[1]
     truth32 = bp.autodiff(network, loss).grads(
