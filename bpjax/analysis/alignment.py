@@ -44,7 +44,10 @@ def alignment(network: Layer, params: Params, direction: Params, gradient: Param
 
 
 def alignment_on_host(network: Layer, params: Params, direction: Params, gradient: Params) -> Alignment:
-    """`alignment` in float64 by NumPy, whatever the dtype: nothing is compiled."""
+    """`alignment` in float64 by NumPy, whatever the dtype: nothing is compiled.
+
+    Args: as those of `alignment`.
+    """
     with np.errstate(all="ignore"):  # NaN where there is no angle
         aligned = [_aligned(np, flat(d), flat(g)) for d, g in _by_units(network, params, direction, gradient)]
     return Alignment(*map(np.array, zip(*aligned, strict=True)))

@@ -50,7 +50,13 @@ def replace_layer(network: Layer, index: int, **changes) -> Layer:
 
 
 def scaled(network: Layer, index: int, factor: float) -> Layer:
-    """Multiply the layer's gradient by a factor: 0 zeroes it, −1 negates it, 1.01 is off by 1 %."""
+    """Multiply the layer's gradient by a factor.
+
+    Args:
+        network: a chain.
+        index: of the layer.
+        factor: 0 zeroes the gradient, −1 negates it, 1.01 is off by 1 %.
+    """
     layer = network.layers[index]
 
     def backward(params, residuals, dy):
@@ -77,7 +83,13 @@ def derivative_of_the_wrong_quantity(network: Layer, index: int) -> Layer:
 
 
 def updated_before_propagated(network: Layer, index: int, learning_rate: float = 0.1) -> Layer:
-    """The weights are updated first, and the error signal is propagated through the updated ones."""
+    """The weights are updated first, and the error signal is propagated through the updated ones.
+
+    Args:
+        network: a chain.
+        index: of the layer.
+        learning_rate: of the update.
+    """
     layer = network.layers[index]
 
     def backward(params, residuals, dy):

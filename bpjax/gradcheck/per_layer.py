@@ -114,7 +114,14 @@ def _residual_sensitivity(layer: Layer, inputs, relative: float) -> list[float]:
 
 
 def check_structure(who: str, got, expected, what: str = "the parameters") -> None:
-    """Raise a `ValueError` where a gradient does not have the structure of what it belongs to."""
+    """Raise a `ValueError` where a gradient does not have the structure of what it belongs to.
+
+    Args:
+        who: computed the gradient, for the message.
+        got: the gradient.
+        expected: a pytree of the right structure.
+        what: it belongs to, for the message.
+    """
     if jax.tree.structure(got) != jax.tree.structure(expected):
         raise ValueError(
             f"`{who}` expected a gradient with the structure of {what}, {jax.tree.structure(expected)}, "
@@ -130,7 +137,13 @@ class LossComparison(NamedTuple):
 
 
 def compare_loss(loss: Loss, output, target) -> LossComparison:
-    """Compare the loss's gradient with `jax.grad` of its value in float64, at these outputs and targets."""
+    """Compare the loss's gradient with `jax.grad` of its value in float64.
+
+    Args:
+        loss: under test.
+        output: of a network, in the dtype under test.
+        target: as the loss takes it.
+    """
     output, target = to_host(output), to_host(target)
     computed = to_host(jax.jit(loss.gradient)(output, target))
     references = evaluate_reference(functools.partial(_loss_gradient, loss.value), (output, target), output.dtype)

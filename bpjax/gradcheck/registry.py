@@ -166,7 +166,13 @@ def check_layer_case(kind: str, name: str, case: LayerCase, examples: int) -> li
 
 
 def check_loss_case(name: str, case: LossCase, examples: int) -> list[Checked]:
-    """Check a loss in every dtype."""
+    """Check a loss in every dtype.
+
+    Args:
+        name: for the result.
+        case: the loss with its outputs and targets.
+        examples: in the batch.
+    """
     rows, shape = [], (examples, 5)
     for dtype in DTYPES:
         with jax.enable_x64(dtype == "float64"):
