@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What CI runs, in fresh copies of the tree with fresh environments, on two generations of JAX:
-#   newest   the newest Python of 3.12, 3.13, 3.14 that is installed, with the newest JAX: the README's own test command, ruff, pyright
+#   newest   the newest Python of 3.12, 3.13, 3.14 that is installed, with the newest JAX: the README's own test command, the thorough tests, ruff, pyright
 #   oldest   Python 3.11 with JAX 0.10, the last that supports it: laws, sweeps and stores, gradient checks, other libraries
 # With only one of the two installed, the whole suite runs on that one. The last lines say which legs ran.
 set -euo pipefail
@@ -40,7 +40,14 @@ run_tests() {
     cd "$work/$name"
     echo "+ [$name: $("$python" --version)] $command $*"
     PATH="$work/$name-bin:$PATH" bash -euo pipefail -c "$command $*"
-    legs+=("$name: $("$python" --version), JAX $(.venv/bin/python -c 'import jax; print(jax.__version__)'), ${*:-the whole suite}")
+    legs+=("$name: $("$python" --version), JAX $(.venv/bin/python -c 'import jax; print(jax.__version__)'), ${*:-the command of the README}")
+}
+
+# The tests that the README's command leaves out, in the environment of the last leg.
+run_thorough_tests() {
+    echo "+ .venv/bin/python -m pytest -m thorough"
+    .venv/bin/python -m pytest -m thorough
+    legs[-1]+=", and the thorough tests"
 }
 
 # The test of the HTML page drives a real browser; where there is none it is skipped, with its reason in the summary.
@@ -70,9 +77,11 @@ legs=()
 if [ -n "$oldest" ] && [ -n "$newest" ]; then
     run_tests oldest "$oldest" "${chosen_quarter[@]}"
     run_tests newest "$newest"
+    run_thorough_tests
 else
     echo "notice: only ${oldest:-$newest} was found; the other generation of JAX is not tested" >&2
     run_tests only "${oldest:-$newest}"
+    run_thorough_tests
 fi
 
 .venv/bin/python -m pip install --quiet ruff "pyright[nodejs]"

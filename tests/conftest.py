@@ -14,11 +14,32 @@ jax.config.update("jax_default_matmul_precision", "highest")
 
 
 def pytest_configure(config):
-    """Share compiled programs between the tests, the worker processes and the processes that tests start.
+    """Choose the tests and share compiled programs between them."""
+    if not hasattr(config, "workerinput"):
+        leave_out_thorough_tests(config)
+        share_compiled_programs(config)
 
-    A run has its own temporary folder of them, unless the caller names one.
+
+def leave_out_thorough_tests(config):
+    """Without a path or a marker run all but the tests marked `thorough`; worker processes receive the option."""
+    if not config.option.markexpr and config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        config.option.markexpr = "not thorough"
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests of whole experiments and of audits of all rules."""
+    for item in items:
+        if item.path.relative_to(item.config.rootpath).parts[1] in ("experiments", "audit"):
+            item.add_marker(pytest.mark.thorough)
+
+
+def share_compiled_programs(config):
+    """One temporary folder of compiled programs for the worker processes and the processes that tests start.
+
+    A folder that the caller names stays. Two processes may write one entry at once; JAX then compiles again, with a
+    warning that `filterwarnings` ignores.
     """
-    if hasattr(config, "workerinput") or "JAX_COMPILATION_CACHE_DIR" in os.environ:
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     folder = tempfile.mkdtemp(prefix="bpjax-tests-")
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))

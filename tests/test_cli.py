@@ -94,6 +94,7 @@ def test_help_explains_the_file(capsys):
     assert "def gradient(w, x)" in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 def test_the_registry_is_right(capsys, monkeypatch, quick_compilation):
     """Every loss, and some of the layers and activations; tests/layers/test_layers.py checks every one of those."""
     monkeypatch.setattr(registry, "LAYERS", dict(list(registry.LAYERS.items())[::12]))

@@ -134,6 +134,7 @@ LOSSES = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.statistical
 @pytest.mark.parametrize("dtype", BUDGET)
 def test_no_false_alarm_over_random_correct_networks(dtype):

@@ -102,6 +102,7 @@ def chains(draw):
     return bp.chain(*layers), in_shape
 
 
+@pytest.mark.thorough
 @jax.tree_util.register_pytree_node_class
 class Shaped:
     """The result of `init`, with a static shape."""

@@ -176,6 +176,7 @@ def test_a_transformer_is_causal(positions, keys):
 COMPARED = transformer(5, 8, 2, 2, 4)
 
 
+@pytest.mark.thorough
 @pytest.mark.xdist_group("a transformer compares")  # in one process, which compiles the oracle once
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_a_transformer_compares(dtype, float32, keys):

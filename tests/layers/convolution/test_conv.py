@@ -280,6 +280,7 @@ def test_a_chain_names_the_layer_that_does_not_fit():
 LENET, LENET_LOSS = lenet(), bp.losses.batch_mean(bp.softmax_cross_entropy)
 
 
+@pytest.mark.thorough
 @pytest.mark.xdist_group("lenet agrees")  # in one process, which compiles the oracle once
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_lenet_agrees_with_autodiff(dtype):
@@ -292,6 +293,7 @@ def test_lenet_agrees_with_autodiff(dtype):
     assert report.ok, report
 
 
+@pytest.mark.thorough
 def test_lenet_takes_images_of_any_size(keys):
     network = lenet(7, image=None, maps=(2, 3), hidden=(4,), kernel=2, activation=bp.relu)
     for in_shape in [(8, 8, 1), (11, 6, 3)]:  # an odd last row is dropped: 11 → 5 → 2

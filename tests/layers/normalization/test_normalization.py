@@ -298,6 +298,7 @@ def test_weights_of_length_zero_stay_zero():
 # resnet
 
 
+@pytest.mark.thorough
 def test_resnet_agrees_with_autodiff_in_float32(float32):
     network = resnet(3, (4, 8))
     params, out_shape = network.init(KEY, (64,))
@@ -308,6 +309,7 @@ def test_resnet_agrees_with_autodiff_in_float32(float32):
     assert report.ok, report
 
 
+@pytest.mark.thorough
 def test_resnet_with_batch_norm(keys):
     network = resnet(3, (2, 4), image=None, norm=batch_norm())
     assert vjp_error(network, (3, 4, 1), jax.random.normal(next(keys), (3, 3, 4, 1)), keys) < 1e-10

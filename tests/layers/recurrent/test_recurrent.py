@@ -385,6 +385,7 @@ def test_a_cell_of_ones_own_needs_three_functions(keys):
     assert vjp_error(layer, params, x, keys) < 1e-13
 
 
+@pytest.mark.thorough
 def test_char_rnn_compares_green(keys):
     network = char_rnn(5, 4, (lstm(6),))
     rules = compiled_rules(network, bp.softmax_cross_entropy)
