@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import relative_error, sigmoid
-from passes import QUICKLY, compiled_rules, moved, noise_like, run, vjp
+from passes import compiled, compiled_rules, moved, noise_like, quick_jit, run, run_and_vjp
 
 import bpjax as bp
 from bpjax.layers.layer import map_layers
@@ -31,8 +31,7 @@ def made(layer, in_shape, keys, examples=N):
 def vjp_error(layer, params, x, keys) -> float:
     """How far backward is from `jax.vjp` of forward."""
     dy = noise_like(jax.eval_shape(layer.forward, params, x)[0], keys)
-    both = lambda *args: (run(layer, *args)[1], vjp(layer, *args))
-    return relative_error(*jax.jit(both, compiler_options=QUICKLY)(params, x, dy))
+    return relative_error(*compiled(run_and_vjp)(layer, params, x, dy)[1:])
 
 
 def saturating(key, in_shape):
@@ -78,16 +77,17 @@ def test_backward_is_the_vjp_of_forward(name, keys):
 
 @pytest.mark.parametrize("options", [{}, {"reverse": True, "last": True}, {"truncate": 2}], ids=str)
 @pytest.mark.parametrize("cell", [lstm(3), jordan(3, 2), PENDULUM], ids=lambda cell: cell.name)
-def test_the_state_that_comes_in_and_goes_out(cell, options, keys):
+def test_a_layer_with_state_takes_and_returns_it(cell, options, keys):
     layer = unroll(cell, with_state=True, **options)
     params, out_shape = layer.init(next(keys), ((5, D), cell.state_shape))
     params = noise_like(params, keys)
-    x = jax.random.normal(next(keys), (N, 5, D))
-    zero = unroll(cell, **options).forward(params, x)[0]
+    x = noise_like(jax.ShapeDtypeStruct((N, 5, D), jnp.float64), keys)
     is_shape = lambda s: isinstance(s, tuple) and all(isinstance(n, int) for n in s)
     state = jax.tree.map(lambda s: jnp.zeros((N, *s)), cell.state_shape, is_leaf=is_shape)
-    y, final = layer.forward(params, (x, state))[0]
-    assert relative_error(y, zero) == 0
+    stateless = unroll(cell, **options)
+    both = lambda params, x: (stateless.forward(params, x)[0], layer.forward(params, (x, state))[0])
+    from_zero, (y, final) = quick_jit(both)(params, x)
+    assert relative_error(y, from_zero) == 0
     assert jax.tree.map(lambda a: a.shape[1:], (y, final)) == out_shape
     assert vjp_error(layer, params, (x, noise_like(state, keys)), keys) < 1e-12
 
@@ -97,15 +97,20 @@ def test_a_sequence_in_two_parts_is_the_whole_one(keys):
     params, x = made(whole, (T, D), keys)
     dy = jax.random.normal(next(keys), (N, T, H))
     zero = LstmState(jnp.zeros((N, H)), jnp.zeros((N, H)))
-    (y1, state), kept1 = part.forward(params, (x[:, :2], zero))
-    (y2, final), kept2 = part.forward(params, (x[:, 2:], state))
-    y, (dparams, dx) = run(whole, params, x, dy)
-    assert relative_error(jnp.concatenate([y1, y2], axis=1), y) < 1e-14
-    nothing = jax.tree.map(jnp.zeros_like, final)
-    late, (dx2, dstate) = part.backward(params, kept2, (dy[:, 2:], nothing))
-    early, (dx1, _) = part.backward(params, kept1, (dy[:, :2], dstate))
-    assert relative_error(jnp.concatenate([dx1, dx2], axis=1), dx) < 1e-13
-    assert relative_error(jax.tree.map(jnp.add, late, early), dparams) < 1e-13
+
+    @quick_jit
+    def in_two_parts(params, x, dy):
+        (y1, state), residuals1 = part.forward(params, (x[:, :2], zero))
+        (y2, _), residuals2 = part.forward(params, (x[:, 2:], state))
+        late, (dx2, dstate) = part.backward(params, residuals2, (dy[:, 2:], zero))
+        early, (dx1, _) = part.backward(params, residuals1, (dy[:, :2], dstate))
+        dparams, dx = jax.tree.map(jnp.add, late, early), jnp.concatenate([dx1, dx2], axis=1)
+        return jnp.concatenate([y1, y2], axis=1), (dparams, dx)
+
+    y, gradients = compiled(run)(whole, params, x, dy)
+    parts_y, parts_gradients = in_two_parts(params, x, dy)
+    assert relative_error(parts_y, y) < 1e-14
+    assert relative_error(parts_gradients, gradients) < 1e-13
 
 
 # Backpropagation through time from the textbook: NumPy, one example and one time after another, no vectors of gates.
@@ -228,7 +233,7 @@ def test_a_cell_equals_the_textbook_loop(name, keys):
     cell, loop = LOOPS[name]
     params, x = made(unroll(cell), (T, D), keys)
     dy = jax.random.normal(next(keys), (N, T, H))
-    y, (dparams, dx) = run(unroll(cell), params, x, dy)
+    y, (dparams, dx) = compiled(run)(unroll(cell), params, x, dy)
     expected = loop([np.asarray(p) for p in params], np.asarray(x), np.asarray(dy))
     np.testing.assert_allclose(y, expected[0], rtol=1e-12, atol=1e-14)
     assert relative_error(list(dparams), expected[1]) < 1e-12
@@ -248,7 +253,7 @@ def test_backpropagation_through_time_is_real_time_recurrent_learning(keys):
         immediate = np.einsum("k,ij->ikj", source, np.eye(H))
         p = (1 - h**2)[:, None, None] * (immediate + np.einsum("mi,mkj->ikj", wh, p))
         total += np.einsum("i,ikj->kj", np.asarray(dy)[0, t], p)
-    dparams = run(unroll(elman(H)), params, x, dy)[1][0]
+    dparams = compiled(run)(unroll(elman(H)), params, x, dy)[1][0]
     assert relative_error(dparams, Recurrent(total[:D], total[D : D + H], total[-1])) < 1e-10
 
 
@@ -266,18 +271,23 @@ def test_truncation_stops_the_error_at_every_block(block, keys):
             ys.append(h)
         return jnp.stack(ys, axis=1)
 
-    y, vjp = jax.vjp(by_jax, params, x)
-    found = run(unroll(elman(H), truncate=block), params, x, dy)
-    assert relative_error(found[0], y) < 1e-14
-    assert relative_error(found[1], vjp(dy)) < 1e-12
-    assert relative_error(found[1], run(unroll(elman(H)), params, x, dy)[1]) > 1e-3
+    @quick_jit
+    def all_three(params, x, dy):
+        y, vjp = jax.vjp(by_jax, params, x)
+        truncated = run(unroll(elman(H), truncate=block), params, x, dy)
+        return (y, vjp(dy)), truncated, run(unroll(elman(H)), params, x, dy)[1]
+
+    expected, found, full = all_three(params, x, dy)
+    assert relative_error(found[0], expected[0]) < 1e-14
+    assert relative_error(found[1], expected[1]) < 1e-12
+    assert relative_error(found[1], full) > 1e-3
 
 
 def test_truncation_counts_from_the_first_step_taken(keys):
     # in reverse, with blocks of 2 of T = 3, the steps are t = 2, 1 | 0: dx of t = 1 and 2 knows nothing of dy at t = 0
     layer = unroll(gru(3), truncate=2, reverse=True)
     params, x = made(layer, (3, 2), keys)
-    dx = run(layer, params, x, jnp.zeros((N, 3, 3)).at[:, 0].set(1.0))[1][1]
+    dx = compiled(run)(layer, params, x, jnp.zeros((N, 3, 3)).at[:, 0].set(1.0))[1][1]
     assert (dx[:, 1:] == 0).all() and (dx[:, 0] != 0).all()
 
 
@@ -285,7 +295,7 @@ def test_truncation_counts_from_the_first_step_taken(keys):
 def test_truncation_as_long_as_the_sequence_is_none(block, keys):
     params, x = made(unroll(lstm(H)), (T, D), keys)
     dy = jax.random.normal(next(keys), (N, T, H))
-    full, cut = (run(layer, params, x, dy) for layer in (unroll(lstm(H)), unroll(lstm(H), truncate=block)))
+    full, cut = (compiled(run)(layer, params, x, dy) for layer in (unroll(lstm(H)), unroll(lstm(H), truncate=block)))
     assert all((a == b).all() for a, b in zip(jax.tree.leaves(full), jax.tree.leaves(cut), strict=True))
 
 
@@ -328,27 +338,33 @@ def test_descent_along_the_controls_reaches_the_optimum():
     np.testing.assert_allclose(u[0, :, 0], best, rtol=1e-8)
 
 
-def test_the_error_goes_back_through_the_weights_handed_to_backward(keys):
+def test_errors_are_propagated_through_the_weights_that_backward_receives(keys):
     # the error of the last of two steps reaches x₀ by δ₁ Bᵀ: with B for Wh, dx₀ = (φ′₀ ⊙ δ₁ Bᵀ) Wxᵀ
     layer = unroll(elman(H))
     params, x = made(layer, (2, D), keys)
-    handed = params._replace(wh=jax.random.normal(next(keys), (H, H)))
-    y, kept = layer.forward(params, x)
+    feedback = params._replace(wh=jax.random.normal(next(keys), (H, H)))
     dy = jnp.zeros((N, 2, H)).at[:, 1].set(1.0)
-    dx = layer.backward(handed, kept, dy)[1]
-    delta = (1 - y[:, 1] ** 2) * dy[:, 1]
-    expected = ((1 - y[:, 0] ** 2) * (delta @ handed.wh.T)) @ params.wx.T
+
+    @quick_jit
+    def through(feedback, params, x, dy):
+        y, residuals = layer.forward(params, x)
+        return y, layer.backward(feedback, residuals, dy)[1]
+
+    y, dx = (np.asarray(a) for a in through(feedback, params, x, dy))
+    delta = (1 - y[:, 1] ** 2) * np.asarray(dy)[:, 1]
+    expected = ((1 - y[:, 0] ** 2) * (delta @ np.asarray(feedback.wh).T)) @ np.asarray(params.wx).T
     np.testing.assert_allclose(dx[:, 0], expected, rtol=1e-12)
 
 
 def test_a_replaced_derivative_takes_effect(keys):
-    straight = bp.tanh._replace(backward=lambda params, kept, dy: ((), dy))  # φ′ = 1
+    straight = bp.tanh._replace(backward=lambda params, residuals, dy: ((), dy))  # φ′ = 1
     layer = unroll(elman(H, straight))
     params, x = made(layer, (1, D), keys)
     dy = jax.random.normal(next(keys), (N, 1, H))
-    assert relative_error(run(layer, params, x, dy)[1][1][:, 0], dy[:, 0] @ params.wx.T) < 1e-14
+    found = compiled(run)(layer, params, x, dy)[1]
+    assert relative_error(found[1][:, 0], np.asarray(dy)[:, 0] @ np.asarray(params.wx).T) < 1e-14
     exchanged = map_layers(lambda old: straight, unroll(elman(H)))
-    assert relative_error(run(exchanged, params, x, dy)[1], run(layer, params, x, dy)[1]) == 0
+    assert relative_error(compiled(run)(exchanged, params, x, dy)[1], found) == 0
     both = map_layers(lambda old: straight if old is bp.tanh else old, bidirectional(jordan(2, 3)))
     assert [part.layers for part in both.layers] == [(straight, straight)] * 2
 
@@ -361,14 +377,15 @@ def test_initial_weights():
     np.testing.assert_array_equal(params.b, [0] * H + [1] * H + [0] * 2 * H)  # the forget gate's bias is 1
     for gate in jnp.split(params.wh, 4, axis=1):
         np.testing.assert_allclose(gate.T @ gate, np.eye(H), atol=1e-12)
-    assert jax.tree.map(jnp.shape, gru(H).init(key, (D,))[0]) == Gru((D, 12), (H, 12), (12,), (H,))
-    assert jax.tree.map(jnp.shape, jordan(H, 2).init(key, (D,))[0]) == Jordan((D, H), (2, H), (H,), (H, 2), (2,))
-    assert bidirectional(gru(2), elman(3)).init(key, (T, D))[1] == (T, 5)
-    assert bidirectional(gru(2), elman(3), last=True).init(key, (T, D))[1] == (5,)
+    shapes = lambda made, in_shape: jax.tree.map(jnp.shape, jax.eval_shape(lambda: made.init(key, in_shape)[0]))
+    assert shapes(gru(H), (D,)) == Gru((D, 12), (H, 12), (12,), (H,))
+    assert shapes(jordan(H, 2), (D,)) == Jordan((D, H), (2, H), (H,), (H, 2), (2,))
+    for last, out_shape in ((False, (T, 5)), (True, (5,))):
+        assert bidirectional(gru(2), elman(3), last=last).init(key, (T, D))[1] == out_shape
 
 
-def test_a_cell_of_ones_own_needs_three_functions(keys):
-    # a leaky sum with a learnt leak: s′ = y = k s + x,  ds = k (ds′ + dy),  dk = Σ s (ds′ + dy),  dx = ds′ + dy
+def test_a_new_cell_needs_three_functions(keys):
+    # a leaky sum with a trained leak: s′ = y = k s + x,  ds = k (ds′ + dy),  dk = Σ s (ds′ + dy),  dx = ds′ + dy
     def init(key, in_shape):
         return jnp.full(in_shape, 0.5), in_shape
 
@@ -386,7 +403,7 @@ def test_a_cell_of_ones_own_needs_three_functions(keys):
 
 
 @pytest.mark.thorough
-def test_char_rnn_compares_green(keys):
+def test_char_rnn_passes_compare(keys):
     network = char_rnn(5, 4, (lstm(6),))
     rules = compiled_rules(network, bp.softmax_cross_entropy)
     with jax.enable_x64(False):
