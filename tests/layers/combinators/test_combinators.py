@@ -1,4 +1,4 @@
-"""Layers made of layers, layers of shape alone, shared weights, and the two spirals."""
+"""Combinators, layers that change the shape only, shared weights, and the two spirals."""
 
 import jax
 import jax.numpy as jnp
@@ -74,14 +74,14 @@ def test_by_hand():
     triple = bp.dense(1, use_bias=False)
     y, (dparams, dx) = run(residual(triple), params, x, dy)
     assert (float(y[0, 0]), float(dx[0, 0]), float(dparams.w[0, 0])) == (8, 20, 10)
-    # beside 4 x the sum is 7 x, side by side it is (3 x, 4 x)
+    # in parallel with 4 x the sum is 7 x, the concatenation (3 x, 4 x)
     both = params, bp.layers.Affine(jnp.array([[4.0]]), None)
     y, (dboth, dx) = run(parallel(triple, triple), both, x, dy)
     assert (float(y[0, 0]), float(dx[0, 0]), float(dboth[0].w[0, 0]), float(dboth[1].w[0, 0])) == (14, 35, 10, 10)
     y, (dboth, dx) = run(parallel(triple, triple, combine="concatenate"), both, x, jnp.array([[5.0, 7.0]]))
     np.testing.assert_array_equal(y, [[6, 8]])
     assert (float(dx[0, 0]), float(dboth[0].w[0, 0]), float(dboth[1].w[0, 0])) == (3 * 5 + 4 * 7, 10, 14)
-    # the input beside it: y = (x, 3 x), dx = 5 + 3 · 7
+    # shortcut: y = (x, 3 x), dx = 5 + 3 · 7
     y, (_, dx) = run(shortcut(triple), params, x, jnp.array([[5.0, 7.0]]))
     np.testing.assert_array_equal(y, [[2, 6]])
     assert float(dx[0, 0]) == 26
@@ -115,7 +115,7 @@ def lookup(size):
     )
 
 
-def test_tokens_that_several_branches_see(keys):
+def test_tokens_as_the_input_of_several_branches(keys):
     tokens, dy = jnp.array([1, 0, 2]), jax.random.normal(next(keys), (3, 2))
     layer = parallel(lookup(3), chain(lookup(3), bp.tanh))
     params, _ = layer.init(next(keys), ())
@@ -123,7 +123,7 @@ def test_tokens_that_several_branches_see(keys):
     assert relative_error(run(layer, params, tokens, dy)[1], truth) < 1e-14
 
 
-def test_a_pair_goes_around_and_through(keys):
+def test_a_residual_connection_of_a_pair(keys):
     swap = Layer("swap", lambda k, s: ((), s), lambda p, x: (x[::-1], ()), lambda p, r, dy: ((), dy[::-1]))
     pair, dy = ((jax.random.normal(next(keys), (3, 2)), jax.random.normal(next(keys), (3, 2))) for _ in range(2))
     for layer in (residual(swap), parallel(swap, swap), chain(residual(swap), swap)):
@@ -132,7 +132,7 @@ def test_a_pair_goes_around_and_through(keys):
         assert relative_error(run(layer, params, pair, dy)[1], truth) < 1e-14
 
 
-def test_parts_can_be_exchanged(keys):
+def test_map_layers_replaces_the_parts(keys):
     layers = (
         residual(bp.tanh),
         parallel(bp.tanh, bp.tanh, combine="concatenate"),
@@ -149,7 +149,7 @@ def test_parts_can_be_exchanged(keys):
         assert not np.allclose(other.forward(params, x)[0], layer.forward(params, x)[0])
 
 
-def test_tied_weights_stay_one_through_training(keys):
+def test_tied_weights_stay_equal_in_training(keys):
     network = tie(chain(bp.dense(2), bp.sigmoid, bp.dense(2), bp.sigmoid, bp.dense(1)), (0, 2))
     params, _ = network.init(next(keys), (2,))
     assert [len(jax.tree.leaves(p)) for p in params] == [2, 0, 0, 0, 2]
@@ -161,7 +161,7 @@ def test_tied_weights_stay_one_through_training(keys):
     assert found.history.error[-1] < found.history.error[0]
 
 
-def test_a_frozen_layer_stays_as_it_is(keys):
+def test_a_frozen_layer_does_not_change(keys):
     network = chain(freeze(bp.dense(3)), bp.tanh, bp.dense(1))
     params, _ = network.init(next(keys), (2,))
     for make in (bp.backprop, bp.autodiff):
