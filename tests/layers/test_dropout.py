@@ -20,13 +20,13 @@ def test_by_hand(keys):
     layer, key = keyed(dropout(0.75)), next(keys)
     x, dy = (jax.random.normal(next(keys), (400, 5)) for _ in range(2))
     y, (dparams, (dx, dkey)) = run(layer, (), (x, key), dy)
-    kept = np.asarray(y != 0)
-    np.testing.assert_array_equal(y, np.where(kept, 4 * x, 0))
-    np.testing.assert_array_equal(dx, np.where(kept, 4 * dy, 0))
+    passed = np.asarray(y != 0)
+    np.testing.assert_array_equal(y, np.where(passed, 4 * x, 0))
+    np.testing.assert_array_equal(dx, np.where(passed, 4 * dy, 0))
     assert dparams == () and dkey.dtype == jax.dtypes.float0 and dkey.shape == ()
-    share = kept.mean()
+    share = passed.mean()
     assert abs(share - 0.25) < 4 * (0.25 * 0.75 / 2000) ** 0.5
-    assert (kept.any(axis=1) != kept.all(axis=1)).any() and kept.any(axis=0).all()  # every entry independently
+    assert (passed.any(axis=1) != passed.all(axis=1)).any() and passed.any(axis=0).all()  # every entry independently
 
 
 def test_the_mean_is_that_without(keys):

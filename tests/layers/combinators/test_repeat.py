@@ -142,8 +142,8 @@ def test_gradients_vmap_and_differentiate_again(keys):
 
 def test_every_depth_draws_a_separate_mask(keys):
     layer = keyed(repeat(dropout(0.5), 3))
-    y, kept = layer.forward((), (jnp.ones((50, 4)), next(keys)))
-    (masks,) = (leaf for leaf in jax.tree.leaves(kept) if leaf.dtype == bool)
+    y, residuals = layer.forward((), (jnp.ones((50, 4)), next(keys)))
+    (masks,) = (leaf for leaf in jax.tree.leaves(residuals) if leaf.dtype == bool)
     assert masks.shape == (3, 50, 4)
     assert (masks[0] != masks[1]).any() and (masks[1] != masks[2]).any()
     np.testing.assert_array_equal(y, 8 * masks.all(axis=0))
