@@ -1,7 +1,7 @@
 """`bp.sweep` beside `vmap` and FANN, what it costs to begin, and how near it comes to the machine's limits.
 
-Every program trains the same nets (FANN nets of its own) until every |t − o| < 0.4 or for 2,000 epochs. What counts is
-useful net-epochs a second: only the epochs that a run needed, not those a program made beyond them.
+Every program trains the same networks (FANN: the same sizes) until every |t − o| < 0.4 or for 2,000 epochs. The measure
+is useful net-epochs per second: only the epochs that a run needed count.
 """
 
 import json
@@ -215,7 +215,7 @@ def best(call: Callable, repeats: int = 10) -> float:
 
 
 def million_table(quick: bool) -> list[dict]:
-    """A million XOR trainings (quick: a hundred thousand) in a process of their own: time, and memory at its peak."""
+    """A million XOR trainings (quick: a hundred thousand) in a separate process: time, and memory at its peak."""
     runs = 100_000 if quick else 1_000_000
     command = [sys.executable, __file__, str(runs)]
     found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

@@ -87,7 +87,7 @@ def core(rule, params, data, batch_size: int | None, epochs: int) -> Callable:
 
 
 def online_table(rounds: int, seconds: float) -> list[dict]:
-    """One update per example, as it is and with small loops compiled as one function, each in a process of its own."""
+    """One update per example, as it is and with small loops compiled as one function, each in a separate process."""
     both = []
     for switch in ("on", "off"):
         command = [sys.executable, __file__, switch, str(rounds), str(seconds)]

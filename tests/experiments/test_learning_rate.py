@@ -82,7 +82,7 @@ def test_what_became_of_known_runs():
     slow, solved, stuck, diverged = rows.SLOW, rows.SOLVED, rows.STUCK, rows.DIVERGED
     expected = [[slow, solved, slow, diverged], [solved, stuck, stuck, diverged], [diverged, stuck, stuck, diverged]]
     np.testing.assert_array_equal(rows.kinds(known()), expected)
-    # where the rate changes by itself, the way cannot be told
+    # where the rate changes by itself, the path has no closed form
     assert (rows.kinds(known("bold driver"))[0] == [stuck, solved, stuck, diverged]).all()
 
 
