@@ -15,13 +15,13 @@ jax.config.update("jax_default_matmul_precision", "highest")
 
 def pytest_configure(config):
     """Choose the tests and share compiled programs between them."""
+    leave_out_thorough_tests(config)
     if not hasattr(config, "workerinput"):
-        leave_out_thorough_tests(config)
         share_compiled_programs(config)
 
 
 def leave_out_thorough_tests(config):
-    """Without a path or a marker run all but the tests marked `thorough`; worker processes receive the option."""
+    """Without a path or a marker run all but the tests marked `thorough`; worker processes read the same arguments."""
     if not config.option.markexpr and config.args_source is pytest.Config.ArgsSource.TESTPATHS:
         config.option.markexpr = "not thorough"
 
