@@ -201,7 +201,9 @@ def symmetric_plateau(units: int, rate: float = 0.0) -> SymmetricPlateau:
         return _join(*flow_per_rate(*_part(y, K, K)))
 
     eigenvalues = np.linalg.eigvals(_jacobian(flow, _join(Q, R)))
-    return SymmetricPlateau(own, cross, teacher, float(generalization_error(Q, R, T)), float(eigenvalues.real.max()))
+    return SymmetricPlateau(
+        own, cross, teacher, float(generalization_error(Q, R, T)), float(np.real(eigenvalues).max())
+    )
 
 
 # --- The averages ----------------------------------------------------------------------------------------------------

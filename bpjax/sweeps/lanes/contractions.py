@@ -13,9 +13,9 @@ from jax import lax
 
 from bpjax.sweeps.lanes.elementwise import same_axes
 from bpjax.sweeps.lanes.interpreter import Interpreter, PrimitiveRule
-from bpjax.sweeps.lanes.jaxprs import num_entries
 from bpjax.sweeps.lanes.values import PerRun, array_of, recompute_cost
 from bpjax.types import Array
+from bpjax.util.jaxprs import num_entries
 
 UNROLL = 32
 """Terms up to which a sum is unrolled. Longer sums are loops inside one kernel: they compile in constant time."""

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from bpjax.sweeps.lanes.interpreter import Interpreter, eval_closed_jaxpr, eval_jaxpr
-from bpjax.sweeps.lanes.jaxprs import CALL_JAXPR
 from bpjax.sweeps.lanes.values import PerRun, array_of, broadcast_to_runs, recompute_cost, unwrap_like, wrap_like
 from bpjax.types import Array
+from bpjax.util.jaxprs import CALL_JAXPR, scan_counts
 
 
 def call(interpreter: Interpreter, equation, values: list) -> list:
@@ -79,18 +79,6 @@ def scan(interpreter: Interpreter, equation, values: list) -> list | None:
     init, xs_arrays = [array_of(value) for value in carry], [array_of(x) for x in xs]
     last, ys = lax.scan(body, init, xs_arrays, length=p["length"], reverse=p["reverse"], unroll=p["unroll"])
     return [*wrap_like(carry, last), *wrap_like(ys_of_one_step, ys)]
-
-
-def scan_counts(equation) -> tuple[int, int]:
-    """How many inputs of a scan are constants and how many are carried: scanned inputs have one more axis outside.
-
-    JAX 0.10 has these counts among the parameters, 0.11 under other names; the shapes are the same in both.
-    """
-    inner = equation.params["jaxpr"].jaxpr
-    scanned = sum(a.aval.ndim > b.aval.ndim for a, b in zip(equation.invars, inner.invars, strict=True))
-    stacked = sum(a.aval.ndim > b.aval.ndim for a, b in zip(equation.outvars, inner.outvars, strict=True))
-    carried = len(equation.outvars) - stacked
-    return len(equation.invars) - scanned - carried, carried
 
 
 def while_(interpreter: Interpreter, equation, values: list) -> list:

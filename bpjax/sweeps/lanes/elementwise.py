@@ -5,9 +5,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from bpjax.sweeps.lanes.interpreter import Interpreter
-from bpjax.sweeps.lanes.jaxprs import bind_primitive
 from bpjax.sweeps.lanes.values import PerRun, broadcast_to_runs, recompute_cost
 from bpjax.types import Array
+from bpjax.util.jaxprs import bind_primitive
 
 EXPENSIVE = set(
     "acos acosh asin asinh atan atan2 atanh cbrt cos cosh digamma div erf erf_inv erfc exp exp2 expm1 lgamma log log1p"

@@ -11,9 +11,10 @@ import jax
 from jax import lax
 from jax.extend import core
 
-from bpjax.sweeps.lanes.jaxprs import CALL_JAXPR, bind_primitive, count_reads, live_equations, subjaxprs
+from bpjax.sweeps.lanes.jaxprs import count_reads
 from bpjax.sweeps.lanes.values import PerRun, array_of
 from bpjax.types import Array
+from bpjax.util.jaxprs import CALL_JAXPR, bind_primitive, live_equations, subjaxprs
 
 log = logging.getLogger("bpjax.sweeps.lanes")
 

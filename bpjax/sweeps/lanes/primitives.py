@@ -4,7 +4,7 @@ import jax.numpy as jnp
 
 from bpjax.sweeps.lanes import contractions, control_flow, elementwise
 from bpjax.sweeps.lanes.interpreter import PrimitiveRule
-from bpjax.sweeps.lanes.jaxprs import CALL_JAXPR
+from bpjax.util.jaxprs import CALL_JAXPR
 
 ELEMENTWISE = (
     "abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt ceil clamp clz"

@@ -1,0 +1,66 @@
+"""What every walk over a jaxpr needs: calls, live equations, functions within functions, and evaluation."""
+
+import math
+
+import jax
+
+CALL_JAXPR = {
+    "jit": "jaxpr",
+    "pjit": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "core_call": "call_jaxpr",
+    "checkpoint": "jaxpr",
+    "remat2": "jaxpr",
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+}
+"""Primitives that call a function, and the name of the parameter that holds the function's jaxpr."""
+
+
+def live_equations(jaxpr) -> list:
+    """The equations that the results depend on, in order."""
+    used, live = set(map(id, jaxpr.outvars)), []
+    for equation in reversed(jaxpr.eqns):
+        if equation.effects or any(id(variable) in used for variable in equation.outvars):
+            used.update(map(id, equation.invars))
+            live.append(equation)
+    return live[::-1]
+
+
+def num_entries(atom) -> int:
+    """Entries of a variable or literal in one run."""
+    return math.prod(getattr(atom.aval, "shape", ()))
+
+
+def subjaxprs(equation) -> list:
+    """The jaxprs, open or closed, among the parameters of an equation.
+
+    JAX 0.10 has one class for open and one for closed jaxprs, JAX 0.12 one for both.
+    """
+    leaves = jax.tree.leaves(equation.params, is_leaf=lambda p: hasattr(p, "eqns"))
+    return [p for p in leaves if hasattr(p, "eqns")]
+
+
+def opened(jaxpr):
+    """The open jaxpr of an open or closed one."""
+    return getattr(jaxpr, "jaxpr", jaxpr)
+
+
+def scan_counts(equation) -> tuple[int, int]:
+    """How many inputs of a scan are constants and how many are carried: scanned inputs have one more axis outside.
+
+    JAX 0.10 has these counts among the parameters, 0.11 under other names; the shapes are the same in both.
+    """
+    inner = equation.params["jaxpr"].jaxpr
+    scanned = sum(a.aval.ndim > b.aval.ndim for a, b in zip(equation.invars, inner.invars, strict=True))
+    stacked = sum(a.aval.ndim > b.aval.ndim for a, b in zip(equation.outvars, inner.outvars, strict=True))
+    carried = len(equation.outvars) - stacked
+    return len(equation.invars) - scanned - carried, carried
+
+
+def bind_primitive(equation, arrays) -> list:
+    """The primitive of an equation, applied to arrays."""
+    bound = equation.primitive.get_bind_params(equation.params)
+    functions, params = bound if isinstance(bound, tuple) else ((), bound)
+    results = equation.primitive.bind(*functions, *arrays, **params)
+    return list(results) if equation.primitive.multiple_results else [results]
