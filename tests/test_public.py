@@ -41,7 +41,7 @@ def test_a_missing_extra_is_named(package):
 
 ROOMS = (
     "types util losses tasks layers networks interop theory optimizers rules second_order training results sweeps "
-    "analysis gradcheck audit cli"
+    "tape analysis gradcheck audit cli"
 ).split()
 
 

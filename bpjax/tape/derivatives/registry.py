@@ -1,0 +1,126 @@
+"""The table of derivatives: JAX primitive -> hand-written reverse-mode derivative."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+
+import jax.numpy as jnp
+from jax import lax
+
+from bpjax.types import Array
+
+
+class Backward(Protocol):
+    """The reverse-mode derivative of one primitive.
+
+    Called as `backward(*inputs, output, d_output, **params)` with the parameters of the equation that it names. A
+    primitive with several outputs passes a tuple of outputs and a tuple of cotangents. It returns the cotangents of the
+    inputs as a tuple (one input: alone): an array, a function without arguments that computes it, or None for an input
+    without a derivative.
+    """
+
+    def __call__(self, *arguments, **params):
+        """The cotangents of the inputs."""
+        ...
+
+
+class Derivative(NamedTuple):
+    """An entry of the table."""
+
+    primitive: str  # its name in JAX
+    equation: str  # the docstring: the operation and its derivative
+    backward: Backward
+    params: tuple[str, ...]  # the parameters of the equation that `backward` takes
+    elementwise: bool  # entry by entry: the derivative is a factor
+
+
+DERIVATIVES: dict[str, Derivative] = {}
+"""Every entry, under the name of its primitive."""
+
+ZERO_DERIVATIVE: set[str] = set()
+"""Primitives with a floating-point result whose derivative is 0 wherever it exists, and those that stop it."""
+
+
+def derivative(*primitives: str) -> Callable:
+    """Decorator: enter the derivative of one or several primitives, see `Backward`."""
+
+    def register(backward):
+        return _enter(primitives, backward, backward, elementwise=False)
+
+    return register
+
+
+def elementwise(*primitives: str) -> Callable:
+    """Decorator for an operation on each entry: `partials(*inputs, output, **params)` returns ∂output/∂input.
+
+    One factor for each input: an array, a function that computes it, 1, −1, or None. The cotangent of an input is
+    dz ∂z/∂x, summed where a scalar was broadcast.
+    """
+
+    def register(partials):
+        def backward(*arguments, **params):
+            *inputs, z, dz = arguments
+            factors = partials(*inputs, z, **params)
+            factors = factors if isinstance(factors, tuple) else (factors,)
+            return tuple(
+                None if f is None else lambda x=x, f=f: chain_rule(dz, f, x)
+                for x, f in zip(inputs, factors, strict=True)
+            )
+
+        return _enter(primitives, backward, partials, elementwise=True)
+
+    return register
+
+
+def zero_derivative(*primitives: str) -> None:
+    """Enter primitives whose result does not depend on their inputs to first order."""
+    ZERO_DERIVATIVE.update(primitives)
+
+
+def _enter(primitives, backward, documented, elementwise: bool):
+    params = inspect.signature(documented).parameters.values()
+    names = tuple(p.name for p in params if p.kind is p.KEYWORD_ONLY)
+    for name in primitives:
+        DERIVATIVES[name] = Derivative(name, inspect.getdoc(documented) or "", backward, names, elementwise)
+    return documented
+
+
+def chain_rule(dz: Array, factor, x) -> Array:
+    """The product dz · ∂z/∂x; a scalar x that was broadcast gets the sum. `factor`: see `elementwise`."""
+    factor = factor() if callable(factor) else factor
+    if isinstance(factor, int):  # 1 or −1
+        dx = dz if factor == 1 else -dz
+    else:
+        dx = dz * factor
+    return sum_to(dx, jnp.shape(x))
+
+
+def sum_to(dx: Array, shape: tuple[int, ...]) -> Array:
+    """`dx`, or its sum where the input is a scalar that was broadcast to the shape of the output."""
+    return dx if dx.shape == shape else lax.reduce_sum(dx, axes=tuple(range(dx.ndim)))
+
+
+def cotangents_of_inputs(
+    entry: Derivative, params: Mapping, inputs: list, outputs: list, cotangents: list, needed: list[bool]
+) -> list:
+    """The cotangents of the inputs of one operation, None where not needed.
+
+    Args:
+        entry: of the table.
+        params: the parameters of the equation.
+        inputs: arrays.
+        outputs: arrays.
+        cotangents: one for each output.
+        needed: for each input, whether its cotangent is wanted.
+    """
+    chosen = {name: params[name] for name in entry.params if name in params}
+    single = len(outputs) == 1
+    y, dy = (outputs[0], cotangents[0]) if single else (tuple(outputs), tuple(cotangents))
+    results = entry.backward(*inputs, y, dy, **chosen)
+    results = results if isinstance(results, tuple) else (results,)
+    if len(results) != len(inputs):
+        raise TypeError(f"The derivative of {entry.primitive} has {len(results)} cotangents for {len(inputs)} inputs.")
+    return [
+        (result() if callable(result) else result) if wanted else None
+        for result, wanted in zip(results, needed, strict=True)
+    ]

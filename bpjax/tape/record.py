@@ -1,0 +1,155 @@
+"""Record a function: evaluate its jaxpr equation by equation, and keep what the reverse sweep needs.
+
+An entry of the tape is an elementary operation, or a structure with entries inside (a call, a loop, a branch). The
+reverse sweep goes through the entries backwards; each adds to the adjoints of its inputs (Linnainmaa 1970, 1976).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Protocol
+
+import jax
+from jax.extend import core
+
+from bpjax.tape.derivatives import DERIVATIVES, ZERO_DERIVATIVE, cotangents_of_inputs
+from bpjax.tape.values import Adjoints, Value, is_differentiable
+from bpjax.util.jaxprs import bind_primitive, live_equations, opened
+
+
+class Entry(Protocol):
+    """One line of the tape."""
+
+    equation: core.JaxprEqn
+    inputs: list[Value]
+    outputs: list[Value]
+
+    def sweep(self, adjoints: Adjoints) -> None:
+        """Add to the adjoints of the inputs what the adjoints of the outputs contribute."""
+        ...
+
+
+class Structure(Protocol):
+    """How an equation with functions inside (a call, a loop, a branch) is recorded."""
+
+    def __call__(self, recorder: "Recorder", equation, inputs: list[Value]) -> Entry | None:
+        """The entry of the equation, or None to treat it as an elementary operation."""
+        ...
+
+
+class Recorder(NamedTuple):
+    """How a function is recorded."""
+
+    structures: Mapping[str, Structure]
+    custom_rules: Literal["use", "open", "open_all"] = "use"  # see `reverse`
+    while_bound: int | None = None  # the most iterations of a `while_loop`
+    keep_inactive: bool = False  # also keep operations that do not depend on the differentiated arguments
+    recompute: bool = False  # loops: recompute the body in the reverse sweep instead of storing its values
+
+    def record(self, jaxpr, inputs: list[Value], consts=None) -> tuple[list[Entry], list[Value]]:
+        """Evaluate a jaxpr.
+
+        Args:
+            jaxpr: open, or closed with its constants.
+            inputs: a value for each of its arguments.
+            consts: values or arrays of its constants; by default those of the closed jaxpr.
+
+        Returns:
+            the entries in the order of evaluation, and the value of each result.
+        """
+        consts = getattr(jaxpr, "consts", ()) if consts is None else consts
+        jaxpr = opened(jaxpr)
+        known = [c if isinstance(c, Value) else Value(c, False) for c in consts]
+        environment = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*known, *inputs), strict=True))
+
+        def value_of(atom) -> Value:
+            return Value(atom.val, False) if isinstance(atom, core.Literal) else environment[atom]
+
+        entries: list[Entry] = []
+        for equation in live_equations(jaxpr):
+            entry = self._record_equation(equation, [value_of(atom) for atom in equation.invars])
+            if self.keep_inactive or any(output.active for output in entry.outputs):
+                entries.append(entry)
+            environment.update(zip(equation.outvars, entry.outputs, strict=True))
+        return entries, [value_of(atom) for atom in jaxpr.outvars]
+
+    def _record_equation(self, equation, inputs: list[Value]) -> Entry:
+        structure = self.structures.get(equation.primitive.name)
+        if structure and (self.keep_inactive or any(value.active for value in inputs)):
+            entry = structure(self, equation, inputs)
+            if entry is not None:
+                return entry
+        return Operation.apply(equation, inputs)
+
+
+def sweep(entries: list[Entry], adjoints: Adjoints) -> None:
+    """The reverse sweep: the entries from the last to the first."""
+    for entry in reversed(entries):
+        entry.sweep(adjoints)
+
+
+@dataclass(eq=False)
+class Operation:
+    """An elementary operation: its derivative comes from the table, or from `jax.vjp` where the table has no entry."""
+
+    equation: core.JaxprEqn
+    inputs: list[Value]
+    outputs: list[Value]
+
+    @classmethod
+    def apply(cls, equation, inputs: list[Value]) -> "Operation":
+        """Apply the primitive of an equation."""
+        results = bind_primitive(equation, [value.array for value in inputs])
+        depends = equation.primitive.name not in ZERO_DERIVATIVE and any(value.active for value in inputs)
+        return cls(equation, inputs, [Value(r, depends and is_differentiable(r)) for r in results])
+
+    @property
+    def derivative(self):
+        """The entry of the table, or None."""
+        return DERIVATIVES.get(self.equation.primitive.name)
+
+    def sweep(self, adjoints: Adjoints) -> None:
+        """Add to the adjoints of the inputs what the adjoints of the outputs contribute."""
+        if all(adjoints.of(value) is None for value in self.outputs):
+            return
+        cotangents = [adjoints.or_zeros(value) if value.active else None for value in self.outputs]
+        for value, cotangent in zip(self.inputs, self.pull_back(cotangents), strict=True):
+            if cotangent is not None:
+                adjoints.add(value, cotangent)
+
+    def pull_back(self, cotangents: list) -> list:
+        """The cotangents of the inputs (None for an inactive one) for those of the outputs."""
+        needed = [value.active for value in self.inputs]
+        arrays, results = [v.array for v in self.inputs], [v.array for v in self.outputs]
+        if self.derivative is not None:
+            params = self.equation.params
+            return cotangents_of_inputs(self.derivative, params, arrays, results, cotangents, needed)
+        return self._pull_back_by_jax(arrays, cotangents, needed)
+
+    def _pull_back_by_jax(self, arrays: list, cotangents: list, needed: list[bool]) -> list:
+        differentiated = [k for k, wanted in enumerate(needed) if wanted]
+        results = [k for k, value in enumerate(self.outputs) if value.active]
+
+        def alone(*chosen):
+            full = list(arrays)
+            for k, array in zip(differentiated, chosen, strict=True):
+                full[k] = array
+            outputs = bind_primitive(self.equation, full)
+            return [outputs[k] for k in results]
+
+        _, vjp = jax.vjp(alone, *(arrays[k] for k in differentiated))
+        found = iter(vjp([cotangents[k] for k in results]))
+        return [next(found) if wanted else None for wanted in needed]
+
+
+@dataclass(eq=False)
+class Call:
+    """A call of a function, recorded in place: its entries read and compute the values of the caller."""
+
+    equation: core.JaxprEqn
+    inputs: list[Value]
+    outputs: list[Value]
+    entries: list[Entry] = field(default_factory=list)
+
+    def sweep(self, adjoints: Adjoints) -> None:
+        """The reverse sweep of the entries inside."""
+        sweep(self.entries, adjoints)
