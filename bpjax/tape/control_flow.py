@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.core import Tracer
 from jax.extend import core
 
 from bpjax.tape.partition import BACKWARD, FORWARD, INVARIANT, Partition, partition
@@ -183,7 +184,7 @@ class Cond:
         """Run the branch that the index chooses; an index that is known at this time leaves one branch."""
         branches = equation.params["branches"]
         index, *operands = inputs
-        if not isinstance(index.array, jax.core.Tracer):
+        if not isinstance(index.array, Tracer):
             chosen = branches[min(max(int(index.array), 0), len(branches) - 1)]
             entries, outputs = recorder.record(chosen, operands)
             return Call(equation, inputs, outputs, entries)
@@ -259,7 +260,7 @@ def while_(recorder: Recorder, equation, inputs: list[Value]) -> Call:
         ValueError: where the number of iterations is not known when JAX traces, and no bound is given.
     """
     arrays = [value.array for value in inputs]
-    traced = [a for a in arrays if isinstance(a, jax.core.Tracer)]
+    traced = [a for a in arrays if isinstance(a, Tracer)]
     length = recorder.while_bound if traced else count_iterations(equation, arrays)
     if length is None:
         raise ValueError(

@@ -64,7 +64,9 @@ def partition(closed, stages: list[int], given: list, num_forward: int, recomput
         stage_of.update(dict.fromkeys(equation.outvars, stage))
     results = _variables(jaxpr.outvars[:num_forward]), _variables(jaxpr.outvars[num_forward:])
     stage_of_equation = _delay(equations, stage_of_equation, stage_of, set(given), results, recompute)
-    by_stage = tuple([e for e, s in zip(equations, stage_of_equation, strict=True) if s == k] for k in range(3))
+    by_stage = ([], [], [])
+    for equation, stage in zip(equations, stage_of_equation, strict=True):
+        by_stage[stage].append(equation)
 
     made_in = dict.fromkeys(jaxpr.constvars, INVARIANT) | dict(zip(jaxpr.invars, stages, strict=True))
     made_in |= {v: k for k, some in enumerate(by_stage) for e in some for v in e.outvars}

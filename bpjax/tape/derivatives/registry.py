@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
 from jax import lax
@@ -85,7 +85,7 @@ def _enter(primitives, backward, documented, elementwise: bool):
     return documented
 
 
-def chain_rule(dz: Array, factor, x) -> Array:
+def chain_rule(dz: Array, factor: Any, x) -> Array:
     """The product dz · ∂z/∂x; a scalar x that was broadcast gets the sum. `factor`: see `elementwise`."""
     factor = factor() if callable(factor) else factor
     if isinstance(factor, int):  # 1 or −1
