@@ -54,7 +54,7 @@ def elementwise(*primitives: str) -> Callable:
     """Decorator for an operation on each entry: `partials(*inputs, output, **params)` returns ∂output/∂input.
 
     One factor for each input: an array, a function that computes it, 1, −1, or None. The cotangent of an input is
-    dz ∂z/∂x, summed where a scalar was broadcast.
+    dz ∂z/∂x, summed where a scalar or an axis of size 1 was broadcast.
     """
 
     def register(partials):
@@ -86,7 +86,7 @@ def _enter(primitives, backward, documented, elementwise: bool):
 
 
 def chain_rule(dz: Array, factor: Any, x) -> Array:
-    """The product dz · ∂z/∂x; a scalar x that was broadcast gets the sum. `factor`: see `elementwise`."""
+    """The product dz · ∂z/∂x, summed to the shape of x. `factor`: see `elementwise`."""
     factor = factor() if callable(factor) else factor
     if isinstance(factor, int):  # 1 or −1
         dx = dz if factor == 1 else -dz
@@ -96,8 +96,11 @@ def chain_rule(dz: Array, factor: Any, x) -> Array:
 
 
 def sum_to(dx: Array, shape: tuple[int, ...]) -> Array:
-    """`dx`, or its sum where the input is a scalar that was broadcast to the shape of the output."""
-    return dx if dx.shape == shape else lax.reduce_sum(dx, axes=tuple(range(dx.ndim)))
+    """`dx`, summed over what was broadcast from `shape`: a scalar, or axes of size 1."""
+    if dx.shape == shape:
+        return dx
+    axes = [k for k in range(dx.ndim) if not shape or shape[k] != dx.shape[k]]
+    return lax.reshape(lax.reduce_sum(dx, axes=axes), shape)
 
 
 def cotangents_of_inputs(
