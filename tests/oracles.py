@@ -12,7 +12,8 @@ def relative_error(a, b) -> float:
         if jax.dtypes.float0 in (x.dtype, y.dtype):
             assert (x.dtype, x.shape) == (y.dtype, y.shape)
             continue
-        x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+        dtype = np.complex128 if np.iscomplexobj(x) or np.iscomplexobj(y) else np.float64
+        x, y = np.asarray(x, dtype), np.asarray(y, dtype)
         assert x.shape == y.shape, (x.shape, y.shape)
         difference, norm = np.linalg.norm(x - y), np.linalg.norm(y)
         error = 0.0 if difference == 0 else difference / norm if norm else np.inf

@@ -1,0 +1,258 @@
+"""Laws that every entry of the table of derivatives obeys.
+
+A `Case` is a function that applies a primitive, and inputs to try it at. `Cases` computes all of them in one compiled
+program for each dtype; each test then reads its case from the results:
+
+    CASES = Cases([Case("tanh", lax.tanh, normal((2, 3)))])
+
+    @pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
+    @pytest.mark.parametrize("name", CASES.names)
+    def test_law(law, name):
+        law(CASES, name)
+"""
+
+import functools
+import itertools
+from collections.abc import Callable
+from typing import NamedTuple
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import relative_error
+from passes import quick_jit
+
+import bpjax.tape
+from bpjax.tape.derivatives import DERIVATIVES, ZERO_DERIVATIVE
+from bpjax.tape.values import is_differentiable
+from bpjax.util.jaxprs import opened, subjaxprs
+
+STEP = 1e-3  # of the differences
+
+
+class Case:
+    """A function that applies a primitive, and inputs to try it at.
+
+    Args:
+        primitive: its name.
+        function: of arrays, returns an array or several.
+        *inputs: NumPy arrays; those of float64 or complex128 are differentiated.
+        name: of the case, by default that of the primitive.
+        rounding: factor on the tolerances against `jax.vjp`, for ill-conditioned cases.
+        truncation: factor on the tolerance against differences, for functions with large higher derivatives.
+    """
+
+    def __init__(self, primitive: str, function: Callable, *inputs, name="", rounding=1.0, truncation=1.0):
+        self.primitive, self.function, self.inputs = primitive, function, tuple(map(np.asarray, inputs))
+        self.name = name or primitive
+        self.rounding, self.truncation = rounding, truncation
+
+    def inputs_of(self, dtype) -> list:
+        """The inputs with floating-point numbers of a dtype, and complex numbers of twice its size."""
+        dtype = jnp.dtype(dtype)
+        complex_dtype = np.complex128 if dtype == np.float64 else np.complex64
+        cast = {"f": dtype, "c": complex_dtype}
+        return [jnp.asarray(x, cast.get(x.dtype.kind, x.dtype)) for x in self.inputs]
+
+
+class Measured(NamedTuple):
+    """What a case's program computes."""
+
+    inputs: list  # those that are differentiated
+    ours: list  # their cotangents by the table
+    theirs: list  # by jax.vjp
+    products: tuple = ()  # ⟨dy, J v⟩ by differences, ⟨Jᵀ dy, v⟩, ‖dy‖² + ‖J v‖²
+
+
+class Cases:
+    """Cases that are computed together."""
+
+    def __init__(self, cases):
+        self.cases = {case.name: case for case in cases}
+        assert len(self.cases) == len(list(cases)), "two cases have one name"
+
+    @property
+    def names(self) -> list[str]:
+        """One for each case."""
+        return list(self.cases)
+
+    def __getitem__(self, name) -> Case:
+        return self.cases[name]
+
+    def measured(self, name, dtype) -> Measured:
+        """What the program computed for a case."""
+        results, errors = self._program(jnp.dtype(dtype))
+        if name in errors:
+            raise errors[name]
+        return results[name]
+
+    @functools.cache  # noqa: B019  (as many objects as test modules)
+    def _program(self, dtype):
+        return compute(self.cases.values(), dtype)
+
+
+def compute(cases, dtype) -> tuple[dict, dict]:
+    """`measure` of all cases in one compiled program, and the errors of those that cannot be traced."""
+    errors = {}
+
+    def program(inputs):
+        results = {}
+        for case in cases:
+            try:
+                results[case.name] = measure(case, inputs[case.name], differences=dtype == np.float64)
+            except Exception as error:  # raised again by the test of that case
+                errors[case.name] = error
+        return results
+
+    results = quick_jit(program)({case.name: case.inputs_of(dtype) for case in cases})
+    return jax.tree.map(np.asarray, results), errors
+
+
+def measure(case, inputs, differences: bool, draw=None) -> Measured:
+    """The cotangents of a case's inputs by the table and by JAX, and the products with a random direction."""
+    random = np.random.default_rng(len(case.name))
+    draw = draw or functools.partial(normal_like, random)
+    result, pull_back = bpjax.tape.vjp(case.function, *inputs)
+    _, vjp = jax.vjp(case.function, *inputs)
+    dy = jax.tree.map(draw, result)
+    ours, theirs = pull_back(dy), vjp(dy)
+    differentiated = [k for k, x in enumerate(inputs) if is_differentiable(x)]
+    pick = lambda arrays: [arrays[k] for k in differentiated]
+    products = ()
+    if differences:
+        v = [normal_like(random, x) for x in pick(inputs)]
+        jv = central_difference(case.function, inputs, dict(zip(differentiated, v, strict=True)))
+        size = sum((jnp.sum(jnp.abs(leaf) ** 2) for leaf in inexact((dy, jv))), jnp.zeros(()))
+        products = inner(dy, jv), inner(pick(ours), v), size
+    return Measured(pick(inputs), pick(ours), pick(theirs), products)
+
+
+def central_difference(function, inputs, direction: dict):
+    """J v of fourth order: (f(x − 2hv) − 8 f(x − hv) + 8 f(x + hv) − f(x + 2hv)) / 12h."""
+
+    def along(t):
+        return function(*(x + t * direction[k] if k in direction else x for k, x in enumerate(inputs)))
+
+    values = jax.vmap(along)(jnp.array([-2, -1, 1, 2]) * STEP)
+    return jax.tree.map(lambda f: (f[0] - 8 * f[1] + 8 * f[2] - f[3]) / (12 * STEP) if is_differentiable(f) else f[0],
+                        values)  # fmt: skip
+
+
+def normal_like(random, array):
+    """Normal noise of the shape and dtype of an array, complex where it is, float0 for one of integers."""
+    shape, dtype = jnp.shape(array), jnp.result_type(array)
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        return np.zeros(shape, jax.dtypes.float0)
+    noise = random.standard_normal(shape)
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        noise = noise + 1j * random.standard_normal(shape)
+    return jnp.asarray(noise, dtype)
+
+
+def inexact(tree) -> list:
+    """The leaves with floating-point or complex entries."""
+    return [leaf for leaf in jax.tree.leaves(tree) if is_differentiable(leaf)]
+
+
+def inner(a, b):
+    """Re Σ a b without conjugation, JAX's pairing of cotangents with tangents, over the inexact leaves."""
+    return sum((jnp.sum(x * y).real for x, y in zip(inexact(a), inexact(b), strict=True)), jnp.zeros(()))
+
+
+# --- The laws --------------------------------------------------------------------------------------------------------
+
+
+def equals_vjp_float64(cases: Cases, name: str):
+    """The cotangents are those of `jax.vjp`."""
+    found = cases.measured(name, jnp.float64)
+    assert relative_error(found.ours, found.theirs) < 1e-12 * cases[name].rounding
+
+
+def equals_vjp_float32(cases: Cases, name: str):
+    """The cotangents are those of `jax.vjp`, to rounding."""
+    found = cases.measured(name, jnp.float32)
+    assert relative_error(found.ours, found.theirs) < 3e-6 * cases[name].rounding
+
+
+def equals_differences(cases: Cases, name: str):
+    """⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩ for a random direction v, with J v by central differences."""
+    by_differences, by_table, size = cases.measured(name, jnp.float64).products
+    assert abs(by_differences - by_table) <= 1e-9 * cases[name].truncation * size
+
+
+def has_the_type_of_the_input(cases: Cases, name: str):
+    """Cotangents have the shapes and dtypes of the inputs."""
+    for dtype in (jnp.float64, jnp.float32):
+        found = cases.measured(name, dtype)
+        for dx, x in zip(found.ours, found.inputs, strict=True):
+            assert (dx.shape, dx.dtype) == (x.shape, x.dtype)
+
+
+def uses_the_entry(cases: Cases, name: str):
+    """The function applies the primitive, and the sweep calls the entry: it raises when the entry raises."""
+    case = cases[name]
+    jaxpr = jax.make_jaxpr(case.function)(*case.inputs)
+    assert case.primitive in primitives(jaxpr)
+    if case.primitive in ZERO_DERIVATIVE and case.primitive not in DERIVATIVES:
+        return
+
+    class CalledError(Exception):
+        pass
+
+    def broken(*args, **params):
+        raise CalledError
+
+    def gradient(*inputs):
+        result, pull_back = bpjax.tape.vjp(case.function, *inputs)
+        return [dx for dx in pull_back(jax.tree.map(functools.partial(normal_like, np.random.default_rng(0)), result))
+                if is_differentiable(dx)]  # fmt: skip
+
+    entry = DERIVATIVES[case.primitive]._replace(backward=broken)
+    with mock.patch.dict(DERIVATIVES, {case.primitive: entry}), pytest.raises(CalledError):
+        jax.eval_shape(gradient, *case.inputs)
+
+
+LAWS = {
+    "equals jax.vjp in float64": equals_vjp_float64,
+    "equals jax.vjp in float32": equals_vjp_float32,
+    "equals central differences": equals_differences,
+    "has the shape and dtype of the input": has_the_type_of_the_input,
+    "uses the entry": uses_the_entry,
+}
+
+
+def primitives(jaxpr) -> set[str]:
+    """The names of the primitives in a jaxpr and in those inside it."""
+    equations = opened(jaxpr).eqns
+    inside = itertools.chain.from_iterable(map(subjaxprs, equations))
+    return {equation.primitive.name for equation in equations}.union(*map(primitives, inside))
+
+
+# --- At the edges ----------------------------------------------------------------------------------------------------
+
+
+def equal_at_edges(cases: Cases, name: str):
+    """At 0, ties, ±inf, NaN: the cotangents are those of `jax.vjp` entry by entry, NaN and infinities included."""
+    found = cases.measured(name, jnp.float64)
+    for ours, theirs in zip(found.ours, found.theirs, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12 * cases[name].rounding, atol=0, equal_nan=True)
+
+
+# --- Inputs ----------------------------------------------------------------------------------------------------------
+
+
+def normal(*shape, seed: int = 0) -> np.ndarray:
+    """Normal numbers of the same seed."""
+    return np.random.default_rng([seed, *shape]).standard_normal(shape)
+
+
+def between(low, high, *shape, seed: int = 0) -> np.ndarray:
+    """Uniform numbers of the same seed."""
+    return np.random.default_rng([seed, *shape]).uniform(low, high, shape)
+
+
+def complex_normal(*shape, seed: int = 0) -> np.ndarray:
+    """Complex normal numbers of the same seed."""
+    return normal(*shape, seed=seed) + 1j * normal(*shape, seed=seed + 1)
