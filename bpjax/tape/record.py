@@ -122,7 +122,9 @@ class Operation:
         arrays, results = [v.array for v in self.inputs], [v.array for v in self.outputs]
         if self.derivative is not None:
             params = self.equation.params
-            return cotangents_of_inputs(self.derivative, params, arrays, results, cotangents, needed)
+            found = cotangents_of_inputs(self.derivative, params, arrays, results, cotangents, needed)
+            if found is not None:
+                return found
         return self._pull_back_by_jax(arrays, cotangents, needed)
 
     def _pull_back_by_jax(self, arrays: list, cotangents: list, needed: list[bool]) -> list:

@@ -16,7 +16,8 @@ class Backward(Protocol):
     Called as `backward(*inputs, output, d_output, **params)` with the parameters of the equation that it names. A
     primitive with several outputs passes a tuple of outputs and a tuple of cotangents. It returns the cotangents of the
     inputs as a tuple (one input: alone): an array, a function without arguments that computes it, or None for an input
-    without a derivative.
+    without a derivative. It returns `NotImplemented` for parameters that it does not cover: `jax.vjp` then
+    differentiates the primitive.
     """
 
     def __call__(self, *arguments, **params):
@@ -105,8 +106,8 @@ def sum_to(dx: Array, shape: tuple[int, ...]) -> Array:
 
 def cotangents_of_inputs(
     entry: Derivative, params: Mapping, inputs: list, outputs: list, cotangents: list, needed: list[bool]
-) -> list:
-    """The cotangents of the inputs of one operation, None where not needed.
+) -> list | None:
+    """The cotangents of the inputs of one operation, None where not needed; None if the entry does not cover it.
 
     Args:
         entry: of the table.
@@ -120,6 +121,8 @@ def cotangents_of_inputs(
     single = len(outputs) == 1
     y, dy = (outputs[0], cotangents[0]) if single else (tuple(outputs), tuple(cotangents))
     results = entry.backward(*inputs, y, dy, **chosen)
+    if results is NotImplemented:
+        return None
     results = results if isinstance(results, tuple) else (results,)
     if len(results) != len(inputs):
         raise TypeError(f"The derivative of {entry.primitive} has {len(results)} cotangents for {len(inputs)} inputs.")
