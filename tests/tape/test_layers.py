@@ -1,0 +1,52 @@
+"""The tape on our own layers: their hand-written backward, `jax.vjp` and `bpjax.tape.vjp` of forward are one map."""
+
+import jax
+import pytest
+from oracles import relative_error
+from passes import drawn_params, forward_only, noise_like, quick_jit, run, vjp
+
+from bpjax import tape
+from bpjax.gradcheck.cases.case import LayerCase
+from bpjax.gradcheck.registry import ACTIVATIONS, LAYERS, LOSSES
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+WHOLE_NETWORKS = ("resnet", "char_rnn", "transformer", "cross_attention")
+"""Names of cases that compile for a second or longer begin with one of these."""
+
+CASES = {**LAYERS, **{name: LayerCase(layer, (6,)) for name, layer in ACTIVATIONS.items()}}
+
+
+def marked(name, case):
+    return pytest.param(case, id=name, marks=pytest.mark.thorough if name.startswith(WHOLE_NETWORKS) else ())
+
+
+@pytest.mark.parametrize("case", [marked(*item) for item in CASES.items()])
+def test_vjp_of_forward_is_the_hand_written_backward_and_that_of_jax(case, keys):
+    layer = case.layer
+    params, _ = drawn_params(layer, case.in_shape, keys)
+    x = case.inputs(next(keys), 3, case.in_shape)
+    dy = noise_like(jax.eval_shape(layer.forward, params, x)[0], keys)
+
+    def all_three(params, x, dy):
+        y, by_tape = tape.vjp(forward_only(layer), params, x)
+        return (y, by_tape(dy)), run(layer, params, x, dy), vjp(layer, params, x, dy)
+
+    (y, by_tape), (y_by_hand, by_hand), by_jax = quick_jit(all_three)(params, x, dy)
+    assert relative_error(y, y_by_hand) < 1e-14
+    assert relative_error(by_tape, by_hand) < 1e-13
+    assert relative_error(by_tape, by_jax) < 1e-13
+
+
+@pytest.mark.parametrize("case", LOSSES.values(), ids=LOSSES)
+def test_reverse_of_a_loss_is_its_hand_written_gradient_and_that_of_jax(case, keys):
+    loss, shape = case.loss, (4, 5)
+    output, target = case.output(next(keys), shape), case.target(next(keys), shape)
+
+    def all_three(output, target):
+        by_hand = loss.value(output, target), loss.gradient(output, target)
+        return tape.reverse(loss.value)(output, target), by_hand, jax.value_and_grad(loss.value)(output, target)
+
+    by_tape, by_hand, by_jax = quick_jit(all_three)(output, target)
+    assert relative_error(by_tape, by_hand) < 1e-13
+    assert relative_error(by_tape, by_jax) < 1e-14
