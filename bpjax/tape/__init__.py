@@ -1,5 +1,11 @@
-"""Reverse mode for any JAX function: record its elementary operations, sweep back with hand-written derivatives."""
+"""Reverse mode for any JAX function: record its elementary operations, sweep back with hand-written derivatives.
 
+At the top level `bp.tape` is the function; the other names are imported from here: `from bpjax.tape import Tape, vjp`.
+"""
+
+from bpjax.tape.entry import Entry, Input, Variable, Variables
 from bpjax.tape.reverse import reverse, vjp
+from bpjax.tape.source import Source
+from bpjax.tape.tape import Tape, tape
 
-__all__ = ["reverse", "vjp"]
+__all__ = ["Entry", "Input", "Source", "Tape", "Variable", "Variables", "reverse", "tape", "vjp"]

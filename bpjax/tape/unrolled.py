@@ -1,4 +1,4 @@
-"""Loops, branches and calls recorded operation by operation, for values that are known: each iteration has its entries."""
+"""Loops, branches and calls on known values: every iteration is recorded, operation by operation."""
 
 from dataclasses import dataclass, field
 
@@ -161,19 +161,21 @@ def scan(recorder: Recorder, equation, inputs: list[Value]) -> Program:
         carry, results[t] = outputs[:n_carry], outputs[n_carry:]
         read = [Slice(equation, [xs], [value], t) for xs, value in zip(scanned, current, strict=True)]
         sections += [Section(name, None, read, iteration), Section(name, opened(body), entries, iteration)]
-    stacked = [_stacked(equation, k, [ys[k - n_carry] for ys in results]) for k in range(n_carry, len(equation.outvars))]
+    stacked = [
+        _stacked(variable.aval, equation, [ys[k] for ys in results])
+        for k, variable in enumerate(equation.outvars[n_carry:])
+    ]
     sections.append(Section(name, None, stacked))
     return Program(equation, inputs, [*carry, *(entry.outputs[0] for entry in stacked)], name, sections)
 
 
-def _stacked(equation, k: int, values: list[Value]) -> Stack:
-    aval = equation.outvars[k].aval
+def _stacked(aval, equation, values: list[Value]) -> Stack:
     array = stack([value.array for value in values]) if values else jnp.zeros(aval.shape, aval.dtype)
     return Stack(equation, values, [Value(array, any(value.active for value in values))])
 
 
 def while_(recorder: Recorder, equation, inputs: list[Value]) -> Program:
-    """`while_loop`, iteration by iteration: the condition, then the body; the condition that ends the loop comes last."""
+    """`while_loop`, iteration by iteration: the condition, then the body. The condition that ends it comes last."""
     p = equation.params
     n_cond, n_body = p["cond_nconsts"], p["body_nconsts"]
     cond_consts, body_consts, carry = inputs[:n_cond], inputs[n_cond : n_cond + n_body], inputs[n_cond + n_body :]

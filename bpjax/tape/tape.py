@@ -1,0 +1,189 @@
+"""The tape of a computation: every elementary operation with its value, its source line and its adjoint."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, overload
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bpjax.tape.entry import Entry, Recorded, Variable, Variables, adjoint_of
+from bpjax.tape.record import sweep
+from bpjax.tape.recording import record
+from bpjax.tape.values import Adjoints, Value
+
+
+def tape(f: Callable, *args, **kwargs) -> "Tape":
+    """Evaluate a function operation by operation, and keep every operation with its value and its adjoint.
+
+        >>> tape = bp.tape(lambda a, b: (a + b) * a, 2.0, 3.0)
+        >>> tape.gradient
+        {'a': 7.0, 'b': 2.0}
+
+    The method of Linnainmaa (1970, in Finnish; BIT 16, 1976, 146–160): operations are recorded in the order of
+    evaluation; the reverse sweep goes back from the result and sums v̄ = Σ over the uses w of v of w̄ ∂w/∂v.
+
+    Args:
+        f: a JAX function.
+        *args: its arguments. Floating-point and complex arrays and Python numbers with a decimal point are
+            differentiated; integer arrays and random keys are recorded; Python integers, booleans, strings, functions
+            and other objects are constants. Pytrees of these are treated leaf by leaf.
+        **kwargs: its keyword arguments.
+
+    Returns:
+        the tape. Where the result is a real scalar the reverse sweep is done; otherwise call `Tape.sweep`.
+
+    Raises:
+        TypeError: an argument or a value in `f` is a tracer: `tape` was called under `jit`, `grad` or `vmap`.
+    """
+    return Tape.record(f, args, kwargs)
+
+
+class Tape:
+    """Every elementary operation of a computation: `bp.tape` makes it.
+
+    `tape[3]` is the entry with the number 3, `tape["h"]` the value of the variable `h` in the source or of an argument
+    with this name, `tape.line(24)` are the entries of line 24 of the function's file. `len(tape)` is the number of
+    operations.
+    """
+
+    def __init__(self, recorded: Recorded, adjoints: Adjoints | None):
+        """See `Tape.record`."""
+        self._recorded = recorded
+        self._adjoints = adjoints
+
+    @classmethod
+    def record(
+        cls,
+        f: Callable,
+        args: tuple = (),
+        kwargs: Mapping[str, Any] | None = None,
+        custom_rules: Literal["use", "open", "open_all"] = "use",
+    ) -> "Tape":
+        """The tape of `f(*args, **kwargs)`, with options.
+
+        Args:
+            f: see `tape`.
+            args: positional arguments.
+            kwargs: keyword arguments.
+            custom_rules: "use" a `custom_jvp` or `custom_vjp` as one operation with its own rule, as `jax.grad` does;
+                "open" those outside JAX and differentiate what they compute; "open_all" those of JAX as well.
+
+        Raises:
+            TypeError: see `tape`.
+        """
+        recorded = record(f, args, kwargs or {}, custom_rules)
+        unswept = cls(recorded, None)
+        results = [value.array for value in recorded.outputs]
+        if len(results) != 1 or results[0].shape != () or not jnp.issubdtype(results[0].dtype, jnp.floating):
+            return unswept
+        return unswept.sweep(recorded.out_structure.unflatten([jnp.ones_like(results[0])]))
+
+    def sweep(self, cotangent) -> "Tape":
+        """The tape with the adjoints of ⟨cotangent, result⟩.
+
+        Args:
+            cotangent: a pytree of arrays of the structure and shapes of the result.
+
+        Raises:
+            ValueError: another structure or shape.
+        """
+        leaves, structure = jax.tree.flatten(cotangent)
+        shapes = [value.array.shape for value in self._recorded.outputs]
+        if structure != self._recorded.out_structure or [jnp.shape(leaf) for leaf in leaves] != shapes:
+            raise ValueError(
+                f"`sweep` expected a cotangent of the structure and shapes of the result, "
+                f"{jax.tree.map(jnp.shape, self.value)}, got {jax.tree.map(jnp.shape, cotangent)}."
+            )
+        adjoints = Adjoints()
+        for value, leaf in zip(self._recorded.outputs, leaves, strict=True):
+            if value.active:
+                adjoints.add(value, jnp.asarray(leaf, value.array.dtype))
+        sweep(self._recorded.entries, adjoints)
+        return Tape(self._recorded, adjoints)
+
+    @property
+    def value(self) -> Any:
+        """The result of the function."""
+        return self._recorded.out_structure.unflatten([value.array for value in self._recorded.outputs])
+
+    @property
+    def gradient(self) -> dict[str, Any]:
+        """For each argument by name, a pytree of its structure.
+
+        Integer arrays and keys have cotangents of dtype `float0`, as from `jax.vjp`; constants have None.
+
+        Raises:
+            ValueError: before a sweep.
+        """
+        if self._adjoints is None:
+            raise ValueError("The result is not a real scalar: `tape.sweep(cotangent).gradient` is its pullback.")
+        found = [_gradient_of(leaf, self._adjoints) for _, leaf in self._recorded.leaves]
+        return dict(zip(self._recorded.arguments, self._recorded.structure.unflatten(found), strict=True))
+
+    @property
+    def arguments(self) -> tuple[Variable, ...]:
+        """The arrays among the arguments, under names such as `a`, `params['w']`, `xs[0]`."""
+        leaves = self._recorded.leaves
+        return tuple(self._variable(name, leaf) for name, leaf in leaves if isinstance(leaf, Value))
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The operations in the order of evaluation."""
+        return tuple(self)
+
+    @property
+    def fallbacks(self) -> tuple[str, ...]:
+        """Primitives without an entry in the table, which `jax.vjp` differentiated."""
+        return tuple(sorted({entry.operation for entry in self if entry.by == "jax.vjp"}))
+
+    def line(self, number: int, file: str | None = None) -> tuple[Entry, ...]:
+        """The entries that were recorded while a line of the source was active.
+
+        Args:
+            number: of the line.
+            file: its file, or the end of its path; by default that of the recorded function.
+        """
+        file = self._recorded.file if file is None else file
+        if file is None:
+            raise ValueError("The file of this function is not known: pass `file=`.")
+        return tuple(e for e in self if any(s.line == number and s.file.endswith(file) for s in e.lines))
+
+    def __len__(self) -> int:
+        return len(self._recorded.lines)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return (Entry(self._recorded, self._adjoints, line) for line in self._recorded.lines)
+
+    @overload
+    def __getitem__(self, key: int) -> Entry: ...
+    @overload
+    def __getitem__(self, key: slice) -> tuple[Entry, ...]: ...
+    @overload
+    def __getitem__(self, key: str) -> Variable | Variables: ...
+    def __getitem__(self, key):
+        """The entry with a number, or what a variable of the source holds."""
+        if isinstance(key, slice):
+            return tuple(Entry(self._recorded, self._adjoints, line) for line in self._recorded.lines[key])
+        if not isinstance(key, str):
+            return Entry(self._recorded, self._adjoints, self._recorded.lines[key])
+        found = [variable for variable in self.arguments if variable.name == key]
+        found += [self._variable(name, value) for name, value in self._recorded.assigned if name == key]
+        if not found:
+            known = dict.fromkeys([v.name for v in self.arguments] + [name for name, _ in self._recorded.assigned])
+            raise KeyError(f"No variable {key!r} on this tape; it has {', '.join(known) or 'none'}.")
+        return found[0] if len(found) == 1 else Variables(found)
+
+    def _variable(self, name: str, value: Value) -> Variable:
+        origin = self._recorded.origin.get(value)
+        entry = self[origin] if isinstance(origin, int) else None
+        return Variable(name, value.array, adjoint_of(value, self._adjoints), entry)
+
+    def __repr__(self) -> str:
+        return f"<tape of {self._recorded.name}: {len(self)} operations>"
+
+
+def _gradient_of(leaf, adjoints: Adjoints):
+    if not isinstance(leaf, Value):
+        return None
+    return adjoints.or_zeros(leaf) if leaf.active else np.zeros(jnp.shape(leaf.array), jax.dtypes.float0)
