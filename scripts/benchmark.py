@@ -6,6 +6,8 @@ their ratio.
 gradient    one jitted gradient by hand / by jax.grad of the same forward pass; time, and temporary memory.
 layers      the gradient of an MLP, deep net, CNN, Elman net, LSTM and transformer by hand / by jax.grad of the ordinary
             forward pass / by jax.grad of ours / by PyTorch, eager.
+tape        the gradient of the same networks' ordinary forward pass by bp.tape.reverse / by jax.value_and_grad: time,
+            memory (temporary and results), and time to compile.
 attention   memory and time of one attention layer over long sequences.
 depth       time to compile a deep network, as `repeat` and as a chain.
 bfloat16    distance of half-precision gradients from the float64 truth, by hand and by jax.grad.
@@ -38,6 +40,7 @@ import optax
 from benchmark_layers import attention_table, bfloat16_table, depth_table, layers_table
 from benchmark_rules import rules_table
 from benchmark_sweeps import EPOCHS, TOLERANCE, limits_table, million_table, start_table, sweep_table
+from benchmark_tape import tape_table
 from benchmark_training import online_table, ratio, training_table
 
 import bpjax as bp
@@ -175,6 +178,10 @@ TABLES: dict[str, tuple[str, Callable[[bool], list[dict]]]] = {
     "layers": (
         "Gradients of whole networks; ratios are by hand / that",
         lambda quick: layers_table(*(5, 0.05) if quick else (15, 0.2)),
+    ),
+    "tape": (
+        "Gradients of whole networks by bp.tape.reverse; ratios are to jax.value_and_grad",
+        lambda quick: tape_table(*(7, 0.03, 3) if quick else (41, 0.1, 5)),
     ),
     "attention": ("Attention over long sequences, causal, 4 heads, D = 64, one sequence", attention_table),
     "depth": ("Seconds to trace and compile a gradient", depth_table),

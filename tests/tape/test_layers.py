@@ -5,9 +5,10 @@ import pytest
 from oracles import relative_error
 from passes import drawn_params, forward_only, noise_like, quick_jit, run, vjp
 
-from bpjax import tape
 from bpjax.gradcheck.cases.case import LayerCase
 from bpjax.gradcheck.registry import ACTIVATIONS, LAYERS, LOSSES
+from bpjax.tape import reverse
+from bpjax.tape import vjp as vjp_by_tape
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -29,7 +30,7 @@ def test_vjp_of_forward_is_the_hand_written_backward_and_that_of_jax(case, keys)
     dy = noise_like(jax.eval_shape(layer.forward, params, x)[0], keys)
 
     def all_three(params, x, dy):
-        y, by_tape = tape.vjp(forward_only(layer), params, x)
+        y, by_tape = vjp_by_tape(forward_only(layer), params, x)
         return (y, by_tape(dy)), run(layer, params, x, dy), vjp(layer, params, x, dy)
 
     (y, by_tape), (y_by_hand, by_hand), by_jax = quick_jit(all_three)(params, x, dy)
@@ -45,7 +46,7 @@ def test_reverse_of_a_loss_is_its_hand_written_gradient_and_that_of_jax(case, ke
 
     def all_three(output, target):
         by_hand = loss.value(output, target), loss.gradient(output, target)
-        return tape.reverse(loss.value)(output, target), by_hand, jax.value_and_grad(loss.value)(output, target)
+        return reverse(loss.value)(output, target), by_hand, jax.value_and_grad(loss.value)(output, target)
 
     by_tape, by_hand, by_jax = quick_jit(all_three)(output, target)
     assert relative_error(by_tape, by_hand) < 1e-13

@@ -11,8 +11,8 @@ from oracles import relative_error
 from passes import quick_jit
 
 import bpjax as bp
-from bpjax import tape
 from bpjax.interop.as_function import as_function
+from bpjax.tape import reverse
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -27,7 +27,7 @@ def ranks():
 def check(apply, params, x, tolerance=1e-13):
     """`reverse` and `jax.value_and_grad` of Σ sin(y) agree for params and x, in one program."""
     loss = lambda params, x: sum(jnp.sum(jnp.sin(y)) for y in jax.tree.leaves(apply(params, x)))
-    both = lambda *args: (tape.reverse(loss, (0, 1))(*args), jax.value_and_grad(loss, (0, 1))(*args))
+    both = lambda *args: (reverse(loss, (0, 1))(*args), jax.value_and_grad(loss, (0, 1))(*args))
     by_tape, by_jax = quick_jit(both)(params, x)
     assert all(np.any(leaf) for leaf in jax.tree.leaves(by_jax))
     assert relative_error(by_tape, by_jax) < tolerance
@@ -129,7 +129,7 @@ def test_a_layer_as_a_function_is_used_with_its_own_rule_or_opened(keys):
     true = lambda params: jnp.sum(network.forward(params, x)[0] ** 2)
 
     def all_four(params):
-        used, opened = (tape.reverse(loss, custom_rules=rules)(params)[1] for rules in ("use", "open"))
+        used, opened = (reverse(loss, custom_rules=rules)(params)[1] for rules in ("use", "open"))
         return used, jax.grad(loss)(params), opened, jax.grad(true)(params)
 
     used, by_jax, opened, by_jax_of_forward = quick_jit(all_four)(params)
@@ -178,7 +178,7 @@ def gradients_of_losses():
         by_name = {}
         for name, loss in OPTAX_LOSSES.items():
             total = lambda o, loss=loss: jnp.sum(loss(o) * jnp.cos(jnp.arange(loss(o).size)).reshape(loss(o).shape))
-            by_name[name] = tape.reverse(total)(o), jax.value_and_grad(total)(o)
+            by_name[name] = reverse(total)(o), jax.value_and_grad(total)(o)
         return by_name
 
     with jax.numpy_rank_promotion("allow"):
@@ -211,7 +211,7 @@ def test_through_a_training_with_adam(keys):
         return train
 
     def both(rate, w):
-        by_tape = tape.reverse(after_training(lambda w: tape.reverse(error)(w)[1]), (0, 1))(rate, w)
+        by_tape = reverse(after_training(lambda w: reverse(error)(w)[1]), (0, 1))(rate, w)
         return by_tape, jax.value_and_grad(after_training(jax.grad(error)), (0, 1))(rate, w)
 
     by_tape, by_jax = quick_jit(both)(0.1, jax.random.normal(next(keys), (3,)))
