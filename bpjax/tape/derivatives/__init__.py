@@ -1,6 +1,13 @@
 """The table of derivatives, one hand-written entry per JAX primitive."""
 
-from bpjax.tape.derivatives import elementwise, shapes  # noqa: F401  (each module enters its derivatives)
+from bpjax.tape.derivatives import (  # noqa: F401  (each module enters its derivatives)
+    contractions,
+    decompositions,
+    elementwise,
+    fourier,
+    linear_algebra,
+    shapes,
+)
 from bpjax.tape.derivatives.registry import (
     DERIVATIVES,
     ZERO_DERIVATIVE,
