@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple, Protocol
 import jax
 from jax.extend import core
 
-from bpjax.tape.derivatives import DERIVATIVES, ZERO_DERIVATIVE, cotangents_of_inputs
-from bpjax.tape.values import Adjoints, Value, is_differentiable
+from bpjax.tape.derivatives import DERIVATIVES, cotangents_of_inputs, depends_on_inputs
+from bpjax.tape.values import Adjoints, Value
 from bpjax.util.jaxprs import bind_primitive, live_equations, opened
 
 
@@ -99,8 +99,8 @@ class Operation:
     def apply(cls, equation, inputs: list[Value]) -> "Operation":
         """Apply the primitive of an equation."""
         results = bind_primitive(equation, [value.array for value in inputs])
-        depends = equation.primitive.name not in ZERO_DERIVATIVE and any(value.active for value in inputs)
-        return cls(equation, inputs, [Value(r, depends and is_differentiable(r)) for r in results])
+        name, active = equation.primitive.name, any(value.active for value in inputs)
+        return cls(equation, inputs, [Value(r, active and depends_on_inputs(name, r)) for r in results])
 
     @property
     def derivative(self):

@@ -2,11 +2,13 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
 from jax import lax
 
+from bpjax.tape.values import is_differentiable
 from bpjax.types import Array
 
 
@@ -42,6 +44,13 @@ ZERO_DERIVATIVE: set[str] = set()
 """Primitives with a floating-point result whose derivative is 0 wherever it exists, and those that stop it."""
 
 
+@dataclass(frozen=True)
+class Reciprocal:
+    """The factor 1 / denominator of an elementwise operation: dx = dz / denominator, rounded once."""
+
+    denominator: Any
+
+
 def derivative(*primitives: str) -> Callable:
     """Decorator: enter the derivative of one or several primitives, see `Backward`."""
 
@@ -54,8 +63,8 @@ def derivative(*primitives: str) -> Callable:
 def elementwise(*primitives: str) -> Callable:
     """Decorator for an operation on each entry: `partials(*inputs, output, **params)` returns ∂output/∂input.
 
-    One factor for each input: an array, a function that computes it, 1, −1, or None. The cotangent of an input is
-    dz ∂z/∂x, summed where a scalar or an axis of size 1 was broadcast.
+    One factor for each input: an array, `Reciprocal`, a function that computes one of them, 1, −1, or None. The
+    cotangent of an input is dz ∂z/∂x, summed where a scalar or an axis of size 1 was broadcast.
     """
 
     def register(partials):
@@ -78,6 +87,13 @@ def zero_derivative(*primitives: str) -> None:
     ZERO_DERIVATIVE.update(primitives)
 
 
+def depends_on_inputs(primitive: str, output) -> bool:
+    """Whether an output has a derivative by the inputs; one in `ZERO_DERIVATIVE` with an entry has it if complex."""
+    if primitive in ZERO_DERIVATIVE and not (primitive in DERIVATIVES and jnp.iscomplexobj(output)):
+        return False
+    return is_differentiable(output)
+
+
 def _enter(primitives, backward, documented, elementwise: bool):
     params = inspect.signature(documented).parameters.values()
     names = tuple(p.name for p in params if p.kind is p.KEYWORD_ONLY)
@@ -91,6 +107,8 @@ def chain_rule(dz: Array, factor: Any, x) -> Array:
     factor = factor() if callable(factor) else factor
     if isinstance(factor, int):  # 1 or −1
         dx = dz if factor == 1 else -dz
+    elif isinstance(factor, Reciprocal):
+        dx = dz / factor.denominator
     else:
         dx = dz * factor
     return sum_to(dx, jnp.shape(x))
