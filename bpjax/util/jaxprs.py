@@ -17,9 +17,19 @@ CALL_JAXPR = {
 """Primitives that call a function, and the name of the parameter that holds the function's jaxpr."""
 
 
-def live_equations(jaxpr) -> list:
-    """The equations that the results depend on, in order."""
-    used, live = set(map(id, jaxpr.outvars)), []
+ELEMENTWISE = (
+    "abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt ceil clamp clz"
+    " convert_element_type copy copy_p cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt igamma"
+    " igammac integer_pow is_finite le lgamma log log1p logistic lt max min mul ne neg nextafter not or"
+    " population_count pow real imag reduce_precision rem round rsqrt select_n shift_left shift_right_arithmetic"
+    " shift_right_logical sign sin sinh sqrt square stop_gradient sub tan tanh xor"
+).split()
+"""Primitives that are applied to each entry of their inputs."""
+
+
+def live_equations(jaxpr, wanted=None) -> list:
+    """The equations that the results depend on, in order; `wanted`: some of the results."""
+    used, live = set(map(id, jaxpr.outvars if wanted is None else wanted)), []
     for equation in reversed(jaxpr.eqns):
         if equation.effects or any(id(variable) in used for variable in equation.outvars):
             used.update(map(id, equation.invars))

@@ -4,22 +4,15 @@ import jax.numpy as jnp
 
 from bpjax.sweeps.lanes import contractions, control_flow, elementwise
 from bpjax.sweeps.lanes.interpreter import PrimitiveRule
-from bpjax.util.jaxprs import CALL_JAXPR
+from bpjax.util.jaxprs import CALL_JAXPR, ELEMENTWISE
 
-ELEMENTWISE = (
-    "abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt ceil clamp clz"
-    " convert_element_type copy copy_p cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt igamma"
-    " igammac integer_pow is_finite le lgamma log log1p logistic lt max min mul ne neg nextafter not or"
-    " population_count pow real imag reduce_precision rem round rsqrt select_n shift_left shift_right_arithmetic"
-    " shift_right_logical sign sin sinh sqrt square stop_gradient sub tan tanh xor"
-)
 SAME_AXES = (
     "argmax argmin concatenate cumlogsumexp cummax cummin cumprod cumsum reduce_prod reduce_xor sort split stack"
 )
 """Primitives whose axes keep their numbers: the primitive itself is right for all runs."""
 
 PRIMITIVES: dict[str, PrimitiveRule] = {
-    **dict.fromkeys(ELEMENTWISE.split(), elementwise.elementwise),
+    **dict.fromkeys(ELEMENTWISE, elementwise.elementwise),
     **dict.fromkeys(SAME_AXES.split(), elementwise.same_axes),
     **dict.fromkeys(CALL_JAXPR, control_flow.call),
     "broadcast_in_dim": elementwise.broadcast_in_dim,
