@@ -3,9 +3,9 @@
 At the top level `bp.tape` is the function; the other names are imported from here: `from bpjax.tape import Tape, vjp`.
 """
 
-from bpjax.tape.entry import Entry, Input, Variable, Variables
+from bpjax.tape.entry import Input, TapeEntry, Variable, Variables
 from bpjax.tape.reverse import reverse, vjp
 from bpjax.tape.source import Source
 from bpjax.tape.tape import Tape, tape
 
-__all__ = ["Entry", "Input", "Source", "Tape", "Variable", "Variables", "reverse", "tape", "vjp"]
+__all__ = ["TapeEntry", "Input", "Source", "Tape", "Variable", "Variables", "reverse", "tape", "vjp"]

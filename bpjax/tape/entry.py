@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
-from bpjax.tape.lines import Line
-from bpjax.tape.names import assigned_names
+from bpjax.tape.lines import Group, Line
+from bpjax.tape.names import Assigned, assigned_names
 from bpjax.tape.record import Operation
 from bpjax.tape.source import Source, source_of
 from bpjax.tape.symbols import operation_name, symbol
@@ -27,7 +27,7 @@ class Variable(NamedTuple):
     name: str
     value: Array
     adjoint: Array | None  # ∂result/∂value; None where it is not differentiated, or before a sweep
-    entry: "Entry | None"  # None for an argument
+    entry: "TapeEntry | None"  # None for an argument
 
 
 class Variables(tuple[Variable, ...]):
@@ -68,18 +68,35 @@ class Recorded:
         return of_arguments | {value: line.number for line in self.lines for value in line.record.outputs}
 
     @cached_property
-    def assigned(self) -> list[tuple[str, Value]]:
+    def assigned(self) -> list[Assigned]:
         """The names that the source gives to values, in the order of evaluation."""
         return assigned_names(self.lines)
 
     @cached_property
     def name_of(self) -> dict[Value, str]:
         """The name of each value that has one."""
-        return {value: name for name, value in reversed(self.assigned)}
+        return {assigned.value: assigned.name for assigned in reversed(self.assigned)}
+
+    def text_of(self, value: Value, number: int) -> str | None:
+        """What an operation with this number calls an input, None for a constant: `h`, or `v3` where `h` is newer."""
+        origin = self.origin.get(value)
+        if not isinstance(origin, int):
+            return origin
+        name = self.name_of.get(value)
+        same = [assigned for assigned in self.by_name.get(name or "", []) if assigned.number < number]
+        return name if same and same[-1].value is value else f"v{origin}"
+
+    @cached_property
+    def by_name(self) -> dict[str, list[Assigned]]:
+        """The values that each name was given."""
+        found: dict[str, list[Assigned]] = {}
+        for assigned in self.assigned:
+            found.setdefault(assigned.name, []).append(assigned)
+        return found
 
 
 @dataclass(frozen=True, eq=False)
-class Entry:
+class TapeEntry:
     """An elementary operation on the tape."""
 
     _recorded: Recorded
@@ -99,7 +116,7 @@ class Entry:
     @property
     def symbol(self) -> str:
         """The operation in symbols, such as `v0 + v1` or `tanh a`."""
-        return symbol(self._line.record, self._text_of)
+        return symbol(self._line.record, lambda value: self._recorded.text_of(value, self.number))
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -142,6 +159,11 @@ class Entry:
         return len(self._line.path)
 
     @property
+    def groups(self) -> tuple[Group, ...]:
+        """The runs of functions, branches and loops it is inside, the outermost first."""
+        return self._line.path
+
+    @property
     def path(self) -> tuple[str, ...]:
         """The functions, branches and loops it is inside, such as `("scan step, iteration 3",)`."""
         return tuple(
@@ -155,16 +177,12 @@ class Entry:
         record = self._line.record
         if not any(value.active for value in record.outputs):
             return None
-        if not isinstance(record, Operation) or record.derivative is not None:
+        if not isinstance(record, Operation) or not (record.by_jax or record.derivative is None):
             return "table"
         return "custom rule" if self.operation.startswith("custom_") else "jax.vjp"
 
-    def _text_of(self, value: Value) -> str | None:
-        """The name of an input in symbols; None for a constant."""
-        origin = self._recorded.origin.get(value)
-        if not isinstance(origin, int):
-            return origin
-        return self._recorded.name_of.get(value) or f"v{origin}"
+    def __repr__(self) -> str:
+        return f"<{self.number}: {self.name or f'v{self.number}'} = {self.symbol}, value {self.value}>"
 
 
 def adjoint_of(value: Value, adjoints: Adjoints | None):

@@ -1,9 +1,125 @@
-"""The names that the source gives to values."""
+"""The names that the user's source gives to values: `h` for what the statement `h = tanh(a)` computed."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from bpjax.tape.lines import Line
-from bpjax.tape.values import Value
+from bpjax.tape.source import COMPREHENSIONS, Frame
+from bpjax.tape.statements import Statement, Statements
+from bpjax.tape.symbols import operation_name
+from bpjax.tape.unrolled import Program, Slice
+from bpjax.tape.values import Value, is_differentiable
+from bpjax.util.jaxprs import opened
 
 
-def assigned_names(lines: list[Line]) -> list[tuple[str, Value]]:
-    """Each name with the value that a statement assigned to it, in the order of evaluation."""
-    return []
+class Assigned(NamedTuple):
+    """A value that was given a name."""
+
+    number: int  # of the operation that computed it
+    name: str
+    value: Value
+
+
+def assigned_names(lines: list[Line]) -> list[Assigned]:
+    """Each name with the value that a statement assigned to it, in the order of evaluation.
+
+    The value of a statement is the result of the last operation that was recorded while the statement was executed.
+    The scanned inputs of a loop have the names of the parameters of its body.
+    """
+    executions = _Executions()
+    for line in lines:
+        executions.add(line)
+    found = [
+        Assigned(step.line.number, name, value)
+        for statement, step in executions.last_steps()
+        for name, value in zip(statement.names, _results(step, len(statement.names)), strict=False)
+    ]
+    slices = [(line.number, line.record) for line in lines if isinstance(line.record, Slice)]
+    found += [Assigned(number, slice_.name, slice_.outputs[0]) for number, slice_ in slices if slice_.name]
+    return sorted(found, key=lambda assigned: assigned.number)
+
+
+class _Step(NamedTuple):
+    """An operation as a part of a statement."""
+
+    line: Line
+    level: int  # of the frames of the line, the one that executes the statement
+    frames: tuple[Frame, ...]  # of the line, without comprehensions
+    repeats: bool  # whether the statement, or a call around it, stands in a loop
+
+    @property
+    def instruction(self) -> int:
+        return self.frames[self.level].instruction
+
+    @property
+    def place(self) -> tuple:
+        """What repeats when the statement is executed again."""
+        inner = self.frames[: self.level + 1]
+        return operation_name(self.line.record), *((frame.code, frame.instruction) for frame in inner)
+
+
+@dataclass
+class _Executions:
+    """The executions of assignments, found from the frames of one operation after the other."""
+
+    statements: Statements = field(default_factory=Statements)
+    running: dict[tuple, dict[Statement, list[_Step]]] = field(default_factory=dict)  # for each call of a function
+    finished: list[tuple[Statement, list[_Step]]] = field(default_factory=list)
+
+    def add(self, line: Line) -> None:
+        """The next operation: it continues, starts or ends executions in each function that is active."""
+        frames = tuple(frame for frame in line.frames if frame.code.co_name not in COMPREHENSIONS)
+        repeats = False
+        for level in reversed(range(len(frames))):
+            frame = frames[level]
+            around = self.statements.at(frame)
+            repeats = repeats or any(statement.in_loop for statement in around)
+            function = (frame.code, frame.run, frames[level + 1 :])
+            running = self.running.setdefault(function, {})
+            active = [statement for statement in around if statement.names]
+            for statement in [s for s in running if s not in active]:
+                self.finished.append((statement, running.pop(statement)))
+            for statement in active:
+                step = _Step(line, level, frames, repeats)
+                steps = running.setdefault(statement, [])
+                if steps and repeats and step.instruction < steps[-1].instruction:  # the next iteration of a loop
+                    self.finished.append((statement, steps))
+                    running[statement] = steps = []
+                steps.append(step)
+
+    def last_steps(self) -> list[tuple[Statement, _Step]]:
+        """Each execution of an assignment with its last operation."""
+        still = [item for running in self.running.values() for item in running.items()]
+        return [
+            (statement, steps[k])
+            for statement, steps in [*self.finished, *still]
+            for k in range(_period(steps) - 1, len(steps), _period(steps))
+        ]
+
+
+def _period(steps: list[_Step]) -> int:
+    """After how many operations a statement in a loop begins again: iterations of `for …: h = tanh(h)`."""
+    places = [step.place for step in steps]
+    if not steps[0].repeats:
+        return len(steps)
+    fits = (p for p in range(1, len(steps) + 1) if len(steps) % p == 0 and places[:-p] == places[p:])
+    return next(fits, len(steps))
+
+
+def _results(step: _Step, count: int) -> list[Value]:
+    """The results of the operation, or of the whole call or loop around it that the statement executes."""
+    inside = [group for group in step.line.path if group.run > step.frames[step.level].run]
+    record = inside[0].program if inside else step.line.record
+    outputs = record.outputs
+    if count == 1:
+        floating = [value for value in outputs if is_differentiable(value.array)]
+        return outputs if len(outputs) == 1 else floating if len(floating) == 1 else []
+    return outputs if len(outputs) == count and _is_a_tuple(record) else []
+
+
+def _is_a_tuple(record) -> bool:
+    """Whether the results of a call or loop are a tuple of arrays: `result[0]`, `result[1]`, …, as JAX names them."""
+    if not isinstance(record, Program):
+        return True
+    paths = [opened(section.jaxpr).debug_info.result_paths for section in record.sections if section.jaxpr]
+    return bool(paths) and paths[-1] == tuple(f"result[{k}]" for k in range(len(record.outputs)))

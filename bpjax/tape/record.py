@@ -4,7 +4,7 @@ An entry of the tape is an elementary operation, or a structure with entries ins
 reverse sweep goes through the entries backwards; each adds to the adjoints of its inputs (Linnainmaa 1970, 1976).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
@@ -81,7 +81,7 @@ class Recorder(NamedTuple):
         return Operation.apply(equation, inputs)
 
 
-def sweep(entries: list[Entry], adjoints: Adjoints) -> None:
+def sweep(entries: Sequence[Entry], adjoints: Adjoints) -> None:
     """The reverse sweep: the entries from the last to the first."""
     for entry in reversed(entries):
         entry.sweep(adjoints)
@@ -94,6 +94,7 @@ class Operation:
     equation: core.JaxprEqn
     inputs: list[Value]
     outputs: list[Value]
+    by_jax: bool = False  # whether the last sweep differentiated it by `jax.vjp`
 
     @classmethod
     def apply(cls, equation, inputs: list[Value]) -> "Operation":
@@ -125,6 +126,7 @@ class Operation:
             found = cotangents_of_inputs(self.derivative, params, arrays, results, cotangents, needed)
             if found is not None:
                 return found
+        self.by_jax = True
         return self._pull_back_by_jax(arrays, cotangents, needed)
 
     def _pull_back_by_jax(self, arrays: list, cotangents: list, needed: list[bool]) -> list:

@@ -14,6 +14,7 @@ from bpjax.tape.lines import lines_of
 from bpjax.tape.record import Recorder
 from bpjax.tape.unrolled import UNROLLED
 from bpjax.tape.values import Value, is_differentiable
+from bpjax.util.checks import is_concrete
 
 
 def record(f: Callable, args: tuple, kwargs: Mapping[str, Any], custom_rules: Literal["use", "open", "open_all"]):
@@ -25,6 +26,7 @@ def record(f: Callable, args: tuple, kwargs: Mapping[str, Any], custom_rules: Li
     traced = [k for k, (_, leaf) in enumerate(leaves) if is_traced(leaf)]
     for k in traced:
         refuse_tracer(leaves[k][1], f"for the argument `{leaves[k][0]}`")
+    refuse_tracer(jnp.zeros(()), "from JAX, which traces the function that calls `tape`")
     out_structure: list = []
 
     def flat(*arrays):
@@ -58,7 +60,7 @@ def is_traced(leaf) -> bool:
 
 def refuse_tracer(array, where: str) -> None:
     """Raise where JAX traces."""
-    if isinstance(array, jax.core.Tracer):
+    if not is_concrete(array):
         raise TypeError(
             f"`tape` records concrete values, and got a tracer {where}. Call it outside `jit`, `grad` and `vmap`; "
             "inside of them use `bp.reverse`."

@@ -1,5 +1,6 @@
 """The tape of a computation: every elementary operation with its value, its source line and its adjoint."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, overload
 
@@ -7,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.tape.entry import Entry, Recorded, Variable, Variables, adjoint_of
+from bpjax.tape.entry import Recorded, TapeEntry, Variable, Variables, adjoint_of
 from bpjax.tape.record import sweep
 from bpjax.tape.recording import record
+from bpjax.tape.table import array_text, as_html, as_text
 from bpjax.tape.values import Adjoints, Value
 
 
@@ -128,7 +130,7 @@ class Tape:
         return tuple(self._variable(name, leaf) for name, leaf in leaves if isinstance(leaf, Value))
 
     @property
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[TapeEntry, ...]:
         """The operations in the order of evaluation."""
         return tuple(self)
 
@@ -137,14 +139,19 @@ class Tape:
         """Primitives without an entry in the table, which `jax.vjp` differentiated."""
         return tuple(sorted({entry.operation for entry in self if entry.by == "jax.vjp"}))
 
-    def line(self, number: int, file: str | None = None) -> tuple[Entry, ...]:
+    @property
+    def file(self) -> str | None:
+        """The file that defines the function; None where Python does not know it."""
+        return self._recorded.file
+
+    def line(self, number: int, file: str | None = None) -> tuple[TapeEntry, ...]:
         """The entries that were recorded while a line of the source was active.
 
         Args:
             number: of the line.
             file: its file, or the end of its path; by default that of the recorded function.
         """
-        file = self._recorded.file if file is None else file
+        file = self.file if file is None else file
         if file is None:
             raise ValueError("The file of this function is not known: pass `file=`.")
         return tuple(e for e in self if any(s.line == number and s.file.endswith(file) for s in e.lines))
@@ -152,25 +159,25 @@ class Tape:
     def __len__(self) -> int:
         return len(self._recorded.lines)
 
-    def __iter__(self) -> Iterator[Entry]:
-        return (Entry(self._recorded, self._adjoints, line) for line in self._recorded.lines)
+    def __iter__(self) -> Iterator[TapeEntry]:
+        return (TapeEntry(self._recorded, self._adjoints, line) for line in self._recorded.lines)
 
     @overload
-    def __getitem__(self, key: int) -> Entry: ...
+    def __getitem__(self, key: int) -> TapeEntry: ...
     @overload
-    def __getitem__(self, key: slice) -> tuple[Entry, ...]: ...
+    def __getitem__(self, key: slice) -> tuple[TapeEntry, ...]: ...
     @overload
     def __getitem__(self, key: str) -> Variable | Variables: ...
     def __getitem__(self, key):
         """The entry with a number, or what a variable of the source holds."""
         if isinstance(key, slice):
-            return tuple(Entry(self._recorded, self._adjoints, line) for line in self._recorded.lines[key])
+            return tuple(TapeEntry(self._recorded, self._adjoints, line) for line in self._recorded.lines[key])
         if not isinstance(key, str):
-            return Entry(self._recorded, self._adjoints, self._recorded.lines[key])
+            return TapeEntry(self._recorded, self._adjoints, self._recorded.lines[key])
         found = [variable for variable in self.arguments if variable.name == key]
-        found += [self._variable(name, value) for name, value in self._recorded.assigned if name == key]
+        found += [self._variable(key, assigned.value) for assigned in self._recorded.by_name.get(key, [])]
         if not found:
-            known = dict.fromkeys([v.name for v in self.arguments] + [name for name, _ in self._recorded.assigned])
+            known = dict.fromkeys([v.name for v in self.arguments] + list(self._recorded.by_name))
             raise KeyError(f"No variable {key!r} on this tape; it has {', '.join(known) or 'none'}.")
         return found[0] if len(found) == 1 else Variables(found)
 
@@ -179,8 +186,37 @@ class Tape:
         entry = self[origin] if isinstance(origin, int) else None
         return Variable(name, value.array, adjoint_of(value, self._adjoints), entry)
 
+    @property
+    def title(self) -> str:
+        """One line: the function, the number of operations, the result where it is one array."""
+        recorded = self._recorded
+        result = f" = {array_text(recorded.outputs[0].array)}" if len(recorded.outputs) == 1 else ""
+        count = f"{len(self)} operation{'' if len(self) == 1 else 's'}"
+        return f"{recorded.name}({', '.join(recorded.arguments)}){result}, {count}"
+
+    def table(self, width: int = 120, ascii: bool = False, every_iteration: bool = False) -> str:
+        """The tape as text.
+
+        Args:
+            width: columns of text at most.
+            ascii: write `sum` for Σ and so on.
+            every_iteration: show all iterations of loops, not the first two and the last.
+        """
+        return as_text(self, width, ascii, every_iteration)
+
+    def __str__(self) -> str:
+        text = self.table()
+        try:
+            text.encode(getattr(sys.stdout, "encoding", None) or "ascii")
+        except UnicodeEncodeError:
+            return self.table(ascii=True)
+        return text
+
     def __repr__(self) -> str:
-        return f"<tape of {self._recorded.name}: {len(self)} operations>"
+        return f"<tape of {self.title}>"
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
 
 def _gradient_of(leaf, adjoints: Adjoints):

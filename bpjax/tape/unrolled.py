@@ -1,5 +1,6 @@
 """Loops, branches and calls on known values: every iteration is recorded, operation by operation."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import jax
@@ -20,7 +21,7 @@ class Section:
 
     name: str
     jaxpr: core.Jaxpr | None  # None for entries that belong to the equation itself
-    entries: list[Entry]
+    entries: Sequence[Entry]
     iteration: int | None = None
 
 
@@ -38,6 +39,18 @@ class Program:
         """The reverse sweep of the sections, from the last to the first."""
         for section in reversed(self.sections):
             sweep(section.entries, adjoints)
+
+
+def function_name(jaxpr) -> str:
+    """The name of the function that was traced, empty where JAX does not know it."""
+    source = getattr(opened(jaxpr).debug_info, "func_src_info", None) or ""
+    return source.split(" at ")[0]
+
+
+def parameter_names(jaxpr, count: int) -> list[str | None]:
+    """The names of the parameters of the function that was traced, None where JAX does not know them."""
+    names = getattr(opened(jaxpr).debug_info, "arg_names", None) or ()
+    return [name or None for name in names] if len(names) == count else [None] * count
 
 
 # --- Calls and branches ----------------------------------------------------------------------------------------------
@@ -72,10 +85,11 @@ def branch(recorder: Recorder, equation, inputs: list[Value]) -> Program:
     return Program(equation, inputs, outputs, name, [Section(name, opened(branches[chosen]), entries)])
 
 
-def function_name(jaxpr) -> str:
-    """The name of the function that was traced, empty where JAX does not know it."""
-    source = getattr(opened(jaxpr).debug_info, "func_src_info", None) or ""
-    return source.split(" at ")[0]
+def convert(recorder: Recorder, equation, inputs: list[Value]) -> Program | None:
+    """A conversion to the dtype that the value has (JAX forgets a weak type): no operation."""
+    if inputs[0].array.dtype != equation.params["new_dtype"]:
+        return None
+    return Program(equation, inputs, inputs, "")
 
 
 # --- Loops -----------------------------------------------------------------------------------------------------------
@@ -89,6 +103,7 @@ class Slice:
     inputs: list[Value]
     outputs: list[Value]
     index: int
+    name: str | None  # the parameter of the body
 
     def sweep(self, adjoints: Adjoints) -> None:
         """Nothing: see `Unstack`."""
@@ -153,13 +168,14 @@ def scan(recorder: Recorder, equation, inputs: list[Value]) -> Program:
     slices = [[Value(a, xs.active) for a in unstack(xs.array)] for xs in scanned]
     name = f"scan {function_name(body)}".strip()
     sections = [Section(name, None, [Unstack(equation, [xs], some) for xs, some in zip(scanned, slices, strict=True)])]
+    parameters = parameter_names(body, len(inputs))[n_consts + n_carry :]
     results: list = [None] * length
     order = reversed(range(length)) if equation.params["reverse"] else range(length)
     for iteration, t in enumerate(order):
         current = [some[t] for some in slices]
         entries, outputs = recorder.record(body, [*consts, *carry, *current])
         carry, results[t] = outputs[:n_carry], outputs[n_carry:]
-        read = [Slice(equation, [xs], [value], t) for xs, value in zip(scanned, current, strict=True)]
+        read = [Slice(equation, [xs], [x], t, name) for xs, x, name in zip(scanned, current, parameters, strict=True)]
         sections += [Section(name, None, read, iteration), Section(name, opened(body), entries, iteration)]
     stacked = [
         _stacked(variable.aval, equation, [ys[k] for ys in results])
@@ -201,5 +217,6 @@ UNROLLED = {
     "scan": scan,
     "cond": branch,
     "while": while_,
+    "convert_element_type": convert,
 }
 """How equations with functions inside are recorded on known values, under the names of their primitives."""
