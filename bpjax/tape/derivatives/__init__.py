@@ -4,13 +4,18 @@ from bpjax.tape.derivatives import (  # noqa: F401  (each module enters its deri
     arithmetic,
     complex,
     contractions,
+    cumulative,
     decompositions,
     fourier,
+    indexing,
     linear_algebra,
+    ordering,
+    reductions,
     selection,
     shapes,
     special,
     transcendental,
+    windows,
 )
 from bpjax.tape.derivatives.registry import (
     DERIVATIVES,

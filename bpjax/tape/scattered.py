@@ -1,0 +1,173 @@
+"""Adjoints of arrays of which a use reads only some entries: what it touches, and where.
+
+A gather from a table contributes to the adjoint of the table only at the rows that it read. `Scattered` and `Window`
+keep these contributions as they are: they are added to one dense array when the adjoint is needed, stacked over the
+steps of a loop, or returned to the user as a sparse array.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from bpjax.tape.values import Adjoints, Value, zeros_like
+from bpjax.types import Array, Shape
+
+STATIC = {"static": True}
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Scattered:
+    """An adjoint that is zero except at windows that begin at `indices`; overlapping windows add.
+
+    The fields are the arguments of `lax.scatter_add`.
+    """
+
+    indices: Array  # (..., K) the start of each window along the K axes of `scatter_dims_to_operand_dims`
+    updates: Array  # the windows
+    shape: Shape = field(metadata=STATIC)  # of the adjoint
+    dimension_numbers: lax.ScatterDimensionNumbers = field(metadata=STATIC)
+    mode: lax.GatherScatterMode = field(default=lax.GatherScatterMode.FILL_OR_DROP, metadata=STATIC)
+    indices_are_sorted: bool = field(default=False, metadata=STATIC)
+    unique_indices: bool = field(default=False, metadata=STATIC)
+
+    def add_to(self, total: Array | None) -> Array:
+        """The sum with a dense adjoint, or with zeros."""
+        return lax.scatter_add(
+            jnp.zeros(self.shape, self.updates.dtype) if total is None else total,
+            self.indices,
+            self.updates,
+            self.dimension_numbers,
+            indices_are_sorted=self.indices_are_sorted,
+            unique_indices=self.unique_indices,
+            mode=self.mode,
+        )
+
+    def over_steps(self) -> "Scattered":
+        """The sum over the steps of a loop, whose indices and updates are stacked along a new first axis."""
+        numbers = self.dimension_numbers
+        shifted = numbers._replace(
+            update_window_dims=tuple(int(axis) + 1 for axis in numbers.update_window_dims),
+            scatter_indices_batching_dims=tuple(int(axis) + 1 for axis in numbers.scatter_indices_batching_dims),
+        )
+        return replace(self, dimension_numbers=shifted, indices_are_sorted=False, unique_indices=False)
+
+    def rows(self) -> tuple[Array, Array] | None:
+        """The row numbers (K,) and the rows (K, ...) if whole rows are touched, else None; no row: their number."""
+        numbers, row = self.dimension_numbers, self.shape[1:]
+        windows = tuple(map(int, numbers.update_window_dims))
+        first = self.updates.ndim - len(windows)
+        of_rows = (
+            tuple(map(int, numbers.scatter_dims_to_operand_dims)) == (0,)
+            and not numbers.operand_batching_dims
+            and windows == tuple(range(first, self.updates.ndim))
+            and self.updates.shape[self.updates.ndim - len(row) :] == row
+            and set(map(int, numbers.inserted_window_dims)) <= {0}
+        )
+        if not of_rows:
+            return None
+        height = 1 if numbers.inserted_window_dims else self.updates.shape[first]
+        starts, last = self.indices.reshape(-1, 1), self.shape[0] - height
+        if self.mode == lax.GatherScatterMode.CLIP:
+            starts = jnp.clip(starts, 0, last)
+        row_numbers = starts + jnp.arange(height, dtype=starts.dtype)
+        if self.mode == lax.GatherScatterMode.FILL_OR_DROP:
+            row_numbers = jnp.where((starts >= 0) & (starts <= last), row_numbers, self.shape[0])
+        return row_numbers.reshape(-1), self.updates.reshape(-1, *row)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Window:
+    """An adjoint that is zero except in one window: the contribution of a slice."""
+
+    starts: tuple  # an integer for each axis; a window that would pass the end is moved back, as by `dynamic_slice`
+    updates: Array  # the window
+    shape: Shape = field(metadata=STATIC)  # of the adjoint
+
+    def add_to(self, total: Array | None) -> Array:
+        """The sum with a dense adjoint, or with zeros."""
+        if total is None:
+            total, updates = jnp.zeros(self.shape, self.updates.dtype), self.updates
+        else:
+            updates = lax.dynamic_slice(total, self.starts, self.updates.shape) + self.updates
+        return lax.dynamic_update_slice(total, updates, self.starts)
+
+    def over_steps(self) -> Scattered:
+        """The sum over the steps of a loop, whose starts and updates are stacked along a new first axis."""
+        partial = [axis for axis, size in enumerate(self.shape) if self.updates.shape[axis + 1] != size] or [0]
+        numbers = lax.ScatterDimensionNumbers(tuple(range(1, len(self.shape) + 1)), (), tuple(partial))
+        starts = jnp.stack([self.starts[axis] for axis in partial], axis=-1)
+        return Scattered(starts, self.updates, self.shape, numbers, lax.GatherScatterMode.CLIP)
+
+    def rows(self) -> tuple[Array, Array] | None:
+        """See `Scattered.rows`."""
+        return jax.tree.map(lambda a: jnp.asarray(a)[None], self).over_steps().rows() if self.shape else None
+
+
+def sparse_or_dense(adjoints: Adjoints, value: Value) -> "Array | list[Scattered | Window]":
+    """The adjoint of a value: the list of its contributions if all are sparse, else the dense array."""
+    summands = adjoints.summands(value)
+    if summands and all(isinstance(summand, Scattered | Window) for summand in summands):
+        return summands
+    return adjoints.or_zeros(value)
+
+
+def as_sparse_array(summands: list):
+    """The sum of contributions as a `BCOO` array with rows stored (n_sparse=1), or None if not all are rows."""
+    from jax.experimental.sparse import BCOO
+
+    found = [summand.rows() if isinstance(summand, Scattered | Window) else None for summand in summands]
+    if not found or any(rows is None for rows in found):
+        return None
+    row_numbers, rows = (jnp.concatenate(parts) for parts in zip(*found, strict=True))
+    return BCOO((rows, row_numbers[:, None]), shape=summands[0].shape)
+
+
+# --- Loops -----------------------------------------------------------------------------------------------------------
+
+
+def loop_totals(values: list[Value], contributions: list, length: int) -> list[Array | None]:
+    """Where a loop begins to sum the adjoints of its constants: zeros, or None where it stacks the contributions.
+
+    Contributions are stacked if they are sparse and take no more memory, over all steps, than the dense array.
+
+    Args:
+        values: the constants.
+        contributions: the shapes of what one step contributes to each, see `sparse_or_dense`.
+        length: the number of steps.
+    """
+
+    def is_stacked(value, contribution):
+        if not isinstance(contribution, list):
+            return False
+        return length * sum(summand.updates.size for summand in contribution) <= value.array.size
+
+    return [
+        None if is_stacked(value, contribution) else zeros_like(value.array)
+        for value, contribution in zip(values, contributions, strict=True)
+    ]
+
+
+def add_step(totals: list, contributions: list) -> tuple[list, list]:
+    """Add what one step contributes to the totals; where a total is None, return the contribution to be stacked."""
+    sums, stacked = [], []
+    for total, contribution in zip(totals, contributions, strict=True):
+        stacked.append(contribution if total is None else None)
+        if total is not None and isinstance(contribution, list):
+            for summand in contribution:
+                total = summand.add_to(total)
+        elif total is not None:
+            total = total + contribution
+        sums.append(total)
+    return sums, stacked
+
+
+def add_loop(adjoints: Adjoints, value: Value, total: Array | None, stacked: list | None) -> None:
+    """Add what a loop contributes to the adjoint of a constant."""
+    if total is not None:
+        adjoints.add(value, total)
+    for summand in stacked or ():
+        adjoints.add(value, summand.over_steps())
