@@ -3,6 +3,7 @@
 import math
 
 import jax
+from jax.extend import core
 
 CALL_JAXPR = {
     "jit": "jaxpr",
@@ -74,3 +75,16 @@ def bind_primitive(equation, arrays) -> list:
     functions, params = bound if isinstance(bound, tuple) else ((), bound)
     results = equation.primitive.bind(*functions, *arrays, **params)
     return list(results) if equation.primitive.multiple_results else [results]
+
+
+def evaluate_jaxpr(jaxpr, consts, arguments) -> list:
+    """The results of an open jaxpr."""
+    environment = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *arguments), strict=True))
+
+    def value_of(atom):
+        return atom.val if isinstance(atom, core.Literal) else environment[atom]
+
+    for equation in jaxpr.eqns:
+        results = bind_primitive(equation, [value_of(atom) for atom in equation.invars])
+        environment.update(zip(equation.outvars, results, strict=True))
+    return [value_of(atom) for atom in jaxpr.outvars]

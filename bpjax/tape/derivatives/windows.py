@@ -4,7 +4,6 @@ The derivative of a maximum records the position t of the maximum in each window
 one for each position t, so it needs no scatter: XLA's `select_and_scatter` is many times slower on a CPU.
 """
 
-import functools
 import itertools
 import math
 from typing import NamedTuple
@@ -13,11 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend import core
 
 from bpjax.tape.derivatives.registry import derivative
 from bpjax.tape.derivatives.shapes import as_tuple
 from bpjax.types import Array, Shape
+from bpjax.util.jaxprs import evaluate_jaxpr, opened
 
 UNROLLED = 32
 """Windows of up to this many positions are read by that many slices, larger ones in a loop."""
@@ -32,7 +31,7 @@ class Windows(NamedTuple):
     base_dilation: Shape  # distance of the entries of the array in the padded array
     dilation: Shape  # d
     array: Shape  # the shape of the array
-    count: Shape  # how many windows: the shape of the output
+    out: Shape  # how many windows along each axis: the shape of the output
 
     @property
     def config(self) -> list:
@@ -42,7 +41,7 @@ class Windows(NamedTuple):
     @property
     def extent(self) -> Shape:
         """From the first entry at one position to the last."""
-        return tuple(s * (o - 1) + 1 for s, o in zip(self.stride, self.count, strict=True))
+        return tuple(s * (o - 1) + 1 for s, o in zip(self.stride, self.out, strict=True))
 
     @property
     def starts(self) -> np.ndarray:
@@ -53,18 +52,19 @@ class Windows(NamedTuple):
     @property
     def tiles(self) -> bool:
         """Whether the windows cover every entry exactly once."""
-        covered = tuple(o * k for o, k in zip(self.count, self.size, strict=True)) == self.array
+        covered = tuple(o * k for o, k in zip(self.out, self.size, strict=True)) == self.array
         plain = all(b == 1 for b in self.base_dilation + self.dilation) and not any(map(any, self.padding))
         return covered and plain and self.stride == self.size
 
     def per_window(self, y: Array) -> Array:
         """Windows that tile: y with an axis of size 1 after each axis, to be broadcast over the entries of a window."""
-        return y.reshape(tuple(itertools.chain.from_iterable((o, 1) for o in self.count)))
+        return y.reshape(tuple(itertools.chain.from_iterable((o, 1) for o in self.out)))
 
     def read(self, padded: Array, start) -> Array:
         """The entries at one position of all windows."""
         if isinstance(start, np.ndarray):
-            return lax.slice(padded, start, start + np.array(self.extent), self.stride)
+            end = start + np.array(self.extent)
+            return lax.slice(padded, start.tolist(), end.tolist(), self.stride)
         window = lax.dynamic_slice(padded, start, self.extent)
         return lax.slice(window, (0,) * window.ndim, window.shape, self.stride)
 
@@ -94,9 +94,9 @@ def reduce_window_sum(x, y, dy, *, window_dimensions, window_strides, padding, b
 
     def dx():
         if w.tiles:
-            apart = tuple(itertools.chain.from_iterable(zip(w.count, w.size, strict=True)))
+            apart = tuple(itertools.chain.from_iterable(zip(w.out, w.size, strict=True)))
             return jnp.broadcast_to(w.per_window(dy), apart).reshape(x.shape)
-        if 0 in w.array + w.count:
+        if 0 in w.array + w.out:
             return jnp.zeros_like(x)
         reach = [d * (k - 1) for d, k in zip(w.dilation, w.size, strict=True)]
         low = [r - low for r, (low, _) in zip(reach, w.padding, strict=True)]
@@ -123,7 +123,7 @@ def first_selected(x, y, w: Windows, lowest: float) -> Array:
         is_first = ((x_t == y) | (x_t != x_t)) & (found == positions)
         return jnp.where(is_first, jnp.asarray(t, dtype), found)
 
-    return w.over_positions(step, jnp.full(w.count, positions, dtype))
+    return w.over_positions(step, jnp.full(w.out, positions, dtype))
 
 
 def add_at_selected(dy, found, w: Windows) -> Array:
@@ -143,7 +143,7 @@ def add_at_selected(dy, found, w: Windows) -> Array:
             return total + lax.pad(spread, zero, edges)
         return lax.dynamic_update_slice(total, lax.dynamic_slice(total, start, w.extent) + spread, start)
 
-    if 0 in w.array + w.count:
+    if 0 in w.array + w.out:
         return jnp.zeros(w.array, dy.dtype)
     total = w.over_positions(step, jnp.zeros(padded, dy.dtype))
     inside = lax.pad(total, zero, [(-low, -high, 0) for low, high in w.padding])
@@ -157,7 +157,7 @@ def read_selected(x, found, w: Windows) -> Array:
     def step(total, t, start):
         return jnp.where(found == jnp.asarray(t, found.dtype), w.read(padded, start), total)
 
-    return w.over_positions(step, jnp.zeros(w.count, x.dtype))
+    return w.over_positions(step, jnp.zeros(w.out, x.dtype))
 
 
 @derivative("reduce_window_max")
@@ -211,12 +211,13 @@ def reduce_window(
     *inputs, ys, dys = arguments
     n, outputs = len(inputs) // 2, as_tuple(ys)
     w = _windows(inputs[0], outputs[0], window_dimensions, window_strides, padding, base_dilation, window_dilation)
-    combine = functools.partial(core.jaxpr_as_fun, core.ClosedJaxpr(jaxpr, consts))
 
     def fold(*inputs):
         padded = [lax.pad(x, init, w.config) for x, init in zip(inputs[:n], inputs[n:], strict=True)]
-        step = lambda carry, t, start: list(combine()(*carry, *(w.read(x, start) for x in padded)))
-        return w.over_positions(step, [jnp.broadcast_to(init, w.count) for init in inputs[n:]])
+        step = lambda carry, t, start: evaluate_jaxpr(
+            opened(jaxpr), consts, [*carry, *(w.read(x, start) for x in padded)]
+        )
+        return w.over_positions(step, [jnp.broadcast_to(init, w.out) for init in inputs[n:]])
 
     _, pull_back = jax.vjp(fold, *inputs)
     return tuple(
