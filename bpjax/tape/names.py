@@ -1,5 +1,6 @@
 """The names that the user's source gives to values: `h` for what the statement `h = tanh(a)` computed."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -32,7 +33,7 @@ def assigned_names(lines: list[Line]) -> list[Assigned]:
     found = [
         Assigned(step.line.number, name, value)
         for statement, step in executions.last_steps()
-        for name, value in zip(statement.names, _results(step, len(statement.names)), strict=False)
+        for name, value in _results(step, statement.targets)
     ]
     slices = [(line.number, line.record) for line in lines if isinstance(line.record, Slice)]
     found += [Assigned(number, slice_.name, slice_.outputs[0]) for number, slice_ in slices if slice_.name]
@@ -76,7 +77,7 @@ class _Executions:
             repeats = repeats or any(statement.in_loop for statement in around)
             function = (frame.code, frame.run, frames[level + 1 :])
             running = self.running.setdefault(function, {})
-            active = [statement for statement in around if statement.names]
+            active = [statement for statement in around if statement.targets]
             for statement in [s for s in running if s not in active]:
                 self.finished.append((statement, running.pop(statement)))
             for statement in active:
@@ -106,20 +107,25 @@ def _period(steps: list[_Step]) -> int:
     return next(fits, len(steps))
 
 
-def _results(step: _Step, count: int) -> list[Value]:
-    """The results of the operation, or of the whole call or loop around it that the statement executes."""
+def _results(step: _Step, targets) -> Iterator[tuple[str, Value]]:
+    """The names with the results of the operation, or of the whole call or loop around it that the statement runs."""
     inside = [group for group in step.line.path if group.run > step.frames[step.level].run]
     record = inside[0].program if inside else step.line.record
-    outputs = record.outputs
-    if count == 1:
-        floating = [value for value in outputs if is_differentiable(value.array)]
-        return outputs if len(outputs) == 1 else floating if len(floating) == 1 else []
-    return outputs if len(outputs) == count and _is_a_tuple(record) else []
+    places = _places_of_results(record)
+    for name, place in targets:
+        floating = [value for value in record.outputs if is_differentiable(value.array)]
+        if place in places:
+            yield name, record.outputs[places.index(place)]
+        elif not place and len(floating) == 1:  # one value, and a counter of iterations
+            yield name, floating[0]
 
 
-def _is_a_tuple(record) -> bool:
-    """Whether the results of a call or loop are a tuple of arrays: `result[0]`, `result[1]`, …, as JAX names them."""
-    if not isinstance(record, Program):
-        return True
-    paths = [opened(section.jaxpr).debug_info.result_paths for section in record.sections if section.jaxpr]
-    return bool(paths) and paths[-1] == tuple(f"result[{k}]" for k in range(len(record.outputs)))
+def _places_of_results(record) -> list[str]:
+    """Where each result stands in what the call returns: "" for a single one, else "[0]", "[1].w", …."""
+    if len(record.outputs) == 1:
+        return [""]
+    places = [f"[{k}]" for k in range(len(record.outputs))]
+    if isinstance(record, Program):
+        known = [opened(section.jaxpr).debug_info.result_paths for section in record.sections if section.jaxpr]
+        places = [path.removeprefix("result") for path in (known[-1] if known else None) or ()]
+    return places if len(places) == len(record.outputs) else []

@@ -13,7 +13,7 @@ class Statement(NamedTuple):
     """A statement, or one element of `u, v = …, …`."""
 
     position: Position  # of the expression on the right of an assignment; of the whole statement otherwise
-    names: tuple[str, ...]  # to which it assigns; none where it is no assignment
+    targets: tuple[tuple[str, str], ...]  # (name, its place in the result: "", "[0]", "[1][0]"); none: no assignment
     scope: Position | None  # the function around it
     in_loop: bool  # whether a `for` or `while` of this function is around it
 
@@ -63,35 +63,44 @@ def _statements(tree: ast.AST, scope: Position | None, in_loop: bool) -> Iterato
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.stmt):
             yield Statement(position_of(node), (), scope, in_loop)
-        for names, value in _assignments(node):
-            yield Statement(position_of(value), names, scope, in_loop)
+        for targets, value in _assignments(node):
+            yield Statement(position_of(value), targets, scope, in_loop)
         if isinstance(node, FUNCTION):
             yield from _statements(node, position_of(node), False)
         else:
             yield from _statements(node, scope, in_loop or isinstance(node, ast.For | ast.While | ast.AsyncFor))
 
 
-def _assignments(node: ast.AST) -> Iterator[tuple[tuple[str, ...], ast.AST]]:
+Targets = tuple[tuple[str, str], ...]
+
+
+def _assignments(node: ast.AST) -> Iterator[tuple[Targets, ast.AST]]:
     """The names and the expression of an assignment; several names for an expression with several results."""
     if isinstance(node, ast.Assign):
         for target in node.targets:
             yield from _assigned(target, node.value)
     elif isinstance(node, ast.AugAssign):
-        yield from ((names, node) for names, _ in _assigned(node.target, node.value))  # `x += y` adds at its start
+        yield from ((targets, node) for targets, _ in _assigned(node.target, node.value))  # the sum starts at `x +=`
     elif isinstance(node, ast.AnnAssign | ast.NamedExpr) and node.value is not None:
         yield from _assigned(node.target, node.value)
 
 
-def _assigned(target: ast.expr, value: ast.expr) -> Iterator[tuple[tuple[str, ...], ast.AST]]:
+def _assigned(target: ast.expr, value: ast.expr) -> Iterator[tuple[Targets, ast.AST]]:
+    left, right = (node.elts if isinstance(node, ast.Tuple | ast.List) else [] for node in (target, value))
+    if left and len(left) == len(right):
+        for one, element in zip(left, right, strict=True):
+            yield from _assigned(one, element)
+    elif not isinstance(value, SEVERAL):
+        yield tuple(_places(target, "")), value
+
+
+def _places(target: ast.expr, place: str) -> Iterator[tuple[str, str]]:
+    """Each name in a target with its place in the result."""
     if isinstance(target, ast.Name):
-        if not isinstance(value, SEVERAL):
-            yield (target.id,), value
-    elif isinstance(target, ast.Tuple | ast.List):
-        if isinstance(value, ast.Tuple | ast.List) and len(value.elts) == len(target.elts):
-            for one, element in zip(target.elts, value.elts, strict=True):
-                yield from _assigned(one, element)
-        elif all(isinstance(one, ast.Name) for one in target.elts) and not isinstance(value, SEVERAL):
-            yield tuple(one.id for one in target.elts if isinstance(one, ast.Name)), value
+        yield target.id, place
+    elif isinstance(target, ast.Tuple | ast.List) and not any(isinstance(e, ast.Starred) for e in target.elts):
+        for k, element in enumerate(target.elts):
+            yield from _places(element, f"{place}[{k}]")
 
 
 def position_of(node) -> Position:

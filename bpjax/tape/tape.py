@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.tape.entry import Recorded, TapeEntry, Variable, Variables, adjoint_of
+from bpjax.tape.export import to_dict, to_pandas
 from bpjax.tape.record import sweep
 from bpjax.tape.recording import record
 from bpjax.tape.table import array_text, as_html, as_text
@@ -140,6 +141,11 @@ class Tape:
         return tuple(sorted({entry.operation for entry in self if entry.by == "jax.vjp"}))
 
     @property
+    def name(self) -> str:
+        """The name of the function."""
+        return self._recorded.name
+
+    @property
     def file(self) -> str | None:
         """The file that defines the function; None where Python does not know it."""
         return self._recorded.file
@@ -185,6 +191,21 @@ class Tape:
         origin = self._recorded.origin.get(value)
         entry = self[origin] if isinstance(origin, int) else None
         return Variable(name, value.array, adjoint_of(value, self._adjoints), entry)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON: function, file, value (its leaves), arguments, entries and fallbacks.
+
+        Arrays are nested lists; complex numbers are [real, imaginary]; keys are the integers they hold.
+        """
+        return to_dict(self)
+
+    def to_pandas(self):
+        """A `pandas.DataFrame` with a row for each operation.
+
+        Raises:
+            ModuleNotFoundError: pandas is not installed.
+        """
+        return to_pandas(self)
 
     @property
     def title(self) -> str:
