@@ -11,6 +11,7 @@ from jax.extend import core
 
 from bpjax.tape.partition import BACKWARD, FORWARD, INVARIANT, Partition, partition
 from bpjax.tape.record import Call, Entry, Recorder, sweep
+from bpjax.tape.scattered import add_loop, add_step, loop_totals, sparse_or_dense
 from bpjax.tape.values import Adjoints, Value, is_differentiable
 from bpjax.util.jaxprs import CALL_JAXPR, bind_primitive, opened, scan_counts
 
@@ -24,7 +25,7 @@ def call(recorder: Recorder, equation, inputs: list[Value]) -> Call:
 # --- Functions traced together with their reverse sweep --------------------------------------------------------------
 
 
-def joint(recorder: Recorder, closed, active: list[bool], with_cotangent: list[bool]):
+def joint(recorder: Recorder, closed, active: list[bool], with_cotangent: list[bool], num_sparse: int = 0):
     """Trace a function and its reverse sweep as one jaxpr.
 
     Args:
@@ -32,9 +33,11 @@ def joint(recorder: Recorder, closed, active: list[bool], with_cotangent: list[b
         closed: its jaxpr.
         active: which of its arguments are differentiated.
         with_cotangent: which of its results have a cotangent.
+        num_sparse: how many of its arguments, from the first, may have sparse cotangents (see `sparse_or_dense`).
 
     Returns:
-        the closed jaxpr of (arguments, cotangents) -> (results, cotangents of the active arguments).
+        the closed jaxpr of (arguments, cotangents) -> (results, cotangents of the active arguments), and the shapes of
+        these cotangents: an array is one result of the jaxpr, a sparse cotangent several.
     """
     jaxpr = opened(closed)
 
@@ -46,10 +49,14 @@ def joint(recorder: Recorder, closed, active: list[bool], with_cotangent: list[b
         for output, cotangent in zip(wanted, cotangents, strict=True):
             adjoints.add(output, cotangent)
         sweep(entries, adjoints)
-        return [v.array for v in outputs], [adjoints.or_zeros(v) for v in inputs if v.active]
+        found = [sparse_or_dense(adjoints, v) for v in inputs[:num_sparse] if v.active]
+        found += [adjoints.or_zeros(v) for v in inputs[num_sparse:] if v.active]
+        return [v.array for v in outputs], found
 
     cotangents = [v.aval for v, has in zip(jaxpr.outvars, with_cotangent, strict=True) if has]
-    return jax.make_jaxpr(function)(*_specs([[v.aval for v in jaxpr.invars], cotangents]))
+    specs = _specs([[v.aval for v in jaxpr.invars], cotangents])
+    traced, (_, shapes) = jax.make_jaxpr(function, return_shape=True)(*specs)
+    return traced, shapes
 
 
 def _specs(avals):
@@ -84,6 +91,7 @@ class Scan:
     program: Partition
     active: list[bool]  # of the inputs, with the carry as it is after some step
     counts: tuple[int, int]  # constants, carry
+    shapes: list  # of the cotangents of the active inputs in one step, see `joint`
     invariants: list = field(default_factory=list)  # values that no step changes
     residuals: list = field(default_factory=list)  # stacked over the steps
 
@@ -100,13 +108,13 @@ class Scan:
                 break
             active[n_consts : n_consts + n_carry] = grown
         has_cotangent = grown + results[n_carry:]
-        traced = joint(recorder, closed, active, has_cotangent)
+        traced, shapes = joint(recorder, closed, active, has_cotangent, num_sparse=n_consts)
         variables = opened(traced).invars
         n_inputs = len(inputs)
         stages = [INVARIANT] * n_consts + [FORWARD] * (n_inputs - n_consts) + [BACKWARD] * sum(has_cotangent)
         scanned = variables[n_consts + n_carry : n_inputs]
         program = partition(traced, stages, scanned, len(has_cotangent), recorder.recompute)
-        entry = cls(equation, inputs, [], program, active, (n_consts, n_carry))
+        entry = cls(equation, inputs, [], program, active, (n_consts, n_carry), shapes)
         entry._run_forward(has_cotangent)
         return entry
 
@@ -143,25 +151,27 @@ class Scan:
         variables = program.jaxpr.invars
         scanned, cotangents = variables[n_consts + n_carry : len(self.inputs)], variables[len(self.inputs) :]
         outside = dict(zip(program.invariants, self.invariants, strict=True))
-        n_d_consts = sum(self.active[:n_consts])
+        consts, structure = [v for v in self.inputs[:n_consts] if v.active], jax.tree.structure(self.shapes)
 
         def step(state, slices):
             d_consts, d_carry = state
             d_y, residuals, x = slices
             inside = outside | dict(zip(cotangents, (*d_carry, *d_y), strict=True))
             inside |= dict(zip([*program.residuals, *scanned], [*residuals, *x], strict=True))
-            found = program.evaluate(BACKWARD, inside, program.jaxpr.outvars[num_results:])
-            more, found = found[:n_d_consts], found[n_d_consts:]
-            d_consts = [a + b for a, b in zip(d_consts, more, strict=True)]
-            return (d_consts, found[: len(d_carry)]), found[len(d_carry) :]
+            found = structure.unflatten(program.evaluate(BACKWARD, inside, program.jaxpr.outvars[num_results:]))
+            d_consts, rows = add_step(d_consts, found[: len(consts)])
+            found = found[len(consts) :]
+            return (d_consts, found[: len(d_carry)]), (rows, found[len(d_carry) :])
 
-        d_consts = [jnp.zeros_like(v.array) for v in self.inputs[:n_consts] if v.active]
+        d_consts = loop_totals(consts, self.shapes[: len(consts)], p["length"])
         xs = [value.array for value in self.inputs[n_consts + n_carry :]]
-        (d_consts, d_carry), d_xs = lax.scan(
+        (d_consts, d_carry), (rows, d_xs) = lax.scan(
             step, (d_consts, d_last), (d_ys, self.residuals, xs), p["length"], not p["reverse"], p["unroll"]
         )
-        differentiated = [v for v, is_active in zip(self.inputs, self.active, strict=True) if is_active]
-        for value, cotangent in zip(differentiated, [*d_consts, *d_carry, *d_xs], strict=True):
+        for value, total, stacked in zip(consts, d_consts, rows, strict=True):
+            add_loop(adjoints, value, total, stacked)
+        others = zip(self.inputs[n_consts:], self.active[n_consts:], strict=True)
+        for value, cotangent in zip([v for v, is_active in others if is_active], [*d_carry, *d_xs], strict=True):
             if value.active:
                 adjoints.add(value, cotangent)
 
@@ -193,7 +203,7 @@ class Cond:
         is_active = [any(column) for column in columns]
         programs = []
         for branch in branches:
-            traced = joint(recorder, branch, active, is_active)
+            traced, _ = joint(recorder, branch, active, is_active)
             stages = [FORWARD] * len(operands) + [BACKWARD] * sum(is_active)
             given = opened(traced).invars[: len(operands)]
             programs.append(partition(traced, stages, given, len(is_active), recorder.recompute))
@@ -339,7 +349,8 @@ class Checkpoint:
         sweep(entries, inner)
         for value, copy in zip(self.inputs, inputs, strict=True):
             if value.active:
-                adjoints.add(value, inner.or_zeros(copy))
+                for summand in inner.summands(copy):
+                    adjoints.add(value, summand)
 
 
 # --- Custom rules ----------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import numpy as np
 
 from bpjax.tape.control_flow import STRUCTURES
 from bpjax.tape.record import Recorder, sweep
+from bpjax.tape.scattered import as_sparse_array
 from bpjax.tape.values import Adjoints, Value, is_differentiable
 
 
@@ -21,6 +22,7 @@ def reverse(
     custom_rules: Literal["use", "open", "open_all"] = "use",
     while_bound: int | None = None,
     recompute: bool = False,
+    sparse: bool = False,
 ) -> Callable:
     """The value and the gradient of a scalar function, as `jax.value_and_grad`, from hand-written derivatives.
 
@@ -36,6 +38,10 @@ def reverse(
         while_bound: the most iterations of a `while_loop` whose number is not known under `jit`. A loop that takes
             more gives NaN.
         recompute: compute the values in the body of a loop again in the reverse sweep, instead of storing them.
+        sparse: return the gradient of an array of which only rows are used, by `table[indices]`, as
+            `jax.experimental.sparse.BCOO` of these rows (n_sparse=1; a row used twice is stored twice). The dense
+            gradient is not computed. An array that is used in another way, or in a loop whose rows would take more
+            memory than the array, has a dense gradient.
 
     Returns:
         a function of the same arguments that returns (value, gradient), or ((value, aux), gradient).
@@ -66,6 +72,7 @@ def reverse(
             custom_rules=custom_rules,
             while_bound=while_bound,
             recompute=recompute,
+            sparse=sparse,
         )
         if jnp.shape(result) != () or not jnp.issubdtype(jnp.result_type(result), jnp.floating):
             raise TypeError(
@@ -86,6 +93,7 @@ def vjp(
     custom_rules: Literal["use", "open", "open_all"] = "use",
     while_bound: int | None = None,
     recompute: bool = False,
+    sparse: bool = False,
 ) -> tuple[Any, ...]:
     """The result of a function and its pullback, as `jax.vjp`.
 
@@ -96,6 +104,7 @@ def vjp(
         custom_rules: see `reverse`.
         while_bound: see `reverse`.
         recompute: see `reverse`.
+        sparse: see `reverse`.
 
     Returns:
         (result, pullback), or (result, pullback, aux). The pullback takes a cotangent of the structure of the result
@@ -125,15 +134,16 @@ def vjp(
             if value.active:
                 adjoints.add(value, ct)
         sweep(entries, adjoints)
-        return structure.unflatten([_cotangent_of(value, adjoints) for value in inputs])
+        return structure.unflatten([_cotangent_of(value, adjoints, sparse) for value in inputs])
 
     aux = (aux_structure.unflatten(extra),) if has_aux else ()
     return out.unflatten([v.array for v in results]), pull_back, *aux
 
 
-def _cotangent_of(value: Value, adjoints: Adjoints):
+def _cotangent_of(value: Value, adjoints: Adjoints, sparse: bool):
     if value.active:
-        return adjoints.or_zeros(value)
+        rows = as_sparse_array(adjoints.summands(value)) if sparse else None
+        return adjoints.or_zeros(value) if rows is None else rows
     return np.zeros(jnp.shape(value.array), jax.dtypes.float0)
 
 

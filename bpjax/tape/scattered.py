@@ -72,7 +72,7 @@ class Scattered:
         starts, last = self.indices.reshape(-1, 1), self.shape[0] - height
         if self.mode == lax.GatherScatterMode.CLIP:
             starts = jnp.clip(starts, 0, last)
-        row_numbers = starts + jnp.arange(height, dtype=starts.dtype)
+        row_numbers = starts + jnp.arange(height, dtype=starts.dtype)[None, :]
         if self.mode == lax.GatherScatterMode.FILL_OR_DROP:
             row_numbers = jnp.where((starts >= 0) & (starts <= last), row_numbers, self.shape[0])
         return row_numbers.reshape(-1), self.updates.reshape(-1, *row)

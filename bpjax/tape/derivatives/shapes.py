@@ -32,12 +32,6 @@ def tile(x, y, dy, *, reps):
     return lambda: lax.reduce_sum(lax.reshape(dy, copies), axes=tuple(range(0, 2 * x.ndim, 2)))
 
 
-@derivative("copy", "copy_p")
-def copy(x, y, dy):
-    """y = x      dx = dy."""
-    return dy
-
-
 @derivative("reshape")
 def reshape(x, *rest, dimensions):
     """y = the entries of x in another shape, in the order of axes `dimensions`      dx = dy in the shape of x."""
