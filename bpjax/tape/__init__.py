@@ -4,8 +4,21 @@ At the top level `bp.tape` is the function; the other names are imported from he
 """
 
 from bpjax.tape.entry import Input, TapeEntry, Variable, Variables
+from bpjax.tape.operations import Operations, count_operations
 from bpjax.tape.reverse import reverse, vjp
 from bpjax.tape.source import Source
 from bpjax.tape.tape import Tape, tape
 
-__all__ = ["TapeEntry", "Input", "Source", "Tape", "Variable", "Variables", "reverse", "tape", "vjp"]
+__all__ = [
+    "TapeEntry",
+    "Input",
+    "Operations",
+    "Source",
+    "Tape",
+    "Variable",
+    "Variables",
+    "count_operations",
+    "reverse",
+    "tape",
+    "vjp",
+]

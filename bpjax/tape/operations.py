@@ -18,7 +18,7 @@ class Operations(NamedTuple):
     """Numbers of scalar operations."""
 
     arithmetic: int  # on floating-point or complex numbers: + − × / comparisons, and elementary functions such as tanh
-    moved: int  # numbers that are copied: repeated, gathered, transposed, chosen, converted
+    moved: int  # numbers that are copied: repeated, gathered, transposed, chosen, converted, with another sign
 
     def plus(self, other: "Operations", times: int = 1) -> "Operations":
         """The sum of these operations and of `times` repetitions of others."""
@@ -175,11 +175,11 @@ def _sort(equation) -> int:
 
 
 def _fft(equation) -> int:
-    """5 n log₂ n for each transform of n numbers, the usual convention (half of it for real ones)."""
-    n, p = math.prod(equation.params["fft_lengths"]), equation.params
-    transforms = max(num_entries(equation.invars[0]), num_entries(equation.outvars[0])) // max(n, 1)
-    real = "IRFFT" in str(p["fft_type"]) or "RFFT" in str(p["fft_type"])
-    return transforms * round(5 * n * math.log2(n) / (2 if real else 1)) if n else 0
+    """5 n log₂ n for each transform of n numbers, the usual convention, and half of it for real numbers."""
+    n, arrays = math.prod(equation.params["fft_lengths"]), (equation.invars[0], equation.outvars[0])
+    transforms = max(map(num_entries, arrays)) // max(n, 1)
+    real = any(jnp.issubdtype(array.aval.dtype, jnp.floating) for array in arrays)
+    return transforms * round(5 * n * math.log2(n) / (1 + real)) if n else 0
 
 
 def _cholesky(equation) -> int:
@@ -201,12 +201,12 @@ def _lu(equation) -> int:
 
 
 MOVES = frozenset(
-    "broadcast_in_dim reshape squeeze expand_dims transpose rev slice dynamic_slice dynamic_update_slice concatenate "
-    "split stack tile pad gather scatter select_n convert_element_type bitcast_convert_type copy copy_p real imag "
-    "complex conj reduce_precision stop_gradient iota optimization_barrier select_and_gather_add broadcast "
-    "sharding_constraint reshard pvary".split()
+    "neg broadcast_in_dim reshape squeeze expand_dims transpose rev slice dynamic_slice dynamic_update_slice "
+    "concatenate split stack tile pad gather scatter select_n select_and_gather_add convert_element_type "
+    "bitcast_convert_type copy copy_p real imag complex conj reduce_precision stop_gradient iota broadcast "
+    "optimization_barrier sharding_constraint reshard pvary".split()
 )
-"""Primitives that copy numbers."""
+"""Primitives that copy numbers; a change of sign belongs to the sum or product that reads the result, as in x̄ −= z̄."""
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(set(ELEMENTWISE) - MOVES, _entries),

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jax import lax
 
-from bpjax.tape.derivatives.registry import Reciprocal, elementwise
+from bpjax.tape.derivatives.registry import derivative, elementwise, sum_to
 
 
 @elementwise("add", "add_any")
@@ -24,10 +24,11 @@ def mul(x, y, z):
     return y, x
 
 
-@elementwise("div")
-def div(x, y, z):
-    """z = x / y      ∂z/∂x = 1 / y      ∂z/∂y = −z / y."""
-    return Reciprocal(y), lambda: -z / y
+@derivative("div")
+def div(x, y, z, dz):
+    """z = x / y      dx = dz / y      dy = −dx z."""
+    dx = dz / y
+    return lambda: sum_to(dx, jnp.shape(x)), lambda: sum_to(-dx * z, jnp.shape(y))
 
 
 @elementwise("rem")
