@@ -4,7 +4,7 @@ An entry of the tape is an elementary operation, or a structure with entries ins
 reverse sweep goes through the entries backwards; each adds to the adjoints of its inputs (Linnainmaa 1970, 1976).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
@@ -94,14 +94,20 @@ class Operation:
     equation: core.JaxprEqn
     inputs: list[Value]
     outputs: list[Value]
+    vjp: Callable | None = None  # of the primitive by JAX, where the table has no entry
     by_jax: bool = False  # whether the last sweep differentiated it by `jax.vjp`
 
     @classmethod
     def apply(cls, equation, inputs: list[Value]) -> "Operation":
-        """Apply the primitive of an equation."""
-        results = bind_primitive(equation, [value.array for value in inputs])
-        name, active = equation.primitive.name, any(value.active for value in inputs)
-        return cls(equation, inputs, [Value(r, active and depends_on_inputs(name, r)) for r in results])
+        """Apply the primitive of an equation; without an entry of the table, JAX computes its residuals as well."""
+        name, needed = equation.primitive.name, [value.active for value in inputs]
+        is_active = [any(needed) and depends_on_inputs(name, variable.aval) for variable in equation.outvars]
+        arrays, vjp = [value.array for value in inputs], None
+        if any(is_active) and name not in DERIVATIVES:
+            results, vjp = vjp_by_jax(equation, arrays, needed, is_active)
+        else:
+            results = bind_primitive(equation, arrays)
+        return cls(equation, inputs, [Value(r, k) for r, k in zip(results, is_active, strict=True)], vjp)
 
     @property
     def derivative(self):
@@ -121,28 +127,42 @@ class Operation:
         """The cotangents of the inputs (None for an inactive one) for those of the outputs."""
         needed = [value.active for value in self.inputs]
         arrays, results = [v.array for v in self.inputs], [v.array for v in self.outputs]
-        if self.derivative is not None:
+        if self.derivative is not None and self.vjp is None:
             params = self.equation.params
             found = cotangents_of_inputs(self.derivative, params, arrays, results, cotangents, needed)
             if found is not None:
                 return found
         self.by_jax = True
-        return self._pull_back_by_jax(arrays, cotangents, needed)
-
-    def _pull_back_by_jax(self, arrays: list, cotangents: list, needed: list[bool]) -> list:
-        differentiated = [k for k, wanted in enumerate(needed) if wanted]
-        results = [k for k, value in enumerate(self.outputs) if value.active]
-
-        def alone(*chosen):
-            full = list(arrays)
-            for k, array in zip(differentiated, chosen, strict=True):
-                full[k] = array
-            outputs = bind_primitive(self.equation, full)
-            return [outputs[k] for k in results]
-
-        _, vjp = jax.vjp(alone, *(arrays[k] for k in differentiated))
-        found = iter(vjp([cotangents[k] for k in results]))
+        is_active = [value.active for value in self.outputs]
+        vjp = self.vjp or vjp_by_jax(self.equation, arrays, needed, is_active)[1]
+        found = iter(vjp([cotangent for cotangent in cotangents if cotangent is not None]))
         return [next(found) if wanted else None for wanted in needed]
+
+
+def vjp_by_jax(equation, arrays: list, needed: list[bool], is_active: list[bool]) -> tuple[list, Callable]:
+    """The results of a primitive, and its `jax.vjp`.
+
+    Args:
+        equation: the primitive and its parameters.
+        arrays: its inputs.
+        needed: which inputs are differentiated.
+        is_active: which results are differentiated.
+
+    Returns:
+        the results, and the function from the cotangents of the active results to those of the needed inputs.
+    """
+    differentiated = [k for k, wanted in enumerate(needed) if wanted]
+
+    def alone(*chosen):
+        full = list(arrays)
+        for k, array in zip(differentiated, chosen, strict=True):
+            full[k] = array
+        results = list(zip(bind_primitive(equation, full), is_active, strict=True))
+        return [r for r, active in results if active], [r for r, active in results if not active]
+
+    active, vjp, others = jax.vjp(alone, *(arrays[k] for k in differentiated), has_aux=True)
+    active, others = iter(active), iter(others)
+    return [next(active if k else others) for k in is_active], vjp
 
 
 @dataclass(eq=False)
