@@ -1,7 +1,8 @@
 """Backpropagation written out by hand, held against `jax.grad`, and fast enough to study by the million.
 
 Every public name is importable from its room: `bpjax.layers.group_norm`, `bpjax.rules.kolen_pollack`,
-`bpjax.gradcheck.compare`. The names that a first program needs are also here: one or two of each kind.
+`bpjax.gradcheck.compare`. The names that a first program needs are also here: one or two of each kind. `bpjax.tape` is
+a room and a function: `bp.tape(f, x)` records `f`; `from bpjax.tape import Tape` imports another name of the room.
 """
 
 # ruff: noqa: I001  (in the order data flows)
@@ -52,6 +53,7 @@ from bpjax.training import fit, trial, make_train_step, error_below, outputs_wit
 from bpjax.sweeps import sweep, replay, log_draws
 
 # look inside
+from bpjax.tape import tape, reverse
 from bpjax.gradcheck import compare
 from bpjax.analysis import signals, alignment
 from bpjax.audit import receipt, ledger
@@ -126,6 +128,8 @@ __all__ = [
     "sweep",
     "replay",
     "log_draws",
+    "tape",
+    "reverse",
     "compare",
     "signals",
     "alignment",

@@ -1,5 +1,6 @@
 """What a user meets first: the import, the README, the files of the repository."""
 
+import importlib
 import json
 import re
 import subprocess
@@ -39,6 +40,11 @@ def test_a_missing_extra_is_named(package):
     assert "pip install 'bpjax[experiments]'" in result.stderr
 
 
+def module(room):
+    """A room; `bpjax.tape` is also the name of a function, which the top level has in its place."""
+    return importlib.import_module(f"bpjax.{room}")
+
+
 ROOMS = (
     "types util losses tasks layers networks interop theory optimizers rules second_order training results sweeps "
     "tape analysis gradcheck audit cli"
@@ -69,8 +75,9 @@ def test_the_root_of_the_package_holds_rooms_alone():
 
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 RUN_BLOCKS = """
-import json, sys
+import json, linecache, sys
 for name, code in json.load(sys.stdin):
+    linecache.cache[name] = len(code), None, code.splitlines(keepends=True), name  # the source is known, as in a notebook
     exec(compile(code, name, "exec"), {"__name__": "__main__"})
 """
 
@@ -108,18 +115,30 @@ def test_the_reference_page_names_every_public_name():
     import bpjax as bp
 
     text = (ROOT / "docs" / "reference.md").read_text()
-    names = {name for room in ROOMS if room != "cli" for name in getattr(getattr(bp, room), "__all__", [])}
+    names = {name for room in ROOMS if room != "cli" for name in getattr(module(room), "__all__", [])}
     assert not [name for name in names | set(bp.__all__) - set(ROOMS) if f"`{name}`" not in text]
 
 
 def test_public_names_are_documented_and_importable_from_their_rooms():
     import bpjax as bp
 
-    rooms = [getattr(bp, room) for room in ROOMS if room not in ("types", "cli")]
+    rooms = [module(room) for room in ROOMS if room not in ("types", "cli")]
     public = {name: getattr(room, name) for room in rooms for name in getattr(room, "__all__", [])}
     assert len(public) > 200
     ours = [entry for entry in public.values() if getattr(entry, "__module__", "").startswith("bpjax.")]
     assert not [entry.__name__ for entry in ours if callable(entry) and not entry.__doc__]
     top = [name for name in bp.__all__ if name not in ROOMS]
     assert 40 <= len(top) <= 60
-    assert all(getattr(bp, name) is public[name] for name in top if name in public)
+    assert all(getattr(bp, name) is public[name] for name in [*top, "tape"] if name in public)
+
+
+def test_importing_the_room_leaves_the_function_tape_at_the_top_level():
+    code = """
+import bpjax as bp, bpjax.tape, bpjax.tape.tape, bpjax.tape.derivatives, importlib
+from bpjax.tape import Tape, reverse, tape, vjp
+importlib.import_module("bpjax.tape.table")
+assert bp.tape is bpjax.tape is tape and bp.reverse is reverse
+assert isinstance(bp.tape(lambda x: x * 2, 3.0), Tape)
+"""
+    result = python(code)
+    assert result.returncode == 0, result.stderr

@@ -156,10 +156,11 @@ def _widths(table: list[list[str]], width: int) -> list[int]:
     for name, (_, most) in WIDTHS.items():
         k = COLUMNS.index(name)
         widths[k] = min(widths[k], most)
-    for name, (least, _) in WIDTHS.items():
-        k = COLUMNS.index(name)
-        excess = sum(widths) + 2 * (len(widths) - 1) - width
-        widths[k] -= max(0, min(excess, widths[k] - least))
+    for share in (1, 2):  # half of these widths where the terminal is narrow
+        for name, (least, _) in WIDTHS.items():
+            k = COLUMNS.index(name)
+            excess = sum(widths) + 2 * (len(widths) - 1) - width
+            widths[k] -= max(0, min(excess, widths[k] - least // share))
     return widths
 
 

@@ -228,7 +228,7 @@ class Tape:
     def __str__(self) -> str:
         text = self.table()
         try:
-            text.encode(getattr(sys.stdout, "encoding", None) or "ascii")
+            text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
         except UnicodeEncodeError:
             return self.table(ascii=True)
         return text
