@@ -77,7 +77,7 @@ PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))
 RUN_BLOCKS = """
 import json, linecache, sys
 for name, code in json.load(sys.stdin):
-    linecache.cache[name] = len(code), None, code.splitlines(keepends=True), name  # the source is known, as in a notebook
+    linecache.cache[name] = len(code), None, code.splitlines(keepends=True), name  # so that the source is known
     exec(compile(code, name, "exec"), {"__name__": "__main__"})
 """
 
