@@ -15,6 +15,9 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 WHOLE_NETWORKS = ("resnet", "char_rnn", "transformer", "cross_attention")
 """Names of cases that compile for a second or longer begin with one of these."""
 
+CUSTOM_RULES = {"custom_jvp_call", "custom_vjp_call"}
+"""Those of JAX, as `jax.nn.relu` has one, are used as they are; everything else has an entry in the table."""
+
 CASES = {**LAYERS, **{name: LayerCase(layer, (6,)) for name, layer in ACTIVATIONS.items()}}
 
 
@@ -23,7 +26,7 @@ def marked(name, case):
 
 
 @pytest.mark.parametrize("case", [marked(*item) for item in CASES.items()])
-def test_vjp_of_forward_is_the_hand_written_backward_and_that_of_jax(case, keys):
+def test_vjp_of_forward_is_the_hand_written_backward_and_that_of_jax(case, keys, by_jax):
     layer = case.layer
     params, _ = drawn_params(layer, case.in_shape, keys)
     x = case.inputs(next(keys), 3, case.in_shape)
@@ -33,14 +36,15 @@ def test_vjp_of_forward_is_the_hand_written_backward_and_that_of_jax(case, keys)
         y, by_tape = vjp_by_tape(forward_only(layer), params, x)
         return (y, by_tape(dy)), run(layer, params, x, dy), vjp(layer, params, x, dy)
 
-    (y, by_tape), (y_by_hand, by_hand), by_jax = quick_jit(all_three)(params, x, dy)
+    (y, by_tape), (y_by_hand, by_hand), expected = quick_jit(all_three)(params, x, dy)
     assert relative_error(y, y_by_hand) < 1e-14
     assert relative_error(by_tape, by_hand) < 1e-13
-    assert relative_error(by_tape, by_jax) < 1e-13
+    assert relative_error(by_tape, expected) < 1e-13
+    assert by_jax <= CUSTOM_RULES
 
 
 @pytest.mark.parametrize("case", LOSSES.values(), ids=LOSSES)
-def test_reverse_of_a_loss_is_its_hand_written_gradient_and_that_of_jax(case, keys):
+def test_reverse_of_a_loss_is_its_hand_written_gradient_and_that_of_jax(case, keys, by_jax):
     loss, shape = case.loss, (4, 5)
     output, target = case.output(next(keys), shape), case.target(next(keys), shape)
 
@@ -48,6 +52,7 @@ def test_reverse_of_a_loss_is_its_hand_written_gradient_and_that_of_jax(case, ke
         by_hand = loss.value(output, target), loss.gradient(output, target)
         return reverse(loss.value)(output, target), by_hand, jax.value_and_grad(loss.value)(output, target)
 
-    by_tape, by_hand, by_jax = quick_jit(all_three)(output, target)
+    by_tape, by_hand, expected = quick_jit(all_three)(output, target)
     assert relative_error(by_tape, by_hand) < 1e-13
-    assert relative_error(by_tape, by_jax) < 1e-14
+    assert relative_error(by_tape, expected) < 1e-14
+    assert by_jax <= CUSTOM_RULES
