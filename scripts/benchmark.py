@@ -181,7 +181,7 @@ TABLES: dict[str, tuple[str, Callable[[bool], list[dict]]]] = {
     ),
     "tape": (
         "Gradients of whole networks by bp.tape.reverse; ratios are to jax.value_and_grad",
-        lambda quick: tape_table(*(7, 0.03, 3) if quick else (41, 0.1, 5)),
+        lambda quick: tape_table(*(15, 0.02, 3) if quick else (101, 0.02, 5)),
     ),
     "attention": ("Attention over long sequences, causal, 4 heads, D = 64, one sequence", attention_table),
     "depth": ("Seconds to trace and compile a gradient", depth_table),
