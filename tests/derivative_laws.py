@@ -25,7 +25,7 @@ import pytest
 from oracles import relative_error
 from passes import QUICKLY
 
-import bpjax.tape
+from bpjax.tape import vjp as tape_vjp
 from bpjax.tape.derivatives import DERIVATIVES, depends_on_inputs
 from bpjax.tape.values import is_differentiable
 from bpjax.util.jaxprs import opened, subjaxprs
@@ -105,10 +105,10 @@ class Cases:
 
     @functools.cache  # noqa: B019  (as many objects as test modules)
     def _program(self, dtype):
-        return compute(self.cases.values(), dtype)
+        return compute(self.cases.values(), dtype, differences=dtype == np.float64)
 
 
-def compute(cases, dtype) -> tuple[dict, dict]:
+def compute(cases, dtype, differences: bool) -> tuple[dict, dict]:
     """`measure` of all cases in one compiled program, and the errors of those that cannot be traced."""
     errors = {}
 
@@ -116,7 +116,7 @@ def compute(cases, dtype) -> tuple[dict, dict]:
         results = {}
         for case in cases:
             try:
-                results[case.name] = measure(case, inputs[case.name], differences=dtype == np.float64)
+                results[case.name] = measure(case, inputs[case.name], differences)
             except Exception as error:  # raised again by the test of that case
                 errors[case.name] = error
         return results
@@ -129,7 +129,7 @@ def measure(case, inputs, differences: bool, draw=None) -> Measured:
     """The cotangents of a case's inputs by the table and by JAX, and the products with a random direction."""
     random = np.random.default_rng(len(case.name))
     draw = draw or functools.partial(normal_like, random)
-    result, pull_back = bpjax.tape.vjp(case.function, *inputs)
+    result, pull_back = tape_vjp(case.function, *inputs)
     _, vjp = jax.vjp(case.reference, *inputs)
     dy = jax.tree.map(draw, result)
     ours, theirs = pull_back(dy), vjp(dy)
@@ -226,7 +226,7 @@ def uses_the_entry(cases: Cases, name: str):
         raise CalledError
 
     def gradient(*inputs):
-        result, pull_back = bpjax.tape.vjp(case.function, *inputs)
+        result, pull_back = tape_vjp(case.function, *inputs)
         return [dx for dx in pull_back(jax.tree.map(functools.partial(normal_like, np.random.default_rng(0)), result))
                 if is_differentiable(dx)]  # fmt: skip
 
