@@ -5,6 +5,7 @@ program that the backward program reads are the residuals. In the body of a loop
 the scanned inputs is computed once, before the loop.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from jax.extend import core
@@ -27,8 +28,10 @@ class Partition(NamedTuple):
     jaxpr: core.Jaxpr
     constants: dict  # variable -> value
     equations: tuple[list, list, list]  # by stage: invariant, forward, backward
+    num_forward: int  # how many of the results, from the first, are results of the forward program
     residuals: list  # variables of the forward stage that the backward stage reads, without those given anyway
     invariants: list  # variables of the invariant stage that a later stage reads
+    given: list  # of the variables that the backward program has anyway, those it reads
 
     def evaluate(self, stage: int, environment: dict, wanted) -> list:
         """Run the equations of a stage on known variables; the values of the wanted atoms."""
@@ -42,8 +45,34 @@ class Partition(NamedTuple):
             environment.update(zip(equation.outvars, results, strict=True))
         return [value_of(atom) for atom in wanted]
 
+    def run_forward(self, arrays: list) -> tuple[list, list]:
+        """The results and the residuals of a function that is no body of a loop."""
+        known = self._with_invariants(dict(zip(self.jaxpr.invars, arrays, strict=False)))
+        found = self.evaluate(FORWARD, known, [*self.jaxpr.outvars[: self.num_forward], *self.residuals])
+        return found[: self.num_forward], found[self.num_forward :]
 
-def partition(closed, stages: list[int], given: list, num_forward: int, recompute: bool = False) -> Partition:
+    def run_backward(self, arrays: list, residuals: list, cotangents: list) -> list:
+        """The cotangents of the active arguments of a function that is no body of a loop."""
+        known = dict(zip(self.jaxpr.invars, [*arrays, *cotangents], strict=True))
+        known = self._with_invariants(known | dict(zip(self.residuals, residuals, strict=True)))
+        return self.evaluate(BACKWARD, known, self.jaxpr.outvars[self.num_forward :])
+
+    def _with_invariants(self, known: dict) -> dict:
+        return known | dict(zip(self.invariants, self.evaluate(INVARIANT, known, self.invariants), strict=True))
+
+
+Recompute = bool | Callable[[core.JaxprEqn], bool]
+"""Which operations are computed again in the backward program instead of storing what they compute."""
+
+
+def partition_call(closed, num_arguments: int, num_results: int, recompute: Recompute) -> Partition:
+    """`partition` of a function that is no body of a loop: its arguments are stored anyway."""
+    arguments, cotangents = (variables := opened(closed).invars)[:num_arguments], variables[num_arguments:]
+    stages = [FORWARD] * len(arguments) + [BACKWARD] * len(cotangents)
+    return partition(closed, stages, arguments, num_results, recompute)
+
+
+def partition(closed, stages: list[int], given: list, num_forward: int, recompute: Recompute = False) -> Partition:
     """Cut a closed jaxpr in three.
 
     Args:
@@ -51,64 +80,66 @@ def partition(closed, stages: list[int], given: list, num_forward: int, recomput
         stages: the stage of each of its arguments: INVARIANT, FORWARD, or BACKWARD for a cotangent.
         given: variables that the backward program has anyway, besides those of the invariant stage.
         num_forward: how many of its results, from the first, are results of the forward program.
-        recompute: compute everything again in the backward program that does not come from `given` or from arguments.
+        recompute: compute again in the backward program what does not come from `given` or from arguments.
     """
     jaxpr = opened(closed)
     stage_of = dict.fromkeys(jaxpr.constvars, INVARIANT) | dict(zip(jaxpr.invars, stages, strict=True))
-    equations = live_equations(jaxpr)
-    stage_of_equation = []
-    for equation in equations:
+    equations = []
+    for equation in live_equations(jaxpr):
         stage = max((stage_of[a] for a in _variables(equation.invars)), default=INVARIANT)
         stage = max(stage, FORWARD) if equation.effects else stage
-        stage_of_equation.append(stage)
         stage_of.update(dict.fromkeys(equation.outvars, stage))
+        equations.append((equation, stage))
     results = _variables(jaxpr.outvars[:num_forward]), _variables(jaxpr.outvars[num_forward:])
-    stage_of_equation = _delay(equations, stage_of_equation, stage_of, set(given), results, recompute)
-    by_stage = ([], [], [])
-    for equation, stage in zip(equations, stage_of_equation, strict=True):
-        by_stage[stage].append(equation)
+    by_stage, read_forward, read_backward = _schedule(equations, stage_of, set(given), results, recompute)
 
-    made_in = dict.fromkeys(jaxpr.constvars, INVARIANT) | dict(zip(jaxpr.invars, stages, strict=True))
-    made_in |= {v: k for k, some in enumerate(by_stage) for e in some for v in e.outvars}
-    read_forward = results[0] | _reads(by_stage[FORWARD])
-    read_backward = results[1] | _reads(by_stage[BACKWARD])
     constants = dict(zip(jaxpr.constvars, getattr(closed, "consts", ()), strict=True))
+    made_backward = {v for equation in by_stage[BACKWARD] for v in equation.outvars}
     read_later = read_forward | read_backward
-    invariants = [v for v in made_in if made_in[v] == INVARIANT and v in read_later and v not in constants]
-    residuals = [v for v in made_in if made_in[v] == FORWARD and v in read_backward and v not in given]
-    return Partition(jaxpr, constants, by_stage, residuals, invariants)
+    invariants = [v for v, k in stage_of.items() if k == INVARIANT and v in read_later and v not in constants]
+    stored = [v for v, k in stage_of.items() if k == FORWARD and v in read_backward and v not in made_backward]
+    residuals = [v for v in stored if v not in given]
+    return Partition(
+        jaxpr, constants, by_stage, num_forward, residuals, invariants, [v for v in given if v in read_backward]
+    )
 
 
-def _delay(equations, stages, stage_of, given: set, results: tuple[set, set], recompute: bool) -> list[int]:
-    """Move operations of the forward program into the backward program where it alone reads their results.
+def _schedule(equations: list[tuple], stage_of: dict, given: set, results: tuple[set, set], recompute: Recompute):
+    """The equations of each stage, from pairs (equation, stage), and what the forward and the backward stage read.
 
-    This is done for cheap operations whose inputs take no more memory than their results, and for all with `recompute`.
+    An operation of the forward program is computed again in the backward program, instead of storing what it computes,
+    if it is cheap and its inputs take no more memory than its results, or if `recompute` says so. If the forward
+    program does not read its results, it is computed there only.
     """
-    stages = list(stages)
+    by_stage: tuple[list, list, list] = ([], [], [])
     read_forward, read_backward = set(results[0]), set(results[1])
-    read_backward |= _reads([e for e, s in zip(equations, stages, strict=True) if s == BACKWARD])
-    for k in reversed(range(len(equations))):
-        equation = equations[k]
-        if stages[k] == BACKWARD:
-            continue
+    for equation, stage in equations:
+        if stage == BACKWARD:
+            read_backward |= _variables(equation.invars)
+    for equation, stage in reversed(equations):
         inputs = _variables(equation.invars)
-        if stages[k] == FORWARD and not equation.effects and not read_forward.intersection(equation.outvars):
+        if stage != FORWARD:
+            by_stage[stage].append(equation)
+            continue
+        saved = [v for v in equation.outvars if v in read_backward]
+        again = False
+        if saved and not equation.effects:
             new = [a for a in inputs if a not in read_backward and a not in given and stage_of[a] == FORWARD]
-            saved = [v for v in equation.outvars if v in read_backward]
-            if recompute or equation.primitive.name in CHEAP and _bytes(new) <= _bytes(saved):
-                stages[k] = BACKWARD
-                read_backward |= inputs
-                continue
-        read_forward |= inputs
-    return stages
+            again = recompute(equation) if callable(recompute) else recompute
+            again = again or equation.primitive.name in CHEAP and _bytes(new) <= _bytes(saved)
+        if again:
+            by_stage[BACKWARD].append(equation)
+            read_backward |= inputs
+        if equation.effects or read_forward.intersection(equation.outvars) or saved and not again:
+            by_stage[FORWARD].append(equation)
+            read_forward |= inputs
+    for some in by_stage:
+        some.reverse()
+    return by_stage, read_forward, read_backward
 
 
 def _variables(atoms) -> set:
     return {atom for atom in atoms if isinstance(atom, core.Var)}
-
-
-def _reads(equations) -> set:
-    return {variable for equation in equations for variable in _variables(equation.invars)}
 
 
 def _bytes(variables) -> int:

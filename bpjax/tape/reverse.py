@@ -1,5 +1,6 @@
 """Reverse-mode differentiation of a JAX function: record it, then sweep the tape back."""
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -49,13 +50,16 @@ def reverse(
     Raises:
         ValueError: `holomorphic`.
         TypeError: the result is no real scalar, or a differentiated argument is not of floating-point numbers.
+        ValueError: the number of iterations of a `while_loop` is not known while JAX traces it: give `while_bound`.
     """
     if holomorphic:
         raise ValueError("`reverse` has no `holomorphic` mode: use `vjp` with a complex cotangent.")
-    several = not isinstance(argnums, int)
-    positions = argnums if not isinstance(argnums, int) else (argnums,)
+    several = isinstance(argnums, Sequence)
+    positions = [operator.index(k) for k in (argnums if isinstance(argnums, Sequence) else (argnums,))]
 
     def value_and_gradient(*args, **kwargs):
+        if any(not -len(args) <= k < len(args) for k in positions):
+            raise ValueError(f"`argnums` is {argnums}, but there are {len(args)} positional arguments.")
         chosen = [args[k] for k in positions]
 
         def of_chosen(*chosen):
@@ -74,11 +78,7 @@ def reverse(
             recompute=recompute,
             sparse=sparse,
         )
-        if jnp.shape(result) != () or not jnp.issubdtype(jnp.result_type(result), jnp.floating):
-            raise TypeError(
-                f"`reverse` needs a function with a real scalar result, got "
-                f"{jnp.result_type(result)}{list(jnp.shape(result))}: sum it, or use `vjp`."
-            )
+        _check_scalar(result)
         gradient = pull_back(jnp.ones_like(result))
         gradient = gradient if several else gradient[0]
         return ((result, aux[0]) if has_aux else result), gradient
@@ -115,29 +115,52 @@ def vjp(
 
     def flat(*leaves):
         result = f(*structure.unflatten(leaves))
-        result, aux = result if has_aux else (result, None)
+        result, aux = _pair(result) if has_aux else (result, None)
         results, out = jax.tree.flatten(result)
         extra, aux_structure = jax.tree.flatten(aux)
-        shapes[:] = [out, aux_structure, len(results)]
-        return [*results, *extra]
+        arrays = [leaf for leaf in extra if _is_array(leaf)]
+        others = [None if _is_array(leaf) else leaf for leaf in extra]
+        shapes[:] = [out, aux_structure, others, len(results)]
+        return [*results, *arrays]
 
     jaxpr = jax.make_jaxpr(flat)(*leaves)
     recorder = Recorder(STRUCTURES, custom_rules, while_bound, recompute=recompute)
     inputs = [Value(jnp.asarray(a), is_differentiable(a)) for a in leaves]
     entries, outputs = recorder.record(jaxpr, inputs)
-    out, aux_structure, num_results = shapes
-    results, extra = outputs[:num_results], [v.array for v in outputs[num_results:]]
+    out, aux_structure, others, num_results = shapes
+    results, arrays = outputs[:num_results], iter([v.array for v in outputs[num_results:]])
 
     def pull_back(cotangent):
         adjoints = Adjoints()
         for value, ct in zip(results, _flat_like(out, cotangent), strict=True):
             if value.active:
-                adjoints.add(value, ct)
+                adjoints.add(value, _like(value.array, ct))
         sweep(entries, adjoints)
         return structure.unflatten([_cotangent_of(value, adjoints, sparse) for value in inputs])
 
+    extra = [next(arrays) if leaf is None else leaf for leaf in others]
     aux = (aux_structure.unflatten(extra),) if has_aux else ()
-    return out.unflatten([v.array for v in results]), pull_back, *aux
+    return out.unflatten([jnp.asarray(v.array) for v in results]), pull_back, *aux
+
+
+def _pair(result) -> tuple:
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(f"With `has_aux=True` the function returns (result, anything else), got {type(result)}.")
+    return result
+
+
+def _is_array(leaf) -> bool:
+    return isinstance(leaf, (jax.Array, np.ndarray, np.generic, int, float, complex))
+
+
+def _like(array, cotangent):
+    cotangent = jnp.asarray(cotangent, None if hasattr(cotangent, "dtype") else array.dtype)
+    if (cotangent.shape, cotangent.dtype) != (array.shape, array.dtype):
+        raise ValueError(
+            f"The pullback needs a cotangent {array.dtype}{list(array.shape)} like the result, "
+            f"got {cotangent.dtype}{list(cotangent.shape)}."
+        )
+    return cotangent
 
 
 def _cotangent_of(value: Value, adjoints: Adjoints, sparse: bool):
@@ -152,6 +175,20 @@ def _flat_like(structure, cotangent) -> list:
     if found != structure:
         raise TypeError(f"The pullback needs a cotangent of the structure of the result, {structure}, got {found}.")
     return leaves
+
+
+def _check_scalar(result) -> None:
+    leaves = jax.tree.leaves(result)
+    if [jnp.shape(result) for result in leaves] != [()] or leaves[0] is not result or not _is_real(result):
+        found = ", ".join(f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}" for leaf in leaves)
+        raise TypeError(
+            f"`reverse` needs a function with a real scalar result, got {type(result).__name__}: {found}. "
+            "Sum an array; return (result, anything else) with `has_aux=True`; or use `vjp`."
+        )
+
+
+def _is_real(array) -> bool:
+    return jnp.issubdtype(jnp.result_type(array), jnp.floating)
 
 
 def _check_differentiable(arguments) -> None:
