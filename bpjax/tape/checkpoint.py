@@ -1,7 +1,9 @@
 """`jax.checkpoint`: what the reverse sweep computes again instead of storing it."""
 
 from dataclasses import dataclass
+from typing import Any
 
+import jax
 from jax import lax
 from jax.extend import core
 
@@ -20,6 +22,7 @@ class Checkpoint:
     outputs: list[Value]
     program: Partition
     residuals: list
+    structure: Any  # of the cotangents of the active inputs, see `joint`
 
     @classmethod
     def apply(cls, recorder: Recorder, equation, inputs: list[Value]) -> "Checkpoint":
@@ -27,12 +30,12 @@ class Checkpoint:
         closed, policy = equation.params["jaxpr"], equation.params["policy"]
         active = [value.active for value in inputs]
         is_active = active_results(closed, active)
-        traced, _ = joint(recorder, closed, active, is_active)
+        traced, shapes = joint(recorder, closed, active, is_active, num_sparse=len(inputs))
         recompute = True if policy is None else lambda operation: not is_saved(policy, operation)
         program = partition_call(traced, len(inputs), len(is_active), recompute)
         results, residuals = program.run_forward([value.array for value in inputs])
         outputs = [Value(r, k) for r, k in zip(results, is_active, strict=True)]
-        return cls(equation, inputs, outputs, program, residuals)
+        return cls(equation, inputs, outputs, program, residuals, jax.tree.structure(shapes))
 
     def sweep(self, adjoints: Adjoints) -> None:
         """Recompute and sweep. The barrier keeps XLA from using the values of the first evaluation."""
@@ -42,9 +45,10 @@ class Checkpoint:
         arrays, residuals, cotangents = lax.optimization_barrier(
             ([value.array for value in self.inputs], self.residuals, cotangents)
         )
-        found = self.program.run_backward(arrays, residuals, cotangents)
+        found = self.structure.unflatten(self.program.run_backward(arrays, residuals, cotangents))
         for value, cotangent in zip([v for v in self.inputs if v.active], found, strict=True):
-            adjoints.add(value, cotangent)
+            for summand in cotangent if isinstance(cotangent, list) else [cotangent]:
+                adjoints.add(value, summand)
 
 
 def is_saved(policy, operation) -> bool:
