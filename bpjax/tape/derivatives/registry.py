@@ -115,13 +115,11 @@ def chain_rule(dz: Array, factor: Any, x) -> Array:
 
 
 def sum_to(dx: Array, shape: tuple[int, ...]) -> Array:
-    """`dx`, or its sum over the axes along which the operation repeated its input: a scalar, or axes of size 1."""
+    """`dx`, summed over what was broadcast from `shape`: a scalar, or axes of size 1."""
     if dx.shape == shape:
         return dx
-    if not shape:
-        return lax.reduce_sum(dx, axes=tuple(range(dx.ndim)))
-    repeated = tuple(axis for axis in range(dx.ndim) if dx.shape[axis] != shape[axis])
-    return lax.reshape(lax.reduce_sum(dx, axes=repeated), shape)
+    axes = [k for k in range(dx.ndim) if not shape or shape[k] != dx.shape[k]]
+    return lax.reshape(lax.reduce_sum(dx, axes=axes), shape)
 
 
 def cotangents_of_inputs(
