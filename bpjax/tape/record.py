@@ -44,6 +44,7 @@ class Recorder(NamedTuple):
     while_bound: int | None = None  # the most iterations of a `while_loop`
     keep_inactive: bool = False  # also keep operations that do not depend on the differentiated arguments
     recompute: bool = False  # loops: recompute the body in the reverse sweep instead of storing its values
+    active_constants: bool = False  # also differentiate by the constants of the function
 
     def record(self, jaxpr, inputs: list[Value], consts=None) -> tuple[list[Entry], list[Value]]:
         """Evaluate a jaxpr.
@@ -58,11 +59,11 @@ class Recorder(NamedTuple):
         """
         consts = getattr(jaxpr, "consts", ()) if consts is None else consts
         jaxpr = opened(jaxpr)
-        known = [c if isinstance(c, Value) else Value(c, False) for c in consts]
+        known = [c if isinstance(c, Value) else self._constant(c) for c in consts]
         environment = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*known, *inputs), strict=True))
 
         def value_of(atom) -> Value:
-            return Value(atom.val, False) if isinstance(atom, core.Literal) else environment[atom]
+            return self._constant(atom.val) if isinstance(atom, core.Literal) else environment[atom]
 
         entries: list[Entry] = []
         for equation in live_equations(jaxpr):
@@ -71,6 +72,9 @@ class Recorder(NamedTuple):
                 entries.append(entry)
             environment.update(zip(equation.outvars, entry.outputs, strict=True))
         return entries, [value_of(atom) for atom in jaxpr.outvars]
+
+    def _constant(self, array) -> Value:
+        return Value(array, self.active_constants and is_differentiable(array))
 
     def _record_equation(self, equation, inputs: list[Value]) -> Entry:
         structure = self.structures.get(equation.primitive.name)

@@ -143,14 +143,14 @@ class Stack:
 
 def unstack(array) -> list[Array]:
     """The slices along the first axis; on the host, so that nothing is compiled for each length."""
-    if is_key(array):
+    if is_key(array) or isinstance(array, jax.core.Tracer):
         return [array[t] for t in range(len(array))]
     return [jnp.asarray(slice_) for slice_ in np.asarray(array)]
 
 
 def stack(arrays: list) -> Array:
     """At least one array, stacked along a new first axis."""
-    if is_key(arrays[0]):
+    if is_key(arrays[0]) or any(isinstance(array, jax.core.Tracer) for array in arrays):
         return jnp.stack(arrays)
     return jnp.asarray(np.stack([np.asarray(array) for array in arrays]))
 

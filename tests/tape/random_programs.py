@@ -91,9 +91,7 @@ KINDS = {
     "sqrt": unary(lambda xp, x: xp.sqrt(x), above(0.2)),
     "rsqrt": unary(lambda xp, x: lax.rsqrt(x) if xp is jnp else 1 / np.sqrt(x), above(0.2)),
     "logistic": unary(lambda xp, x: jax.nn.sigmoid(x) if xp is jnp else 1 / (1 + np.exp(-x))),
-    "relu": unary(
-        lambda xp, x: jax.nn.relu(x) if xp is jnp else np.maximum(x, 0), lambda x: np.min(np.abs(x)) > GAP
-    ),
+    "relu": unary(lambda xp, x: jax.nn.relu(x) if xp is jnp else np.maximum(x, 0), lambda x: np.min(np.abs(x)) > GAP),
     "plus": Kind((None,), lambda xp, c, x: x + c),
     "times": Kind((None,), lambda xp, c, x: x * c),
     "twice": Kind((None,), lambda xp, c, x: 2 * x),
