@@ -1,5 +1,6 @@
 """What stands on a tape: operations, and values with names."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -60,6 +61,7 @@ class Recorded:
     structure: Any  # of the arguments
     outputs: list[Value]
     out_structure: Any
+    again: Callable[..., "Recorded"]  # record the same call with other `custom_rules` and another recorder
 
     @cached_property
     def origin(self) -> dict[Value, int | str]:

@@ -21,7 +21,7 @@ import numpy as np
 
 from bpjax.tape.local_errors import EXACT, LocalError, local_error, precision_of, rounded
 from bpjax.tape.record import Operation
-from bpjax.tape.replay import perturbed
+from bpjax.tape.replay import Perturbed, perturbed
 from bpjax.tape.values import Adjoints, Value, is_differentiable
 
 VALID = 0.1
@@ -44,7 +44,7 @@ class Forecast(NamedTuple):
     shares: list[Share]  # of each operation
     known: dict[Value, float]  # x̄ δx of each argument and constant that is differentiated
     errors: list[list[LocalError | None]]  # of each result of each operation
-    decisions: list[int]  # operations whose discrete result may change
+    runs: Perturbed
     overflow: list[int]  # operations with a value too large for the dtype
 
     @property
@@ -55,7 +55,7 @@ class Forecast(NamedTuple):
     @property
     def is_valid(self) -> bool:
         """Whether terms of second order are small, nothing overflows, and no comparison may change."""
-        return bool(self.nonlinearity <= VALID) and not self.decisions and not self.overflow
+        return bool(self.nonlinearity <= VALID) and not self.runs.decisions and not self.overflow
 
 
 def sources_of(records) -> list[Value]:
@@ -79,7 +79,7 @@ def forecast(records, arguments: list[Value], result: Value, adjoints: Adjoints,
     roundings = {v: rounded(v.array, dtype) for v in sources if is_differentiable(v.array)}
     exact = exact_values(records, set(sources).difference(arguments), roundings)
     errors = [local_error(record, precision, exact) for record in records]
-    known = {v: _dot(adjoints.of(v), r - np.asarray(v.array)) for v, r in roundings.items()}
+    known = {v: _known(adjoints.of(v), np.asarray(v.array), r) for v, r in roundings.items()}
     shares = [_share(record, found, adjoints) for record, found in zip(records, errors, strict=True)]
     bias, spread = sum(known.values()), sum(share.bound for share in shares)
     runs = perturbed(records, errors, roundings, adjoints, result)
@@ -93,7 +93,7 @@ def forecast(records, arguments: list[Value], result: Value, adjoints: Adjoints,
         shares,
         known,
         errors,
-        runs.decisions,
+        runs,
         [k for k, record in enumerate(records) if _exceeds(record, precision.largest)],
     )
 
@@ -111,7 +111,9 @@ def exact_values(records, constants: set[Value], roundings: dict[Value, np.ndarr
     return exact
 
 
-def _dot(adjoint, error) -> float:
+def _known(adjoint, exact, rounded) -> float:
+    """x̄ δx; infinities stay as they are."""
+    error = np.subtract(rounded, exact, where=exact != rounded, out=np.zeros_like(exact))
     return 0.0 if adjoint is None else float(np.sum(np.real(np.asarray(adjoint) * error)))
 
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 import jax
+import numpy as np
 from jax.extend import core
 
 from bpjax.tape.derivatives import DERIVATIVES, cotangents_of_inputs, depends_on_inputs
-from bpjax.tape.values import Adjoints, Value
+from bpjax.tape.values import Adjoints, Value, is_differentiable
 from bpjax.util.jaxprs import bind_primitive, live_equations, opened
 
 
@@ -74,7 +75,9 @@ class Recorder(NamedTuple):
         return entries, [value_of(atom) for atom in jaxpr.outvars]
 
     def _constant(self, array) -> Value:
-        return Value(array, self.active_constants and is_differentiable(array))
+        if self.active_constants and is_differentiable(array):
+            return Value(np.asarray(array, getattr(array, "dtype", None)), True)  # literals of JAX have no shape
+        return Value(array, False)
 
     def _record_equation(self, equation, inputs: list[Value]) -> Entry:
         structure = self.structures.get(equation.primitive.name)

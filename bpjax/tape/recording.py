@@ -16,8 +16,16 @@ from bpjax.tape.unrolled import UNROLLED
 from bpjax.tape.values import Value, is_differentiable
 from bpjax.util.checks import is_concrete
 
+ON_KNOWN_VALUES = Recorder(UNROLLED, keep_inactive=True)
 
-def record(f: Callable, args: tuple, kwargs: Mapping[str, Any], custom_rules: Literal["use", "open", "open_all"]):
+
+def record(
+    f: Callable,
+    args: tuple,
+    kwargs: Mapping[str, Any],
+    custom_rules: Literal["use", "open", "open_all"],
+    recorder: Recorder = ON_KNOWN_VALUES,
+) -> Recorded:
     """Everything that `Tape` shows, before a sweep: see `Tape.record`."""
     call, arguments = bound(f, args, kwargs)
     paths, structure = jax.tree_util.tree_flatten_with_path(list(arguments.values()))
@@ -43,14 +51,14 @@ def record(f: Callable, args: tuple, kwargs: Mapping[str, Any], custom_rules: Li
     for k in traced:
         name, leaf = leaves[k]
         leaves[k] = name, Value(jnp.asarray(leaf), is_differentiable(leaf))
-    recorder = Recorder(UNROLLED, custom_rules, keep_inactive=True)
-    entries, outputs = recorder.record(jaxpr, [leaves[k][1] for k in traced])
+    entries, outputs = recorder._replace(custom_rules=custom_rules).record(jaxpr, [leaves[k][1] for k in traced])
     outputs = [Value(jnp.asarray(v.array), False) if not isinstance(v.array, jax.Array) else v for v in outputs]
     for value in outputs:
         refuse_tracer(value.array, "in the result")
     lines = lines_of(entries, (flat.__code__.co_filename, flat.__code__.co_firstlineno))
     name, file = name_and_file(f)
-    return Recorded(name, file, lines, entries, argument_names, leaves, structure, outputs, out_structure[0])
+    again = functools.partial(record, f, args, kwargs)
+    return Recorded(name, file, lines, entries, argument_names, leaves, structure, outputs, out_structure[0], again)
 
 
 def is_traced(leaf) -> bool:

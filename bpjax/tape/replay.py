@@ -59,6 +59,7 @@ class Perturbed(NamedTuple):
 
     up: float  # the change of the result with all errors in the direction that increases it to first order
     down: float  # and with all in the other direction
+    values: dict[Value, Any]  # of the run for `up`
     decisions: list[int]  # operations whose discrete result may change
 
 
@@ -84,30 +85,29 @@ def perturbed(
         if error is not None
     }
     worst = {v: np.sign(np.asarray(adjoints.or_zeros(v))) * bound for v, bound in bounds.items()}
-    up, _ = _run(records, sources, result, worst)
-    down, _ = _run(records, sources, result, {v: -shift for v, shift in worst.items()})
+    up, down = _run(records, sources, worst), _run(records, sources, {v: -shift for v, shift in worst.items()})
     discrete = [k for k, record in enumerate(records) if is_discrete(record)]
     random, runs = np.random.default_rng(0), []
     for _ in range(DRAWS if discrete else 0):
         shifts = {v: random.choice([-AMPLIFIED, AMPLIFIED], np.shape(bound)) * bound for v, bound in bounds.items()}
-        runs.append(_run(records, sources, result, shifts, discrete)[1])
-    return Perturbed(up, down, [k for k in discrete if _may_change(records[k], [seen[k] for seen in runs])])
+        arrays = _run(records, sources, shifts)
+        runs.append([_decision(records[k], arrays) for k in discrete])
+    changes = [float(run.get(result, result.array)) - float(result.array) for run in (up, down)]
+    may_change = [k for n, k in enumerate(discrete) if _may_change(records[k], [seen[n] for seen in runs])]
+    return Perturbed(changes[0], changes[1], up, may_change)
 
 
-def _run(records, sources, result: Value, shifts: dict[Value, np.ndarray], discrete=()) -> tuple[float, dict]:
-    """The change of the result, and the decisions of discrete operations, for given errors."""
+def _run(records, sources, shifts: dict[Value, np.ndarray]) -> dict[Value, Any]:
+    """All values for given errors."""
     arrays: dict[Value, Any] = dict(sources)
-    seen = {}
 
     def apply(k, record, inputs):
-        outputs = evaluate(record, inputs)
-        if k in discrete:
-            seen[k] = _decision(record, inputs, outputs)
         moved = [shifts.get(value) for value in record.outputs]
-        return [a if s is None else np.asarray(a) + s.astype(a.dtype) for a, s in zip(outputs, moved, strict=True)]
+        outputs = zip(evaluate(record, inputs), moved, strict=True)
+        return [a if s is None else np.asarray(a) + s.astype(a.dtype) for a, s in outputs]
 
     replay(records, arrays, apply)
-    return float(arrays.get(result, result.array)) - float(result.array), seen
+    return arrays
 
 
 def is_discrete(record) -> bool:
@@ -117,16 +117,21 @@ def is_discrete(record) -> bool:
     return record.equation.primitive.name in STEPS or any(not is_differentiable(v.array) for v in record.outputs)
 
 
-def _decision(record, inputs: list, outputs: list) -> list:
-    if record.equation.primitive.name in COMPARISONS:
-        return [np.asarray(inputs[0]) - np.asarray(inputs[1])]
-    return [np.asarray(a) for a in outputs if record.equation.primitive.name in STEPS or not is_differentiable(a)]
+def _decision(record, arrays: dict[Value, Any]) -> list:
+    """The difference of compared operands, or the discrete results."""
+    name = record.equation.primitive.name
+    if name in COMPARISONS:
+        left, right = (np.asarray(arrays.get(value, value.array)) for value in record.inputs)
+        return [left - right]
+    discrete = [v for v in record.outputs if name in STEPS or not is_differentiable(v.array)]
+    return [np.asarray(arrays.get(value, value.array)) for value in discrete]
 
 
 def _may_change(record, runs: list[list]) -> bool:
-    recorded = _decision(record, [v.array for v in record.inputs], [v.array for v in record.outputs])
+    recorded = _decision(record, {})
     if record.equation.primitive.name in COMPARISONS:
-        return any(bool(np.any(np.abs(seen[0] - recorded[0]) > np.abs(recorded[0]))) for seen in runs)
+        moved = np.max([np.abs(seen[0] - recorded[0]) for seen in runs], axis=0)
+        return bool(np.any((moved >= np.abs(recorded[0])) & (moved > 0)))
     return any(bool(np.any(a != b)) for seen in runs for a, b in zip(seen, recorded, strict=True))
 
 
@@ -155,7 +160,7 @@ def _in_dtype(record, inputs: list, dtype) -> list:
 
 def is_wider(a, dtype) -> bool:
     """Whether a dtype is a floating-point dtype with more digits than another."""
-    return jnp.issubdtype(a, jnp.floating) and jnp.finfo(a).eps < jnp.finfo(dtype).eps
+    return jnp.issubdtype(a, jnp.floating) and float(jnp.finfo(a).eps) < float(jnp.finfo(dtype).eps)
 
 
 def narrowed(array, dtype):

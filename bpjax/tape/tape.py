@@ -12,6 +12,7 @@ from bpjax.tape.entry import Recorded, TapeEntry, Variable, Variables, adjoint_o
 from bpjax.tape.export import to_dict, to_pandas
 from bpjax.tape.record import sweep
 from bpjax.tape.recording import record
+from bpjax.tape.rounding import WITH_ALL_ERRORS, Rounding, rounding
 from bpjax.tape.table import array_text, as_html, as_text
 from bpjax.tape.values import Adjoints, Value
 
@@ -191,6 +192,27 @@ class Tape:
         origin = self._recorded.origin.get(value)
         entry = self[origin] if isinstance(origin, int) else None
         return Variable(name, value.array, adjoint_of(value, self._adjoints), entry)
+
+    def rounding(self, dtype: Any = "bfloat16") -> Rounding:
+        """How large the rounding error of the result is when every operation is computed in a dtype.
+
+            >>> print(bp.tape(lambda a, b: (a * a - b * b) / (a - b), 1.02, 1.01).rounding("float16"))
+
+        Arguments and constants are rounded to the dtype too. Functions with custom rules are opened, and errors pass
+        through `stop_gradient`. Loops and branches take the same way as in the recorded computation; where a comparison
+        could turn out differently, the forecast says so. See `bpjax.tape.forecast` for the formulas.
+
+        Args:
+            dtype: "float32", "bfloat16", "float16" or such a dtype.
+
+        Raises:
+            ValueError: the result is not one real scalar.
+        """
+        results = [value.array for value in self._recorded.outputs]
+        if len(results) != 1 or results[0].shape != () or not jnp.issubdtype(results[0].dtype, jnp.floating):
+            shapes = ", ".join(f"{a.dtype}{list(a.shape)}" for a in results)
+            raise ValueError(f"`rounding` needs a function with one real scalar result, got {shapes}: sum it.")
+        return rounding(self._recorded.again("open_all", WITH_ALL_ERRORS), jnp.dtype(dtype))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON: function, file, value (its leaves), arguments, entries and fallbacks.

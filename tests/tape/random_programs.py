@@ -31,8 +31,12 @@ class Program(NamedTuple):
     steps: tuple[Step, ...]
     result: Callable  # (xp, values) -> result
 
+    def __call__(self, *arguments):
+        """The result by JAX."""
+        return self.evaluate(jnp, arguments)
+
     def evaluate(self, xp, arguments):
-        """The result by NumPy (`xp=np`) or JAX (`xp=jnp`)."""
+        """The result by NumPy (`xp=np`) or JAX (`xp=jnp`): of a scalar, a vector, a matrix."""
         values = list(arguments)
         for step in self.steps:
             values.append(apply(xp, step, [values[k] for k in step.inputs]))
@@ -166,8 +170,8 @@ def scan(xp, body, state, xs):
     return state + np.mean(ys)
 
 
-def random_program(seed: int, size: int = 50, structured: bool = True) -> tuple[Callable, list]:
-    """A random function and its arguments.
+def random_program(seed: int, size: int = 50, structured: bool = True) -> tuple[Program, list]:
+    """A random program and its arguments.
 
     Args:
         seed: of the draw.
@@ -175,19 +179,14 @@ def random_program(seed: int, size: int = 50, structured: bool = True) -> tuple[
         structured: with calls, loops and branches.
 
     Returns:
-        f(scalar, vector, matrix) -> scalar, and NumPy arguments.
+        the program of (scalar, vector, matrix) -> scalar, and NumPy arguments.
     """
     random = np.random.default_rng(seed)
     arguments = [np.asarray(random.uniform(0.3, 1.5, shape)) for shape in SHAPES]
-    program, _ = draw(random, arguments, size, structured)
-
-    def f(*arguments):
-        return program.evaluate(jnp, arguments)
-
-    return f, arguments
+    return draw(random, arguments, size, structured), arguments
 
 
-def draw(random, arguments, size: int, structured: bool, like=None) -> tuple[Program, list]:
+def draw(random, arguments, size: int, structured: bool, like=None) -> Program:
     """A program for the values of given arguments; its result is like a given value, or a scalar."""
     values, steps, used = list(arguments), [], set()
     budget = size
@@ -210,7 +209,7 @@ def draw(random, arguments, size: int, structured: bool, like=None) -> tuple[Pro
         total = sum(float(w) * xp.mean(values[k]) for w, k in zip(weights, unused, strict=True))
         return total if like is None else xp.tanh(values[0] + total)
 
-    return Program(tuple(steps), result), values
+    return Program(tuple(steps), result)
 
 
 def draw_step(random, values, budget: int, structured: bool) -> Step | None:
@@ -248,7 +247,7 @@ def draw_structure(random, values, budget: int) -> Step | None:
         return None
     size = int(random.integers(2, min(budget, 8)))
     scalar = np.asarray(values[other].ravel()[0])
-    body, _ = draw(random, [values[state], scalar], size, random.random() < 0.2, like=values[state])
+    body = draw(random, [values[state], scalar], size, random.random() < 0.2, like=values[state])
     return Step(name, (state, other), constant, body)
 
 
