@@ -26,9 +26,11 @@ def mul(x, y, z):
 
 @derivative("div")
 def div(x, y, z, dz):
-    """z = x / y      dx = dz / y      dy = −dx z."""
+    """z = x / y      dx = dz / y      dy = −dx z, or −(Σ dz z) / y where y was repeated, with fewer quotients."""
     dx = dz / y
-    return lambda: sum_to(dx, jnp.shape(x)), lambda: sum_to(-dx * z, jnp.shape(y))
+    if jnp.shape(y) == z.shape:
+        return lambda: sum_to(dx, jnp.shape(x)), lambda: -dx * z
+    return lambda: sum_to(dx, jnp.shape(x)), lambda: -sum_to(dz * z, jnp.shape(y)) / y
 
 
 @elementwise("rem")

@@ -11,13 +11,13 @@ from bpjax.tape.derivatives.registry import elementwise
 @elementwise("erf")
 def erf(x, y):
     """y = erf x      dy/dx = 2 / √π e^(−x²)."""
-    return lambda: 2 / math.sqrt(math.pi) * lax.exp(-x * x)
+    return lambda: 2 / math.sqrt(math.pi) * lax.exp(-lax.square(x))
 
 
 @elementwise("erfc")
 def erfc(x, y):
     """y = 1 − erf x      dy/dx = −2 / √π e^(−x²)."""
-    return lambda: -2 / math.sqrt(math.pi) * lax.exp(-x * x)
+    return lambda: -2 / math.sqrt(math.pi) * lax.exp(-lax.square(x))
 
 
 @elementwise("erf_inv")
