@@ -55,6 +55,12 @@ OTHERS = [
     ),
     Case("polygamma", lambda x: lax.polygamma(jnp.ones_like(x), x), POSITIVE),
     Case(
+        "zeta",
+        lambda q: lax.zeta(jnp.full_like(q, 3), q),
+        A,
+        reference=lambda q: lax.polygamma(2 * jnp.ones_like(q), q) / -2,
+    ),
+    Case(
         "regularized_incomplete_beta",
         lambda x: lax.betainc(jnp.asarray(A, x.dtype), jnp.asarray(B, x.dtype), x),
         between(0.1, 0.9, 2, 3),

@@ -44,6 +44,12 @@ def polygamma(m, x, z):
     return lambda: no_derivative("polygamma", "its order m"), lambda: lax.polygamma(m + 1, x)
 
 
+@elementwise("zeta")
+def zeta(s, q, z):
+    """z = ζ(s, q) = Σₖ (q + k)⁻ˢ      ∂z/∂q = −s ζ(s + 1, q)      no derivative by s."""
+    return lambda: no_derivative("zeta", "its exponent s"), lambda: -s * lax.zeta(s + 1, q)
+
+
 @elementwise("igamma")
 def igamma(a, x, z):
     """z = P(a, x) = γ(a, x) / Γ(a)      ∂z/∂a: `lax.igamma_grad_a`      ∂z/∂x = xᵃ⁻¹ e⁻ˣ / Γ(a)."""
