@@ -1,5 +1,6 @@
 """What stands on a tape: operations, and values with names."""
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -85,8 +86,9 @@ class Recorded:
         if not isinstance(origin, int):
             return origin
         name = self.name_of.get(value)
-        same = [assigned for assigned in self.by_name.get(name or "", []) if assigned.number < number]
-        return name if same and same[-1].value is value else f"v{origin}"
+        same = self.by_name.get(name or "", [])
+        before = bisect_left(same, number, key=lambda assigned: assigned.number)
+        return name if before and same[before - 1].value is value else f"v{origin}"
 
     @cached_property
     def by_name(self) -> dict[str, list[Assigned]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from bpjax.tape.record import Operation
-from bpjax.tape.source import Frame, boundary_of, frames_of
+from bpjax.tape.source import Frame, frames_of
 from bpjax.tape.unrolled import Program, Slice, Stack, Unstack
 
 
@@ -33,19 +33,14 @@ class Line:
         return self.path[-1].run if self.path else 0
 
 
-def lines_of(entries: list, boundary: tuple[str, int] | None) -> list[Line]:
-    """The elementary operations among the entries and in the programs among them.
-
-    Args:
-        entries: as recorded with `UNROLLED`.
-        boundary: file and first line of the function that was recorded.
-    """
+def lines_of(entries: list) -> list[Line]:
+    """The elementary operations among the entries, which were recorded with `UNROLLED`, and in the programs there."""
     numbers, runs = itertools.count(), itertools.count(1)
 
-    def walk(entries, boundary, calls, path) -> Iterator[Line]:
+    def walk(entries, calls, path) -> Iterator[Line]:
         run = path[-1].run if path else 0
         for entry in entries:
-            frames = frames_of(entry.equation, boundary, run, calls)
+            frames = frames_of(entry.equation, run, calls)
             if isinstance(entry, Program):
                 yield from inside(entry, frames, path)
             elif not isinstance(entry, Unstack):
@@ -58,6 +53,6 @@ def lines_of(entries: list, boundary: tuple[str, int] | None) -> list[Line]:
                 own = (entry for entry in section.entries if not isinstance(entry, Unstack))
                 yield from (Line(next(numbers), entry, frames, (*path, group)) for entry in own)
             else:
-                yield from walk(section.entries, boundary_of(section.jaxpr), frames, (*path, group))
+                yield from walk(section.entries, frames, (*path, group))
 
-    return list(walk(entries, boundary, (), ()))
+    return list(walk(entries, (), ()))

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bpjax.tape.lines import Line
-from bpjax.tape.source import COMPREHENSIONS, Frame
 from bpjax.tape.statements import Statement, Statements
 from bpjax.tape.symbols import operation_name
 from bpjax.tape.unrolled import Program, Slice
@@ -45,17 +44,17 @@ class _Step(NamedTuple):
 
     line: Line
     level: int  # of the frames of the line, the one that executes the statement
-    frames: tuple[Frame, ...]  # of the line, without comprehensions
     repeats: bool  # whether the statement, or a call around it, stands in a loop
+    loop_inside: bool  # whether there is a loop in the functions that the statement calls
 
     @property
     def instruction(self) -> int:
-        return self.frames[self.level].instruction
+        return self.line.frames[self.level].instruction
 
     @property
     def place(self) -> tuple:
         """What repeats when the statement is executed again."""
-        inner = self.frames[: self.level + 1]
+        inner = self.line.frames[: self.level + 1]
         return operation_name(self.line.record), *((frame.code, frame.instruction) for frame in inner)
 
 
@@ -69,21 +68,18 @@ class _Executions:
 
     def add(self, line: Line) -> None:
         """The next operation: it continues, starts or ends executions in each function that is active."""
-        frames = tuple(frame for frame in line.frames if frame.code.co_name not in COMPREHENSIONS)
-        repeats = False
-        for level in reversed(range(len(frames))):
-            frame = frames[level]
-            around = self.statements.at(frame)
-            repeats = repeats or any(statement.in_loop for statement in around)
-            function = (frame.code, frame.run, frames[level + 1 :])
-            running = self.running.setdefault(function, {})
-            active = [statement for statement in around if statement.targets]
+        places = [self.statements.at(frame) for frame in line.frames]
+        loops = [place.in_comprehension or any(s.in_loop for s in place.statements) for place in places]
+        for level, (frame, place) in enumerate(zip(line.frames, places, strict=True)):
+            running = self.running.setdefault((frame.code, frame.run, line.frames[level + 1 :]), {})
+            active = [statement for statement in place.statements if statement.targets]
             for statement in [s for s in running if s not in active]:
                 self.finished.append((statement, running.pop(statement)))
             for statement in active:
-                step = _Step(line, level, frames, repeats)
+                loop_inside = place.in_comprehension or any(loops[:level])
+                step = _Step(line, level, statement.in_loop or any(loops[level + 1 :]), loop_inside)
                 steps = running.setdefault(statement, [])
-                if steps and repeats and step.instruction < steps[-1].instruction:  # the next iteration of a loop
+                if steps and step.repeats and step.instruction < steps[-1].instruction:  # the next iteration of a loop
                     self.finished.append((statement, steps))
                     running[statement] = steps = []
                 steps.append(step)
@@ -101,7 +97,7 @@ class _Executions:
 def _period(steps: list[_Step]) -> int:
     """After how many operations a statement in a loop begins again: iterations of `for …: h = tanh(h)`."""
     places = [step.place for step in steps]
-    if not steps[0].repeats:
+    if not steps[0].repeats or any(step.loop_inside for step in steps):
         return len(steps)
     fits = (p for p in range(1, len(steps) + 1) if len(steps) % p == 0 and places[:-p] == places[p:])
     return next(fits, len(steps))
@@ -109,7 +105,7 @@ def _period(steps: list[_Step]) -> int:
 
 def _results(step: _Step, targets) -> Iterator[tuple[str, Value]]:
     """The names with the results of the operation, or of the whole call or loop around it that the statement runs."""
-    inside = [group for group in step.line.path if group.run > step.frames[step.level].run]
+    inside = [group for group in step.line.path if group.run > step.line.frames[step.level].run]
     record = inside[0].program if inside else step.line.record
     places = _places_of_results(record)
     for name, place in targets:

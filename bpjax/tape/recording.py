@@ -55,7 +55,7 @@ def record(
     outputs = [Value(jnp.asarray(v.array), False) if not isinstance(v.array, jax.Array) else v for v in outputs]
     for value in outputs:
         refuse_tracer(value.array, "in the result")
-    lines = lines_of(entries, (flat.__code__.co_filename, flat.__code__.co_firstlineno))
+    lines = lines_of(entries)
     name, file = name_and_file(f)
     again = functools.partial(record, f, args, kwargs)
     return Recorded(name, file, lines, entries, argument_names, leaves, structure, outputs, out_structure[0], again)

@@ -1,5 +1,6 @@
 """Where in the user's source an operation was written."""
 
+import itertools
 import linecache
 import sysconfig
 from pathlib import Path
@@ -9,8 +10,6 @@ from typing import NamedTuple
 import jax
 import jaxlib
 import numpy as np
-
-from bpjax.util.jaxprs import opened
 
 HIDDEN = tuple(str(Path(str(package.__file__)).parent) + "/" for package in (jax, jaxlib, np)) + (
     str(Path(__file__).parent) + "/",
@@ -45,7 +44,9 @@ class Frame(NamedTuple):
     @property
     def position(self) -> Position:
         """The range of the source text of the instruction."""
-        line, end_line, column, end_column = list(self.code.co_positions())[self.instruction // 2]
+        line, end_line, column, end_column = next(
+            itertools.islice(self.code.co_positions(), self.instruction // 2, None)
+        )
         line = line or self.code.co_firstlineno
         return Position(line, end_line or line, column, end_column)
 
@@ -72,23 +73,13 @@ def is_hidden(file: str) -> bool:
     return standard or file.startswith("<frozen") or file.startswith(HIDDEN)
 
 
-def boundary_of(jaxpr) -> tuple[str, int] | None:
-    """File and first line of the function that was traced to a jaxpr, None where JAX does not know it."""
-    source = getattr(opened(jaxpr).debug_info, "func_src_info", None) or ""
-    _, _, place = source.partition(" at ")
-    file, _, line = place.rpartition(":")
-    return (file, int(line)) if line.isdecimal() else None
-
-
-def frames_of(equation, boundary: tuple[str, int] | None, run: int, calls: tuple[Frame, ...]) -> tuple[Frame, ...]:
+def frames_of(equation, run: int, calls: tuple[Frame, ...]) -> tuple[Frame, ...]:
     """The user's frames of an equation, the innermost first.
 
-    JAX traces a function once and uses the jaxpr for later calls, so frames outside the traced function may belong to
-    another call: they are replaced by those of this call.
+    JAX keeps the frames inside the function that was traced; those outside differ from call to call.
 
     Args:
-        equation: an equation of the jaxpr.
-        boundary: file and first line of the function that was traced to this jaxpr.
+        equation: an equation of a jaxpr.
         run: the number of this run of the jaxpr.
         calls: the frames of the equation that calls the function.
     """
@@ -96,17 +87,4 @@ def frames_of(equation, boundary: tuple[str, int] | None, run: int, calls: tuple
     if traceback is None:
         return calls
     frames = [Frame(code, k, run) for code, k in zip(*traceback.raw_frames(), strict=True)]
-    if boundary is None:
-        frames = _without_calls(frames, calls)
-    else:
-        last = [k for k, frame in enumerate(frames) if (frame.file, frame.code.co_firstlineno) == boundary]
-        frames = frames[: last[0] + 1] if last else []
     return (*(frame for frame in frames if not is_hidden(frame.file)), *calls)
-
-
-def _without_calls(frames: list[Frame], calls: tuple[Frame, ...]) -> list[Frame]:
-    """The frames inside those of the call; none where the frames belong to another call."""
-    shown = [frame for frame in frames if not is_hidden(frame.file)]
-    inner, outer = shown[: len(shown) - len(calls)], shown[len(shown) - len(calls) :]
-    same = [frame[:2] for frame in outer] == [frame[:2] for frame in calls]
-    return inner if same else []

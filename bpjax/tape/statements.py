@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from types import CodeType
 from typing import NamedTuple
 
-from bpjax.tape.source import Frame, Position
+from bpjax.tape.source import COMPREHENSIONS, Frame, Position
 
 
 class Statement(NamedTuple):
@@ -18,38 +18,51 @@ class Statement(NamedTuple):
     in_loop: bool  # whether a `for` or `while` of this function is around it
 
 
+class Place(NamedTuple):
+    """Where the instruction of a frame stands."""
+
+    statements: list[Statement]  # around it in its function, the innermost last; none without source
+    in_comprehension: bool
+
+
 class Statements:
     """The statements of the files that were active."""
 
     def __init__(self):
         """No file is read yet."""
-        self._files: dict[str, tuple[list[Statement], list[Position]]] = {}
-        self._at: dict[tuple[CodeType, int], list[Statement]] = {}
+        self._files: dict[str, tuple[list[Statement], list[Position], list[Position]]] = {}
+        self._at: dict[tuple[CodeType, int], Place] = {}
 
-    def at(self, frame: Frame) -> list[Statement]:
-        """The statements around the instruction of a frame in its function, the innermost last; none without source."""
+    def at(self, frame: Frame) -> Place:
+        """The place of the instruction of a frame."""
         key = (frame.code, frame.instruction)
         if key not in self._at:
-            found, functions = self._of_file(frame.file)
+            found, functions, comprehensions = self._of_file(frame.file)
             position = frame.position
             around = [function for function in functions if contains(function, position)]
             scope = around[-1] if around else None
-            self._at[key] = [s for s in found if s.scope == scope and contains(s.position, position)]
+            statements = [s for s in found if s.scope == scope and contains(s.position, position)]
+            if frame.code.co_name in COMPREHENSIONS:  # a function before Python 3.12; generators also after it
+                self._at[key] = Place([], True)
+            else:
+                self._at[key] = Place(statements, any(contains(c, position) for c in comprehensions))
         return self._at[key]
 
-    def _of_file(self, file: str) -> tuple[list[Statement], list[Position]]:
+    def _of_file(self, file: str) -> tuple[list[Statement], list[Position], list[Position]]:
         if file not in self._files:
             try:
                 tree = ast.parse("".join(linecache.getlines(file)))
             except SyntaxError:
                 tree = ast.Module([], [])
             functions = [position_of(node) for node in _walk(tree) if isinstance(node, FUNCTION)]
-            self._files[file] = list(_statements(tree, None, False)), functions
+            comprehensions = [position_of(node) for node in _walk(tree) if isinstance(node, COMPREHENSION)]
+            self._files[file] = list(_statements(tree, None, False)), functions, comprehensions
         return self._files[file]
 
 
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-SEVERAL = (ast.Tuple, ast.List, ast.Dict, ast.Set, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+COMPREHENSION = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+SEVERAL = (ast.Tuple, ast.List, ast.Dict, ast.Set, *COMPREHENSION)
 
 
 def _walk(node: ast.AST) -> Iterator[ast.AST]:

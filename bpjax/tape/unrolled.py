@@ -79,7 +79,7 @@ def branch(recorder: Recorder, equation, inputs: list[Value]) -> Program:
     """`cond` and `switch`: the branch that the index chooses."""
     branches = equation.params["branches"]
     index, *operands = inputs
-    chosen = min(max(int(index.array), 0), len(branches) - 1)
+    chosen = int(index.array)  # `lax.switch` clamps it
     entries, outputs = recorder.record(branches[chosen], operands)
     name = f"branch {chosen} of {len(branches)}"
     return Program(equation, inputs, outputs, name, [Section(name, opened(branches[chosen]), entries)])

@@ -119,6 +119,50 @@ def test_names_inside_loops_and_calls():
         t["state_of_two"]  # two arrays: no single value
 
 
+def alone(x):
+    s = jnp.sin(x)
+    return s
+
+
+def test_calls_in_a_comprehension_and_iterations_that_differ():
+    def f(w, x):
+        total = sum([layer(w, e) for e in (x, x + 1)])
+        total = total + sum(alone(e) for e in (x, 2 * x, 3 * x))
+        for factor in (2.0, jnp.ones(2), jnp.ones(2)):  # the second iteration repeats `g` to two entries
+            g = jnp.tanh(total) * factor
+            total = g + 1
+        for factor in (2.0, jnp.ones(2), jnp.ones(2)):
+            total = jnp.tanh(total[0] if total.shape else total) * factor
+        return jnp.sum(total)
+
+    t = tape(f, 0.5, 1.0)
+    np.testing.assert_allclose([h.value for h in t["h"]], np.tanh([0.5, 1.0]), rtol=1e-15)
+    np.testing.assert_allclose([s.value for s in t["s"]], np.sin([1.0, 2.0, 3.0]), rtol=1e-15)
+    assert [g.value.shape for g in t["g"]] == [(), (2,), (2,)]
+    assert [total.value.shape for total in t["total"]] == [(), (), (), (2,), (2,), (), (2,), (2,)]
+
+
+def deep(x):
+    for _ in range(3):
+        x = jnp.tanh(x * 2)
+    return x
+
+
+def test_a_loop_in_the_function_that_a_loop_calls():
+    """The three iterations inside are one execution of `y = deep(y)`."""
+
+    def f(y):
+        total = 0
+        for _ in range(2):
+            y = deep(y)
+            total = total + y
+        return total
+
+    t = tape(f, 0.1)
+    np.testing.assert_allclose([y.value for y in t["y"]], [0.1, deep(0.1), deep(deep(0.1))], rtol=1e-15)
+    assert len(t["x"]) == 6 and len(t["total"]) == 2
+
+
 def test_an_older_value_of_a_name_is_called_by_its_number():
     def f(x):
         y = x * 2

@@ -108,8 +108,8 @@ def test_symbols():
     symbols = [entry.symbol for entry in t]
     for wanted in ("xᵀ", "x @ v0", "x[0:1, 0:2]", "Σ y over axis 0", "z · z", "relu v", "max x", "as float32", "³"):
         assert any(wanted in symbol for symbol in symbols), (wanted, symbols)
-    # where(y > 0, …, …): the second name is taken where the condition holds
-    assert any(" if v" in symbol and " else v" in symbol for symbol in symbols)
+    assert tape(lambda c, p, q: jnp.where(c, p, q), np.array(True), 1.0, 2.0)[0].symbol == "p if c else q"
+    assert tape(lambda c, p, q: jnp.where(c, p, q), np.array(True), 1.0, 2.0).value == 1
 
 
 def test_plain_data():
@@ -122,6 +122,7 @@ def test_plain_data():
     assert by_name["z"]["value"] == [1.0, 2.0] and by_name["n"]["adjoint"] is None
     assert by_name["x"]["adjoint"] == t.gradient["x"].tolist()
     assert by_name["key"]["value"] == [0, 0]
+    assert type(by_name["n"]["value"]) is int and type(by_name["m"]["value"][0]) is float
     product = data["entries"][1]
     assert product["inputs"] == [{"argument": "x"}, {"entry": 0}] and product["source"]["function"] == "everything"
     assert len(data["entries"]) == len(t)
