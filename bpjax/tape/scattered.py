@@ -5,20 +5,28 @@ keep these contributions as they are: they are added to one dense array when the
 steps of a loop, or returned to the user as a sparse array.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-from bpjax.tape.values import Adjoints, Value, zeros_like
 from bpjax.types import Array, Shape
+
+if TYPE_CHECKING:
+    from bpjax.tape.values import Adjoints, Value
 
 STATIC = {"static": True}
 
+FEW = 8
+"""A slice with less than 1 / FEW of the entries of its array has a sparse adjoint."""
+
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scattered:
     """An adjoint that is zero except at windows that begin at `indices`; overlapping windows add.
 
@@ -32,6 +40,8 @@ class Scattered:
     mode: lax.GatherScatterMode = field(default=lax.GatherScatterMode.FILL_OR_DROP, metadata=STATIC)
     indices_are_sorted: bool = field(default=False, metadata=STATIC)
     unique_indices: bool = field(default=False, metadata=STATIC)
+
+    is_sparse = True  # it costs less than a dense array
 
     def add_to(self, total: Array | None) -> Array:
         """The sum with a dense adjoint, or with zeros."""
@@ -79,13 +89,28 @@ class Scattered:
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Window:
     """An adjoint that is zero except in one window: the contribution of a slice."""
 
-    starts: tuple  # an integer for each axis; a window that would pass the end is moved back, as by `dynamic_slice`
+    starts: tuple  # one for each axis, integers if static; a window is moved back to end in the array
     updates: Array  # the window
     shape: Shape = field(metadata=STATIC)  # of the adjoint
+
+    @property
+    def is_static(self) -> bool:
+        """Whether its place is known when JAX traces."""
+        return all(isinstance(start, int) for start in self.starts)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether it costs less than a dense array: static windows that are not small are best padded or joined."""
+        return not self.is_static or FEW * self.updates.size < int(np.prod(self.shape))
+
+    @property
+    def axes(self) -> list[int]:
+        """The axes along which the window is smaller than the array."""
+        return [axis for axis, size in enumerate(self.shape) if self.updates.shape[axis] != size]
 
     def add_to(self, total: Array | None) -> Array:
         """The sum with a dense adjoint, or with zeros."""
@@ -107,10 +132,70 @@ class Window:
         return jax.tree.map(lambda a: jnp.asarray(a)[None], self).over_steps().rows() if self.shape else None
 
 
-def sparse_or_dense(adjoints: Adjoints, value: Value) -> "Array | list[Scattered | Window]":
+def is_array(summand) -> bool:
+    """Whether a contribution to an adjoint is a dense array."""
+    return isinstance(summand, jax.Array | np.ndarray | np.generic)
+
+
+def total(summands: Sequence) -> Any:
+    """The sum of the contributions to an adjoint, as a dense array."""
+    slices = [s for s in summands if isinstance(s, Window) and s.is_static and len(s.axes) == 1]
+    joined, single = join(slices)
+    sum_ = None
+    for array in [*(s for s in summands if is_array(s)), *joined]:
+        sum_ = array if sum_ is None else sum_ + array
+    for summand in [*(s for s in summands if not is_array(s) and s not in slices), *single]:
+        sum_ = summand.add_to(sum_)
+    return sum_
+
+
+def join(slices: list[Window]) -> tuple[list[Array], list[Window]]:
+    """Dense arrays with slices that do not overlap one after the other, and slices that are better added alone.
+
+    This is how the reverse sweep of x[0], x[1], … x[T − 1] takes T steps, instead of T² for sums of padded arrays.
+
+    Args:
+        slices: static, each of one axis.
+    """
+    layers: list[list[Window]] = []
+    for window in sorted(slices, key=lambda s: (s.axes, s.starts)):
+        (axis,) = window.axes
+        for layer in layers:
+            if layer[-1].axes == [axis] and end(layer[-1]) <= window.starts[axis]:
+                layer.append(window)
+                break
+        else:
+            layers.append([window])
+    alone = [layer[0] for layer in layers if len(layer) == 1 and layer[0].is_sparse]
+    return [one_after_another(layer) for layer in layers if len(layer) > 1 or not layer[0].is_sparse], alone
+
+
+def end(window: Window) -> int:
+    """Where a slice of one axis ends."""
+    (axis,) = window.axes
+    return window.starts[axis] + window.updates.shape[axis]
+
+
+def one_after_another(slices: list[Window]) -> Array:
+    """The sum of slices of one axis that do not overlap, in their order along it."""
+    ((axis,), shape), position, parts = (slices[0].axes, slices[0].shape), 0, []
+
+    def fill_to(start):
+        if start > position:
+            parts.append(jnp.zeros((*shape[:axis], start - position, *shape[axis + 1 :]), slices[0].updates.dtype))
+
+    for window in slices:
+        fill_to(window.starts[axis])
+        parts.append(window.updates)
+        position = end(window)
+    fill_to(shape[axis])
+    return lax.concatenate(parts, axis) if len(parts) > 1 else parts[0]
+
+
+def sparse_or_dense(adjoints: "Adjoints", value: "Value") -> "Array | list[Scattered | Window]":
     """The adjoint of a value: the list of its contributions if all are sparse, else the dense array."""
     summands = adjoints.summands(value)
-    if summands and all(isinstance(summand, Scattered | Window) for summand in summands):
+    if summands and all(not is_array(summand) and summand.is_sparse for summand in summands):
         return summands
     return adjoints.or_zeros(value)
 
@@ -119,7 +204,7 @@ def as_sparse_array(summands: list):
     """The sum of contributions as a `BCOO` array with rows stored (n_sparse=1), or None if not all are rows."""
     from jax.experimental.sparse import BCOO
 
-    found = [summand.rows() if isinstance(summand, Scattered | Window) else None for summand in summands]
+    found = [None if is_array(summand) or not summand.is_sparse else summand.rows() for summand in summands]
     if not found or any(rows is None for rows in found):
         return None
     row_numbers, rows = (jnp.concatenate(parts) for parts in zip(*found, strict=True))
@@ -129,7 +214,7 @@ def as_sparse_array(summands: list):
 # --- Loops -----------------------------------------------------------------------------------------------------------
 
 
-def loop_totals(values: list[Value], contributions: list, length: int) -> list[Array | None]:
+def loop_totals(values: "list[Value]", contributions: list, length: int) -> list[Array | None]:
     """Where a loop begins to sum the adjoints of its constants: zeros, or None where it stacks the contributions.
 
     Contributions are stacked if they are sparse and take no more memory, over all steps, than the dense array.
@@ -146,7 +231,7 @@ def loop_totals(values: list[Value], contributions: list, length: int) -> list[A
         return length * sum(summand.updates.size for summand in contribution) <= value.array.size
 
     return [
-        None if is_stacked(value, contribution) else zeros_like(value.array)
+        None if is_stacked(value, contribution) else jnp.zeros_like(value.array)
         for value, contribution in zip(values, contributions, strict=True)
     ]
 
@@ -154,20 +239,20 @@ def loop_totals(values: list[Value], contributions: list, length: int) -> list[A
 def add_step(totals: list, contributions: list) -> tuple[list, list]:
     """Add what one step contributes to the totals; where a total is None, return the contribution to be stacked."""
     sums, stacked = [], []
-    for total, contribution in zip(totals, contributions, strict=True):
-        stacked.append(contribution if total is None else None)
-        if total is not None and isinstance(contribution, list):
+    for dense, contribution in zip(totals, contributions, strict=True):
+        stacked.append(contribution if dense is None else None)
+        if dense is not None and isinstance(contribution, list):
             for summand in contribution:
-                total = summand.add_to(total)
-        elif total is not None:
-            total = total + contribution
-        sums.append(total)
+                dense = summand.add_to(dense)
+        elif dense is not None:
+            dense = dense + contribution
+        sums.append(dense)
     return sums, stacked
 
 
-def add_loop(adjoints: Adjoints, value: Value, total: Array | None, stacked: list | None) -> None:
+def add_loop(adjoints: "Adjoints", value: "Value", dense: Array | None, stacked: list | None) -> None:
     """Add what a loop contributes to the adjoint of a constant."""
-    if total is not None:
-        adjoints.add(value, total)
+    if dense is not None:
+        adjoints.add(value, dense)
     for summand in stacked or ():
         adjoints.add(value, summand.over_steps())

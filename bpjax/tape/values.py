@@ -5,8 +5,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from bpjax.tape.scattered import is_array, total
 from bpjax.types import Array
 
 
@@ -41,21 +41,14 @@ class Adjoints:
         summands = self._summands.get(value)
         if not summands:
             return None
-        if len(summands) > 1 or not _is_array(summands[0]):
-            total = None
-            for summand in sorted(summands, key=lambda s: not _is_array(s)):  # arrays first: stable
-                total = (summand if total is None else total + summand) if _is_array(summand) else summand.add_to(total)
-            self._summands[value] = summands = [total]
+        if len(summands) > 1 or not is_array(summands[0]):
+            self._summands[value] = summands = [total(summands)]
         return summands[0]
 
     def or_zeros(self, value: Value) -> Array:
         """The adjoint of a value, zeros where the result does not depend on it."""
         adjoint = self.of(value)
         return zeros_like(value.array) if adjoint is None else adjoint
-
-
-def _is_array(summand) -> bool:
-    return isinstance(summand, (jax.Array, np.ndarray, np.generic))
 
 
 def is_differentiable(array) -> bool:

@@ -65,6 +65,10 @@ DENSE = {
     "rows and all": lambda table: jnp.sin(table[ids]).sum() + table.sum(),
     "scan, and all": lambda table: scanned(table, lambda table, k: table[k] + table.sum(0, keepdims=True)),
     "transposed": lambda table: jnp.sin(table.T[0, ids]).sum(),
+    "halves": lambda table: (jnp.sin(table[: V // 2]) * table[V // 2 :]).sum(),
+    "neighbours": lambda table: (jnp.sin(table[1:]) * table[:-1]).sum(),
+    "columns one by one": lambda table: (jnp.sin(table[:, 0]) * table[:, 2]).sum(),
+    "slices of both axes": lambda table: (jnp.sin(table[:, :2]) * table[:, 1:]).sum() + table[:-3].sum(),
 }
 
 
@@ -139,6 +143,16 @@ def test_a_table_costs_one_dense_array_and_none_if_sparse(name):
     assert dense_equations(jax.make_jaxpr(reverse(SPARSE[name], sparse=True))(table)) == []
     of_jax = dense_equations(jax.make_jaxpr(jax.grad(SPARSE[name]))(table))
     assert len(of_jax) > len(dense)
+
+
+def test_slices_that_do_not_overlap_are_joined():
+    def loss(x):
+        return sum(jnp.sin(x[t] * x[t + 1]).sum() for t in range(9))
+
+    x = table[:12]
+    primitives = [e.primitive.name for e in opened(jax.make_jaxpr(reverse(loss))(x)).eqns]
+    assert primitives.count("concatenate") == 2 and "pad" not in primitives  # x[0] … x[8], x[1] … x[9]
+    assert relative_error(quick_jit(reverse(loss))(x), jax.value_and_grad(loss)(x)) < 1e-12
 
 
 def test_a_small_table_in_a_long_loop_is_summed_in_place():

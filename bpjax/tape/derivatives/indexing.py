@@ -10,10 +10,6 @@ from jax import lax
 from bpjax.tape.derivatives.registry import derivative
 from bpjax.tape.scattered import Scattered, Window
 
-FEW = 8
-"""The adjoint of a slice is a `Window` if the slice has less than 1 / FEW of the entries, else dense."""
-
-
 # --- Slices ----------------------------------------------------------------------------------------------------------
 
 
@@ -23,8 +19,9 @@ def slice_(x, y, dy, *, start_indices, limit_indices, strides):
     strides = strides or (1,) * x.ndim
 
     def dx():
-        if FEW * dy.size < x.size and set(strides) == {1}:
-            return Window(tuple(map(int, start_indices)), dy, x.shape)
+        window = Window(tuple(map(int, start_indices)), dy, x.shape)
+        if set(strides) <= {1} and (len(window.axes) == 1 or window.is_sparse):
+            return window
         axes = zip(start_indices, strides, x.shape, dy.shape, strict=True)
         config = [(low, n - low - ((m - 1) * s + 1 if m else 0), s - 1) for low, s, n, m in axes]
         return lax.pad(dy, jnp.zeros((), dy.dtype), config)
