@@ -11,7 +11,7 @@ from jax import lax
 from oracles import relative_error
 from passes import quick_jit
 
-import bpjax.tape
+from bpjax.tape import vjp as tape_vjp
 from bpjax.util.jaxprs import opened
 
 
@@ -109,7 +109,7 @@ def test_ragged_product(ragged, product, shapes, sizes):
 
     def cotangents(*inputs):
         found = [vjp(lambda *xs, f=f: f(*xs, sizes), *inputs)[1](dy)
-                 for vjp, f in ((bpjax.tape.vjp, ragged), (jax.vjp, ragged), (jax.vjp, product))]  # fmt: skip
+                 for vjp, f in ((tape_vjp, ragged), (jax.vjp, ragged), (jax.vjp, product))]  # fmt: skip
         return found
 
     ours, theirs, by_dense = quick_jit(cotangents)(*inputs)
@@ -129,7 +129,7 @@ def test_low_precision_inputs_with_a_float32_result(product):
     x, w = jnp.asarray(normal(4, 3), jnp.bfloat16), jnp.asarray(normal(3, 5), jnp.bfloat16)
 
     def cotangents(x, w):
-        y, pull_back = bpjax.tape.vjp(product, x, w)
+        y, pull_back = tape_vjp(product, x, w)
         assert y.dtype == jnp.float32
         return pull_back(jnp.cos(y))
 
@@ -146,7 +146,7 @@ def test_matrix_product_needs_no_transpose():
 
     def gradient(x, w):
         product = functools.partial(jnp.matmul, precision="highest")
-        return bpjax.tape.vjp(product, x, w)[1](jnp.ones((2, 5, 4)))
+        return tape_vjp(product, x, w)[1](jnp.ones((2, 5, 4)))
 
     equations = opened(jax.make_jaxpr(gradient)(normal(2, 5, 3), normal(3, 4))).eqns
     used = [e for e in equations if e.primitive.name in ("dot_general", "transpose")]
