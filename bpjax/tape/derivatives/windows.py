@@ -56,6 +56,12 @@ class Windows(NamedTuple):
         plain = all(b == 1 for b in self.base_dilation + self.dilation) and not any(map(any, self.padding))
         return covered and plain and self.stride == self.size
 
+    @property
+    def interleaves(self) -> bool:
+        """Whether entries whose indices are equal modulo the stride are reached by the same few positions."""
+        plain = all(b == 1 for b in self.base_dilation + self.dilation)
+        return plain and any(s > 1 for s in self.stride) and len(self.starts) <= UNROLLED
+
     def per_window(self, y: Array) -> Array:
         """Windows that tile: y with an axis of size 1 after each axis, to be broadcast over the entries of a window."""
         return y.reshape(tuple(itertools.chain.from_iterable((o, 1) for o in self.out)))
@@ -133,6 +139,8 @@ def add_at_selected(dy, found, w: Windows) -> Array:
         t = np.arange(len(w.starts), dtype=found.dtype)
         t = t.reshape(tuple(itertools.chain.from_iterable((1, k) for k in w.size)))
         return jnp.where(w.per_window(found) == t, w.per_window(dy), zero).reshape(w.array)
+    if w.interleaves and 0 not in w.array + w.out:
+        return _add_by_residue(dy, found, w)
     padded = jax.eval_shape(lambda: lax.pad(jnp.zeros(w.array), 0.0, w.config)).shape
 
     def step(total, t, start):
@@ -148,6 +156,27 @@ def add_at_selected(dy, found, w: Windows) -> Array:
     total = w.over_positions(step, jnp.zeros(padded, dy.dtype))
     inside = lax.pad(total, zero, [(-low, -high, 0) for low, high in w.padding])
     return lax.slice(inside, (0,) * inside.ndim, inside.shape, w.base_dilation)
+
+
+def _add_by_residue(dy, found, w: Windows) -> Array:
+    """`add_at_selected` without zeros between the windows: position t = s j + r adds dy_o to entry s (o + j) + r.
+
+    The entries with the same r are summed apart, then interleaved.
+    """
+    zero, rank = jnp.zeros((), dy.dtype), dy.ndim
+    length = [o + (k - 1) // s for o, k, s in zip(w.out, w.size, w.stride, strict=True)]
+    classes = {residue: jnp.zeros(length, dy.dtype) for residue in itertools.product(*map(range, w.stride))}
+    for t, start in enumerate(w.starts.tolist()):
+        places = [divmod(a, s) for a, s in zip(start, w.stride, strict=True)]
+        piece = jnp.where(found == jnp.asarray(t, found.dtype), dy, zero)
+        edges = [(j, n - j - o, 0) for (j, _), n, o in zip(places, length, w.out, strict=True)]
+        classes[tuple(r for _, r in places)] += lax.pad(piece, zero, edges)
+    apart = jnp.stack(list(classes.values())).reshape(*w.stride, *length)
+    order = tuple(itertools.chain.from_iterable((rank + axis, axis) for axis in range(rank)))
+    whole = [n * s for n, s in zip(length, w.stride, strict=True)]
+    total = apart.transpose(order).reshape(whole)
+    inside = [(-low, low + m - n, 0) for (low, _), m, n in zip(w.padding, w.array, whole, strict=True)]
+    return lax.pad(total, zero, inside)
 
 
 def read_selected(x, found, w: Windows) -> Array:
