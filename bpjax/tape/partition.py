@@ -21,6 +21,8 @@ CHEAP = frozenset(
 )
 """Primitives that cost no more than reading their result: computed again where this needs no new residual."""
 
+CHAIN = 32  # the most cheap operations in a row that are computed again
+
 
 class Partition(NamedTuple):
     """Three programs over the variables of one jaxpr, evaluated one after the other."""
@@ -108,14 +110,21 @@ def _schedule(equations: list[tuple], stage_of: dict, given: set, results: tuple
     """The equations of each stage, from pairs (equation, stage), and what the forward and the backward stage read.
 
     An operation of the forward program is computed again in the backward program, instead of storing what it computes,
-    if it is cheap and its inputs take no more memory than its results, or if `recompute` says so. If the forward
-    program does not read its results, it is computed there only.
+    if it is cheap and what it is made from by cheap operations takes no more memory than its results, or if `recompute`
+    says so. If the forward program does not read its results, it is computed there only.
     """
     by_stage: tuple[list, list, list] = ([], [], [])
+    made_by = {
+        variable: equation
+        for equation, stage in equations
+        if stage == FORWARD and equation.primitive.name in CHEAP and not equation.effects
+        for variable in equation.outvars
+    }  # by cheap operations
     read_forward, read_backward = set(results[0]), set(results[1])
     for equation, stage in equations:
         if stage == BACKWARD:
             read_backward |= _variables(equation.invars)
+    is_known = lambda v: stage_of[v] != FORWARD or v in read_backward or v in given
     for equation, stage in reversed(equations):
         inputs = _variables(equation.invars)
         if stage != FORWARD:
@@ -124,9 +133,10 @@ def _schedule(equations: list[tuple], stage_of: dict, given: set, results: tuple
         saved = [v for v in equation.outvars if v in read_backward]
         again = False
         if saved and not equation.effects:
-            new = [a for a in inputs if a not in read_backward and a not in given and stage_of[a] == FORWARD]
             again = recompute(equation) if callable(recompute) else recompute
-            again = again or equation.primitive.name in CHEAP and _bytes(new) <= _bytes(saved)
+            again = (
+                again or equation.outvars[0] in made_by and _bytes(_sources(inputs, made_by, is_known)) <= _bytes(saved)
+            )
         if again:
             by_stage[BACKWARD].append(equation)
             read_backward |= inputs
@@ -136,6 +146,21 @@ def _schedule(equations: list[tuple], stage_of: dict, given: set, results: tuple
     for some in by_stage:
         some.reverse()
     return by_stage, read_forward, read_backward
+
+
+def _sources(variables: set, made_by: dict, is_known) -> set:
+    """What variables are made from by cheap operations, without what the backward program has anyway."""
+    pending, seen, sources = list(variables), set(), set()
+    while pending:
+        variable = pending.pop()
+        if variable in seen or is_known(variable):
+            continue
+        seen.add(variable)
+        if variable in made_by and len(seen) <= CHAIN:
+            pending += _variables(made_by[variable].invars)
+        else:
+            sources.add(variable)
+    return sources
 
 
 def _variables(atoms) -> set:
