@@ -20,9 +20,9 @@ from bpjax.tape.values import Adjoints, Value
 def tape(f: Callable, *args, **kwargs) -> "Tape":
     """Evaluate a function operation by operation, and keep every operation with its value and its adjoint.
 
-        >>> tape = bp.tape(lambda a, b: (a + b) * a, 2.0, 3.0)
-        >>> tape.gradient
-        {'a': 7.0, 'b': 2.0}
+        tape = bp.tape(lambda a, b: (a + b) * a, 2.0, 3.0)
+        print(tape)                                              # the table
+        assert tape.gradient == {"a": 7.0, "b": 2.0}
 
     The method of Linnainmaa (1970, in Finnish; BIT 16, 1976, 146–160): operations are recorded in the order of
     evaluation; the reverse sweep goes back from the result and sums v̄ = Σ over the uses w of v of w̄ ∂w/∂v.

@@ -119,7 +119,7 @@ class Unstack:
 
     def sweep(self, adjoints: Adjoints) -> None:
         """d_xs[t] = d_x of iteration t."""
-        if self.inputs[0].active and any(adjoints.of(value) is not None for value in self.outputs):
+        if any(adjoints.of(value) is not None for value in self.outputs):
             adjoints.add(self.inputs[0], stack([adjoints.or_zeros(value) for value in self.outputs]))
 
 

@@ -1,6 +1,8 @@
 """Variables and lines of the user's source on the tape."""
 
+import functools
 import linecache
+import sysconfig
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 from bpjax.tape import tape
+from bpjax.tape.source import is_hidden
 
 HERE = __file__
 
@@ -199,6 +202,14 @@ def test_a_jitted_function_is_traced_once_and_its_lines_are_those_of_each_call()
         t = tape(f, 1.0)
         assert {source.function for entry in t for source in entry.lines} == {f.__name__, "layer"}
         assert all(entry.lines[-1].line == line_of(start) for entry in t)
+
+
+def test_frames_of_jax_and_of_the_standard_library_are_not_shown():
+    packages = sysconfig.get_path("stdlib") + "/site-packages/"
+    assert all(
+        map(is_hidden, (jax.__file__, np.__file__, functools.__file__, tape.__code__.co_filename, "<frozen abc>"))
+    )
+    assert not any(map(is_hidden, (HERE, packages + "flax/linen/linear.py", "<stdin>", "/home/me/jax_model.py")))
 
 
 SOURCE = """

@@ -12,6 +12,7 @@ import pytest
 from oracles import relative_error
 
 from bpjax.tape import Tape, tape
+from bpjax.tape.derivatives import DERIVATIVES
 
 
 def diamond(a, b):
@@ -182,6 +183,14 @@ def test_custom_rules_are_used_or_opened():
     everything = Tape.record(f, (0.5,), custom_rules="open_all")
     assert [entry.operation for entry in everything] == ["sin", "max", "add"]
     assert relative_error(everything.gradient, opened.gradient) < 1e-15
+
+
+def test_a_primitive_without_an_entry_falls_back_to_jax_and_is_named(monkeypatch):
+    monkeypatch.delitem(DERIVATIVES, "sin")
+    t = tape(lambda x: jnp.sin(x) * x, 0.5)
+    assert t.fallbacks == ("sin",) and [entry.by for entry in t] == ["jax.vjp", "table"]
+    assert str(t).splitlines()[-1] == "differentiated by jax.vjp: sin"
+    assert abs(float(t.gradient["x"]) - (np.sin(0.5) + 0.5 * np.cos(0.5))) < 1e-15
 
 
 def test_nothing_stays_after_a_call():
