@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import jax
 from jax import lax
 from jax.core import Tracer
 from jax.extend import core
@@ -9,6 +10,7 @@ from jax.extend import core
 from bpjax.tape.joint import active_results, joint
 from bpjax.tape.partition import Partition, partition_call
 from bpjax.tape.record import Call, Entry, Recorder
+from bpjax.tape.scattered import add_contribution, in_every_branch
 from bpjax.tape.values import Adjoints, Value
 
 
@@ -20,6 +22,7 @@ class Cond:
     inputs: list[Value]
     outputs: list[Value]
     programs: list[Partition]
+    shapes: list[list]  # of the cotangents of the active operands, for each branch, see `joint`
     residuals: list = field(default_factory=list)
 
     @classmethod
@@ -34,11 +37,12 @@ class Cond:
         active = [value.active for value in operands]
         columns = zip(*(active_results(branch, active) for branch in branches), strict=True)
         is_active = [any(column) for column in columns]
-        programs = []
+        programs, shapes = [], []
         for branch in branches:
-            traced, _ = joint(recorder, branch, active, is_active)
+            traced, of_branch = joint(recorder, branch, active, is_active, num_sparse=len(operands))
+            shapes.append(of_branch)
             programs.append(partition_call(traced, len(operands), len(is_active), recorder.recompute))
-        entry = cls(equation, inputs, [], programs)
+        entry = cls(equation, inputs, [], programs, shapes)
         outputs, entry.residuals = entry._run_forward([value.array for value in operands])
         entry.outputs = [Value(a, k) for a, k in zip(outputs, is_active, strict=True)]
         return entry
@@ -66,12 +70,18 @@ class Cond:
         cotangents = [adjoints.or_zeros(v) for v in self.outputs if v.active]
         _, places = shared_places([[v.aval for v in program.residuals] for program in self.programs])
 
-        def backward(program, places):
-            return lambda: program.run_backward(arrays, [self.residuals[k] for k in places], cotangents)
+        def backward(branch):
+            def run():
+                residuals = [self.residuals[k] for k in places[branch]]
+                found = self.programs[branch].run_backward(arrays, residuals, cotangents)
+                found = jax.tree.structure(self.shapes[branch]).unflatten(found)
+                return in_every_branch(found, self.shapes, branch)
 
-        found = self._switch([backward(program, some) for program, some in zip(self.programs, places, strict=True)])
+            return run
+
+        found = self._switch([backward(branch) for branch in range(len(self.programs))])
         for value, cotangent in zip([v for v in self.inputs[1:] if v.active], found, strict=True):
-            adjoints.add(value, cotangent)
+            add_contribution(adjoints, value, cotangent)
 
     def _switch(self, branches: list):
         """The branch of the index; branches for platforms are chosen when XLA compiles, and lowered for theirs only."""

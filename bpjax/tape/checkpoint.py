@@ -10,6 +10,7 @@ from jax.extend import core
 from bpjax.tape.joint import active_results, joint
 from bpjax.tape.partition import Partition, partition_call
 from bpjax.tape.record import Recorder
+from bpjax.tape.scattered import add_contribution
 from bpjax.tape.values import Adjoints, Value
 
 
@@ -47,8 +48,7 @@ class Checkpoint:
         )
         found = self.structure.unflatten(self.program.run_backward(arrays, residuals, cotangents))
         for value, cotangent in zip([v for v in self.inputs if v.active], found, strict=True):
-            for summand in cotangent if isinstance(cotangent, list) else [cotangent]:
-                adjoints.add(value, summand)
+            add_contribution(adjoints, value, cotangent)
 
 
 def is_saved(policy, operation) -> bool:

@@ -193,11 +193,17 @@ def one_after_another(slices: list[Window]) -> Array:
 
 
 def sparse_or_dense(adjoints: "Adjoints", value: "Value") -> "Array | list[Scattered | Window]":
-    """The adjoint of a value: the list of its contributions if all are sparse, else the dense array."""
+    """The adjoint of a value: the list of its contributions if all are sparse (or none), else the dense array."""
     summands = adjoints.summands(value)
-    if summands and all(not is_array(summand) and summand.is_sparse for summand in summands):
+    if all(not is_array(summand) and summand.is_sparse for summand in summands):
         return summands
     return adjoints.or_zeros(value)
+
+
+def add_contribution(adjoints: "Adjoints", value: "Value", contribution) -> None:
+    """Add an adjoint of the kind that `sparse_or_dense` returns."""
+    for summand in contribution if isinstance(contribution, list) else [contribution]:
+        adjoints.add(value, summand)
 
 
 def as_sparse_array(summands: list):
@@ -256,3 +262,29 @@ def add_loop(adjoints: "Adjoints", value: "Value", dense: Array | None, stacked:
         adjoints.add(value, dense)
     for summand in stacked or ():
         adjoints.add(value, summand.over_steps())
+
+
+# --- Branches --------------------------------------------------------------------------------------------------------
+
+
+def in_every_branch(contributions: list, shapes: list[list], taken: int) -> list:
+    """The contributions of the branch that is taken, in a structure that all branches share.
+
+    A contribution that is sparse in every branch becomes the list of those of all branches, with zeros for the others.
+
+    Args:
+        contributions: of the branch, see `sparse_or_dense`.
+        shapes: of the contributions of each branch.
+        taken: the number of the branch.
+    """
+    shared = []
+    for contribution, columns in zip(contributions, zip(*shapes, strict=True), strict=True):
+        dense = [column for column in columns if not isinstance(column, list)]
+        if dense:
+            zeros = jnp.zeros(dense[0].shape, dense[0].dtype)
+            shared.append(total([zeros, *contribution]) if isinstance(contribution, list) else contribution)
+        else:
+            parts = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), list(columns))
+            parts[taken] = contribution
+            shared.append([summand for part in parts for summand in part])
+    return shared

@@ -34,6 +34,20 @@ def on_three_rows(table):
     return scanned(table, lambda table, k: table[k % 3])
 
 
+def branched(table):
+    def step(h, row):
+        branches = [lambda h: jnp.tanh(h + table[row]), lambda h: jnp.sin(h) * table[row] + table[5:6], jnp.cos]
+        h = lax.switch(row[0] % 3, branches, h)
+        return h, h.sum()
+
+    return lax.scan(step, jnp.zeros((N, F)), ids)[1].sum()
+
+
+def dense_in_one_branch(table):
+    branches = [lambda table: table.sum(), lambda table: jnp.sin(table[ids]).sum(), lambda table: 1.0]
+    return sum(lax.switch(k, branches, table) for k in ids[0, :3] % 3)
+
+
 def by_start(mode):
     numbers = lax.GatherDimensionNumbers(offset_dims=(1, 2), collapsed_slice_dims=(), start_index_map=(0,))
     return lambda table: jnp.sin(lax.gather(table, far[:, None], numbers, (2, F), mode=mode, fill_value=0)).sum()
@@ -56,6 +70,7 @@ SPARSE = {
     ),
     "scan in a scan": nested,
     "scan of the first rows": lambda table: on_three_rows(table[:3]),
+    "branches in a scan": branched,
     "remat": jax.checkpoint(lambda table: jnp.sin(table[ids]).sum()),
     "jit": jax.jit(lambda table: jnp.sin(table[ids]).sum()),
 }
@@ -64,6 +79,7 @@ DENSE = {
     "entries": lambda table: jnp.sin(table[ids, ids % F]).sum(),
     "rows and all": lambda table: jnp.sin(table[ids]).sum() + table.sum(),
     "scan, and all": lambda table: scanned(table, lambda table, k: table[k] + table.sum(0, keepdims=True)),
+    "dense in one branch": dense_in_one_branch,
     "transposed": lambda table: jnp.sin(table.T[0, ids]).sum(),
     "halves": lambda table: (jnp.sin(table[: V // 2]) * table[V // 2 :]).sum(),
     "neighbours": lambda table: (jnp.sin(table[1:]) * table[:-1]).sum(),
