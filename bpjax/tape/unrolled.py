@@ -12,6 +12,7 @@ from bpjax.tape.control_flow import STRUCTURES, belongs_to_jax
 from bpjax.tape.record import Entry, Recorder, sweep
 from bpjax.tape.values import Adjoints, Value
 from bpjax.types import Array
+from bpjax.util.checks import is_concrete
 from bpjax.util.jaxprs import CALL_JAXPR, opened, scan_counts
 
 
@@ -143,14 +144,14 @@ class Stack:
 
 def unstack(array) -> list[Array]:
     """The slices along the first axis; on the host, so that nothing is compiled for each length."""
-    if is_key(array) or isinstance(array, jax.core.Tracer):
+    if is_key(array) or not is_concrete(array):
         return [array[t] for t in range(len(array))]
     return [jnp.asarray(slice_) for slice_ in np.asarray(array)]
 
 
 def stack(arrays: list) -> Array:
     """At least one array, stacked along a new first axis."""
-    if is_key(arrays[0]) or any(isinstance(array, jax.core.Tracer) for array in arrays):
+    if is_key(arrays[0]) or any(not is_concrete(array) for array in arrays):
         return jnp.stack(arrays)
     return jnp.asarray(np.stack([np.asarray(array) for array in arrays]))
 
