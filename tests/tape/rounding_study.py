@@ -40,7 +40,7 @@ def recorded(f, arguments):
     """Values of the arguments, the recorder's entries, the operations, the value of the result."""
     inputs = [Value(jnp.asarray(a), True) for a in arguments]
     entries, (result,) = WITH_ALL_ERRORS._replace(custom_rules="open_all").record(jax.make_jaxpr(f)(*arguments), inputs)
-    return inputs, entries, [line.record for line in lines_of(entries, None)], result
+    return inputs, entries, [line.record for line in lines_of(entries)], result
 
 
 def error_in(dtype, inputs, records, result) -> np.ndarray:
