@@ -1,13 +1,17 @@
 """Elementwise operations at 0, ties, ±inf and NaN: cotangents are those of `jax.vjp`, NaN and infinities included."""
 
 import itertools
+import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from derivative_laws import Case, Cases, equal_at_edges
 from elementwise_cases import NEWEST, UNARY
 from jax import lax
+
+from bpjax.tape import vjp as tape_vjp
 
 POINTS = np.array([0.0, -0.0, 1, -1, 2.5, np.inf, -np.inf, np.nan])
 PAIRS = np.array(list(itertools.product(POINTS, POINTS))).T
@@ -46,6 +50,17 @@ CASES = Cases(
         edge("pow", lax.pow, *np.array(list(itertools.product(COMPLEX, COMPLEX[:5]))).T, name="pow complex"),
     ]
 )
+
+
+def test_no_overflow_and_no_cancellation_at_extreme_arguments():
+    """Slopes by hand: x² overflows at 10²⁰⁰, and e⁻⁵⁰ − 1 is rounded to −1."""
+    slopes = {(lax.asinh, 1e200): 1e-200, (lax.acosh, 1e200): 1e-200, (lax.expm1, -50.0): math.exp(-50)}
+
+    @jax.jit
+    def found(points):
+        return [tape_vjp(f, x)[1](jnp.ones_like(x))[0] for (f, _), x in zip(slopes, points, strict=True)]
+
+    np.testing.assert_allclose(found([jnp.asarray(x) for _, x in slopes]), list(slopes.values()), rtol=1e-13)
 
 
 def test_the_exceptions_are_cases():
