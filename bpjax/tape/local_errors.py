@@ -63,16 +63,20 @@ EXACT = frozenset(
 
 FUNCTIONS = {
     "exp": (2, 0.5), "log": (3, 0.5), "expm1": (9, 1.2), "log1p": (5, 0.6), "sin": (2, 0.4), "cos": (2, 0.4),
-    "tan": (2, 0.4), "asin": (4.5, 0.7), "acos": (4.5, 0.5), "atan": (2, 0.4), "atan2": (3, 0.5), "sinh": (14, 2.2),
+    "tan": (4, 0.4), "asin": (4.5, 0.7), "acos": (4.5, 0.5), "atan": (2, 0.4), "atan2": (3, 0.5), "sinh": (14, 2.2),
     "cosh": (14, 1.9), "tanh": (7, 1.2), "asinh": (6, 0.6), "acosh": (6, 0.6), "atanh": (5, 0.6), "logistic": (4, 0.5),
-    "rsqrt": (4, 0.6), "cbrt": (2.5, 0.5), "erf": (8, 1), "erfc": (50, 9.5), "erf_inv": (32, 1.5),
-    "bessel_i0e": (9, 1.7), "bessel_i1e": (29, 2.9), "lgamma": (32, 3), "digamma": (32, 3),
+    "rsqrt": (4, 0.6), "cbrt": (3.5, 0.5), "erf": (8, 1), "erfc": (50, 9.5), "erf_inv": (32, 1.5),
+    "bessel_i0e": (9, 1.7), "bessel_i1e": (29, 2.9), "lgamma": (64, 4), "digamma": (64, 4),
 }  # fmt: skip
-"""Worst error (× 1.4 at least) and root mean square in units of u |z|, float32, measured on 10⁶ arguments."""
+"""Largest error, with a margin of 1.4 or more, and root mean square, in units of u |z|.
+
+Measured in float32 on 10⁶ arguments one operation at a time, and on 20,000 compiled together, which is less accurate.
+"""
 
 FUNCTIONS_16_BITS = {
-    "logistic": (3, 0.5), "asin": (3, 0.5), "acos": (3, 0.5), "asinh": (3, 0.5), "acosh": (3.5, 0.5),
-    "atanh": (3, 0.5), "expm1": (4, 0.6), "lgamma": (5, 0.5), "digamma": (5, 0.5),
+    "logistic": (3, 0.5), "asin": (3, 0.5), "acos": (3, 0.5), "asinh": (4.5, 0.5), "acosh": (5, 0.5),
+    "atanh": (4, 0.5), "expm1": (4, 0.6), "lgamma": (5, 0.5), "digamma": (5, 0.5), "tan": (3.5, 0.5),
+    "cbrt": (3.5, 0.5), "log1p": (4, 0.5), "rsqrt": (2.5, 0.5),
 }  # fmt: skip
 """The same for bfloat16 and float16: XLA computes in float32 and rounds once, except in these, which are expanded."""
 

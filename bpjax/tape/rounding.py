@@ -59,11 +59,6 @@ class Loss(NamedTuple):
     expected: float
     share: float  # of the sum of squares
 
-    @property
-    def place(self) -> str:
-        """File and line, empty where Python does not know them."""
-        return f"{Path(self.source.file).name}:{self.source.line}" if self.source else ""
-
 
 class Problem(NamedTuple):
     """Something that a person should look at."""
@@ -74,8 +69,7 @@ class Problem(NamedTuple):
     message: str
 
     def __str__(self) -> str:
-        place = f"{Path(self.source.file).name}:{self.source.line}: " if self.source else ""
-        return f"{self.kind}: {place}{self.message}"
+        return f"{self.kind}: {self.message}"
 
 
 @dataclass(frozen=True)
@@ -83,6 +77,7 @@ class Rounding:
     """The forecast of the rounding error of a scalar result: `Tape.rounding` makes it."""
 
     name: str  # of the function
+    file: str | None  # of the function
     dtype: str
     value: float  # the result as recorded
     bound: float  # the error is not larger; NaN where the forecast is not valid
@@ -117,10 +112,11 @@ class Rounding:
 
     @property
     def by_line(self) -> dict[str, float]:
-        """The share of each source line in the sum of squares, the largest first."""
+        """The share of each line in the sum of squares, the largest first; that of the arguments under ""."""
         shares: dict[str, float] = {}
         for loss in self.losses:
-            shares[loss.place] = shares.get(loss.place, 0.0) + loss.share
+            line = line_text(loss.source, self.file)
+            shares[line] = shares.get(line, 0.0) + loss.share
         return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
     def __repr__(self) -> str:
@@ -150,6 +146,7 @@ def rounding(recorded: Recorded, dtype) -> Rounding:
     valid = found.is_valid
     return Rounding(
         recorded.name,
+        recorded.file,
         np.dtype(dtype).name,
         float(result.array),
         found.bound if valid else math.nan,
@@ -251,16 +248,30 @@ def as_text(forecast: Rounding, rows: int = SHOWN) -> str:
     else:
         lines += ["beyond first order: no forecast; the table below is to first order"]
     lines += [f"error measured  {share(abs(forecast.measured))}", ""]
-    table = [("place", "operation", "value", "at most", "expected", "share")]
+    table = [("line", "operation", "value", "at most", "expected", "share")]
     for loss in forecast.losses[:rows]:
         numbers = f"{loss.bound:.1e}", f"{loss.expected:.1e}", f"{loss.share:.0%}"
-        table.append((loss.place, cut(loss.operation, 40, "…"), cut(loss.value, 28, "…"), *numbers))
+        table.append(
+            (line_text(loss.source, forecast.file), cut(loss.operation, 40, "…"), cut(loss.value, 28, "…"), *numbers)
+        )
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
-        cells = [c.rjust(w) if k > 2 else c.ljust(w) for k, (c, w) in enumerate(zip(row, widths, strict=True))]
+        cells = [
+            c.rjust(w) if k > 2 or k == 0 else c.ljust(w) for k, (c, w) in enumerate(zip(row, widths, strict=True))
+        ]
         lines.append("  ".join(cells).rstrip())
     lines.insert(-len(table) + 1, "─" * (sum(widths) + 2 * (len(widths) - 1)))
     if len(forecast.losses) > rows:
         rest = sum(loss.share for loss in forecast.losses[rows:])
         lines.append(f"… {len(forecast.losses) - rows} more with {rest:.0%}")
-    return "\n".join([*lines, *([""] if forecast.problems else []), *map(str, forecast.problems)])
+    for problem in forecast.problems:
+        line = line_text(problem.source, forecast.file)
+        lines += ["", f"{problem.kind}{' in line ' if line else ''}{line}: {problem.message}"]
+    return "\n".join(lines)
+
+
+def line_text(source: Source | None, file: str | None) -> str:
+    """The line, with its file where this is not that of the function; empty where Python does not know it."""
+    if source is None:
+        return ""
+    return str(source.line) if source.file == file else f"{Path(source.file).name}:{source.line}"

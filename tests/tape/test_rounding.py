@@ -18,7 +18,7 @@ UNITS = {"float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}
 
 
 def quotient(a, b):
-    """a + b, with cancellation."""
+    """The sum a + b, with cancellation."""
     difference = a * a - b * b
     return difference / (a - b)
 
@@ -136,7 +136,8 @@ def test_cancellation_names_the_difference_and_its_line():
     problem = by_kind["cancellation"]
     assert "difference = " in problem.message
     assert problem.source is not None and problem.source.code == "difference = a * a - b * b"
-    assert next(iter(found.by_line)).startswith("test_rounding.py:")
+    assert next(iter(found.by_line)) == str(problem.source.line)
+    assert sum(found.by_line.values()) == pytest.approx(1)
     assert "cancellation" not in problems(quotient, 2.0, 1.01)[1]
 
 
@@ -169,8 +170,8 @@ def test_the_printed_table():
     found = tape(quotient, 1.02, 1.01).rounding("float16")
     text = str(found)
     assert text.startswith("quotient in float16: 2.03\n")
-    assert re.search(r"test_rounding.py:\d+  v0 = a · a +1.0404 +5.1e-02 +2.2e-02 +51%", text)
-    assert "a rounded" in text and "1.8 digits" in text and "cancellation: test_rounding.py:" in text
+    assert re.search(r"\n *\d+  v0 = a · a +1.0404 +5.1e-02 +2.2e-02 +51%", text)
+    assert "a rounded" in text and "1.8 digits" in text and "cancellation in line " in text
     assert repr(found) == "<rounding of quotient in float16: 0.03 expected, at most 0.11>"
 
 
@@ -220,8 +221,8 @@ def test_no_function_is_less_accurate_than_the_table():
         exact = compiled({name: x.astype(jnp.float64) for name, x in low.items()})
         for name, found in compiled(low).items():
             z = np.abs(np.asarray(exact[name]))
-            error = np.abs(np.asarray(found.astype(jnp.float64)) - np.asarray(exact[name]))
+            error = np.abs(np.asarray(found.astype(jnp.float64) - exact[name]))
             scale = np.maximum(z, 1) if name in ("lgamma", "digamma") else z
-            ordinary = (z > precision_of(dtype).smallest) & (z < precision_of(dtype).largest)
+            ordinary = np.isfinite(error) & (z > precision_of(dtype).smallest) & (z < precision_of(dtype).largest)
             worst = FUNCTIONS[name] if dtype == "float32" else FUNCTIONS_16_BITS.get(name, (1.05, RMS))
             assert np.max(error[ordinary] / (unit * scale[ordinary])) <= worst[0], (name, dtype)
