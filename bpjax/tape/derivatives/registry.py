@@ -17,9 +17,9 @@ class Backward(Protocol):
 
     Called as `backward(*inputs, output, d_output, **params)` with the parameters of the equation that it names. A
     primitive with several outputs passes a tuple of outputs and a tuple of cotangents. It returns the cotangents of the
-    inputs as a tuple (one input: alone): an array, a function without arguments that computes it, or None for an input
-    without a derivative. It returns `NotImplemented` for parameters that it does not cover: `jax.vjp` then
-    differentiates the primitive.
+    inputs as a tuple (one input: alone): an array, a sparse contribution (see `tape.scattered`), a function without
+    arguments that computes it, or None for an input without a derivative. It returns `NotImplemented` for parameters
+    that it does not cover: `jax.vjp` then differentiates the primitive.
     """
 
     def __call__(self, *arguments, **params):
