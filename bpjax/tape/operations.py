@@ -202,7 +202,7 @@ def _lu(equation) -> int:
 
 MOVES = frozenset(
     "neg broadcast_in_dim reshape squeeze expand_dims transpose rev slice dynamic_slice dynamic_update_slice "
-    "concatenate split stack tile pad gather scatter select_n select_and_gather_add convert_element_type "
+    "concatenate split stack unstack tile pad gather scatter select_n select_and_gather_add convert_element_type "
     "bitcast_convert_type copy copy_p real imag complex conj reduce_precision stop_gradient iota broadcast "
     "optimization_barrier sharding_constraint reshard pvary".split()
 )
