@@ -7,6 +7,7 @@ import jax
 
 from bpjax.tape.branches import Cond
 from bpjax.tape.checkpoint import Checkpoint
+from bpjax.tape.linear_solve import LinearSolve
 from bpjax.tape.record import Call, Recorder
 from bpjax.tape.scan import Scan
 from bpjax.tape.values import Value
@@ -42,6 +43,7 @@ STRUCTURES = {
     "custom_vjp_call": custom_rule,
     "scan": Scan.apply,
     "cond": Cond.apply,
+    "custom_linear_solve": LinearSolve.apply,
     "while": while_,
 }
 """How equations with functions inside are recorded, under the names of their primitives."""
