@@ -4,6 +4,8 @@ import pytest
 from derivative_laws import LAWS
 from elementwise_cases import CASES
 
+pytestmark = pytest.mark.xdist_group("elementwise")  # in one process, which compiles the cases once
+
 
 @pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
 @pytest.mark.parametrize("name", CASES.names)
