@@ -20,7 +20,7 @@ WITHOUT_ENTRY = {
         select_and_scatter""",
     "communication between devices, left to jax.vjp": """
         psum pmax pmin ppermute all_gather all_to_all ragged_all_to_all sharding_constraint device_put""",
-    "functions inside, left to jax.vjp": "custom_linear_solve reduce",
+    "a function inside, left to jax.vjp": "reduce",
     "removed when JAX traces": "stage",
 }
 """Reason -> names of primitives of `jax.lax` without an entry."""
