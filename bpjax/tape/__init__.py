@@ -6,15 +6,19 @@ At the top level `bp.tape` is the function; the other names are imported from he
 from bpjax.tape.entry import Input, TapeEntry, Variable, Variables
 from bpjax.tape.operations import Operations, count_operations
 from bpjax.tape.reverse import reverse, vjp
+from bpjax.tape.rounding import Loss, Problem, Rounding
 from bpjax.tape.source import Source
 from bpjax.tape.tape import Tape, tape
 
 __all__ = [
-    "TapeEntry",
     "Input",
+    "Loss",
     "Operations",
+    "Problem",
+    "Rounding",
     "Source",
     "Tape",
+    "TapeEntry",
     "Variable",
     "Variables",
     "count_operations",
