@@ -49,8 +49,8 @@ class Forecast(NamedTuple):
 
     @property
     def nonlinearity(self) -> float:
-        """Terms of second order as a share of the bound to first order."""
-        return (self.bound - self.first_order) / self.first_order if self.first_order > 0 else 0.0
+        """Terms of second order as a share of the bound to first order; NaN if an error leads to NaN."""
+        return (self.bound - self.first_order) / self.first_order if self.first_order else 0.0
 
     @property
     def is_valid(self) -> bool:
@@ -83,7 +83,7 @@ def forecast(records, arguments: list[Value], result: Value, adjoints: Adjoints,
     shares = [_share(record, found, adjoints) for record, found in zip(records, errors, strict=True)]
     bias, spread = sum(known.values()), sum(share.bound for share in shares)
     runs = perturbed(records, errors, roundings, adjoints, result)
-    excess = max(abs(runs.up - (bias + spread)), abs(runs.down - (bias - spread)))
+    excess = float(np.max(np.abs([runs.up - (bias + spread), runs.down - (bias - spread)])))  # NaN if either is
     floor = 8 * float(jnp.finfo(result.array.dtype).eps) * abs(float(result.array))  # rounding of the runs themselves
     first_order = abs(bias) + spread
     return Forecast(

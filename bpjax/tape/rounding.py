@@ -185,7 +185,7 @@ def _problems(found: Forecast, entries: list[TapeEntry], adjoints: Adjoints, dty
         entry = entries[k]
         return Problem(kind, entry.number, entry.source, f"{entry.name or f'v{k}'} = {entry.symbol} {message}")
 
-    if found.nonlinearity > VALID:
+    if not found.nonlinearity <= VALID:
         message = (
             f"with the largest errors the result changes by {found.nonlinearity:.0%} more than to first order: "
             "no forecast"
