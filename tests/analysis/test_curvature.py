@@ -25,7 +25,7 @@ def compiled_extremes(rule, params, batch, key, **options):
     return jax.jit(lambda *a: extreme_curvatures(rule, *a, **options))(params, batch, key)
 
 
-@pytest.mark.parametrize("sizes", [(3, 2), (3, 5, 2)], ids=str)
+@pytest.mark.parametrize("sizes", [(3, 2), pytest.param((3, 5, 2), marks=pytest.mark.thorough)], ids=str)
 def test_largest_curvature_is_the_largest_eigenvalue(sizes, keys):
     network = bp.mlp(sizes, bp.tanh)
     params, _ = network.init(next(keys), (3,))

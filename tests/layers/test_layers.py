@@ -22,11 +22,26 @@ from bpjax.gradcheck.registry import ACTIVATIONS, LAYERS
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 CASES = {**LAYERS, **{name: LayerCase(layer, (6,)) for name, layer in ACTIVATIONS.items()}}
-TABLE = pytest.mark.parametrize(
-    "case", [pytest.param(case, id=name, marks=pytest.mark.xdist_group(name)) for name, case in CASES.items()]
-)  # all laws of a case run in one process, which compiles its programs once
+LARGE = ("resnet", "char_rnn", "attention(2, causal), 3 blocks", "cross_attention", "transformer")
 N = 3
 NARROW = ("float32", "bfloat16", "float16")
+
+
+def every_case(thorough: tuple[str, ...] = ()) -> pytest.MarkDecorator:
+    """A test for each case, thorough where its name begins with one of some names.
+
+    All laws of a case run in one process, which compiles its programs once.
+    """
+
+    def marks(name):
+        group = pytest.mark.xdist_group(name)
+        return [group, pytest.mark.thorough] if name.startswith(thorough) else [group]
+
+    return pytest.mark.parametrize("case", [pytest.param(c, id=name, marks=marks(name)) for name, c in CASES.items()])
+
+
+TABLE = every_case()
+IN_EVERY_DTYPE = every_case(thorough=LARGE)  # their programs in `NARROW` take longest to compile
 
 
 class Problem(NamedTuple):
@@ -151,11 +166,13 @@ def test_jit_equals_eager(case):
 
 
 @TABLE
-@pytest.mark.parametrize("dtype", ["float64", *NARROW])
+def test_gradients_have_the_structure_and_shapes_of_params_and_x(case):
+    check_kinds("float64", problem(case)[:2], eager(case)[0], eager(case)[2])
+
+
+@IN_EVERY_DTYPE
+@pytest.mark.parametrize("dtype", NARROW)
 def test_gradients_have_the_structure_shapes_and_dtypes_of_params_and_x(case, dtype):
-    if dtype == "float64":
-        check_kinds(dtype, problem(case)[:2], eager(case)[0], eager(case)[2])
-        return
     inputs, y, gradients, _ = narrow(case)[dtype]
     check_kinds(dtype, inputs[:2], y, gradients)
     if dtype != "float16":  # traced in the same way as bfloat16
@@ -170,7 +187,7 @@ def check_kinds(dtype, inputs, y, gradients):
     assert kind(gradients) == kind(inputs)
 
 
-@TABLE
+@IN_EVERY_DTYPE
 def test_every_dtype_agrees_with_the_truth_in_float64(case):
     assert relative_error(eager(case)[2], by_jax(case)[0]) < 1e-12
     for dtype, (inputs, _, found, reference) in narrow(case).items():

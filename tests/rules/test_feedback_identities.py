@@ -30,6 +30,8 @@ from bpjax.rules.weight_mirror import weight_mirror
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
+WHERE = pytest.mark.parametrize("where", ["dense", pytest.param("convolution", marks=pytest.mark.thorough)])
+
 
 def convolutional(keys):
     """A network with convolutions, gains of a norm and a dense layer, params without zeros, and a batch."""
@@ -40,7 +42,7 @@ def convolutional(keys):
     return network, params, (jax.random.normal(next(keys), (3, 4, 5, 2)), jax.random.normal(next(keys), (3, 3)))
 
 
-@pytest.mark.parametrize("where", ["dense", "convolution"])
+@WHERE
 def test_with_the_forward_weights_as_feedback_they_are_backprop_to_the_last_bit(where, keys):
     """X18 for feedback alignment, brSF and frSF (M = W), Kolen-Pollack, and weight mirror."""
     if where == "dense":
@@ -63,7 +65,7 @@ def test_with_the_forward_weights_as_feedback_they_are_backprop_to_the_last_bit(
         assert relative_error(drawn, truth[1]) > 0.05, rule.name
 
 
-@pytest.mark.parametrize("where", ["dense", "convolution"])
+@WHERE
 def test_gains_biases_and_the_last_layer_do_not_use_feedback_weights(where, keys):
     """The direction of the output layer is that of backprop, and gains in the feedback path are the network's own."""
     network, params, batch = (NETWORK, pytree(WEIGHTS, BIASES), (X, T)) if where == "dense" else convolutional(keys)

@@ -122,7 +122,11 @@ def test_keys():
 
 @pytest.mark.parametrize(
     ("optimizer", "size"),
-    [(bp.momentum(0.1, 0.9), None), (bp.optimizers.silva_almeida(0.1), None), (optax.adam(0.1), 5)],
+    [
+        pytest.param(bp.momentum(0.1, 0.9), None, marks=pytest.mark.thorough),
+        pytest.param(bp.optimizers.silva_almeida(0.1), None, marks=pytest.mark.thorough),
+        (optax.adam(0.1), 5),
+    ],
 )
 def test_a_training(optimizer, size, keys):
     network, batch = bp.mlp((3, 4, 2), bp.tanh), (normal(7, 3, seed=1), normal(7, 2, seed=2))

@@ -124,6 +124,7 @@ def test_outputs_and_gradients_have_the_dtype_of_the_input(keys):
         assert all(leaf.dtype == dtype for leaf in jax.tree.leaves(found))
 
 
+@pytest.mark.thorough
 def test_a_small_version_of_the_task_of_spytorch_1(keys):
     """100-4-2, random labels on random spike trains: the hidden layer must be trained.
 

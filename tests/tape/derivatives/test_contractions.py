@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from derivative_laws import LAWS, Case, Cases, complex_normal, normal
+from derivative_laws import EVERY_LAW, Case, Cases, complex_normal, normal
 from jax import lax
 from oracles import relative_error
 from passes import quick_jit
@@ -66,10 +66,12 @@ cases = [
     Case("conv_general_dilated", conv(), complex_normal(1, 2, 4, 3), complex_normal(2, 2, 2, 2),
          name="complex convolution"),
 ]  # fmt: skip
+pytestmark = pytest.mark.xdist_group("contractions")  # in one process, which compiles the cases once
+
 CASES = Cases(cases)
 
 
-@pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
+@EVERY_LAW
 @pytest.mark.parametrize("name", CASES.names)
 def test_law(law, name):
     law(CASES, name)

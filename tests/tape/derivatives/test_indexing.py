@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from derivative_laws import LAWS, Case, Cases, central_difference, complex_normal, normal
+from derivative_laws import EVERY_LAW, Case, Cases, central_difference, complex_normal, normal
 from jax import lax
 from passes import quick_jit
 
@@ -31,6 +31,8 @@ def windows(mode, count=3):
     indices = np.array([[0], [1], [5]])[:count]
     return lambda x: lax.gather(x, indices, numbers, (2, 2), mode=mode, fill_value=0)
 
+
+pytestmark = pytest.mark.xdist_group("indexing")  # in one process, which compiles the cases once
 
 CASES = Cases(
     [
@@ -74,7 +76,7 @@ CASES = Cases(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
+@EVERY_LAW
 @pytest.mark.parametrize("name", CASES.names)
 def test_law(law, name):
     law(CASES, name)

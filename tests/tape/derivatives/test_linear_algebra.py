@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from derivative_laws import LAWS, Case, Cases, complex_normal, equals_differences, normal
+from derivative_laws import EVERY_LAW, Case, Cases, complex_normal, equals_differences, every_law_but, normal
 from jax import lax
 from oracles import relative_error
 from passes import quick_jit
@@ -93,6 +93,8 @@ cases = [
     Case("qr", lambda a: qr(a, pivoting=True)[:2], normal(4, 3), name="qr with pivoting"),
     Case("qr", lambda a: qr(a, pivoting=True)[:2], normal(2, 4), name="qr wide with pivoting"),
 ]  # fmt: skip
+pytestmark = pytest.mark.xdist_group("linear_algebra")  # in one process, which compiles the cases once
+
 CASES = Cases(cases)
 
 PHASES = Cases(
@@ -105,13 +107,13 @@ PHASES = Cases(
 )
 
 
-@pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
+@EVERY_LAW
 @pytest.mark.parametrize("name", CASES.names)
 def test_law(law, name):
     law(CASES, name)
 
 
-@pytest.mark.parametrize("law", [law for law in LAWS.values() if law is not equals_differences])
+@every_law_but(equals_differences)
 @pytest.mark.parametrize("name", PHASES.names)
 def test_phases_are_kept_as_in_jax(law, name):
     """The vectors themselves: their phases are free, and differences may see them jump."""

@@ -3,11 +3,13 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from derivative_laws import LAWS, Case, Cases, complex_normal, equal_at_edges, normal
+from derivative_laws import EVERY_LAW, Case, Cases, complex_normal, equal_at_edges, normal
 from jax import lax
 
 x, y = normal(3, 5), normal(3, 5, seed=1)
 few = np.array([2, 0, 2, 1, 0])
+
+pytestmark = pytest.mark.xdist_group("ordering")  # in one process, which compiles the cases once
 
 CASES = Cases(
     [
@@ -39,7 +41,7 @@ EDGES = Cases(
 )
 
 
-@pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
+@EVERY_LAW
 @pytest.mark.parametrize("name", CASES.names)
 def test_law(law, name):
     law(CASES, name)

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from derivative_laws import LAWS, Case, Cases, complex_normal, equal_at_edges, normal
+from derivative_laws import EVERY_LAW, Case, Cases, complex_normal, equal_at_edges, normal
 from jax import lax
 from passes import quick_jit
 
@@ -11,6 +11,8 @@ from bpjax.tape import vjp as tape_vjp
 
 x = normal(2, 3, 4)
 with_zeros = np.where(np.abs(normal(3, 4)) < 0.5, 0.0, normal(3, 4))
+
+pytestmark = pytest.mark.xdist_group("reductions")  # in one process, which compiles the cases once
 
 CASES = Cases(
     [
@@ -53,7 +55,7 @@ EDGES = Cases(
 )
 
 
-@pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
+@EVERY_LAW
 @pytest.mark.parametrize("name", CASES.names)
 def test_law(law, name):
     law(CASES, name)

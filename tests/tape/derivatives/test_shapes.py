@@ -2,10 +2,12 @@
 
 import jax.numpy as jnp
 import pytest
-from derivative_laws import LAWS, Case, Cases, complex_normal, normal
+from derivative_laws import EVERY_LAW, Case, Cases, complex_normal, normal
 from jax import lax
 
 x = normal(2, 3)
+
+pytestmark = pytest.mark.xdist_group("shapes")  # in one process, which compiles the cases once
 
 CASES = Cases(
     [
@@ -35,7 +37,7 @@ CASES = Cases(
 )
 
 
-@pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
+@EVERY_LAW
 @pytest.mark.parametrize("name", CASES.names)
 def test_law(law, name):
     law(CASES, name)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from derivative_laws import LAWS, Case, Cases, central_difference, normal
+from derivative_laws import EVERY_LAW, Case, Cases, central_difference, normal
 from jax import lax
 from passes import quick_jit
 
@@ -48,6 +48,8 @@ def like(name):
     return normal(*jax.eval_shape(over(lax.add, *arguments), x).shape, seed=2)
 
 
+pytestmark = pytest.mark.xdist_group("windows")  # in one process, which compiles the cases once
+
 CASES = Cases(
     [
         *(
@@ -65,7 +67,7 @@ CASES = Cases(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
+@EVERY_LAW
 @pytest.mark.parametrize("name", CASES.names)
 def test_law(law, name):
     law(CASES, name)
