@@ -6,7 +6,7 @@ need a second program.
 
     CASES = Cases([Case("tanh", lax.tanh, normal((2, 3)))])
 
-    @EVERY_LAW
+    @every_law()
     @pytest.mark.parametrize("name", CASES.names)
     def test_law(law, name):
         law(CASES, name)
@@ -244,18 +244,15 @@ LAWS = {
     "uses the entry": uses_the_entry,
 }
 IN_FLOAT32 = (equals_vjp_float32, has_the_type_of_the_input)
+COMPILED = (equals_vjp_float64, equals_differences, *IN_FLOAT32)
+"""The laws that compile a program, one for float64 and one for float32."""
 
 
-def every_law_but(*left_out) -> pytest.MarkDecorator:
-    """A test for each law except some."""
-    chosen = {name: law for name, law in LAWS.items() if law not in left_out}
-    thorough = {law: pytest.mark.thorough for law in IN_FLOAT32}
-    return pytest.mark.parametrize(
-        "law", [pytest.param(law, id=name, marks=thorough.get(law, ())) for name, law in chosen.items()]
-    )
-
-
-EVERY_LAW = every_law_but()
+def every_law(thorough=IN_FLOAT32, but=()) -> pytest.MarkDecorator:
+    """A test for each law except some; those of `thorough` are thorough tests."""
+    marks = {law: pytest.mark.thorough for law in thorough}
+    laws = [pytest.param(law, id=name, marks=marks.get(law, ())) for name, law in LAWS.items() if law not in but]
+    return pytest.mark.parametrize("law", laws)
 
 
 def primitives(jaxpr) -> set[str]:

@@ -39,6 +39,7 @@ def noisy(params, keys):
     return structure.unflatten([p + 0.2 * jax.random.normal(next(keys), p.shape, p.dtype) for p in leaves])
 
 
+@pytest.mark.thorough
 def test_nnx(keys):
     nnx = pytest.importorskip("flax.nnx")
     options = {"rngs": nnx.Rngs(1), "param_dtype": jnp.float64}
@@ -185,6 +186,8 @@ def gradients_of_losses():
         return quick_jit(both)(jax.random.normal(jax.random.key(5), SCORES))
 
 
+@pytest.mark.thorough
+@pytest.mark.xdist_group("losses of optax")  # in one process, which compiles them once
 @pytest.mark.parametrize("name", OPTAX_LOSSES)
 def test_losses_of_optax(name, gradients_of_losses):
     by_tape, by_jax = gradients_of_losses[name]

@@ -57,12 +57,13 @@ def test_the_programs_contain_every_operation():
     assert seen == {*KINDS, *BODIES}
 
 
-@pytest.mark.parametrize("first", (0, 8))
+@pytest.mark.parametrize("first", [0, pytest.param(8, marks=pytest.mark.thorough)])
 def test_small_programs(first, quick_compilation):
     """5 to 20 operations."""
     check(range(first, first + 8), lambda seed: 5 + seed)
 
 
+@pytest.mark.thorough
 def test_programs_of_50_operations(quick_compilation):
     check(range(1000, 1002), lambda seed: 50)
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from derivative_laws import EVERY_LAW, Case, Cases, complex_normal, normal
+from derivative_laws import Case, Cases, complex_normal, every_law, normal
 from jax import lax
 from oracles import relative_error
 from passes import quick_jit
@@ -71,7 +71,7 @@ pytestmark = pytest.mark.xdist_group("contractions")  # in one process, which co
 CASES = Cases(cases)
 
 
-@EVERY_LAW
+@every_law()
 @pytest.mark.parametrize("name", CASES.names)
 def test_law(law, name):
     law(CASES, name)

@@ -1,13 +1,13 @@
 """Elementwise operations: every entry against `jax.vjp` and differences."""
 
 import pytest
-from derivative_laws import EVERY_LAW
+from derivative_laws import every_law
 from elementwise_cases import CASES
 
 pytestmark = pytest.mark.xdist_group("elementwise")  # in one process, which compiles the cases once
 
 
-@EVERY_LAW
+@every_law()
 @pytest.mark.parametrize("name", CASES.names)
 def test_law(law, name):
     law(CASES, name)

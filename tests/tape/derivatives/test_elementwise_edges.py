@@ -69,6 +69,7 @@ def test_the_exceptions_are_cases():
     assert set(UNLIKE_JAX) <= set(CASES.names)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", CASES.names)
 def test_edges(name):
     equal_at_edges(CASES, name)

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 import pytest
-from derivative_laws import EVERY_LAW, Case, Cases, complex_normal, normal
+from derivative_laws import Case, Cases, complex_normal, every_law, normal
 
 pytestmark = pytest.mark.xdist_group("fourier")  # in one process, which compiles the cases once
 
@@ -24,7 +24,7 @@ CASES = Cases(
 )
 
 
-@EVERY_LAW
+@every_law()
 @pytest.mark.parametrize("name", CASES.names)
 def test_law(law, name):
     law(CASES, name)

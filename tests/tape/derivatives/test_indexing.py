@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from derivative_laws import EVERY_LAW, Case, Cases, central_difference, complex_normal, normal
+from derivative_laws import Case, Cases, central_difference, complex_normal, every_law, normal
 from jax import lax
 from passes import quick_jit
 
@@ -76,7 +76,7 @@ CASES = Cases(
 )  # fmt: skip
 
 
-@EVERY_LAW
+@every_law()
 @pytest.mark.parametrize("name", CASES.names)
 def test_law(law, name):
     law(CASES, name)

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from derivative_laws import EVERY_LAW, Case, Cases, complex_normal, equal_at_edges, normal
+from derivative_laws import Case, Cases, complex_normal, equal_at_edges, every_law, normal
 from jax import lax
 from passes import quick_jit
 
@@ -55,7 +55,7 @@ EDGES = Cases(
 )
 
 
-@EVERY_LAW
+@every_law()
 @pytest.mark.parametrize("name", CASES.names)
 def test_law(law, name):
     law(CASES, name)

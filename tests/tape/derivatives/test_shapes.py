@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 import pytest
-from derivative_laws import EVERY_LAW, Case, Cases, complex_normal, normal
+from derivative_laws import Case, Cases, complex_normal, every_law, normal
 from jax import lax
 
 x = normal(2, 3)
@@ -37,7 +37,7 @@ CASES = Cases(
 )
 
 
-@EVERY_LAW
+@every_law()
 @pytest.mark.parametrize("name", CASES.names)
 def test_law(law, name):
     law(CASES, name)
