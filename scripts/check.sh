@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What CI runs, in fresh copies of the tree with fresh environments, on two generations of JAX:
 #   newest   the newest Python of 3.12, 3.13, 3.14 that is installed, with the newest JAX: the README's own test command, the thorough tests, ruff, pyright
-#   oldest   Python 3.11 with JAX 0.10, the last that supports it: laws, sweeps and stores, gradient checks, other libraries
+#   oldest   Python 3.11 with JAX 0.10, the last that supports it: laws, sweeps and stores, gradient checks, other libraries, the tape
 # With only one of the two installed, the whole suite runs on that one. The last lines say which legs ran.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -11,6 +11,8 @@ trap 'rm -rf "$work"' EXIT
 chosen_quarter=(
     tests/test_public.py tests/layers/test_layers.py tests/rules/test_rule_laws.py tests/rules/test_backprop.py
     tests/optimizers tests/training tests/sweeps tests/results/test_record.py tests/gradcheck tests/interop tests/util
+    tests/tape/test_reverse.py tests/tape/test_tape.py tests/tape/test_control_flow.py
+    tests/tape/derivatives/test_coverage.py tests/tape/derivatives/test_everyday_functions.py
 )
 
 # The path of an installed Python of a version: on PATH, or one of pyenv's. Not a shim of pyenv, which chooses by its own name.

@@ -12,8 +12,11 @@ from bpjax.tape import vjp as vjp_by_tape
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-WHOLE_NETWORKS = ("resnet", "char_rnn", "transformer", "cross_attention")
-"""Names of cases that compile for a second or longer begin with one of these."""
+BY_DEFAULT = (
+    "dense(3)", "conv(2, (3, 2), stride=2)", "layer_norm()", "batch_norm()", "unroll(lstm(2))", "embedding(5, 3)",
+    "sparse(edges_from_mask)", "masked(attention(2))", "keyed(chain(dense(6), dropout(0.4), dense(2)))", *ACTIVATIONS,
+)  # fmt: skip
+"""One layer of each kind; the others are thorough tests."""
 
 CUSTOM_RULES = {"custom_jvp_call", "custom_vjp_call"}
 """Those of JAX, as `jax.nn.relu` has one, are used as they are; everything else has an entry in the table."""
@@ -22,7 +25,7 @@ CASES = {**LAYERS, **{name: LayerCase(layer, (6,)) for name, layer in ACTIVATION
 
 
 def marked(name, case):
-    return pytest.param(case, id=name, marks=pytest.mark.thorough if name.startswith(WHOLE_NETWORKS) else ())
+    return pytest.param(case, id=name, marks=() if name in BY_DEFAULT else pytest.mark.thorough)
 
 
 @pytest.mark.parametrize("case", [marked(*item) for item in CASES.items()])
@@ -41,6 +44,10 @@ def test_vjp_of_forward_is_the_hand_written_backward_and_that_of_jax(case, keys,
     assert relative_error(by_tape, by_hand) < 1e-13
     assert relative_error(by_tape, expected) < 1e-13
     assert by_jax <= CUSTOM_RULES
+
+
+def test_the_layers_chosen_for_the_default_tests_exist():
+    assert set(BY_DEFAULT) <= CASES.keys()
 
 
 @pytest.mark.parametrize("case", LOSSES.values(), ids=LOSSES)

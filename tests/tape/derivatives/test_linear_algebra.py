@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from derivative_laws import COMPILED, Case, Cases, complex_normal, equals_differences, every_law, normal
+from derivative_laws import Case, Cases, complex_normal, equals_differences, every_law, normal
 from jax import lax
 from oracles import relative_error
 from passes import quick_jit
@@ -107,13 +107,13 @@ PHASES = Cases(
 )
 
 
-@every_law(thorough=COMPILED)
+@every_law()
 @pytest.mark.parametrize("name", CASES.names)
 def test_law(law, name):
     law(CASES, name)
 
 
-@every_law(thorough=COMPILED, but=[equals_differences])
+@every_law(but=[equals_differences])
 @pytest.mark.parametrize("name", PHASES.names)
 def test_phases_are_kept_as_in_jax(law, name):
     """The vectors themselves: their phases are free, and differences may see them jump."""

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from derivative_laws import COMPILED, Case, Cases, central_difference, every_law, normal
+from derivative_laws import Case, Cases, central_difference, every_law, normal
 from jax import lax
 from passes import quick_jit
 
@@ -67,7 +67,7 @@ CASES = Cases(
 )  # fmt: skip
 
 
-@every_law(thorough=COMPILED)
+@every_law()
 @pytest.mark.parametrize("name", CASES.names)
 def test_law(law, name):
     law(CASES, name)
