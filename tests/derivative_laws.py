@@ -1,8 +1,8 @@
 """Laws that every entry of the table of derivatives obeys.
 
 A `Case` is a function that applies a primitive, and inputs to try it at. `Cases` computes all of them in one compiled
-program for each dtype; each test then reads its case from the results. The laws that need a program are thorough
-tests, except those of elementwise operations in float64.
+program for each dtype, and one for the differences; each test then reads its case from the results. The laws that need
+a program are thorough tests, except that elementwise operations equal `jax.vjp` in float64.
 
     CASES = Cases([Case("tanh", lax.tanh, normal((2, 3)))])
 
@@ -29,6 +29,7 @@ from passes import QUICKLY
 from bpjax.tape import vjp as tape_vjp
 from bpjax.tape.derivatives import DERIVATIVES, depends_on_inputs
 from bpjax.tape.values import is_differentiable
+from bpjax.types import Array
 from bpjax.util.jaxprs import opened, subjaxprs
 
 STEP = 1e-3  # of the differences
@@ -73,13 +74,20 @@ class Case:
         return [jnp.asarray(x, cast.get(x.dtype.kind, x.dtype)) for x in self.inputs]
 
 
-class Measured(NamedTuple):
-    """What a case's program computes."""
+class Cotangents(NamedTuple):
+    """What `jax.vjp` is held against."""
 
     inputs: list  # those that are differentiated
     ours: list  # their cotangents by the table
     theirs: list  # by jax.vjp
-    products: tuple = ()  # ⟨dy, J v⟩ by differences, ⟨Jᵀ dy, v⟩, ‖dy‖² + ‖J v‖²
+
+
+class Products(NamedTuple):
+    """What central differences are held against, in a random direction v."""
+
+    by_differences: Array  # ⟨dy, J v⟩
+    by_table: Array  # ⟨Jᵀ dy, v⟩
+    size: Array  # ‖dy‖² + ‖J v‖²
 
 
 class Cases:
@@ -97,19 +105,26 @@ class Cases:
     def __getitem__(self, name) -> Case:
         return self.cases[name]
 
-    def measured(self, name, dtype) -> Measured:
-        """What the program computed for a case."""
-        results, errors = self._program(jnp.dtype(dtype))
+    def cotangents(self, name, dtype) -> Cotangents:
+        """Of one case, by the table and by JAX."""
+        return self._measured(cotangents, jnp.dtype(dtype), name)
+
+    def products(self, name) -> Products:
+        """Of one case, by differences and by the table."""
+        return self._measured(products, jnp.dtype(jnp.float64), name)
+
+    def _measured(self, measure, dtype, name):
+        results, errors = self._program(measure, dtype)
         if name in errors:
             raise errors[name]
         return results[name]
 
     @functools.cache  # noqa: B019  (as many objects as test modules)
-    def _program(self, dtype):
-        return compute(self.cases.values(), dtype, differences=dtype == np.float64)
+    def _program(self, measure, dtype):
+        return compute(measure, self.cases.values(), dtype)
 
 
-def compute(cases, dtype, differences: bool) -> tuple[dict, dict]:
+def compute(measure, cases, dtype) -> tuple[dict, dict]:
     """`measure` of all cases in one compiled program, and the errors of those that cannot be traced."""
     errors = {}
 
@@ -117,7 +132,7 @@ def compute(cases, dtype, differences: bool) -> tuple[dict, dict]:
         results = {}
         for case in cases:
             try:
-                results[case.name] = measure(case, inputs[case.name], differences)
+                results[case.name] = measure(case, inputs[case.name])
             except Exception as error:  # raised again by the test of that case
                 errors[case.name] = error
         return results
@@ -126,23 +141,30 @@ def compute(cases, dtype, differences: bool) -> tuple[dict, dict]:
     return jax.tree.map(np.asarray, results), errors
 
 
-def measure(case, inputs, differences: bool, draw=None) -> Measured:
-    """The cotangents of a case's inputs by the table and by JAX, and the products with a random direction."""
+def cotangents(case, inputs) -> Cotangents:
+    """The cotangents of a case's inputs by the table and by JAX."""
     random = np.random.default_rng(len(case.name))
-    draw = draw or functools.partial(normal_like, random)
     result, pull_back = tape_vjp(case.function, *inputs)
     _, vjp = jax.vjp(case.reference, *inputs)
-    dy = jax.tree.map(draw, result)
-    ours, theirs = pull_back(dy), vjp(dy)
-    differentiated = [k for k, x in enumerate(inputs) if is_differentiable(x)]
-    pick = lambda arrays: [arrays[k] for k in differentiated]
-    products = ()
-    if differences:
-        v = [normal_like(random, x) for x in pick(inputs)]
-        jv = central_difference(case.function, inputs, dict(zip(differentiated, v, strict=True)))
-        size = sum((jnp.sum(jnp.abs(leaf) ** 2) for leaf in inexact((dy, jv))), jnp.zeros(()))
-        products = inner(dy, jv), inner(pick(ours), v), size
-    return Measured(pick(inputs), pick(ours), pick(theirs), products)
+    dy = jax.tree.map(functools.partial(normal_like, random), result)
+    chosen = differentiated(inputs)
+    return Cotangents(*([arrays[k] for k in chosen] for arrays in (inputs, pull_back(dy), vjp(dy))))
+
+
+def products(case, inputs) -> Products:
+    """The products of a case's Jacobian with random vectors on both sides, by differences and by the table."""
+    random = np.random.default_rng(len(case.name))
+    result, pull_back = tape_vjp(case.function, *inputs)
+    dy = jax.tree.map(functools.partial(normal_like, random), result)
+    dx, v = pull_back(dy), {k: normal_like(random, inputs[k]) for k in differentiated(inputs)}
+    jv = central_difference(case.function, inputs, v)
+    size = sum((jnp.sum(jnp.abs(leaf) ** 2) for leaf in inexact((dy, jv))), jnp.zeros(()))
+    return Products(inner(dy, jv), inner([dx[k] for k in v], list(v.values())), size)
+
+
+def differentiated(inputs) -> list[int]:
+    """The positions of the inputs that are differentiated."""
+    return [k for k, x in enumerate(inputs) if is_differentiable(x)]
 
 
 def central_difference(function, inputs, direction: dict):
@@ -191,7 +213,7 @@ def equals_vjp_float32(cases: Cases, name: str):
 
 
 def check_equal(cases: Cases, name: str, dtype, tolerance: float):
-    found, case = cases.measured(name, dtype), cases[name]
+    found, case = cases.cotangents(name, dtype), cases[name]
     error = relative_error(found.ours, found.theirs)
     equal = error < tolerance * case.rounding
     assert equal != bool(case.unlike_jax), f"relative error {error:.1e}; expected to differ: {case.unlike_jax or 'no'}"
@@ -199,7 +221,7 @@ def check_equal(cases: Cases, name: str, dtype, tolerance: float):
 
 def equals_differences(cases: Cases, name: str):
     """⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩ for a random direction v, with J v by central differences."""
-    by_differences, by_table, size = cases.measured(name, jnp.float64).products
+    by_differences, by_table, size = cases.products(name)
     error = abs(by_differences - by_table) / size if size else 0.0
     assert error <= 1e-9 * cases[name].truncation, f"{by_differences} by differences, {by_table} by the table"
 
@@ -207,7 +229,7 @@ def equals_differences(cases: Cases, name: str):
 def has_the_type_of_the_input(cases: Cases, name: str):
     """Cotangents have the shapes and dtypes of the inputs."""
     for dtype in (jnp.float64, jnp.float32):
-        found = cases.measured(name, dtype)
+        found = cases.cotangents(name, dtype)
         for dx, x in zip(found.ours, found.inputs, strict=True):
             assert (dx.shape, dx.dtype) == (x.shape, x.dtype)
 
@@ -243,9 +265,9 @@ LAWS = {
     "has the shape and dtype of the input": has_the_type_of_the_input,
     "uses the entry": uses_the_entry,
 }
-IN_FLOAT32 = (equals_vjp_float32, has_the_type_of_the_input)
-COMPILED = (equals_vjp_float64, equals_differences, *IN_FLOAT32)
-"""The laws that compile a program, one for float64 and one for float32."""
+OTHER_PROGRAMS = (equals_vjp_float32, has_the_type_of_the_input, equals_differences)
+COMPILED = (equals_vjp_float64, *OTHER_PROGRAMS)
+"""The laws that compile a program."""
 
 
 def every_law(thorough=COMPILED, but=()) -> pytest.MarkDecorator:
@@ -267,7 +289,7 @@ def primitives(jaxpr) -> set[str]:
 
 def equal_at_edges(cases: Cases, name: str):
     """At 0, ties, ±inf, NaN: the cotangents are those of `jax.vjp` entry by entry, NaN and infinities included."""
-    found, case = cases.measured(name, jnp.float64), cases[name]
+    found, case = cases.cotangents(name, jnp.float64), cases[name]
     expected_to_differ = pytest.raises(AssertionError) if case.unlike_jax else contextlib.nullcontext()
     with expected_to_differ:
         for ours, theirs in zip(found.ours, found.theirs, strict=True):

@@ -60,6 +60,7 @@ def test_nnx(keys):
     check(lambda params, x: nnx.merge(graph, params)(x), params, x, 1e-6)  # its softmax is computed in float32
 
 
+@pytest.mark.thorough
 def test_linen_on_images(keys):
     nn = pytest.importorskip("flax.linen")
 
@@ -78,6 +79,7 @@ def test_linen_on_images(keys):
     check(apply, noisy(variables["params"], keys), x, 1e-12)
 
 
+@pytest.mark.thorough
 def test_linen_recurrent(keys):
     nn = pytest.importorskip("flax.linen")
     module = nn.RNN(nn.OptimizedLSTMCell(3, param_dtype=jnp.float64), return_carry=True)
@@ -86,6 +88,7 @@ def test_linen_recurrent(keys):
     check(lambda params, x: module.apply({"params": params}, x), params, x)
 
 
+@pytest.mark.thorough
 def test_equinox(keys):
     eqx = pytest.importorskip("equinox")
 
@@ -104,6 +107,7 @@ def test_equinox(keys):
     check(apply, params, jax.random.normal(next(keys), (2, 4, 2)))
 
 
+@pytest.mark.thorough
 def test_stax(keys):
     layers = stax.Conv(3, (2, 2)), stax.Relu, stax.MaxPool((2, 2)), stax.Flatten, stax.Dense(4), stax.LogSoftmax
     init, apply = stax.serial(*layers)

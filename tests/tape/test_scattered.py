@@ -200,6 +200,7 @@ def test_the_forward_pass_of_an_embedding_gives_its_hand_written_backward():
         assert relative_error(ours, gradient) < 1e-12
 
 
+@pytest.mark.thorough
 def test_the_forward_pass_of_a_sparse_layer_gives_its_hand_written_backward():
     layer = layers.sparse(layers.random_edges(jax.random.key(0), 30, 20, 4))
     params, _ = layer.init(jax.random.key(1), (30,))

@@ -61,6 +61,7 @@ def test_law(law, name):
     law(CASES, name)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", EDGES.names)
 def test_edges(name):
     equal_at_edges(EDGES, name)
