@@ -1,0 +1,131 @@
+"""Two truths about a gradient: reverse mode of the function with every custom rule taken off, and finite differences."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from bpjax.gradcheck.finite_differences import FiniteDifferences
+from bpjax.gradcheck.float64 import float64_on_host
+from bpjax.gradcheck.noise import Noisy
+from bpjax.gradcheck.subject import Subject
+from bpjax.gradcheck.widen import Opened, Widened
+from bpjax.tape import vjp
+from bpjax.util.jaxprs import opened, subjaxprs
+
+SAMPLES = 8
+"""Runs with random rounding errors."""
+
+Gradients = list[list[np.ndarray]]
+"""By cotangent, then by leaf."""
+
+
+class Truth(NamedTuple):
+    """What the gradient should be, and how exactly that is known."""
+
+    results: list[np.ndarray]  # of the function
+    gradients: Gradients | None  # by reverse mode; None where that is not possible
+    noise: Gradients | None  # the largest change of each entry by random rounding errors
+    reason: str | None  # why reverse mode is not possible
+    differences: FiniteDifferences
+    rounding: float  # unit roundoff of the least precise dtype in the function
+    opened: Opened  # which custom rules were taken off
+
+
+def find_truth(subject: Subject, cotangents: list[list[np.ndarray]], function: Callable | None = None) -> Truth:
+    """Evaluate both truths; call it inside `float64_on_host`.
+
+    Args:
+        subject: the function and its arguments.
+        cotangents: of its results, several.
+        function: what is differentiated, a function of float64 arrays; by default the function itself, with its custom
+            rules taken off. Those of JAX are taken off only where there are no others.
+    """
+    widened, found = _open(subject)
+    function = function or widened
+    arrays = [_wide(a) for a in subject.arrays]
+    wide_cotangents = [[_wide(c) for c in row] for row in cotangents]
+    rounding = unit_roundoff(subject)
+    precision = _single if found.narrow else 1e-16
+    stacked = [jnp.stack(column) for column in zip(*wide_cotangents, strict=True)]
+    differences = FiniteDifferences(function, arrays, stacked, precision)
+    results = [np.asarray(r) for r in jax.jit(lambda *a: list(function(*a)))(*arrays)]
+    try:
+        gradients, noise = _reverse(function, arrays, stacked, rounding)
+        reason = None
+    except Exception as error:  # noqa: BLE001  (any primitive of any library may refuse reverse mode)
+        gradients = noise = None
+        reason = str(error).split("\n")[0]
+    return Truth(results, gradients, noise, reason, differences, rounding, found)
+
+
+_single = 6e-8
+
+
+def _open(subject: Subject) -> tuple[Widened, Opened]:
+    """The function in float64 with custom rules taken off, and the list of them."""
+    widened = Widened(subject.jaxpr)
+    jax.eval_shape(widened, *(_wide(a) for a in subject.arrays))
+    if not widened.found.custom_rules and widened.found.jax_rules and subject.by_rule:
+        widened = Widened(subject.jaxpr, open_jax=True)
+        jax.eval_shape(widened, *(_wide(a) for a in subject.arrays))
+    found = Opened(*(list(dict.fromkeys(names)) for names in widened.found))
+    return widened, found
+
+
+def _reverse(function, arrays, stacked, rounding: float) -> tuple[Gradients, Gradients]:
+    """The gradients for every cotangent, and their noise, by one compiled program."""
+
+    def joint(arrays, cotangents):
+        _, pull_back = vjp(lambda *a: list(function(*a)), *arrays)
+        return list(pull_back(cotangents))
+
+    traced = jax.make_jaxpr(joint)(arrays, [c[0] for c in stacked])
+
+    def program(arrays, stacked):
+        def run(sample):
+            cotangents, scale, seed = sample
+            return Noisy(traced, scale, seed)(*arrays, *cotangents)
+
+        count = len(stacked[0])
+        index = jnp.arange(count * (SAMPLES + 1))
+        scales = jnp.where(index % (SAMPLES + 1) == 0, 0.0, rounding)
+        repeated = [jnp.repeat(c, SAMPLES + 1, axis=0) for c in stacked]
+        return lax.map(run, (repeated, scales, 1.0 + 0.37 * index))
+
+    found = [np.asarray(g) for g in jax.jit(program)(arrays, stacked)]
+    grouped = [g.reshape(-1, SAMPLES + 1, *g.shape[1:]) for g in found]
+    count = len(stacked[0])
+    gradients = [[g[m, 0] for g in grouped] for m in range(count)]
+    with np.errstate(invalid="ignore"):
+        noise = [[np.abs(g[m, 1:] - g[m, :1]).max(axis=0) for g in grouped] for m in range(count)]
+    return gradients, noise
+
+
+def unit_roundoff(subject: Subject) -> float:
+    """Half the distance from 1 to the next number in the least precise dtype that occurs in a function."""
+    dtypes = {leaf.value.dtype for leaf in subject.leaves} | set(_dtypes(subject.jaxpr))
+    return max(float(jnp.finfo(d).eps) / 2 for d in dtypes if jnp.issubdtype(d, jnp.inexact))
+
+
+def _dtypes(jaxpr) -> Iterator:
+    for equation in opened(jaxpr).eqns:
+        yield from (v.aval.dtype for v in equation.outvars if hasattr(v.aval, "dtype"))
+        for inner in subjaxprs(equation):
+            yield from _dtypes(inner)
+
+
+def _wide(array) -> jax.Array:
+    array = np.asarray(array)
+    return jnp.asarray(array, np.complex128 if np.iscomplexobj(array) else np.float64)
+
+
+@contextlib.contextmanager
+def in_float64() -> Iterator[None]:
+    """`float64_on_host` without the warnings of user code that asks for float64 where it is switched off."""
+    with float64_on_host():
+        yield
