@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from bpjax.gradcheck.per_layer import FAST_COMPILATION
+
 RATIO = 4.0
 STEPS = 14
 LARGEST_STEP = 0.25
@@ -73,7 +75,7 @@ class FiniteDifferences:
             found = lax.map(at, (jnp.asarray(pairs[:, 0]), jnp.asarray(steps)[pairs[:, 1]]))
             return found.reshape(CHUNK, len(steps), -1)
 
-        self._values = jax.jit(values)
+        self._values = jax.jit(values, compiler_options=FAST_COMPILATION)
 
     def along(self, directions: list[list[np.ndarray]]) -> list[Slope]:
         """The derivative along each direction, a direction being one array for each argument."""

@@ -1,6 +1,5 @@
-"""Two truths about a gradient: reverse mode of the function with every custom rule taken off, and finite differences."""
+"""Two truths about a gradient: reverse mode of the function without its custom rules, and finite differences."""
 
-import contextlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -10,12 +9,15 @@ import numpy as np
 from jax import lax
 
 from bpjax.gradcheck.finite_differences import FiniteDifferences
-from bpjax.gradcheck.float64 import float64_on_host
-from bpjax.gradcheck.noise import Noisy
+from bpjax.gradcheck.noise import Noisy, factors
+from bpjax.gradcheck.per_layer import FAST_COMPILATION
 from bpjax.gradcheck.subject import Subject
 from bpjax.gradcheck.widen import Opened, Widened
 from bpjax.tape import vjp
-from bpjax.util.jaxprs import opened, subjaxprs
+from bpjax.util.jaxprs import largest_array, opened, subjaxprs
+
+SINGLE, DOUBLE = 2.0**-24, 2.0**-53
+"""Unit roundoffs."""
 
 SAMPLES = 8
 """Runs with random rounding errors."""
@@ -34,6 +36,7 @@ class Truth(NamedTuple):
     differences: FiniteDifferences
     rounding: float  # unit roundoff of the least precise dtype in the function
     opened: Opened  # which custom rules were taken off
+    stops_gradient: bool  # the function contains `stop_gradient`
 
 
 def find_truth(subject: Subject, cotangents: list[list[np.ndarray]], function: Callable | None = None) -> Truth:
@@ -50,20 +53,19 @@ def find_truth(subject: Subject, cotangents: list[list[np.ndarray]], function: C
     arrays = [_wide(a) for a in subject.arrays]
     wide_cotangents = [[_wide(c) for c in row] for row in cotangents]
     rounding = unit_roundoff(subject)
-    precision = _single if found.narrow else 1e-16
+    precision = SINGLE if found.narrow else DOUBLE
     stacked = [jnp.stack(column) for column in zip(*wide_cotangents, strict=True)]
     differences = FiniteDifferences(function, arrays, stacked, precision)
     results = [np.asarray(r) for r in jax.jit(lambda *a: list(function(*a)))(*arrays)]
     try:
-        gradients, noise = _reverse(function, arrays, stacked, rounding)
+        gradients, noise = _reverse(function, arrays, stacked, rounding, _while_bound(widened, arrays))
         reason = None
     except Exception as error:  # noqa: BLE001  (any primitive of any library may refuse reverse mode)
         gradients = noise = None
         reason = str(error).split("\n")[0]
-    return Truth(results, gradients, noise, reason, differences, rounding, found)
-
-
-_single = 6e-8
+    return Truth(
+        results, gradients, noise, reason, differences, rounding, found, "stop_gradient" in _primitives(subject.jaxpr)
+    )
 
 
 def _open(subject: Subject) -> tuple[Widened, Opened]:
@@ -77,33 +79,46 @@ def _open(subject: Subject) -> tuple[Widened, Opened]:
     return widened, found
 
 
-def _reverse(function, arrays, stacked, rounding: float) -> tuple[Gradients, Gradients]:
+def _reverse(function, arrays, stacked, rounding: float, while_bound: int | None) -> tuple[Gradients, Gradients]:
     """The gradients for every cotangent, and their noise, by one compiled program."""
 
     def joint(arrays, cotangents):
-        _, pull_back = vjp(lambda *a: list(function(*a)), *arrays)
+        _, pull_back = vjp(lambda *a: list(function(*a)), *arrays, while_bound=while_bound)
         return list(pull_back(cotangents))
 
     traced = jax.make_jaxpr(joint)(arrays, [c[0] for c in stacked])
 
-    def program(arrays, stacked):
+    def program(arrays, stacked, pools):
         def run(sample):
-            cotangents, scale, seed = sample
-            return Noisy(traced, scale, seed)(*arrays, *cotangents)
+            cotangents, pool = sample
+            return Noisy(traced, pool)(*arrays, *cotangents)
 
-        count = len(stacked[0])
-        index = jnp.arange(count * (SAMPLES + 1))
-        scales = jnp.where(index % (SAMPLES + 1) == 0, 0.0, rounding)
         repeated = [jnp.repeat(c, SAMPLES + 1, axis=0) for c in stacked]
-        return lax.map(run, (repeated, scales, 1.0 + 0.37 * index))
+        return lax.map(run, (repeated, pools))
 
-    found = [np.asarray(g) for g in jax.jit(program)(arrays, stacked)]
-    grouped = [g.reshape(-1, SAMPLES + 1, *g.shape[1:]) for g in found]
     count = len(stacked[0])
+    pools = factors(rounding, count * (SAMPLES + 1), max(largest_array(traced), *(a.size for a in (*arrays, *stacked))))
+    pools[:: SAMPLES + 1] = 1.0
+    found = [np.asarray(g) for g in jax.jit(program, compiler_options=FAST_COMPILATION)(arrays, stacked, pools)]
+    grouped = [g.reshape(-1, SAMPLES + 1, *g.shape[1:]) for g in found]
     gradients = [[g[m, 0] for g in grouped] for m in range(count)]
     with np.errstate(invalid="ignore"):
         noise = [[np.abs(g[m, 1:] - g[m, :1]).max(axis=0) for g in grouped] for m in range(count)]
     return gradients, noise
+
+
+def _while_bound(widened: Widened, arrays) -> int | None:
+    """The most iterations that a `while_loop` of the function takes, and a few more; None where there is none."""
+    if "while" not in _primitives(widened.closed):
+        return None
+    widened.iterations.clear()
+    widened(*arrays)
+    return max(widened.iterations) + 8 if widened.iterations else None
+
+
+def _primitives(jaxpr) -> set[str]:
+    found = {equation.primitive.name for equation in opened(jaxpr).eqns}
+    return found.union(*(_primitives(inner) for e in opened(jaxpr).eqns for inner in subjaxprs(e)))
 
 
 def unit_roundoff(subject: Subject) -> float:
@@ -122,10 +137,3 @@ def _dtypes(jaxpr) -> Iterator:
 def _wide(array) -> jax.Array:
     array = np.asarray(array)
     return jnp.asarray(array, np.complex128 if np.iscomplexobj(array) else np.float64)
-
-
-@contextlib.contextmanager
-def in_float64() -> Iterator[None]:
-    """`float64_on_host` without the warnings of user code that asks for float64 where it is switched off."""
-    with float64_on_host():
-        yield

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jax.extend import core
 
 from bpjax.tape.control_flow import belongs_to_jax
@@ -49,6 +50,7 @@ class Widened:
         """A function traced in the dtype under test."""
         self.closed, self.open_jax = closed, open_jax
         self.found = Opened([], [], [])
+        self.iterations: list[int] = []  # of each `while_loop`, where it is run on concrete values
 
     def __call__(self, *arrays) -> list:
         """The results in float64."""
@@ -187,11 +189,19 @@ def _while(widen: Widened, equation, inputs: list) -> list:
     p = equation.params
     n_cond, n_body = p["cond_nconsts"], p["body_nconsts"]
     cond_consts, body_consts = inputs[:n_cond], inputs[n_cond : n_cond + n_body]
-    return lax.while_loop(
-        lambda carry: widen.evaluate(p["cond_jaxpr"], [*cond_consts, *carry])[0],
-        lambda carry: widen.evaluate(p["body_jaxpr"], [*body_consts, *carry]),
-        inputs[n_cond + n_body :],
-    )
+
+    def condition(carry):
+        return widen.evaluate(p["cond_jaxpr"], [*cond_consts, *carry])[0]
+
+    def body(carry):
+        return widen.evaluate(p["body_jaxpr"], [*body_consts, *carry])
+
+    carry = inputs[n_cond + n_body :]
+    if any(isinstance(x, Tracer) for x in inputs):
+        return lax.while_loop(condition, body, carry)
+    count, last = lax.while_loop(lambda s: condition(s[1]), lambda s: (s[0] + 1, body(s[1])), (0, carry))
+    widen.iterations.append(int(count))
+    return last
 
 
 def _cond(widen: Widened, equation, inputs: list) -> list:

@@ -57,6 +57,15 @@ def opened(jaxpr):
     return getattr(jaxpr, "jaxpr", jaxpr)
 
 
+def largest_array(jaxpr) -> int:
+    """Entries of the largest array that an open or closed jaxpr computes, its inner functions included."""
+    sizes = [1]
+    for equation in opened(jaxpr).eqns:
+        sizes += [num_entries(variable) for variable in equation.outvars]
+        sizes += [largest_array(inner) for inner in subjaxprs(equation)]
+    return max(sizes)
+
+
 def scan_counts(equation) -> tuple[int, int]:
     """How many inputs of a scan are constants and how many are carried: scanned inputs have one more axis outside.
 

@@ -20,7 +20,7 @@ few units is unrolled into multiply-adds. One epoch of all runs is then a handfu
 Only documented interfaces of JAX are used (`jax.make_jaxpr`, `jax.extend.core`), and only in this folder.
 """
 
-from bpjax.sweeps.lanes.jaxprs import largest_array
 from bpjax.sweeps.lanes.transform import lanes
+from bpjax.util.jaxprs import largest_array
 
 __all__ = ["lanes", "largest_array"]

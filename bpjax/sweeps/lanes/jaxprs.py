@@ -5,7 +5,7 @@ from collections import Counter
 
 from jax.extend import core
 
-from bpjax.util.jaxprs import num_entries, opened, subjaxprs
+from bpjax.util.jaxprs import num_entries
 
 VIEWS = {"broadcast_in_dim", "reshape", "transpose", "squeeze", "slice", "rev", "copy", "convert_element_type"}
 """Primitives whose result has the same entries in another shape or dtype."""
@@ -29,12 +29,3 @@ def count_reads(equations: list, outvars) -> Counter:
             if isinstance(atom, core.Var):
                 reads[atom] += through * max(1, most // max(1, num_entries(atom)))
     return reads
-
-
-def largest_array(jaxpr) -> int:
-    """Entries of the largest array that an open or closed jaxpr computes, its inner functions included."""
-    sizes = [1]
-    for equation in opened(jaxpr).eqns:
-        sizes += [num_entries(variable) for variable in equation.outvars]
-        sizes += [largest_array(inner) for inner in subjaxprs(equation)]
-    return max(sizes)
