@@ -54,7 +54,7 @@ from bpjax.sweeps import sweep, replay, log_draws
 
 # look inside
 from bpjax.tape import tape, reverse
-from bpjax.gradcheck import compare
+from bpjax.gradcheck import check_gradient, compare
 from bpjax.analysis import signals, alignment
 from bpjax.audit import receipt, ledger
 
@@ -130,6 +130,7 @@ __all__ = [
     "log_draws",
     "tape",
     "reverse",
+    "check_gradient",
     "compare",
     "signals",
     "alignment",
