@@ -2,27 +2,53 @@
 
 import argparse
 import json
+import math
 import sys
+from typing import TextIO
 
 import bpjax
+from bpjax.gradcheck.check_file import check_file
 from bpjax.gradcheck.registry import DTYPES, Checked, check_registry
 from bpjax.gradcheck.report import table, to_plain_data
-from bpjax.gradcheck.user_file import compare_file
+from bpjax.gradcheck.user_file import FileError
+from bpjax.util.terminal import own_output, write
 
-EPILOG = """exit status: 0 all gradients are right, 1 a gradient is wrong, 2 bad usage
+EPILOG = """exit status: 0 every gradient is right, 1 a gradient is wrong, 3 cannot tell (the report says why),
+2 the file or an option cannot be used, 130 interrupted
 
-the file defines an ordinary JAX function, its hand-written gradient and example arguments:
+the file defines any function that JAX can call, its hand-written gradient and example arguments:
 
     import jax, jax.numpy as jnp
     def function(w, x): return jnp.sum(jnp.tanh(x @ w))
-    def gradient(w, x): return x.T @ (1 - jnp.tanh(x @ w) ** 2)      # with respect to the first argument
+    def gradient(w, x): return x.T @ (1 - jnp.tanh(x @ w) ** 2)      # by the first argument, or a tuple by several
     arguments = (jnp.ones((4, 3)), jax.random.normal(jax.random.key(0), (5, 4)))
 
-or, instead of `gradient`, a `function` that is a jax.custom_vjp."""
+or, instead of `gradient`, a `function` with a custom rule (jax.custom_vjp, jax.custom_jvp) in it at any depth.
+Without `function` every custom rule NAME of the file with NAME_arguments is checked, with NAME_gradient if there is
+one; FILE::NAME checks one function, FILE::Class.method a method."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
+    options = _parsed(argv)
+    # As a program, standard output stays redirected until the end, where the file's exit handlers may print.
+    with own_output(redirect=options.json, restore=argv is not None) as out:
+        try:
+            return compare_user_file(options, out) if options.file else compare_built_in(options.json, out)
+        except (FileError, ValueError) as error:
+            shown = getattr(error, "shown", "")
+            if shown:
+                write(shown, sys.stderr)
+            write(f"bpjax compare: {error}", sys.stderr)
+            if options.json:
+                write(json.dumps({"ok": False, "verdict": None, "error": str(error), "traceback": shown}), out)
+            return 2
+        except KeyboardInterrupt:
+            write("\nbpjax compare: interrupted.", sys.stderr)
+            return 130
+
+
+def _parsed(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="bpjax", description="Hand-written backpropagation, compared with jax.grad.", allow_abbrev=False
     )
@@ -30,33 +56,53 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     comparison = commands.add_parser(
         "compare",
-        help="compare hand-written gradients with jax.grad in float64",
-        description="Check every built-in layer, activation and loss, or the hand-written gradient in your own file.",
+        help="check hand-written gradients against two references in float64",
+        description="Check the hand-written gradients in your own file, or every built-in layer, activation and loss.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    comparison.add_argument("file", nargs="?", help="a Python file with `function`, `gradient` and `arguments`")
-    comparison.add_argument("--json", action="store_true", help="print the result as JSON")
+    comparison.add_argument("file", nargs="?", metavar="FILE[::NAME]", help="a Python file, and a function in it")
+    comparison.add_argument("--tolerance", type=_positive, metavar="X", help="largest relative error that is right")
+    comparison.add_argument("--order", type=int, choices=(1, 2), help="2 also checks the second derivative")
+    comparison.add_argument("--seed", type=_whole, metavar="N", help="of the random cotangents and directions")
+    comparison.add_argument("--no-timing", action="store_true", help="leave out times: the same output in each run")
+    comparison.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else")
     options = parser.parse_args(argv)
-    try:
-        return compare_user_file(options.file, options.json) if options.file else compare_built_in(options.json)
-    except (ValueError, FileNotFoundError) as error:
-        print(f"bpjax compare: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nbpjax compare: interrupted.", file=sys.stderr)
-        return 130
+    only_files = {"--tolerance": options.tolerance, "--order": options.order, "--seed": options.seed}
+    given = [option for option, value in only_files.items() if value is not None]
+    if not options.file:
+        if options.file is not None:
+            comparison.error("expected the name of a file, got an empty one")
+        if given:
+            comparison.error(f"{given[0]} needs a FILE")
+    return options
 
 
-def compare_user_file(path: str, as_json: bool) -> int:
-    """Check the gradient in a file; 0 where it is right, else 1."""
-    report = compare_file(path)
-    print(json.dumps(report.to_dict()) if as_json else report)
-    return 0 if report.ok else 1
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text}")
+    return value
 
 
-def compare_built_in(as_json: bool) -> int:
+def _whole(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"expected an integer from 0 to 2**32 - 1, got {text}")
+    return value
+
+
+def compare_user_file(options: argparse.Namespace, out: TextIO) -> int:
+    """Check the gradients in a file; 0 where they are right, 1 where one is wrong, 3 where that cannot be told."""
+    given = {"tolerance": options.tolerance, "order": options.order, "seed": options.seed}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    report = check_file(options.file, timed=not options.no_timing, **chosen)
+    write(json.dumps(to_plain_data(report.to_dict())) if options.json else str(report), out)
+    return {"right": 0, "wrong": 1, "cannot tell": 3}[report.verdict]
+
+
+def compare_built_in(as_json: bool, out: TextIO) -> int:
     """Check every built-in layer, activation and loss; 0 where all are right, else 1."""
     progress = not as_json and sys.stderr.isatty()
     checked = []
@@ -69,9 +115,9 @@ def compare_built_in(as_json: bool) -> int:
     wrong = [row for row in checked if not row.worst.ok]
     if as_json:
         rows = [row._asdict() for row in checked]
-        print(json.dumps(to_plain_data({"ok": not wrong, "rows": rows})))
+        write(json.dumps(to_plain_data({"ok": not wrong, "rows": rows})), out)
     else:
-        print(built_in_table(checked))
+        write(built_in_table(checked), out)
     return 1 if wrong else 0
 
 
