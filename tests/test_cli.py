@@ -36,50 +36,85 @@ def file(tmp_path):
     return write
 
 
-@pytest.mark.parametrize("text", [RIGHT, CUSTOM_VJP], ids=["gradient", "custom_vjp"])
-def test_a_right_file(text, file, capsys, float32):
-    assert cli.main(["compare", file(text)]) == 0
-    assert "right: its one leaf agrees" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
-    ("text", "mistake"),
+    ("text", "status", "said"),
     [
-        (RIGHT.replace("return x.T @", "return 2 * x.T @"), "doubled"),
-        (RIGHT.replace("return x.T @", "return -x.T @"), "sign flipped"),
-        (CUSTOM_VJP.replace("(y, n)", "(a, n)"), "no classic mistake"),
-        (CUSTOM_VJP.replace("n * y * (1 - y)", "0.5 * n * y * (1 - y)"), "halved"),
+        (RIGHT, 0, "right: "),
+        (CUSTOM_VJP, 0, "right: "),
+        (RIGHT.replace("return x.T @", "return 2 * x.T @"), 1, "WRONG: "),
+        (CUSTOM_VJP.replace("(y, n)", "(a, n)"), 1, "WRONG: "),
     ],
+    ids=["gradient", "custom_vjp", "doubled", "wrong residual"],
 )
-def test_a_wrong_file(text, mistake, file, capsys, float32):
-    assert cli.main(["compare", file(text)]) == 1
+def test_the_verdict_is_the_exit_status(text, status, said, file, capsys, float32):
+    assert cli.main(["compare", "--no-timing", file(text)]) == status
     out = capsys.readouterr().out
-    assert "WRONG" in out and mistake in out
+    assert said in out and "Checked in" not in out
 
 
-def test_json_of_a_file(file, capsys, float32):
-    assert cli.main(["compare", "--json", file(RIGHT.replace("return x.T @", "return 2 * x.T @"))]) == 1
-    data = json.loads(capsys.readouterr().out)
-    assert (data["ok"], data["mistake"]) == (False, "doubled")
-    assert data["leaves"][0]["agreement"]["ratio"] == pytest.approx(2.0, rel=1e-6)
+def test_json_of_a_file_is_all_that_is_printed(file, capsys, float32):
+    noisy = "print('hello')\n" + RIGHT.replace("return x.T @", "print('called'); return 2 * x.T @")
+    assert cli.main(["compare", "--json", file(noisy)]) == 1
+    captured = capsys.readouterr()
+    data = json.loads(captured.out)
+    assert (data["ok"], data["verdict"], len(data["checks"]), data["unchecked"]) == (False, "wrong", 1, [])
+    assert data["checks"][0]["verdict"] == "wrong" and data["seconds"] > 0
+    assert "hello" in captured.err and "called" in captured.err
 
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
         ("x = 1", "must define `function`"),
-        (RIGHT.replace("def gradient", "def something_else"), "defines no `gradient"),
-        (RIGHT.replace("jnp.sum(jnp.tanh(x @ w))", "jnp.tanh(x @ w)"), "must return a scalar"),
-        (RIGHT.replace("jnp.ones((4, 3))", "jnp.nan * jnp.ones((4, 3))"), "expected finite numbers"),
+        (RIGHT.replace("def gradient", "def something_else"), "has no hand-written derivative"),
+        (RIGHT.replace("jnp.sum(jnp.tanh(x @ w))", "jnp.tanh(x @ w)"), "must return a real scalar"),
+        (
+            RIGHT.replace("arguments = (jnp.ones((4, 3)), ", "arguments = ("),
+            "cannot be called with 1 example argument.",
+        ),
+        (RIGHT.replace("x @ w))", "x @ x))"), "mine.py, line 3, in function: TypeError: dot_general requires"),
+        ("import sys; sys.exit(0)", "exits with status 0 before it is checked"),
+        ("def f(:", "raised a SyntaxError"),
     ],
 )
-def test_a_file_that_does_not_fit(text, sentence, file, capsys, float32):
+def test_a_file_that_cannot_be_used(text, sentence, file, capsys, float32):
     assert cli.main(["compare", file(text)]) == 2
     assert sentence in capsys.readouterr().err
+    assert cli.main(["compare", "--json", file(text)]) == 2
+    data = json.loads(capsys.readouterr().out)
+    assert data["ok"] is False and sentence in data["error"]
+
+
+def test_an_exception_of_the_file_is_shown_as_its_own(file, capsys):
+    assert cli.main(["compare", file("def inner():\n    return 1 / 0\ninner()\n")]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("Traceback") and "line 3" in err and "ZeroDivisionError" in err
+    assert "runpy" not in err and "importlib" not in err and "user_file" not in err
+
+
+def test_interrupted(file, capsys):
+    assert cli.main(["compare", file("raise KeyboardInterrupt")]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_options_reach_the_check(file, monkeypatch, capsys):
+    seen = {}
+    monkeypatch.setattr(cli, "check_file", lambda reference, **options: seen.update(options) or Report())
+    assert cli.main(["compare", "any.py", "--tolerance", "1e-3", "--order", "2", "--seed", "7"]) == 3
+    assert seen == {"timed": True, "tolerance": 1e-3, "order": 2, "seed": 7}
+    assert capsys.readouterr().out == "the report\n"
+
+
+class Report:
+    verdict = "cannot tell"
+
+    def __str__(self):
+        return "the report"
 
 
 def test_bad_usage(capsys, tmp_path):
-    for arguments in (["compare", "--jsn"], [], ["comare"]):
+    refused = ["--jsn", "--order=3", "--seed=-1", "--tolerance=0", "--tolerance=nan", "--order=2"]
+    for arguments in ([], ["comare"], ["compare", ""], *(["compare", option] for option in refused)):
         with pytest.raises(SystemExit) as stopped:
             cli.main(arguments)
         assert stopped.value.code == 2

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.gradcheck.check_report import CheckReport, LeafReport
-from bpjax.gradcheck.float64 import float64_on_host
+from bpjax.gradcheck.float64 import float64_on_host, standard_settings
 from bpjax.gradcheck.judge import Judge
 from bpjax.gradcheck.laws import compute_and_check_laws
 from bpjax.gradcheck.subject import Subject, subject_of
@@ -29,6 +29,7 @@ def check_gradient(
     tolerance: float | None = None,
     order: int = 1,
     seed: int = 0,
+    argnums: int | str | tuple[int | str, ...] | None = None,
     **kwargs,
 ) -> CheckReport:
     """Check a hand-written gradient: right, wrong, or cannot tell, with the place and the reason.
@@ -50,15 +51,18 @@ def check_gradient(
             rounding errors of the dtype cause, at most 1 % (half precision: 10 %).
         order: 2 checks the derivative of the gradient too.
         seed: of the random cotangents and directions.
+        argnums: the argument, or the tuple of arguments, that `gradient` is by: positions or names. By default this
+            follows from the structure and the shapes that it returns.
         **kwargs: keyword arguments of `f`.
 
     Raises:
         ValueError: there is nothing to check, or the gradient does not fit the arguments.
     """
-    subject = subject_of(f, args, kwargs, gradient)
-    report = _check(subject, None, tolerance, seed)
-    if order == 2 and report.verdict != "wrong":
-        report = report.with_second_order(_check(*_second_order(subject, seed), tolerance, seed))
+    with standard_settings():
+        subject = subject_of(f, args, kwargs, gradient, argnums)
+        report = _check(subject, None, tolerance, seed)
+        if order == 2 and report.verdict != "wrong":
+            report = report.with_second_order(_check(*_second_order(subject, seed), tolerance, seed))
     return report
 
 
@@ -78,7 +82,7 @@ def _check(subject: Subject, function: Callable | None, tolerance: float | None,
     with float64_on_host():
         truth = find_truth(subject, cotangents, function)
         leaves = _judge(subject, Judge(truth, computed.gradients, dtype, tolerance)) if computed.gradients else ()
-    if subject.by_rule and function is None and not truth.opened.custom_rules:
+    if subject.by_rule and subject.traceable and function is None and not truth.opened.custom_rules:
         raise ValueError(
             f"`{subject.name}` has no hand-written derivative to check: expected a `jax.custom_vjp` or "
             "`jax.custom_jvp` in it, or a separate `gradient`."
@@ -117,7 +121,7 @@ def _nonfinite(rows) -> str | None:
 def _cotangents(subject: Subject, seed: int) -> list[list[np.ndarray]]:
     """Random cotangents of the results, in their dtypes; the scalar 1 for a separate gradient."""
     avals = [v.aval for v in subject.jaxpr.jaxpr.outvars]
-    if not subject.by_rule:
+    if not subject.takes_cotangent:
         return [[np.ones((), aval.dtype) for aval in avals]]
     rng = np.random.default_rng(seed)
 
@@ -145,5 +149,6 @@ def _second_order(subject: Subject, seed: int) -> tuple[Subject, Callable]:
         _, vjp_of_gradient = jax.vjp(gradient, *arrays)
         return list(vjp_of_gradient(list(cotangents)))
 
-    second = subject._replace(function=gradient, jaxpr=jax.make_jaxpr(gradient)(*subject.arrays), pull_back=pull_back)
+    traced = jax.make_jaxpr(gradient)(*subject.arrays)
+    second = subject._replace(function=gradient, direct=gradient, jaxpr=traced, pull_back=pull_back)
     return second, true_gradient

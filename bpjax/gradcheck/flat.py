@@ -58,9 +58,10 @@ class Flat:
 
     def __call__(self, *arrays) -> list:
         """The floating-point and complex results."""
-        return self._flat_results(self._on_host(arrays)) if not self.traceable else self._direct(arrays)
+        return self._flat_results(self._on_host(arrays)) if not self.traceable else self.direct(*arrays)
 
-    def _direct(self, arrays) -> list:
+    def direct(self, *arrays) -> list:
+        """The floating-point and complex results by a call as it stands, with the rules in it."""
         return self._flat_results(self.call.with_arrays(self.call.function, self.differentiated, arrays))
 
     def _flat_results(self, result) -> list:
@@ -140,12 +141,8 @@ class Flat:
 
     def rule(self, arrays, cotangents) -> list:
         """The cotangents by the rule of the function."""
-        _, pull_back = jax.vjp(lambda *a: self._direct(a), *map(_copied, arrays))
+        _, pull_back = jax.vjp(lambda *a: self.direct(*a), *map(_copied, arrays))
         return list(pull_back(list(cotangents)))
-
-    def push_forward(self, arrays, tangents) -> list:
-        """The tangents of the results by the rule of the function."""
-        return jax.jvp(lambda *a: self._direct(a), tuple(map(_copied, arrays)), tuple(tangents))[1]
 
 
 class NotScalar(ValueError):

@@ -18,6 +18,18 @@ def float64_on_host():
         yield
 
 
+@contextlib.contextmanager
+def standard_settings():
+    """JAX's default settings for evaluating code of others beside ours; precision and devices stay as they are."""
+    with contextlib.ExitStack() as stack:
+        for setting in (jax.debug_nans, jax.debug_infs, jax.disable_jit):
+            stack.enter_context(setting(False))
+        stack.enter_context(jax.numpy_dtype_promotion("standard"))
+        stack.enter_context(jax.numpy_rank_promotion("allow"))
+        stack.enter_context(jax.transfer_guard("allow"))
+        yield
+
+
 def to_host(tree):
     """The pytree as NumPy arrays, which no device or dtype setting affects; keys stay as they are."""
 

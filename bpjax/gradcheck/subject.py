@@ -50,7 +50,9 @@ class Subject(NamedTuple):
     pull_back: Pullback  # (arrays, cotangents) -> for each leaf its gradient
     by_rule: bool  # the gradient is the rule of the function itself, not a separate function
     ignored_results: int  # integer and boolean results, and auxiliary ones
-    traceable: bool = True  # False: JAX cannot trace the function; it is called on the host, and has no reverse mode
+    direct: Callable[..., list]  # `function` with the rule under test; the same unless the function runs on the host
+    takes_cotangent: bool  # False for the gradient of a scalar
+    traceable: bool  # False: JAX cannot trace the function; `function` calls it on the host, and has no derivative
 
     @property
     def arrays(self) -> tuple[jax.Array, ...]:
@@ -93,15 +95,17 @@ def subject_of(
     chosen = {n.name for n in flat.differentiated}
     skipped = tuple((n.name, flat.reasons.get(n.name, what_is(n.value))) for n in named if n.name not in chosen)
     return Subject(
-        name_of(function),
-        leaves,
-        skipped,
-        flat,
-        jaxpr,
-        pull_back,
-        gradient is None,
-        flat.ignored_results,
-        flat.traceable,
+        name=name_of(function),
+        leaves=leaves,
+        skipped=skipped,
+        function=flat,
+        jaxpr=jaxpr,
+        pull_back=pull_back,
+        by_rule=gradient is None,
+        ignored_results=flat.ignored_results,
+        direct=flat if flat.traceable else flat.direct,
+        takes_cotangent=not flat.scalar,
+        traceable=flat.traceable,
     )
 
 

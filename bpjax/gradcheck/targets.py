@@ -182,9 +182,11 @@ def _sets(given, function, name: str) -> Iterable[tuple[tuple, dict]]:
         given = list(given)
     if isinstance(given, tuple | list) and given and _are_sets(given, function):
         return [_one_set(each, function) for each in given]
-    if isinstance(given, tuple | list) and not _binds(function, given):
-        raise FileError(f"`{name}{_signature(function)}` cannot be called with its {len(given)} example arguments.")
-    return [_one_set(given, function)]
+    arguments, keywords = _one_set(given, function)
+    if not _binds(function, arguments, keywords):
+        count = f"{len(arguments)} example argument{'s' * (len(arguments) != 1)}"
+        raise FileError(f"`{name}{_signature(function)}` cannot be called with {count}.")
+    return [(arguments, keywords)]
 
 
 def _are_sets(given, function) -> bool:
