@@ -31,6 +31,18 @@ MISTAKES = {
     "layer skipped": "the layer is skipped: the error signal passes it unchanged and its gradient is zero",
     "wrong error signal": "the gradient was computed from another layer's error signal",
     "scaled": "the right direction, scaled",
+    "path missing": "the gradient that passes through one operation is missing",
+    "counted twice": "the gradient that passes through one operation is counted twice",
+    "derivative incomplete": "a part of the derivative of one operation is missing or has a wrong power",
+    "factor missing": "the derivative of a product or quotient lacks the other operand",
+    "factor squared": "the derivative of a product or quotient has the other operand twice",
+    "wrong operand": "the derivative of a product or quotient has the wrong operand",
+    "one row instead of the sum": "the gradient of a broadcast array is one row instead of the sum over them",
+    "wrong axis": "a sum along the wrong axis",
+    "not reversed": "the gradient of a reversed or cumulative operation runs in the wrong direction",
+    "overwritten instead of summed": "entries that are read more than once keep one cotangent instead of the sum",
+    "leaves exchanged": "the gradient by one argument stands in the place of another's",
+    "shifted": "the gradient has the right entries, shifted by one",
     "unknown": "no classic mistake: the error fits none of the known ones",
 }
 """Every mistake that a report names, with an explanation."""
