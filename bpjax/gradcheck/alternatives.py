@@ -21,6 +21,7 @@ class Situation(NamedTuple):
     inputs: list
     outputs: list
     cotangents: list
+    extra: list = []  # other arrays, see `other_operand` and `updated_weights`
 
     @property
     def dz(self):
@@ -42,7 +43,9 @@ class Alternative(NamedTuple):
     scaled: bool = False  # `compute` gives a direction: an unknown multiple of it is added to the right cotangent
 
 
-def alternatives(primitive: str, params: dict, avals: list, index: int, result, active: list[bool]) -> list[Alternative]:
+def alternatives(
+    primitive: str, params: dict, avals: list, index: int, result, active: list[bool]
+) -> list[Alternative]:
     """The wrong derivatives of an operation by input `index`.
 
     Args:
@@ -62,7 +65,11 @@ def alternatives(primitive: str, params: dict, avals: list, index: int, result, 
     if primitive in BY_POSITION:
         found += BY_POSITION[primitive](index, avals, params, result)
     if shape != result.shape and primitive in ("add", "sub", "mul", "div", "broadcast_in_dim", "max", "min"):
-        found += [Alternative("one row instead of the sum", "the sum over the broadcast axis is one of its rows", one_row(index))]
+        found += [
+            Alternative(
+                "one row instead of the sum", "the sum over the broadcast axis is one of its rows", one_row(index)
+            )
+        ]
     return found
 
 
@@ -99,8 +106,14 @@ BY_OUTPUT = {
 """Derivatives as functions of the output z."""
 
 INCOMPLETE = {
-    "tanh": [("the square in 1 − tanh² is missing", lambda x, z: 1 - z), ("1 − in 1 − tanh² is missing", lambda x, z: z * z)],
-    "logistic": [("the factor 1 − σ of σ′ is missing", lambda x, z: z), ("the factor σ of σ′ is missing", lambda x, z: 1 - z)],
+    "tanh": [
+        ("the square in 1 − tanh² is missing", lambda x, z: 1 - z),
+        ("1 − in 1 − tanh² is missing", lambda x, z: z * z),
+    ],
+    "logistic": [
+        ("the factor 1 − σ of σ′ is missing", lambda x, z: z),
+        ("the factor σ of σ′ is missing", lambda x, z: 1 - z),
+    ],
     "sqrt": [("√′ has √x in the place of 1/√x", lambda x, z: 0.5 * z), ("√′ is 1/x", lambda x, z: 0.5 / x)],
     "rsqrt": [
         ("the derivative of 1/√x has the power −1/2 instead of −3/2", lambda x, z: -0.5 * z),
@@ -159,25 +172,41 @@ def _div(index: int, avals, params) -> list[Alternative]:
             Alternative("wrong operand", "multiplied instead of divided", lambda s: _summed(s, 0, s.dz * s.inputs[1])),
             Alternative("factor squared", "divided twice", lambda s: _summed(s, 0, s.dz / s.inputs[1] ** 2)),
         ]
+    wrong = {
+        "divided by y instead of y²": lambda x, y: x / y,
+        "the division by y² is missing": lambda x, y: x,
+        "−1/y² instead of −x/y²": lambda x, y: 1 / y**2,
+        "divided by y³ instead of y²": lambda x, y: x / y**3,
+    }
     return [
-        Alternative("derivative incomplete", "divided by y instead of y²", lambda s: _summed(s, 1, -s.dz * s.inputs[0] / s.inputs[1])),
-        Alternative("derivative incomplete", "the division by y² is missing", lambda s: _summed(s, 1, -s.dz * s.inputs[0])),
-        Alternative("derivative incomplete", "−1/y² instead of −x/y²", lambda s: _summed(s, 1, -s.dz / s.inputs[1] ** 2)),
-        Alternative("derivative incomplete", "divided by y³ instead of y²", lambda s: _summed(s, 1, -s.dz * s.inputs[0] / s.inputs[1] ** 3)),
-    ]  # fmt: skip
+        Alternative("derivative incomplete", text, lambda s, of=of: _summed(s, 1, -s.dz * of(*s.inputs)))
+        for text, of in wrong.items()
+    ]
 
 
 def _pow(index: int, avals, params) -> list[Alternative]:
     if index:
-        return [Alternative("derivative incomplete", "the logarithm of the base is missing", lambda s: _summed(s, 1, s.dz * s.z))]
+        return [
+            Alternative(
+                "derivative incomplete", "the logarithm of the base is missing", lambda s: _summed(s, 1, s.dz * s.z)
+            )
+        ]
     return [
         Alternative("derivative missing", "the derivative of the power is missing", lambda s: _summed(s, 0, s.dz)),
-        Alternative("derivative incomplete", "n xⁿ instead of n xⁿ⁻¹", lambda s: _summed(s, 0, s.dz * s.inputs[1] * s.z)),
+        Alternative(
+            "derivative incomplete", "n xⁿ instead of n xⁿ⁻¹", lambda s: _summed(s, 0, s.dz * s.inputs[1] * s.z)
+        ),
     ]
 
 
 def _max(index: int, avals, params) -> list[Alternative]:
-    return [Alternative("derivative missing", "the derivative of the maximum or minimum is missing", lambda s: _summed(s, index, s.dz))]
+    return [
+        Alternative(
+            "derivative missing",
+            "the derivative of the maximum or minimum is missing",
+            lambda s: _summed(s, index, s.dz),
+        )
+    ]
 
 
 def _select(index: int, avals, params) -> list[Alternative]:
@@ -232,14 +261,72 @@ def _dot_general(index: int, avals, params, result) -> list[Alternative]:
             return _with_operand(s, index, jnp.swapaxes(s.inputs[other], -1, -2))
 
         found.append(Alternative("not transposed", "the other matrix is not transposed", transposed))
+    if len(result.shape) >= 2 and result.shape[-1] == result.shape[-2]:
 
-    def updated(s: Situation):
-        _, vjp = jax.vjp(lambda w: s.plain(*((s.inputs[0], w) if other else (w, s.inputs[1])))[0], s.inputs[other])
-        return _with_operand(s, index, vjp(s.dz)[0])
+        def flipped(s: Situation):
+            return _with_operand(s._replace(cotangents=[jnp.swapaxes(s.dz, -1, -2)]), index, s.inputs[other])
 
-    text = "the weights were updated before the error signal was propagated through them"
-    found.append(Alternative("updated before propagated", text, updated, scaled=True))
+        found.append(Alternative("not transposed", "the cotangent of the product is transposed, or is not", flipped))
     return found
+
+
+def updated_weights(index: int, position: int) -> Alternative:
+    """The product's cotangent with the gradient of its weights in the place of the weights, see `scaled`.
+
+    Args:
+        index: of the input that is not the weights.
+        position: of the gradient by the weights in `Situation.extra`.
+    """
+    text = "the weights were updated before the error signal was propagated through them"
+    return Alternative(
+        "updated before propagated", text, lambda s: _with_operand(s, index, s.extra[position]), scaled=True
+    )
+
+
+def other_operand(index: int, position: int, name: str) -> Alternative:
+    """The derivative of a product where another value stands in the place of the other operand.
+
+    Args:
+        index: of the input that is differentiated.
+        position: of the other value in `Situation.extra`.
+        name: what the other value is, in words.
+    """
+    text = f"{name} stands in the place of the other operand"
+    return Alternative("wrong operand", text, lambda s: _with_operand(s, index, s.extra[position]))
+
+
+def of_statement(ndim: int) -> list[Alternative]:
+    """Wrong derivatives of a whole statement y = f(x), x and y of one shape: of sigmoids, tanh and softmax by hand."""
+
+    def weighted(s: Situation, axis, keepdims=True):
+        return jnp.sum(s.dz * s.z, axis=axis, keepdims=keepdims)
+
+    def entry(mistake: str, text: str, compute) -> Alternative:
+        return Alternative(mistake, text, compute)
+
+    found = [
+        entry("derivative missing", "the derivative is missing", lambda s: s.dz),
+        entry("derivative incomplete", "the derivative is y alone", lambda s: s.dz * s.z),
+        entry("derivative incomplete", "the derivative is 1 − y alone", lambda s: s.dz * (1 - s.z)),
+        entry("derivative incomplete", "the derivative is y (1 − y)", lambda s: s.dz * s.z * (1 - s.z)),
+        entry("derivative incomplete", "the derivative is 1 − y²", lambda s: s.dz * (1 - s.z**2)),
+    ]
+    x = "derivative of the wrong quantity"
+    found.append(
+        entry(x, "the derivative is x (1 − x), not y (1 − y)", lambda s: s.dz * s.inputs[0] * (1 - s.inputs[0]))
+    )
+    for axis in range(ndim):
+        if ndim > 1:
+            text = f"y (dy − Σ y dy) is summed along axis {axis}"
+            found.append(entry("wrong axis", text, lambda s, axis=axis: s.z * (s.dz - weighted(s, axis))))
+        text = "the factor y of y (dy − Σ y dy) is missing"
+        found.append(entry("derivative incomplete", text, lambda s, axis=axis: s.dz - weighted(s, axis)))
+    return found
+
+
+def without_keepdims(s: Situation):
+    """Softmax: y (dy − Σ y dy), where the sum lost its axis and is broadcast along the other."""
+    return s.z * (s.dz - jnp.sum(s.dz * s.z, axis=-1)[None])
 
 
 def _with_operand(s: Situation, index: int, operand):

@@ -19,7 +19,9 @@ def block_in_words(name: str, wrong: np.ndarray) -> str:
     if wrong.all():
         return f"`{name}`" if wrong.ndim == 0 else f"all entries of `{name}`"
     count = int(wrong.sum())
-    positions = [np.flatnonzero(wrong.any(axis=tuple(k for k in range(wrong.ndim) if k != axis))) for axis in range(wrong.ndim)]
+    positions = [
+        np.flatnonzero(wrong.any(axis=tuple(k for k in range(wrong.ndim) if k != axis))) for axis in range(wrong.ndim)
+    ]
     if count == 1:
         return f"entry [{', '.join(str(int(p[0])) for p in positions)}] of `{name}`"
     diagonal = _diagonal(wrong)

@@ -15,12 +15,21 @@ import numpy as np
 from jax import lax
 from jax.extend import core
 
-from bpjax.gradcheck.alternatives import Alternative, Situation, alternatives
-from bpjax.gradcheck.places import NOWHERE, Place, is_library_function, place_of
+from bpjax.gradcheck.activity import Statement, active_variables, is_variable, statements
+from bpjax.gradcheck.alternatives import (
+    Alternative,
+    Situation,
+    alternatives,
+    of_statement,
+    other_operand,
+    updated_weights,
+    without_keepdims,
+)
+from bpjax.gradcheck.places import COMPOUND, NOWHERE, Place, is_library_function, place_of
 from bpjax.gradcheck.widen import IDENTITY, Widened, is_inexact, widened
 from bpjax.tape.control_flow import belongs_to_jax
 from bpjax.tape.derivatives import ZERO_DERIVATIVE
-from bpjax.util.jaxprs import CALL_JAXPR, live_equations, num_entries, opened, scan_counts
+from bpjax.util.jaxprs import CALL_JAXPR, live_equations, opened, scan_counts
 
 SILENT = IDENTITY | frozenset(["reshape", "squeeze", "expand_dims", "convert_element_type"])
 """Operations without dials: those of the operations before and after them say the same."""
@@ -37,6 +46,8 @@ class Dial(NamedTuple):
     order: int  # position in the program
     in_loop: bool
     value: Hashable  # the value that is used; dials of one value add up
+    origin: Place  # the line that computes this value
+    equation: Hashable
     alternative: Alternative | None  # None: the dial multiplies the contribution of a use
     sizes: frozenset[int]  # lengths of axes there, for means and sums
     constant: float | None  # a number that is the other operand
@@ -53,42 +64,66 @@ class Dialed(Widened):
     `dials` fills while the function is traced for the first time; later traces find theirs by key.
     """
 
-    def __init__(self, closed, open_jax: bool = True):
-        """A function traced in the dtype under test."""
+    def __init__(self, closed, names: list[str], open_jax: bool = True):
+        """A function traced in the dtype under test, and the names of its arguments."""
         super().__init__(closed, open_jax)
         self.dials: list[Dial] = []
-        self.iterations: dict[Hashable, Any] = {}  # of while loops: counted by a first run
+        self.counts: dict[Hashable, Any] = {}  # iterations of while loops, from a first run
+        self._names = names
         self._plain = Widened(closed, open_jax)
-        self._active = active_variables(closed, open_jax)
+        self._active = active_variables(closed)
+        self._leaves: dict[Hashable, int] = {((), v): k for k, v in enumerate(opened(closed).invars)}
         self._keys: dict[Hashable, int] = {}
         self._aliases: dict[Hashable, Hashable] = {}
+        self._origins: dict[Hashable, Place] = {}
         self._path: tuple = ()
         self._place: Place | None = None  # of the line that calls the function of JAX we are in
         self._loops = 0
+        self._frame: tuple[dict, dict] = ({}, {})  # arrays and equations by variable, of the jaxpr being walked
         self._setting: Any = None
+        self._gradients: Any = None
+        self._record: dict | None = None
 
-    def results(self, setting, *arrays) -> list:
-        """The results; their reverse sweep is that of the setting of the dials, None for no dials."""
-        self._setting = setting
+    def results(self, setting, gradients, *arrays) -> list:
+        """The results, with a reverse sweep for one setting of the dials.
+
+        Args:
+            setting: the position of each dial, or None.
+            gradients: the right gradient by each argument.
+            *arrays: the arguments.
+        """
+        self._setting, self._gradients = setting, gradients
         outputs = self(*arrays)
         if len(outputs) == 1:
             return outputs
         found = []
         for k, (atom, y) in enumerate(zip(opened(self.closed).outvars, outputs, strict=True)):
-            use = self._dial(("result", k), Dial(NOWHERE, "result", k, 10**6 + k, False, None, None, frozenset(), None))
-            found.append(_scaled(self._position(use), y) if setting is not None and is_inexact(y) else y)
+            origin = self._origins.get(self._value(atom), NOWHERE)
+            dial = Dial(origin, "result", k, 10**6 + k, False, ("result", k), origin, None, None, frozenset(), None)
+            use = self._dial(("result", k), dial)
+            found.append(_scaled(setting[use], y) if setting is not None and is_inexact(y) else y)
         return found
 
-    # --- Keys and positions -----------------------------------------------------------------------------------------
+    def values(self, *arrays) -> dict:
+        """The intermediate values outside loops, by key: see `Dial.value`."""
+        self._setting, self._record = None, {}
+        self(*arrays)
+        found, self._record = self._record, None
+        return found
+
+    def origin(self, value: Hashable) -> Place:
+        """The line that computes a value."""
+        return self._origins.get(value, NOWHERE)
+
+    def leaf(self, value: Hashable) -> int | None:
+        """The position of the argument that a value is, None for other values."""
+        return self._leaves.get(value)
 
     def _dial(self, key: Hashable, dial: Dial) -> int:
         if key not in self._keys:
             self._keys[key] = len(self.dials)
             self.dials.append(dial)
         return self._keys[key]
-
-    def _position(self, index: int):
-        return self._setting[index]
 
     def _value(self, atom) -> Hashable:
         value = (self._path, atom)
@@ -103,24 +138,32 @@ class Dialed(Widened):
         consts = [widened(c) for c in (getattr(jaxpr, "consts", ()) if consts is None else consts)]
         jaxpr = opened(jaxpr)
         environment = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *arguments), strict=True))
-        skips = statements(jaxpr, self._active) if self._place is None else {}
+        found = statements(jaxpr, self._active) if self._place is None else {}
+        producers: dict = {}
         for equation in live_equations(jaxpr):
             if not equation.outvars:
                 continue
             inputs = [widened(a.val) if isinstance(a, core.Literal) else environment[a] for a in equation.invars]
+            outer, self._frame = self._frame, (environment, producers)
             environment.update(zip(equation.outvars, self._equation(equation, inputs), strict=True))
-            for x, y, place in skips.get(id(equation), ()):
-                environment[y] = self._skip(equation, x, place, environment[x], environment[y])
+            self._frame = outer
+            producers.update(dict.fromkeys(equation.outvars, equation))
+            for statement in found.get(id(equation), ()):
+                x, y = environment[statement.input], environment[statement.output]
+                environment[statement.output] = self._statement(equation, statement, x, y)
+            for v in equation.outvars:
+                self._origins.setdefault((self._path, v), self._place or place_of(equation))
+                if self._record is not None and self._loops == 0 and is_inexact(v.aval):
+                    self._record[self._value(v)] = environment[v]
         return [widened(a.val) if isinstance(a, core.Literal) else environment[a] for a in jaxpr.outvars]
 
     def _equation(self, equation, inputs: list) -> list:
         name = equation.primitive.name
-        if not any(isinstance(v, core.Var) and v in self._active for v in equation.invars):
+        if not any(is_variable(v) and v in self._active for v in equation.invars):
             return self._plain._equation(equation, inputs)
-        if name in ("custom_jvp_call", "custom_vjp_call") and not (
-            self.open_jax or not belongs_to_jax(equation.params["call_jaxpr"])
-        ):
-            return self._operation(equation, inputs)
+        if name in ("custom_jvp_call", "custom_vjp_call"):
+            if not self.open_jax and belongs_to_jax(equation.params["call_jaxpr"]):
+                return self._operation(equation, inputs)
         if name in CALL_JAXPR:
             return self._call(equation, inputs)
         if name in STRUCTURES:
@@ -137,77 +180,145 @@ class Dialed(Widened):
         outer = self._path
         with _Inside(self, equation, closed):
             for inner, atom in zip(opened(closed).invars, equation.invars, strict=True):
-                if isinstance(atom, core.Var):
+                if is_variable(atom):
                     self._aliases[(self._path, inner)] = (outer, atom)
             for inner, variable in zip(opened(closed).outvars, equation.outvars, strict=True):
-                if isinstance(inner, core.Var):
+                if is_variable(inner):
                     self._aliases[(outer, variable)] = (self._path, inner)
             return self.evaluate(closed, inputs)
+
+    # --- Loops and branches -----------------------------------------------------------------------------------------
 
     def _structure(self, equation, inputs: list) -> list:
         with _Inside(self, equation, None):
             if equation.primitive.name == "while":
                 return self._while(equation, inputs)
+            if equation.primitive.name == "scan":
+                return self._scan(equation, inputs)
             return super()._equation(equation, inputs)
+
+    def _scan(self, equation, inputs: list) -> list:
+        n_consts, n_carry = scan_counts(equation)
+        p = equation.params
+        return self._loop(equation, p["jaxpr"], inputs, n_consts, n_carry, p["length"], p["reverse"])
+
+    def _loop(self, equation, body, inputs, n_consts: int, n_carry: int, length: int, reverse: bool = False) -> list:
+        """A loop as a scan whose carry passes a dial between iterations."""
+        consts, carry, xs = inputs[:n_consts], inputs[n_consts : n_consts + n_carry], inputs[n_consts + n_carry :]
+        variables = opened(body).invars
+        atoms = equation.invars[len(equation.invars) - len(inputs) :]
+        for inner, atom in zip(variables[:n_consts], atoms, strict=False):
+            if is_variable(atom):
+                self._aliases[(self._path, inner)] = (self._path[:-1], atom)
+        is_first = np.arange(length) == (length - 1 if reverse else 0)
+
+        def step(carry, slices):
+            first, x = slices
+            carry = [
+                self._carried(equation, k, v, first, array)
+                for k, (v, array) in enumerate(zip(variables[n_consts : n_consts + n_carry], carry, strict=True))
+            ]
+            results = self.evaluate(body, [*consts, *carry, *x])
+            return results[:n_carry], results[n_carry:]
+
+        last, ys = lax.scan(step, carry, (is_first, xs), length=length, reverse=reverse)
+        return [*last, *ys]
+
+    def _carried(self, equation, k: int, variable, first, array):
+        """The carry of an iteration; its dial is on the path from the iteration before."""
+        if variable not in self._active:
+            return array
+        place = place_of(equation)
+        dial = Dial(place, "carry", k, len(self.dials), True, None, place, None, None, frozenset(), None)
+        index = self._dial((self._path, "carry", k), dial)
+        return array if self._setting is None else _scaled(jnp.where(first, 1.0, self._setting[index]), array)
 
     def _while(self, equation, inputs: list) -> list:
         """A `while_loop` as a scan over the iterations that it took in the first run."""
         p, key = equation.params, self._path
         n_cond, n_body = p["cond_nconsts"], p["body_nconsts"]
-        cond_consts, body_consts = inputs[:n_cond], inputs[n_cond : n_cond + n_body]
-        carry = inputs[n_cond + n_body :]
-        if key in self.iterations and not isinstance(self.iterations[key], jax.core.Tracer):
-            body = lambda carry, _: (self.evaluate(p["body_jaxpr"], [*body_consts, *carry]), None)  # noqa: E731
-            return lax.scan(body, carry, None, length=int(self.iterations[key]))[0]
+        count = self.counts.get(key)
+        if isinstance(count, int):
+            n_carry = len(inputs) - n_cond - n_body
+            return self._loop(equation, p["body_jaxpr"], inputs[n_cond:], n_body, n_carry, count)
         if self._loops > 1:
-            raise NotImplementedError("a while loop inside a loop")
-        state = (jnp.zeros((), jnp.int32), carry)
+            raise NotImplementedError("The number of iterations of a while loop inside a loop is not counted.")
+        body_consts = inputs[n_cond : n_cond + n_body]
         count, carry = lax.while_loop(
-            lambda s: self._plain.evaluate(p["cond_jaxpr"], [*cond_consts, *s[1]])[0],
+            lambda s: self._plain.evaluate(p["cond_jaxpr"], [*inputs[:n_cond], *s[1]])[0],
             lambda s: (s[0] + 1, self._plain.evaluate(p["body_jaxpr"], [*body_consts, *s[1]])),
-            state,
+            (jnp.zeros((), jnp.int32), inputs[n_cond + n_body :]),
         )
-        self.iterations[key] = count
+        self.counts[key] = count
         return carry
 
     # --- Dials ------------------------------------------------------------------------------------------------------
 
-    def _place_of(self, equation) -> Place:
-        if self._place is None:
-            return place_of(equation)
-        return self._place
-
     def _operation(self, equation, inputs: list) -> list:
         """An operation whose derivative depends on its dials."""
-        name, place = equation.primitive.name, self._place_of(equation)
-        active = [isinstance(a, core.Var) and a in self._active for a in equation.invars]
-        result = equation.outvars[0].aval
-        avals = [a.aval for a in equation.invars]
-        uses, wrong = {}, {}
+        name, place = equation.primitive.name, self._place or place_of(equation)
+        avals, result = [a.aval for a in equation.invars], equation.outvars[0].aval
+        active = [is_variable(a) and a in self._active for a in equation.invars]
+        uses, wrong, extra = {}, {}, []
         for k in (k for k, is_active in enumerate(active) if is_active):
-            key, order = (self._path, id(equation), k), len(self.dials)
-            others = [_number(a) for j, a in enumerate(inputs) if j != k]
-            constant = others[0] if len(others) == 1 else None
+            value = self._value(equation.invars[k])
             dial = Dial(
-                place, name, k, order, self._loops > 0, self._value(equation.invars[k]), None, _sizes(avals[k], result), constant
-            )
-            uses[k] = self._dial(key, dial)
+                place, name, k, len(self.dials), self._loops > 0, value, self._origins.get(value, NOWHERE),
+                (self._path, id(equation)), None, _sizes(avals[k], result), _constant(equation, k),
+            )  # fmt: skip
+            uses[k] = self._dial((self._path, id(equation), k), dial)
             choices = alternatives(name, equation.params, avals, k, result, active)
+            if name in ("dot_general", "mul"):
+                choices = [*choices, *self._other_operands(equation, k, extra)]
             wrong[k] = [
-                (self._dial((*key, n), dial._replace(alternative=choice)), choice) for n, choice in enumerate(choices)
+                (self._dial((self._path, id(equation), k, n), dial._replace(alternative=choice)), choice)
+                for n, choice in enumerate(choices)
             ]
         plain = functools.partial(_plain, self._plain, equation)
         if self._setting is None:
             return plain(*inputs)
-        positions = {index: self._position(index) for k in uses for index in (uses[k], *(i for i, _ in wrong[k]))}
-        return list(_with_dials(plain, equation.params, uses, wrong, positions, inputs))
+        positions = {i: self._setting[i] for k in uses for i in (uses[k], *(i for i, _ in wrong[k]))}
+        return list(_with_dials(plain, equation.params, uses, wrong, positions, extra, inputs))
 
-    def _skip(self, equation, x, place: Place, array, result):
-        """A statement whose derivative can be left out: the cotangent of its result goes to its input unchanged."""
-        choice = Alternative("derivative missing", "its derivative is missing", lambda s: s.dz)
-        dial = Dial(place, "statement", 0, len(self.dials), self._loops > 0, self._value(x), choice, frozenset(), None)
-        index = self._dial((self._path, id(equation), "skip"), dial)
-        return result if self._setting is None else _skipped(self._position(index), array, result)
+    def _other_operands(self, equation, index: int, extra: list) -> list[Alternative]:
+        """Values that may be mistaken for the other operand of a product: those that it was computed from."""
+        atom = equation.invars[1 - index]
+        if not is_variable(atom) or self._place is not None or place_of(equation).call in COMPOUND:
+            return []
+        found = []
+        environment, producers = self._frame
+        value = self._value(atom)
+        if value in self._leaves and equation.primitive.name == "dot_general":
+            gradient = None if self._gradients is None else self._gradients[self._leaves[value]]
+            found.append(updated_weights(index, len(extra)))
+            extra.append(environment[atom] if gradient is None else gradient)
+        near, level = [], [atom]
+        for _ in range(6):
+            level = [a for v in level if v in producers for a in producers[v].invars if is_variable(a)]
+            near += [v for v in level if v.aval.shape == atom.aval.shape and is_inexact(v.aval) and v not in near]
+        for v in [v for v in near if v in environment][:3]:
+            leaf = self.leaf(self._value(v))
+            name = self.origin((self._path, v)).name if leaf is None else self._names[leaf]
+            found.append(other_operand(index, len(extra), f"`{name}`" if name else "an earlier value"))
+            extra.append(environment[v])
+        return found
+
+    def _statement(self, equation, statement: Statement, x, y):
+        """A statement whose derivative may be a wrong one as a whole."""
+        shape = jnp.shape(x)
+        choices = of_statement(len(shape))
+        if len(shape) == 2 and shape[0] == shape[1]:
+            choices.append(Alternative("wrong axis", "the sum in the derivative lost its axis", without_keepdims))
+        positions = []
+        for n, choice in enumerate(choices):
+            value = self._value(statement.input)
+            dial = Dial(
+                statement.place, "statement", n, len(self.dials), self._loops > 0, value,
+                self._origins.get(value, NOWHERE), None, choice, frozenset(), None,
+            )  # fmt: skip
+            index = self._dial((self._path, id(equation), statement.place, n), dial)
+            positions.append(None if self._setting is None else self._setting[index])
+        return y if self._setting is None else _with_statement(choices, positions, x, y)
 
 
 class _Inside:
@@ -223,7 +334,7 @@ class _Inside:
             place = place_of(equation)
             walk._place = place._replace(call=place.call or str(equation.params.get("name", "")))
         walk._path = (*walk._path, id(equation))
-        walk._loops += equation.primitive.name in ("scan", "while")
+        walk._loops += equation.primitive.name in ("scan", "while", "cond")
 
     def __exit__(self, *_):
         self.walk._path, self.walk._place, self.walk._loops = self.before
@@ -233,8 +344,12 @@ def _plain(widen: Widened, equation, *inputs) -> list:
     return widen._equation(equation, list(inputs))
 
 
-def _number(array) -> float | None:
-    return float(array) if np.ndim(array) == 0 and isinstance(array, np.ndarray | np.generic | float | int) else None
+def _constant(equation, index: int) -> float | None:
+    """The other operand of an operation with two, where it is a number."""
+    others = [a for k, a in enumerate(equation.invars) if k != index]
+    if len(others) == 1 and isinstance(others[0], core.Literal) and np.ndim(others[0].val) == 0:
+        return float(others[0].val)
+    return None
 
 
 def _sizes(aval, result) -> frozenset[int]:
@@ -255,18 +370,27 @@ def _scaled(c, x):
 _scaled.defvjp(lambda c, x: (x, c), lambda c, dx: (jnp.zeros_like(c), (c * dx).astype(dx.dtype)))
 
 
-@jax.custom_vjp
-def _skipped(m, x, y):
-    return y
+def _with_statement(choices: list[Alternative], positions: list, x, y):
+    """y = f(x), computed before; its cotangent goes to x by the wrong derivative that is chosen."""
+
+    @jax.custom_vjp
+    def statement(positions, x, y):
+        return y
+
+    def backward(residuals, dy):
+        positions, x, y = residuals
+        dx, left = jnp.zeros_like(dy), dy
+        situation = Situation(lambda *_: [y], {}, [x], [y], [dy])
+        for choice, m in zip(choices, positions, strict=True):
+            dx = jnp.where(m == 0, dx, choice.compute(situation))
+            left = jnp.where(m == 0, left, jnp.zeros_like(dy))
+        return [jnp.zeros_like(m) for m in positions], dx, left
+
+    statement.defvjp(lambda positions, x, y: (y, (positions, x, y)), backward)
+    return statement(positions, x, y)
 
 
-_skipped.defvjp(
-    lambda m, x, y: (y, m),
-    lambda m, dy: (jnp.zeros_like(m), jnp.where(m == 0, jnp.zeros_like(dy), dy), jnp.where(m == 0, dy, jnp.zeros_like(dy))),
-)
-
-
-def _with_dials(plain, params, uses: dict, wrong: dict, positions: dict, inputs: list) -> list:
+def _with_dials(plain, params, uses: dict, wrong: dict, positions: dict, extra: list, inputs: list) -> list:
     """The results of an operation; its derivative is chosen by the positions of its dials.
 
     Args:
@@ -275,19 +399,20 @@ def _with_dials(plain, params, uses: dict, wrong: dict, positions: dict, inputs:
         uses: for each differentiated input, the index of the dial c.
         wrong: for each, (index, alternative) of the dials m.
         positions: of these dials, by index.
+        extra: arrays that the alternatives read.
         inputs: arrays.
     """
 
     @jax.custom_vjp
-    def operation(positions, *inputs):
+    def operation(positions, extra, *inputs):
         return plain(*inputs)
 
-    def forward(positions, *inputs):
+    def forward(positions, extra, *inputs):
         outputs = plain(*inputs)
-        return outputs, (positions, inputs, outputs)
+        return outputs, (positions, extra, inputs, outputs)
 
     def backward(residuals, cotangents):
-        positions, inputs, outputs = residuals
+        positions, extra, inputs, outputs = residuals
         chosen = list(uses)
 
         def alone(*some):
@@ -299,7 +424,7 @@ def _with_dials(plain, params, uses: dict, wrong: dict, positions: dict, inputs:
         inexact = [dy for y, dy in zip(outputs, cotangents, strict=True) if is_inexact(y)]
         _, vjp = jax.vjp(alone, *(inputs[k] for k in chosen))
         found: list = [None] * len(inputs)
-        situation = Situation(plain, params, list(inputs), outputs, cotangents)
+        situation = Situation(plain, params, list(inputs), outputs, cotangents, extra)
         for k, cotangent in zip(chosen, vjp(inexact), strict=True):
             right = cotangent
             for index, choice in wrong[k]:
@@ -308,85 +433,7 @@ def _with_dials(plain, params, uses: dict, wrong: dict, positions: dict, inputs:
                 other = right + other if choice.scaled else other
                 cotangent = jnp.where(m == 0, cotangent, jnp.reshape(other, right.shape).astype(right.dtype))
             found[k] = positions[uses[k]] * cotangent
-        return jax.tree.map(jnp.zeros_like, positions), *found
+        return jax.tree.map(jnp.zeros_like, positions), [jnp.zeros_like(a) for a in extra], *found
 
     operation.defvjp(forward, backward)
-    return operation(positions, *inputs)
-
-
-def active_variables(closed, open_jax: bool) -> set:
-    """The variables, at every depth, that depend on the arguments of a function and can have a derivative."""
-    active: set = set()
-
-    def mark(jaxpr, inputs: list[bool]) -> list[bool]:
-        jaxpr = opened(jaxpr)
-        active.update(v for v, k in zip(jaxpr.invars, inputs, strict=True) if k and is_inexact(v.aval))
-        for equation in jaxpr.eqns:
-            outputs = of_equation(equation, [isinstance(a, core.Var) and a in active for a in equation.invars])
-            active.update(v for v, k in zip(equation.outvars, outputs, strict=True) if k and is_inexact(v.aval))
-        return [isinstance(a, core.Var) and a in active for a in jaxpr.outvars]
-
-    def of_equation(equation, inputs: list[bool]) -> list[bool]:
-        name, params = equation.primitive.name, equation.params
-        if not any(inputs) or name in ZERO_DERIVATIVE:
-            return [False] * len(equation.outvars)
-        if name in CALL_JAXPR:
-            return mark(params[CALL_JAXPR[name]], inputs)
-        if name == "cond":
-            return [any(column) for column in zip(*(mark(b, inputs[1:]) for b in params["branches"]), strict=True)]
-        if name == "scan":
-            n_consts, n_carry = scan_counts(equation)
-            return _fixed_point(mark, params["jaxpr"], inputs, n_consts, n_carry)
-        if name == "while":
-            n_cond, n_body = params["cond_nconsts"], params["body_nconsts"]
-            return _fixed_point(mark, params["body_jaxpr"], inputs[n_cond:], n_body, len(inputs) - n_cond - n_body)
-        return [True] * len(equation.outvars)
-
-    mark(closed, [True] * len(opened(closed).invars))
-    return active
-
-
-def _fixed_point(mark, jaxpr, inputs: list[bool], n_consts: int, n_carry: int) -> list[bool]:
-    """Which results of a loop are active: the carry is as it is after some iteration."""
-    inputs = list(inputs)
-    while True:
-        results = mark(jaxpr, inputs)
-        carry = [a or b for a, b in zip(inputs[n_consts : n_consts + n_carry], results[:n_carry], strict=True)]
-        if carry == inputs[n_consts : n_consts + n_carry]:
-            return carry + results[n_carry:]
-        inputs[n_consts : n_consts + n_carry] = carry
-
-
-def statements(jaxpr, active: set) -> dict[int, list[tuple]]:
-    """Statements of several operations with one differentiated input and one result of its shape.
-
-    Returns:
-        by the id of its last equation: (variable of the input, variable of the result, place).
-    """
-    equations = live_equations(jaxpr)
-    groups: dict[Hashable, list] = {}
-    for equation in equations:
-        place = place_of(equation)
-        if place is NOWHERE:
-            continue
-        groups.setdefault((place._replace(call=""), None), []).append((equation, place))
-        if place.call:
-            groups.setdefault((place, place.call), []).append((equation, place))
-    found: dict[int, list[tuple]] = {}
-    readers: dict = {}
-    for equation in equations:
-        for variable in {a for a in equation.invars if isinstance(a, core.Var)}:
-            readers.setdefault(variable, []).append(id(equation))
-    results = {a for a in jaxpr.outvars if isinstance(a, core.Var)}
-    seen = set()
-    for members in groups.values():
-        ids = {id(e) for e, _ in members}
-        if len(members) < 2 or frozenset(ids) in seen:
-            continue
-        seen.add(frozenset(ids))
-        made = [v for e, _ in members for v in e.outvars]
-        read = {a for e, _ in members for a in e.invars if isinstance(a, core.Var) and a in active and a not in made}
-        left = [v for v in made if v in active and (v in results or set(readers.get(v, ())) - ids)]
-        if len(read) == 1 and len(left) == 1 and next(iter(read)).aval.shape == left[0].aval.shape:
-            found.setdefault(id(members[-1][0]), []).append((next(iter(read)), left[0], members[0][1]))
-    return found
+    return operation(positions, extra, *inputs)

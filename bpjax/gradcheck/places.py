@@ -31,6 +31,7 @@ class Place(NamedTuple):
     line: int
     code: str  # its text without indentation, empty where there is no source
     call: str  # the function of JAX that the line calls, empty for an operator
+    callers: tuple[tuple[str, int], ...] = ()  # (file, line) of the lines that call the function, the innermost first
 
     @property
     def name(self) -> str:
@@ -44,24 +45,32 @@ class Place(NamedTuple):
         return self.code.startswith("return")
 
     def __str__(self) -> str:
-        return f"line {self.line} of {Path(self.file).name}"
+        called = f" (called from line {self.callers[0][1]})" if self.callers and self.callers[0][0] == self.file else ""
+        return f"line {self.line} of {Path(self.file).name}{called}"
 
 
 NOWHERE = Place("", 0, "", "")
 
 
-def place_of(equation) -> Place:
-    """The innermost line outside JAX, NumPy and this package that was active while the equation was traced."""
+def places_of(equation) -> list[Place]:
+    """The lines outside JAX, NumPy and this package that were active while an equation was traced, innermost first."""
     traceback = equation.source_info.traceback
-    frames = traceback.frames if traceback is not None else []
-    call = ""
-    for frame in frames:
+    call, lines = "", []
+    for frame in traceback.frames if traceback is not None else []:
         file = frame.file_name.replace("\\", "/")
         if not _is_hidden(file):
-            return Place(frame.file_name, frame.line_num, linecache.getline(frame.file_name, frame.line_num).strip(), call)
-        if LIBRARY_FUNCTION.search(file) and frame.function_name.isidentifier():
+            lines.append((frame.file_name, frame.line_num))
+        elif not lines and LIBRARY_FUNCTION.search(file) and frame.function_name.isidentifier():
             call = frame.function_name if not frame.function_name.startswith(("_", "deferring")) else call
-    return NOWHERE
+    return [
+        Place(file, line, linecache.getline(file, line).strip(), call if k == 0 else "", tuple(lines[k + 1 :]))
+        for k, (file, line) in enumerate(lines)
+    ]
+
+
+def place_of(equation) -> Place:
+    """The innermost of these lines, or `NOWHERE`."""
+    return next(iter(places_of(equation)), NOWHERE)
 
 
 def _is_hidden(file: str) -> bool:
@@ -88,12 +97,18 @@ NOUNS = {
 """Primitives in words; a primitive that is not here keeps its name."""
 
 
+COMPOUND = frozenset(
+    "softmax log_softmax logsumexp var std mean silu swish gelu softplus norm standardize relu elu sigmoid "
+    "average cov log_sigmoid glu mish".split()
+)
+"""Functions of JAX made of several operations that are worth to be told apart."""
+
+
 def in_words(primitive: str, place: Place) -> str:
     """An operation as its user knows it, "sum of the softmax", "mean", "matrix product"."""
     noun = NOUNS.get(primitive, primitive)
-    same = {noun, primitive, "matmul", "sum", "where", "einsum", "dot", "power", "concatenate", "stack", "multiply"}
-    if not place.call or place.call in same | {"square", "transpose", "reshape", "clip", "take", "roll", "maximum"}:
+    if place.call not in COMPOUND:
         return noun
     if place.call == "mean" and primitive in ("reduce_sum", "div"):
         return "mean"
-    return f"{noun} of the {place.call.removeprefix('_')}"
+    return f"{noun} of the {place.call}"
