@@ -160,7 +160,7 @@ def wiring_mistake(trace: Trace, index: int, leaves: list[Quantity], examples: i
     part, x = trace.chain[index], trace.inputs[index]
     signals = [quantity.truth for quantity in trace.error_signals]
     for other, dy in enumerate(signals):
-        if other != index and dy.shape == signals[index].shape:
+        if other != index and dy.ndim > 1 and dy.shape == signals[index].shape:
             with float64_on_host():
                 params, inputs, signal = widen_to_float64((part.params, x, dy))
                 _, vjp = jax.vjp(lambda p, inputs=inputs: part.layer.forward(p, inputs)[0], params)

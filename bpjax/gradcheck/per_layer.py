@@ -11,16 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.gradcheck.agreement import Agreement, agree, budget, relative_error, worst_of
-from bpjax.gradcheck.float64 import float64_on_host, perturb, to_host, widen_to_float64
-from bpjax.gradcheck.quantity import Quantity, evaluate_reference, gradient_leaves, quantities, rounding
+from bpjax.gradcheck.float64 import FAST_COMPILATION, float64_on_host, perturb, to_host, widen_to_float64
+from bpjax.gradcheck.quantity import Quantity, as_one_array, evaluate_reference, gradient_leaves, quantities, rounding
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
-
-FAST_COMPILATION = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-"""`compiler_options` for references, which run once: a third of the compilation time, the same results."""
-
-if jax.__version_info__ < (0, 11):  # newer versions of XLA no longer have this option, and need no such help
-    FAST_COMPILATION["xla_cpu_use_fusion_emitters"] = False
 
 
 class LayerComparison(NamedTuple):
@@ -146,9 +140,10 @@ def compare_loss(loss: Loss, output, target) -> LossComparison:
     """
     output, target = to_host(output), to_host(target)
     computed = to_host(jax.jit(loss.gradient)(output, target))
-    references = evaluate_reference(functools.partial(_loss_gradient, loss.value), (output, target), output.dtype)
-    quantity = Quantity(computed, *references)
-    return LossComparison(quantity.agreement(output.dtype, budget(output.dtype)), quantity)
+    dtype = jnp.result_type(*jax.tree.leaves(output))
+    references = evaluate_reference(functools.partial(_loss_gradient, loss.value), (output, target), dtype)
+    quantity = Quantity(*map(as_one_array, (computed, *references)))
+    return LossComparison(quantity.agreement(dtype, budget(dtype)), quantity)
 
 
 @functools.partial(jax.jit, static_argnums=0)

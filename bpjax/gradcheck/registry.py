@@ -20,8 +20,8 @@ from bpjax.gradcheck.cases import (
     sparse,
 )
 from bpjax.gradcheck.cases.case import LayerCase
-from bpjax.gradcheck.float64 import cast_on_host, to_host
-from bpjax.gradcheck.per_layer import FAST_COMPILATION, compare_layer, compare_loss
+from bpjax.gradcheck.float64 import FAST_COMPILATION, cast_on_host, to_host
+from bpjax.gradcheck.per_layer import compare_layer, compare_loss
 from bpjax.layers import activations
 from bpjax.layers.combinators.chain import chain
 from bpjax.layers.dense import dense

@@ -10,7 +10,7 @@ import numpy as np
 from bpjax.gradcheck.agreement import Agreement
 from bpjax.gradcheck.float64 import cast_on_host, to_host
 from bpjax.gradcheck.per_layer import LayerComparison, LossComparison, compare_layer, compare_loss
-from bpjax.gradcheck.quantity import Quantity, evaluate_reference
+from bpjax.gradcheck.quantity import Quantity, as_one_array, evaluate_reference
 from bpjax.layers.layer import PlacedLayer
 from bpjax.losses import Loss
 
@@ -40,7 +40,8 @@ def trace_network(chain: list[PlacedLayer], loss: Loss, batch, dtype, allowed: f
     computed = to_host(propagate_by_hand(layers, loss, params, batch))[1]
     references = evaluate_reference(functools.partial(propagate_by_vjp, layers, loss), (params, batch), dtype)
     activations, _ = references.truth
-    error_signals = [Quantity(*four) for four in zip(computed, *(signals for _, signals in references), strict=True)]
+    signals = zip(computed, *(signals for _, signals in references), strict=True)
+    error_signals = [Quantity(*map(as_one_array, four)) for four in signals]
     *inputs, output = [cast_on_host(activation, dtype) for activation in activations]
     return Trace(
         chain=chain,

@@ -9,8 +9,8 @@ import numpy as np
 from jax import lax
 
 from bpjax.gradcheck.finite_differences import FiniteDifferences
+from bpjax.gradcheck.float64 import FAST_COMPILATION
 from bpjax.gradcheck.noise import Noisy, factors
-from bpjax.gradcheck.per_layer import FAST_COMPILATION
 from bpjax.gradcheck.subject import Subject
 from bpjax.gradcheck.widen import Opened, Widened
 from bpjax.tape import vjp
