@@ -1,12 +1,14 @@
 """Check a hand-written gradient, whoever wrote it, of whatever function."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from bpjax.gradcheck.check_report import CheckReport, LeafReport
+from bpjax.gradcheck.explain import explain
 from bpjax.gradcheck.float64 import float64_on_host, standard_settings
 from bpjax.gradcheck.judge import Judge
 from bpjax.gradcheck.laws import compute_and_check_laws
@@ -81,7 +83,9 @@ def _check(subject: Subject, function: Callable | None, tolerance: float | None,
     computed = compute_and_check_laws(subject, cotangents, rounding)
     with float64_on_host():
         truth = find_truth(subject, cotangents, function)
-        leaves = _judge(subject, Judge(truth, computed.gradients, dtype, tolerance)) if computed.gradients else ()
+        fits = not any(law.name in ("shape", "dtype") and not law.holds for law in computed.laws)
+        judged = Judge(truth, computed.gradients, dtype, tolerance) if computed.gradients and fits else None
+        leaves = _judge(subject, judged) if judged else ()
     if subject.by_rule and subject.traceable and function is None and not truth.opened.custom_rules:
         raise ValueError(
             f"`{subject.name}` has no hand-written derivative to check: expected a `jax.custom_vjp` or "
@@ -89,7 +93,7 @@ def _check(subject: Subject, function: Callable | None, tolerance: float | None,
         )
     first = computed.gradients[0] if computed.gradients else []
     missing = [leaf.name for leaf, g in zip(subject.leaves, first, strict=False) if g is None]
-    return CheckReport(
+    report = CheckReport(
         name=subject.name,
         by_rule=subject.by_rule,
         dtype=dtype,
@@ -100,6 +104,11 @@ def _check(subject: Subject, function: Callable | None, tolerance: float | None,
         opened=truth.opened,
         reason=truth.reason,
     )
+    if function is not None or truth.gradients is None or not computed.gradients or report.verdict != "wrong":
+        return report
+    count = len(computed.gradients)
+    gradients = truth.gradients[:count], (truth.noise or [])[:count]
+    return replace(report, explanation=explain(subject, cotangents[:count], computed.gradients, *gradients))
 
 
 def _judge(subject: Subject, judge: Judge) -> tuple[LeafReport, ...]:

@@ -1,10 +1,12 @@
 """The result of `check_gradient`, as data and as text."""
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from bpjax.gradcheck.blocks import block_in_words
+from bpjax.gradcheck.explain import Explanation
 from bpjax.gradcheck.judge import RIGHT, UNSURE, WRONG, Entries
 from bpjax.gradcheck.laws import Law
 from bpjax.gradcheck.report import table, to_plain_data
@@ -61,7 +63,7 @@ class CheckReport:
     missing: tuple[str, ...]  # arguments that the gradient leaves out
     opened: Opened  # custom rules that were taken off for the reference
     reason: str | None  # why there is no reverse mode of the function itself
-    explanation: Any = None  # where in the forward pass the mistake is
+    explanation: Explanation | None = None  # where in the forward pass the mistake is
 
     @property
     def verdict(self) -> str:
@@ -85,8 +87,6 @@ class CheckReport:
             if leaf.count(UNSURE):
                 lines.append(_unsure_line(leaf))
         lines += [law.text + "." for law in self.laws if not law.holds]
-        if self.explanation is not None:
-            lines.append(str(self.explanation))
         return tuple(lines)
 
     def raise_if_wrong(self) -> None:
@@ -128,6 +128,7 @@ class CheckReport:
             "missing": self.missing,
             "opened": self.opened._asdict(),
             "reason": self.reason,
+            "explanation": None if self.explanation is None else self.explanation.to_dict(),
         }
         return {key: to_plain_data(value) for key, value in data.items()}
 
@@ -140,7 +141,7 @@ class CheckReport:
         lines += table(HEADER, [_cells(leaf) for leaf in self.leaves]) if self.leaves else []
         lines += [f"{name}: not differentiated ({reason})" for name, reason in self.skipped]
         lines += [f"{name}: the gradient leaves it out" for name in self.missing]
-        lines += list(self.findings)
+        lines += [line for line in self.findings if not self.sentence.endswith(line)]
         return "\n".join([*lines, *([""] if lines[-1] else []), self.sentence])
 
     def _reference(self) -> str:
@@ -165,8 +166,10 @@ class CheckReport:
             return f"right: {arrays}, the largest relative error is {worst:.1e}" + (
                 f"; {', '.join(held)} hold too." if held else "."
             )
-        first = self.findings[0] if self.findings else ""
-        return f"{'WRONG' if self.verdict == 'wrong' else 'cannot tell'}: {first}"
+        first = self.findings[0]
+        if self.verdict == "cannot tell":
+            return f"cannot tell: {first}"
+        return f"WRONG: {first if self.explanation is None else self.explanation}"
 
 
 HEADER = ("by", "shape", "error", "wrong entries", "cannot tell", "worst entry", "")
@@ -185,14 +188,16 @@ def _cells(leaf: LeafReport) -> tuple[str, ...]:
 
 
 def _wrong_line(leaf: LeafReport) -> str:
-    place = _entry(leaf)
+    place = block_in_words(leaf.name, leaf.entries.states == WRONG)
+    place = place[0].upper() + place[1:]
+    worst = f"entry [{', '.join(map(str, leaf.worst))}]" if leaf.shape and leaf.entries.states.size > 1 else "the entry"
     reason = leaf.entries.reasons.get(leaf.worst)
-    nonfinite = f"{leaf.nonfinite} in the gradient; " if leaf.nonfinite else ""
     detail = f"; {reason}" if reason else ""
+    if leaf.nonfinite and not np.isfinite(leaf.entries.difference[leaf.worst]):
+        return f"{place}: wrong, {leaf.nonfinite} in the gradient at {worst}."
     return (
-        f"{leaf.name}: {nonfinite}{leaf.count(WRONG)} of {leaf.entries.states.size} entries are wrong, {place} by "
-        f"{float(leaf.entries.difference[leaf.worst]):.1e} where {float(leaf.entries.tolerance[leaf.worst]):.1e} is "
-        f"tolerated{detail}."
+        f"{place}: wrong, {worst} by {float(leaf.entries.difference[leaf.worst]):.1e} where "
+        f"{float(leaf.entries.tolerance[leaf.worst]):.1e} is tolerated{detail}."
     )
 
 
@@ -203,7 +208,3 @@ def _unsure_line(leaf: LeafReport) -> str:
     shown = ", ".join(f"[{','.join(map(str, p))}]" for p in positions[:4])
     more = f" and {len(positions) - 4} more" if len(positions) > 4 else ""
     return f"{leaf.name}: cannot tell at {shown}{more}: {reason}."
-
-
-def _entry(leaf: LeafReport) -> str:
-    return f"entry [{','.join(map(str, leaf.worst))}]" if leaf.shape else "it"

@@ -28,7 +28,7 @@ class Law(NamedTuple):
 class Computed(NamedTuple):
     """The gradient under test, and the laws it was held against."""
 
-    gradients: list[list]  # by cotangent and leaf; None for a leaf without a gradient
+    gradients: list[list]  # by cotangent and leaf; None for a leaf without a gradient; empty where it raises
     laws: list[Law]
 
 
@@ -48,7 +48,7 @@ def compute_and_check_laws(subject: Subject, cotangents: list[list[np.ndarray]],
         return _without_reverse(subject, given, error)
     laws = _shapes(subject, eager)
     if laws:
-        return Computed([], laws)
+        return Computed([eager], laws)
     again = subject.pull_back(arrays, given[0])
     laws.append(_same_bits(subject, eager, again))
     others = _map_jitted(subject, [*given, *_combined(given)]) if subject.by_rule else None
