@@ -159,5 +159,17 @@ def _second_order(subject: Subject, seed: int) -> tuple[Subject, Callable]:
         return list(vjp_of_gradient(list(cotangents)))
 
     traced = jax.make_jaxpr(gradient)(*subject.arrays)
-    second = subject._replace(function=gradient, direct=gradient, jaxpr=traced, pull_back=pull_back)
+
+    def push_forward(arrays, tangents):
+        return jax.jvp(gradient, tuple(arrays), tuple(tangents))[1]
+
+    second = subject._replace(
+        function=gradient,
+        direct=gradient,
+        results_by_rule=gradient,
+        jaxpr=traced,
+        pull_back=pull_back,
+        push_forward=push_forward,
+        takes_cotangent=True,
+    )
     return second, true_gradient

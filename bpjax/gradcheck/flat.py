@@ -144,6 +144,14 @@ class Flat:
         _, pull_back = jax.vjp(lambda *a: self.direct(*a), *map(_copied, arrays))
         return list(pull_back(list(cotangents)))
 
+    def results_by_rule(self, *arrays) -> list:
+        """The results as the forward pass of the rule computes them."""
+        return jax.vjp(lambda *a: self.direct(*a), *map(_copied, arrays))[0]
+
+    def push_forward(self, arrays, tangents) -> list:
+        """The tangents of the results by the rule of the function."""
+        return jax.jvp(lambda *a: self.direct(*a), tuple(map(_copied, arrays)), tuple(tangents))[1]
+
 
 class NotScalar(ValueError):
     """A separate gradient was given for a function whose result is no scalar."""

@@ -24,6 +24,7 @@ from bpjax.gradcheck.arguments import (
     named_leaves,
     what_is,
 )
+from bpjax.gradcheck.compiled import compiled_once, has_loops
 from bpjax.gradcheck.flat import Call, Flat, NotScalar, as_given
 from bpjax.gradcheck.gradient_form import match
 
@@ -50,7 +51,9 @@ class Subject(NamedTuple):
     pull_back: Pullback  # (arrays, cotangents) -> for each leaf its gradient
     by_rule: bool  # the gradient is the rule of the function itself, not a separate function
     ignored_results: int  # integer and boolean results, and auxiliary ones
-    direct: Callable[..., list]  # `function` with the rule under test; the same unless the function runs on the host
+    direct: Callable[..., list]  # (*arrays) -> the results by a call as it stands
+    results_by_rule: Callable[..., list]  # (*arrays) -> the results as the forward pass of the rule computes them
+    push_forward: Callable[[Sequence, Sequence], list]  # (arrays, tangents) -> tangents of the results, by the rule
     takes_cotangent: bool  # False for the gradient of a scalar
     traceable: bool  # False: JAX cannot trace the function; `function` calls it on the host, and has no derivative
 
@@ -92,6 +95,12 @@ def subject_of(
             f"numbers, got {flat.ignored_results} other results."
         )
     leaves = tuple(Leaf(n.name, a) for n, a in zip(flat.differentiated, flat.arrays, strict=True))
+    calls: dict[str, Callable] = dict(
+        direct=flat.direct, results_by_rule=flat.results_by_rule, push_forward=flat.push_forward, pull_back=pull_back
+    )
+    cotangents = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in jaxpr.out_avals]
+    if has_loops(flat.direct, *flat.arrays) or has_loops(pull_back, flat.arrays, cotangents):
+        calls = {name: compiled_once(call) for name, call in calls.items()}
     chosen = {n.name for n in flat.differentiated}
     skipped = tuple((n.name, flat.reasons.get(n.name, what_is(n.value))) for n in named if n.name not in chosen)
     return Subject(
@@ -100,12 +109,11 @@ def subject_of(
         skipped=skipped,
         function=flat,
         jaxpr=jaxpr,
-        pull_back=pull_back,
         by_rule=gradient is None,
         ignored_results=flat.ignored_results,
-        direct=flat if flat.traceable else flat.direct,
         takes_cotangent=not flat.scalar,
         traceable=flat.traceable,
+        **calls,
     )
 
 
