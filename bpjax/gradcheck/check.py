@@ -104,7 +104,14 @@ def _check(subject: Subject, function: Callable | None, tolerance: float | None,
         opened=truth.opened,
         reason=truth.reason,
     )
-    if function is not None or truth.gradients is None or not computed.gradients or report.verdict != "wrong":
+    finite = all(np.isfinite(np.asarray(g)).all() for row in computed.gradients for g in row if g is not None)
+    if (
+        report.verdict != "wrong"
+        or function is not None
+        or truth.gradients is None
+        or not computed.gradients
+        or not finite
+    ):
         return report
     count = len(computed.gradients)
     gradients = truth.gradients[:count], (truth.noise or [])[:count]

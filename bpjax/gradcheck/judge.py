@@ -206,7 +206,7 @@ class Judge:
         array = self.truth.differences.arrays[index]
         values, inverse, counts = np.unique(array, return_inverse=True, return_counts=True)
         repeated = (counts > 1)[inverse.reshape(array.shape)]
-        return [tuple(int(i) for i in p) for p in np.argwhere(repeated | (array == np.round(array.real)))]
+        return [tuple(int(i) for i in p) for p in np.argwhere(repeated | (array == np.round(np.real(array))))]
 
     def _vote(self, computed, truth, tolerance: float, slopes: list[Slope], m: int) -> tuple[int, str | None]:
         """(state, reason) of one entry for one cotangent."""

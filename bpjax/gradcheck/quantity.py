@@ -72,8 +72,9 @@ def _traced(function: Callable, arguments: tuple):
     """(closed jaxpr, shapes of the results). A function jitted with `compiler_options` cannot be traced in another."""
     bound = function.args if isinstance(function, functools.partial) else ()
     jitted = function.func if isinstance(function, functools.partial) else function
-    if hasattr(jitted, "trace"):
-        traced = jitted.trace(*bound, *arguments)
+    trace = getattr(jitted, "trace", None)
+    if trace is not None:
+        traced = trace(*bound, *arguments)
         return traced.jaxpr, traced.out_info
     return jax.make_jaxpr(function, return_shape=True)(*arguments)
 

@@ -216,27 +216,23 @@ def _custom_linear_solve(widen: Widened, equation, inputs: list) -> list:
     for length in lengths:
         groups.append(inputs[start : start + length])
         start += length
-    functions = [
-        None if jaxpr is None else lambda *a, jaxpr=jaxpr, consts=consts: widen.evaluate(jaxpr, [*consts, *_flat(a)])
-        for jaxpr, consts in zip(jaxprs, groups, strict=True)
-    ]
-    matvec, _, solve, transpose_solve = functions
+
+    def function(jaxpr, consts):
+        return lambda *arrays: widen.evaluate(jaxpr, [*consts, *jax.tree.leaves(arrays)])
+
+    matvec, _, solve, transpose_solve = (function(*pair) for pair in zip(jaxprs, groups, strict=True))
     return list(
         lax.custom_linear_solve(
             matvec,
             inputs[start:],
             lambda _, b: solve(b),
-            None if transpose_solve is None else lambda _, b: transpose_solve(b),
+            None if jaxprs.transpose_solve is None else lambda _, b: transpose_solve(b),
         )
     )
 
 
 def _custom_vmap(widen: Widened, equation, inputs: list) -> list:
     return widen.evaluate(equation.params["call"], inputs)
-
-
-def _flat(arguments):
-    return jax.tree.leaves(arguments)
 
 
 STRUCTURES = {
