@@ -29,6 +29,8 @@ def encodable(text: str, encoding: str | None) -> str:
 def write(text: str, stream: TextIO) -> None:
     """Print a text in the encoding of a stream; a reader that is gone is no error."""
     try:
+        with contextlib.suppress(AttributeError, ValueError):  # closed or replaced by other code
+            sys.stdout.flush()
         print(encodable(text, getattr(stream, "encoding", None)), file=stream, flush=True)
     except BrokenPipeError:
         with contextlib.suppress(OSError, ValueError):
