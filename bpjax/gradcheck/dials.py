@@ -106,7 +106,7 @@ class Dialed(Widened):
 
     def values(self, *arrays) -> dict:
         """The intermediate values outside loops, by key: see `Dial.value`."""
-        self._setting, self._record = None, {}
+        self._setting, self._record = None, dict(zip(self._leaves, arrays, strict=True))
         self(*arrays)
         found, self._record = self._record, None
         return found
@@ -292,15 +292,19 @@ class Dialed(Widened):
             gradient = None if self._gradients is None else self._gradients[self._leaves[value]]
             found.append(updated_weights(index, len(extra)))
             extra.append(environment[atom] if gradient is None else gradient)
-        near, level = [], [atom]
+        transposed = producers[atom].primitive.name == "transpose" if atom in producers else False
+        base = producers[atom].invars[0] if transposed else atom
+        near, level = [], [base]
         for _ in range(6):
             level = [a for v in level if v in producers for a in producers[v].invars if is_variable(a)]
-            near += [v for v in level if v.aval.shape == atom.aval.shape and is_inexact(v.aval) and v not in near]
+            near += [v for v in level if v.aval.shape == base.aval.shape and is_inexact(v.aval) and v not in near]
         for v in [v for v in near if v in environment][:3]:
             leaf = self.leaf(self._value(v))
             name = self.origin((self._path, v)).name if leaf is None else self._names[leaf]
             found.append(other_operand(index, len(extra), f"`{name}`" if name else "an earlier value"))
-            extra.append(environment[v])
+            extra.append(
+                jnp.transpose(environment[v], producers[atom].params["permutation"]) if transposed else environment[v]
+            )
         return found
 
     def _statement(self, equation, statement: Statement, x, y):

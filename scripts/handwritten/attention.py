@@ -25,7 +25,8 @@ def gradient(q, k, v):
     dweights = dmixed @ v.T
     total = jnp.sum(dweights * weights, axis=-1, keepdims=True)
     dscores = weights * (dweights - total)
-    dproducts = dscores / jnp.sqrt(q.shape[-1])
+    allowed = jnp.tril(jnp.ones_like(dscores))
+    dproducts = allowed * dscores / jnp.sqrt(q.shape[-1])
     dq = dproducts @ k
     dk = dproducts.T @ q
     return dq, dk, dv
