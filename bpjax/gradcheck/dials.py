@@ -9,7 +9,6 @@ import functools
 from collections.abc import Hashable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -18,13 +17,13 @@ from jax.extend import core
 from bpjax.gradcheck.activity import Statement, active_variables, is_variable, statements
 from bpjax.gradcheck.alternatives import (
     Alternative,
-    Situation,
     alternatives,
     of_statement,
     other_operand,
     updated_weights,
     without_keepdims,
 )
+from bpjax.gradcheck.dialed_operations import scaled, with_dials, with_statement
 from bpjax.gradcheck.places import COMPOUND, NOWHERE, Place, is_library_function, place_of
 from bpjax.gradcheck.widen import IDENTITY, Widened, is_inexact, widened
 from bpjax.tape.control_flow import belongs_to_jax
@@ -33,6 +32,15 @@ from bpjax.util.jaxprs import CALL_JAXPR, live_equations, opened, scan_counts
 
 SILENT = IDENTITY | frozenset(["reshape", "squeeze", "expand_dims", "convert_element_type"])
 """Operations without dials: those of the operations before and after them say the same."""
+
+ITERATIONS = (
+    "",
+    "the first iteration",
+    "the last iteration",
+    "all iterations but the first",
+    "all iterations but the last",
+)
+"""Where dials in loops hold: everywhere, or there."""
 
 STRUCTURES = frozenset(["scan", "while", "cond", "custom_vmap_call"])
 
@@ -79,6 +87,7 @@ class Dialed(Widened):
         self._path: tuple = ()
         self._place: Place | None = None  # of the line that calls the function of JAX we are in
         self._loops = 0
+        self._holds: Any = None  # in a loop: whether the dials hold in this iteration
         self._frame: tuple[dict, dict] = ({}, {})  # arrays and equations by variable, of the jaxpr being walked
         self._setting: Any = None
         self._gradients: Any = None
@@ -88,7 +97,8 @@ class Dialed(Widened):
         """The results, with a reverse sweep for one setting of the dials.
 
         Args:
-            setting: the position of each dial, or None.
+            setting: the position of each dial, and last the iterations in which those in loops hold, one of
+                `ITERATIONS`; or None.
             gradients: the right gradient by each argument.
             *arrays: the arguments.
         """
@@ -101,7 +111,7 @@ class Dialed(Widened):
             origin = self._origins.get(self._value(atom), NOWHERE)
             dial = Dial(origin, "result", k, 10**6 + k, False, ("result", k), origin, None, None, frozenset(), None)
             use = self._dial(("result", k), dial)
-            found.append(_scaled(setting[use], y) if setting is not None and is_inexact(y) else y)
+            found.append(scaled(setting[use], y) if setting is not None and is_inexact(y) else y)
         return found
 
     def values(self, *arrays) -> dict:
@@ -210,18 +220,24 @@ class Dialed(Widened):
         for inner, atom in zip(variables[:n_consts], atoms, strict=False):
             if is_variable(atom):
                 self._aliases[(self._path, inner)] = (self._path[:-1], atom)
-        is_first = np.arange(length) == (length - 1 if reverse else 0)
+        steps = np.arange(length)[::-1] if reverse else np.arange(length)
+        outer = self._holds
 
         def step(carry, slices):
-            first, x = slices
+            (first, last), x = slices
+            if self._setting is not None:
+                here = jnp.stack([jnp.ones_like(first), first, last, ~first, ~last])[self._setting[-1].astype(int)]
+                self._holds = here if outer is None else here & outer
             carry = [
                 self._carried(equation, k, v, first, array)
                 for k, (v, array) in enumerate(zip(variables[n_consts : n_consts + n_carry], carry, strict=True))
             ]
             results = self.evaluate(body, [*consts, *carry, *x])
+            self._holds = outer
             return results[:n_carry], results[n_carry:]
 
-        last, ys = lax.scan(step, carry, (is_first, xs), length=length, reverse=reverse)
+        ends = (steps == 0, steps == length - 1)
+        last, ys = lax.scan(step, carry, (ends, xs), length=length, reverse=reverse)
         return [*last, *ys]
 
     def _carried(self, equation, k: int, variable, first, array):
@@ -231,7 +247,7 @@ class Dialed(Widened):
         place = place_of(equation)
         dial = Dial(place, "carry", k, len(self.dials), True, None, place, None, None, frozenset(), None)
         index = self._dial((self._path, "carry", k), dial)
-        return array if self._setting is None else _scaled(jnp.where(first, 1.0, self._setting[index]), array)
+        return array if self._setting is None else scaled(jnp.where(first, 1.0, self._setting[index]), array)
 
     def _while(self, equation, inputs: list) -> list:
         """A `while_loop` as a scan over the iterations that it took in the first run."""
@@ -277,8 +293,13 @@ class Dialed(Widened):
         plain = functools.partial(_plain, self._plain, equation)
         if self._setting is None:
             return plain(*inputs)
-        positions = {i: self._setting[i] for k in uses for i in (uses[k], *(i for i, _ in wrong[k]))}
-        return list(_with_dials(plain, equation.params, uses, wrong, positions, extra, inputs))
+        positions = {i: self._position(i) for k in uses for i in (uses[k], *(i for i, _ in wrong[k]))}
+        return list(with_dials(plain, equation.params, uses, wrong, positions, extra, inputs))
+
+    def _position(self, index: int):
+        """The position of a dial in this iteration."""
+        position = self._setting[index]
+        return position if self._holds is None else jnp.where(self._holds, position, self.dials[index].neutral)
 
     def _other_operands(self, equation, index: int, extra: list) -> list[Alternative]:
         """Values that may be mistaken for the other operand of a product: those that it was computed from."""
@@ -321,8 +342,8 @@ class Dialed(Widened):
                 self._origins.get(value, NOWHERE), None, choice, frozenset(), None,
             )  # fmt: skip
             index = self._dial((self._path, id(equation), statement.place, n), dial)
-            positions.append(None if self._setting is None else self._setting[index])
-        return y if self._setting is None else _with_statement(choices, positions, x, y)
+            positions.append(None if self._setting is None else self._position(index))
+        return y if self._setting is None else with_statement(choices, positions, x, y)
 
 
 class _Inside:
@@ -364,80 +385,3 @@ def _sizes(aval, result) -> frozenset[int]:
 def num_entries_of(aval) -> int:
     """Entries of an array."""
     return int(np.prod(aval.shape, dtype=np.int64))
-
-
-@jax.custom_vjp
-def _scaled(c, x):
-    return x
-
-
-_scaled.defvjp(lambda c, x: (x, c), lambda c, dx: (jnp.zeros_like(c), (c * dx).astype(dx.dtype)))
-
-
-def _with_statement(choices: list[Alternative], positions: list, x, y):
-    """y = f(x), computed before; its cotangent goes to x by the wrong derivative that is chosen."""
-
-    @jax.custom_vjp
-    def statement(positions, x, y):
-        return y
-
-    def backward(residuals, dy):
-        positions, x, y = residuals
-        dx, left = jnp.zeros_like(dy), dy
-        situation = Situation(lambda *_: [y], {}, [x], [y], [dy])
-        for choice, m in zip(choices, positions, strict=True):
-            dx = jnp.where(m == 0, dx, choice.compute(situation))
-            left = jnp.where(m == 0, left, jnp.zeros_like(dy))
-        return [jnp.zeros_like(m) for m in positions], dx, left
-
-    statement.defvjp(lambda positions, x, y: (y, (positions, x, y)), backward)
-    return statement(positions, x, y)
-
-
-def _with_dials(plain, params, uses: dict, wrong: dict, positions: dict, extra: list, inputs: list) -> list:
-    """The results of an operation; its derivative is chosen by the positions of its dials.
-
-    Args:
-        plain: the operation.
-        params: of its equation.
-        uses: for each differentiated input, the index of the dial c.
-        wrong: for each, (index, alternative) of the dials m.
-        positions: of these dials, by index.
-        extra: arrays that the alternatives read.
-        inputs: arrays.
-    """
-
-    @jax.custom_vjp
-    def operation(positions, extra, *inputs):
-        return plain(*inputs)
-
-    def forward(positions, extra, *inputs):
-        outputs = plain(*inputs)
-        return outputs, (positions, extra, inputs, outputs)
-
-    def backward(residuals, cotangents):
-        positions, extra, inputs, outputs = residuals
-        chosen = list(uses)
-
-        def alone(*some):
-            full = list(inputs)
-            for k, x in zip(chosen, some, strict=True):
-                full[k] = x
-            return [y for y in plain(*full) if is_inexact(y)]
-
-        inexact = [dy for y, dy in zip(outputs, cotangents, strict=True) if is_inexact(y)]
-        _, vjp = jax.vjp(alone, *(inputs[k] for k in chosen))
-        found: list = [None] * len(inputs)
-        situation = Situation(plain, params, list(inputs), outputs, cotangents, extra)
-        for k, cotangent in zip(chosen, vjp(inexact), strict=True):
-            right = cotangent
-            for index, choice in wrong[k]:
-                m = positions[index]
-                other = choice.compute(situation)
-                other = right + other if choice.scaled else other
-                cotangent = jnp.where(m == 0, cotangent, jnp.reshape(other, right.shape).astype(right.dtype))
-            found[k] = positions[uses[k]] * cotangent
-        return jax.tree.map(jnp.zeros_like, positions), [jnp.zeros_like(a) for a in extra], *found
-
-    operation.defvjp(forward, backward)
-    return operation(positions, extra, *inputs)

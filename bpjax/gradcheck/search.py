@@ -34,6 +34,7 @@ class Candidate(NamedTuple):
     left: float = math.inf  # share of the error that is left
     only: tuple[int, ...] | None = None  # the leaves in which the mistake was made, None for all that it reaches
     part: tuple[int, int] | None = None  # (entries in which the path is missing, entries)
+    iterations: int = 0  # of a loop in which the mistake was made, an index of `ITERATIONS`
     field: object = None  # key of the value that is the missing factor
 
 
@@ -54,8 +55,11 @@ class Search:
         self.candidates: list[Candidate] = []
         in_loops: dict[tuple[int, ...], dict[float, np.ndarray]] = {}
         for setting, row in zip(gradients.settings[1:], gradients.rows[1:], strict=True):
-            members, position = tuple(setting), next(iter(setting.values()))
-            if any(self.dials[k].in_loop for k in members) and self.dials[members[0]].alternative is None:
+            members, position = tuple(k for k in setting if k >= 0), next(iter(setting.values()))
+            if -1 in setting:
+                if self._matters(row - right):
+                    self._keep(Candidate(members, 0.0, row - right, True, iterations=int(setting[-1])))
+            elif any(self.dials[k].in_loop for k in members) and self.dials[members[0]].alternative is None:
                 in_loops.setdefault(members, {})[position] = row - right
             else:
                 self._add(members, row - right)
@@ -145,7 +149,7 @@ class Search:
             return (not c.classic, 3.5, 0, 0, 0)
         dial = self.dials[c.dials[0]]
         if dial.alternative is None:
-            kind = 0.0 if c.alpha in CLASSICS else 1.0
+            kind = 1.5 if c.iterations else 0.0 if c.alpha in CLASSICS else 1.0
         else:
             simple = dial.alternative.mistake in SIMPLE
             kind = 0.25 if simple and dial.constant is not None else 0.5 if simple else 2.0
@@ -196,7 +200,7 @@ class Search:
         found += [
             c._replace(change=c.change * mask, only=only)
             for c in self.candidates
-            if (c.alpha is None or c.dials not in self.directions) and self._matters(c.change * mask)
+            if (c.alpha is None or c.iterations or c.dials not in self.directions) and self._matters(c.change * mask)
         ]
         return self.ranked([c for c in self._measured(found) if self.fits(c)])
 

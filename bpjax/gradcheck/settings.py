@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from bpjax.gradcheck.compared import Compared
-from bpjax.gradcheck.dials import Dial, Dialed
+from bpjax.gradcheck.dials import ITERATIONS, Dial, Dialed
 from bpjax.gradcheck.per_layer import FAST_COMPILATION
 from bpjax.util.jaxprs import num_entries, opened
 
@@ -26,7 +26,8 @@ class Gradients(NamedTuple):
 
     dials: list[Dial]
     groups: list[tuple[int, ...]]  # dials of the uses of one value
-    settings: list[dict[int, float]]  # the position of dials that are not neutral; the first setting is {}
+    settings: list[dict[int, float]]  # the position of dials that are not neutral; the first setting is {}; −1 is the
+    # place of the iterations
     rows: np.ndarray  # (settings, entries), weighted
 
 
@@ -62,6 +63,8 @@ def find_gradients(walk: Dialed, arrays, cotangents, truth, compared: Compared) 
     for k, dial in enumerate(walk.dials):
         positions = (1.0,) if dial.alternative else LOOP_POSITIONS if dial.in_loop else (0.0,)
         settings += [{k: position} for position in positions]
+        if dial.in_loop and dial.alternative is None and dial.primitive != "carry":
+            settings += [{k: 0.0, -1: place} for place in range(1, len(ITERATIONS))]
     for members in groups:
         if any(walk.dials[k].in_loop for k in members):
             settings += [dict.fromkeys(members, position) for position in LOOP_POSITIONS]
@@ -86,7 +89,7 @@ def _evaluate(walk: Dialed, arrays, cotangents, truth, compared: Compared, setti
     entries = sum(num_entries(v) for e in opened(walk.closed).eqns for v in e.outvars) + 1
     batch = int(min(len(settings), max(1, MEMORY // (entries * len(cotangents)))))
     rounds = math.ceil(len(settings) / batch)
-    table = np.tile([dial.neutral for dial in walk.dials], (rounds * batch, 1))
+    table = np.tile([*(dial.neutral for dial in walk.dials), 0.0], (rounds * batch, 1))
     for row, setting in zip(table, settings, strict=False):
         row[list(setting)] = list(setting.values())
     table = table.reshape(rounds, batch, -1)
