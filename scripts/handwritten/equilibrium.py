@@ -39,6 +39,6 @@ root.defvjp(forward, backward)
 keys = jax.random.split(jax.random.key(8), 4)
 function = root
 arguments = (
-    0.4 * jax.random.normal(keys[0], (4, 4)), jax.random.normal(keys[1], (4, 4)),
+    0.2 * jax.random.normal(keys[0], (4, 4)), jax.random.normal(keys[1], (4, 4)),
     jax.random.normal(keys[2], (4,)), jax.random.normal(keys[3], (4,)),
 )

@@ -13,13 +13,18 @@ from bpjax.gradcheck.subject import subject_of
 KEYS = jax.random.split(jax.random.key(0), 4)
 
 
-def explained(function, gradient, arguments):
-    """The explanation of `gradient`, and the text of its line."""
+def explanation(function, gradient, arguments):
+    """The explanation of `gradient`, or None."""
     subject = subject_of(function, arguments, {}, gradient)
     one = [np.ones(())]
     computed = subject.pull_back(subject.arrays, one)
-    truth = [np.asarray(g) for g in jax.grad(lambda *a: subject.function(*a)[0], range(len(arguments)))(*arguments)]
-    found = explain(subject, [one], [computed], [truth])
+    truth = jax.grad(lambda *a: subject.function(*a)[0], range(len(computed)))(*subject.arrays)
+    return explain(subject, [one], [computed], [[np.asarray(g) for g in truth]])
+
+
+def explained(function, gradient, arguments):
+    """The explanation, which there must be."""
+    found = explanation(function, gradient, arguments)
     assert found is not None
     return found
 
@@ -185,7 +190,4 @@ def test_two_mistakes_at_once():
 def test_a_mistake_of_no_known_kind_is_not_explained():
     function, gradient, arguments = PERCEPTRON
     noise = normal(3, *arguments[0].shape)
-    subject = subject_of(function, arguments, {}, lambda *a: (gradient(*a)[0] + noise, gradient(*a)[1]))
-    one = [np.ones(())]
-    truth = [np.asarray(g) for g in jax.grad(function, (0, 1, 2))(*arguments)]
-    assert explain(subject, [one], [subject.pull_back(subject.arrays, one)], [truth]) is None
+    assert explanation(function, lambda *a: (gradient(*a)[0] + noise, gradient(*a)[1]), arguments) is None
