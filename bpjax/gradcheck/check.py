@@ -10,8 +10,8 @@ import numpy as np
 from bpjax.gradcheck.check_report import CheckReport, LeafReport
 from bpjax.gradcheck.explain import explain
 from bpjax.gradcheck.float64 import float64_on_host, standard_settings
-from bpjax.gradcheck.judge import Judge
-from bpjax.gradcheck.laws import compute_and_check_laws
+from bpjax.gradcheck.judge import HEADROOM, Judge
+from bpjax.gradcheck.laws import beyond_noise, compute_and_check_laws
 from bpjax.gradcheck.subject import Subject, subject_of
 from bpjax.gradcheck.truth import find_truth, unit_roundoff
 from bpjax.gradcheck.widen import Widened, widened
@@ -98,7 +98,7 @@ def _check(subject: Subject, function: Callable | None, tolerance: float | None,
         by_rule=subject.by_rule,
         dtype=dtype,
         leaves=leaves,
-        laws=tuple(computed.laws),
+        laws=tuple(beyond_noise(computed.laws, truth.noise, HEADROOM)),
         skipped=subject.skipped,
         missing=tuple(missing),
         opened=truth.opened,
@@ -111,6 +111,7 @@ def _check(subject: Subject, function: Callable | None, tolerance: float | None,
         or truth.gradients is None
         or not computed.gradients
         or not finite
+        or any(jnp.iscomplexobj(a) for a in subject.arrays)  # mistakes are searched in real numbers
     ):
         return report
     count = len(computed.gradients)

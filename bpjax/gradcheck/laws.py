@@ -23,6 +23,8 @@ class Law(NamedTuple):
     name: str
     holds: bool
     text: str  # one sentence with the number
+    leaf: int | None = None  # of `gap`
+    gap: float = np.inf  # the largest difference, for a cotangent of the size of those given
 
 
 class Computed(NamedTuple):
@@ -188,12 +190,13 @@ def _vmap(subject: Subject, given, eager, rounding: float) -> list[Law]:
 
 def _compare(subject: Subject, name: str, expected, found, rounding: float, sentence: str) -> Law:
     """Whether two evaluations of the same gradient agree up to rounding."""
-    for leaf, a, b in zip(subject.leaves, expected, found, strict=True):
+    for k, (leaf, a, b) in enumerate(zip(subject.leaves, expected, found, strict=True)):
         if a is None:
             continue
         gap, size = _gap(a, b)
         if gap > LOOSE * rounding * size:
-            return Law(name, False, f"{sentence}: by {leaf.name} it differs by {gap / size:.1e} of its largest entry")
+            text = f"{sentence}: by {leaf.name} it differs by {gap / size:.1e} of its largest entry"
+            return Law(name, False, text, k, gap)
     return Law(name, True, f"`{name}` does not change it")
 
 
@@ -223,21 +226,42 @@ def _linear(subject: Subject, gradients: list[list], rounding: float) -> Law:
     """Jᵀ(3 c₀ − 2 c₁) = 3 Jᵀc₀ − 2 Jᵀc₁ and Jᵀ(k c₀) = k Jᵀc₀."""
     *plain, combined, scaled = gradients
     first, second = plain[0], plain[min(1, len(plain) - 1)]
-    for leaf, a, b, both, large in zip(subject.leaves, first, second, combined, scaled, strict=True):
+    columns = zip(subject.leaves, first, second, combined, scaled, strict=True)
+    for k, (leaf, a, b, both, large) in enumerate(columns):
         if a is None:
             continue
         a, b, both, large = (np.asarray(x).astype(np.complex128) for x in (a, b, both, large))
-        for expected, found, size in (
-            (3 * a - 2 * b, both, 3 * np.abs(a) + 2 * np.abs(b)),
-            (FACTOR * a, large, FACTOR * np.abs(a)),
+        for factor, expected, found, size in (
+            (5.0, 3 * a - 2 * b, both, 3 * np.abs(a) + 2 * np.abs(b)),
+            (FACTOR, FACTOR * a, large, FACTOR * np.abs(a)),
         ):
             if not np.isfinite(expected).all():
                 continue
             gap, largest = np.max(np.abs(found - expected), initial=0.0), np.max(size, initial=0.0)
             if not gap <= LOOSE * rounding * largest + 1e-300:
                 text = f"it is not linear in the cotangent: by {leaf.name} it differs by {gap / largest:.1e}"
-                return Law("linear", False, text)
+                return Law("linear", False, text, k, float(gap) / factor)
     return Law("linear", True, "it is linear in the cotangent")
+
+
+def beyond_noise(laws: Sequence[Law], noise: list[list[np.ndarray]] | None, headroom: float) -> list[Law]:
+    """The laws, where differences that random rounding errors can cause break none.
+
+    Args:
+        laws: judged by the size of the gradient, which may be nothing but rounding errors.
+        noise: by cotangent and leaf, how far random rounding errors move each entry.
+        headroom: this many times as much is accepted.
+    """
+    if not noise:
+        return list(laws)
+    largest = [max(float(np.max(n, initial=0.0)) for n in column) for column in zip(*noise, strict=True)]
+
+    def judged(law: Law) -> Law:
+        if law.holds or law.leaf is None or not law.gap <= headroom * largest[law.leaf]:
+            return law
+        return law._replace(holds=True, text=f"{law.name}: no difference beyond rounding errors")
+
+    return [judged(law) for law in laws]
 
 
 # --- The result, and forward mode ------------------------------------------------------------------------------------

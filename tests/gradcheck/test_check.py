@@ -1,5 +1,6 @@
 """`check_gradient`: right, wrong, cannot tell, and why."""
 
+import gc
 import json
 
 import jax
@@ -162,6 +163,63 @@ def test_a_gradient_that_vanishes_up_to_rounding_is_right():
         return p - p * jnp.sum(p, -1, keepdims=True)
 
     assert bp.check_gradient(lambda z: jnp.sum(jax.nn.softmax(z)), X, gradient=gradient).ok
+
+
+def test_rounding_errors_alone_break_no_law():
+    """The true gradient is 0; what is left differs under `vmap` by as much as it is."""
+    z = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+
+    def gradient(z):
+        p = jax.nn.softmax(z)
+        return p - p * jnp.sum(p, -1, keepdims=True)
+
+    report = bp.check_gradient(lambda z: jnp.sum(jax.nn.softmax(z)), z, gradient=gradient)
+    assert report.ok, str(report)
+    broken = rule(jax.nn.softmax, lambda z, g: gradient(z) + averaged_under_vmap(z, g))
+    assert not bp.check_gradient(broken, z).ok
+
+
+def test_an_array_alone_may_be_complex():
+    z = np.array([1 + 2j, 0.5 - 1j], np.complex64)
+    modulus = lambda z: jnp.sum(jnp.abs(z) ** 2)
+    assert bp.check_gradient(modulus, z, gradient=lambda z: 2 * jnp.conj(z)).ok
+    assert bp.check_gradient(modulus, z, gradient=lambda z: 2 * z).verdict == "wrong"
+
+
+def test_a_backward_pass_in_numpy():
+    x, w = np.random.default_rng(0).normal(size=(2, 3, 3))
+
+    def backward(x, w, dy):
+        d = dy * (1 - np.tanh(x @ w) ** 2)
+        return d @ w.T, x.T @ d
+
+    report = bp.check_gradient(lambda x, w: np.tanh(x @ w), x, w, gradient=backward)
+    assert report.ok and len(report.leaves) == 2, str(report)
+    wrong = bp.check_gradient(lambda x, w: np.tanh(x @ w), x, w, gradient=lambda *a: backward(*a)[::-1])
+    assert wrong.verdict == "wrong"
+
+
+def test_settings_of_the_user_do_not_break_the_check():
+    with jax.debug_nans(True), jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        assert bp.check_gradient(sine(lambda x, dy: dy * jnp.cos(x)), X).ok
+
+
+def test_no_memory_is_kept():
+    """A function made anew at each call, with a loop in it."""
+
+    def check():
+        square = rule(lambda x: x**2, lambda x, dy: 2 * x * dy)
+        looped = lambda x: lax.scan(lambda c, _: (square(c), None), x, None, length=2)[0]
+        assert bp.check_gradient(looped, X / 2).ok
+
+    def run():
+        check()
+        gc.collect()
+        return len(gc.get_objects()), len(jax.live_arrays())
+
+    run()
+    (before, arrays), (after, more_arrays) = run(), run()
+    assert after - before < 200 and more_arrays == arrays
 
 
 def test_nonfinite_gradients_are_named():
