@@ -82,7 +82,8 @@ def worst_of(agreements: list[Agreement]) -> Agreement:
 
 def relative_error(a, truth) -> float:
     """‖a − truth‖ / ‖truth‖ by the Euclidean norm; 0 where both are zero, ∞ where only the truth is."""
-    a, truth = np.asarray(a, np.float64), np.asarray(truth, np.float64)
+    kind = np.complex128 if np.iscomplexobj(a) or np.iscomplexobj(truth) else np.float64
+    a, truth = np.asarray(a, kind), np.asarray(truth, kind)
     if a.shape != truth.shape:
         return math.inf
     with np.errstate(invalid="ignore"):

@@ -60,7 +60,8 @@ class Compared:
             full = np.broadcast_to(array, shape)
         except ValueError:
             return None
-        return np.tile(full.ravel()[self.chosen[leaf]], self.count)
+        field = np.tile(full.ravel()[self.chosen[leaf]], self.count)
+        return np.repeat(field, 2) if field.size < self.spans[leaf].stop - self.spans[leaf].start else field
 
 
 def _column(k: int, computed, truth, noise):
@@ -80,8 +81,15 @@ def _column(k: int, computed, truth, noise):
         return None
     a, t, n = a[:, entries], t[:, entries], n[:, entries]
     scale = max(float(np.abs(t).max()), float(np.abs(a - t).max()), 1e-300)
+    if np.iscomplexobj(t):
+        a, t, n = real_pairs(a.astype(t.dtype)), real_pairs(t), np.repeat(n, 2, axis=1)
     weight = np.full(a.size, 1 / (scale * math.sqrt(a.size)))
     return shape, entries, [a.ravel(), t.ravel(), n.ravel(), weight]
+
+
+def real_pairs(array: np.ndarray) -> np.ndarray:
+    """A complex array (M, N) as (M, 2N): the real part of each entry, then its imaginary part."""
+    return np.stack([array.real, array.imag], axis=-1).reshape(len(array), -1)
 
 
 def _choose(error: np.ndarray) -> np.ndarray:

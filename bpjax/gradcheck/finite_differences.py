@@ -18,6 +18,10 @@ from bpjax.gradcheck.float64 import FAST_COMPILATION
 RATIO = 4.0
 STEPS = 14
 LARGEST_STEP = 0.25
+SMALLEST_KINK = 1e-3
+"""Derivatives from both sides differ by so much, relatively, at a kink; by less where the values of a solver have
+steps, such as those of bisection."""
+
 CHUNK = 8
 """Directions evaluated by one call of the compiled program."""
 
@@ -36,7 +40,7 @@ class Slope(NamedTuple):
         """(M,) whether the derivatives from the left and from the right differ beyond their errors."""
         gap = np.abs(self.right - self.left)
         size = np.maximum(np.abs(self.right), np.abs(self.left))
-        return gap > 10 * self.one_sided_error + 1e-5 * size
+        return gap > 10 * self.one_sided_error + SMALLEST_KINK * size
 
 
 class FiniteDifferences:
@@ -114,7 +118,11 @@ class FiniteDifferences:
             both, error = extrapolate((plus - minus) / (2 * h), RATIO**2, rounding)
             right, right_error = extrapolate((plus - middle) / h, RATIO, 2 * rounding)
             left, left_error = extrapolate((middle - minus) / h, RATIO, 2 * rounding)
-        return Slope(both, error, left, right, np.maximum(left_error, right_error))
+            sides = np.nan_to_num(np.abs(right - left), posinf=0.0)
+        one_sided = np.maximum(left_error, right_error)
+        size = np.maximum(np.abs(right), np.abs(left))
+        stepped = (sides > 10 * one_sided + 1e-5 * size) & (sides <= SMALLEST_KINK * size)
+        return Slope(both, np.where(stepped, np.maximum(error, sides), error), left, right, one_sided)
 
 
 def extrapolate(quotients: np.ndarray, factor: float, rounding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ those of the two sides is defensible, and the verdict is "cannot tell"; outside 
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from bpjax.gradcheck.agreement import BUDGET
@@ -84,14 +85,27 @@ class Judge:
                 tolerance = np.full(truth.shape, self.tolerance * largest) + 1e-300
                 states = np.where(difference <= tolerance, RIGHT, WRONG)
             else:
-                exact = BUDGET[self.dtype] * size + 8 * self.truth.rounding * largest
+                budget, smallest = self._precision(computed)
+                exact = budget * size + 8 * self.truth.rounding * largest + smallest
                 natural = HEADROOM * np.nan_to_num(noise, nan=np.inf)
                 tolerance = np.maximum(exact, natural)
                 vanishing = (size <= noise) & (np.abs(computed) <= natural)  # both are zero up to rounding
                 sure = (natural <= CEILING[self.dtype] * largest) | vanishing | (difference <= exact)
                 states = np.where(difference <= tolerance, np.where(sure, RIGHT, UNSURE), WRONG)
         states = np.where(np.isfinite(truth), states, UNSURE)
-        return np.where(np.isfinite(truth) & ~np.isfinite(computed), WRONG, states), difference, tolerance
+        states = np.where(np.isfinite(truth) & ~np.isfinite(computed), WRONG, states)
+        return np.where(self._overflows(truth) & ~np.isfinite(computed), UNSURE, states), difference, tolerance
+
+    def _overflows(self, truth):
+        """Whether the true derivative, or a result of the function, is too large for the dtype."""
+        most = float(jnp.finfo(self.dtype).max)
+        finite = [r[np.isfinite(r)] for r in self.truth.results]
+        return (np.abs(truth) > most) | any(np.abs(r).max(initial=0.0) > most for r in finite)
+
+    def _precision(self, computed) -> tuple[float, float]:
+        """(relative error of right code, smallest number) in the least precise dtype of the function and gradient."""
+        own = BUDGET.get(np.zeros((), computed.dtype).real.dtype.name, 0.0)
+        return max(BUDGET[self.dtype], own), float(jnp.finfo(self.dtype).tiny)
 
     # --- Finite differences ------------------------------------------------------------------------------------------
 
@@ -212,11 +226,15 @@ class Judge:
         """(state, reason) of one entry for one cotangent."""
         value, error = (part[m] for part in _combined(slopes))
         if not np.isfinite(computed):
+            if self._overflows(truth):
+                return UNSURE, f"numbers of this size overflow in {self.dtype}"
             if np.isfinite(value) or np.isfinite(truth):
                 return WRONG, None
             return UNSURE, "the function has no finite derivative here"
         if len(slopes) == 1 and slopes[0].kink[m]:
             return self._vote_at_kink(computed, tolerance, slopes[0], m)
+        if self.truth.undefined:
+            return UNSURE, "the function returns NaN at these arguments"
         if not np.isfinite(value) or error > 1e-3 * max(abs(value), 1e-300) + tolerance:
             if np.isfinite(truth) and self.truth.gradients is not None:
                 return (RIGHT if abs(computed - truth) <= tolerance else WRONG), None
@@ -227,6 +245,8 @@ class Judge:
         if np.isfinite(truth) and abs(computed - truth) <= tolerance:
             if self.truth.stops_gradient:
                 return UNSURE, f"the function stops a gradient here; its slope is {value:.6g}"
+            if self.truth.opened.narrow and abs(computed - value) <= CEILING[self.dtype] * abs(value):
+                return RIGHT, None  # finite differences of float32 values are no more precise
             return WRONG, f"the slope of the function is {value:.6g}"
         return WRONG, None
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from bpjax.gradcheck.compared import Compared
+from bpjax.gradcheck.compared import Compared, real_pairs
 from bpjax.gradcheck.dials import ITERATIONS, Dial, Dialed
 from bpjax.gradcheck.per_layer import FAST_COMPILATION
 from bpjax.util.jaxprs import num_entries, opened
@@ -109,7 +109,8 @@ def _evaluate(walk: Dialed, arrays, cotangents, truth, compared: Compared, setti
 
     found = jax.jit(program, compiler_options=FAST_COMPILATION)(table, stacked, right)
     flat = [np.asarray(g).reshape(rounds * batch, -1)[: len(settings)] for g in found]
-    return np.concatenate(flat, axis=1) * compared.weight
+    pairs = [real_pairs(rows) if np.iscomplexobj(rows) else rows for rows in flat]
+    return np.concatenate(pairs, axis=1) * compared.weight
 
 
 def intermediate_values(walk: Dialed, arrays) -> dict[Any, np.ndarray]:

@@ -12,7 +12,7 @@ from bpjax.gradcheck.finite_differences import FiniteDifferences
 from bpjax.gradcheck.float64 import FAST_COMPILATION
 from bpjax.gradcheck.noise import Noisy, factors
 from bpjax.gradcheck.subject import Subject
-from bpjax.gradcheck.widen import Opened, Widened
+from bpjax.gradcheck.widen import Opened, Widened, ends_on_a_float
 from bpjax.tape import vjp
 from bpjax.util.jaxprs import largest_array, opened, subjaxprs
 
@@ -38,6 +38,13 @@ class Truth(NamedTuple):
     opened: Opened  # which custom rules were taken off
     stops_gradient: bool  # the function contains `stop_gradient`
 
+    @property
+    def undefined(self) -> bool:
+        """Whether the function returns NaN at finite arguments."""
+        return any(np.isnan(r).any() for r in self.results) and all(
+            np.isfinite(a).all() for a in self.differences.arrays
+        )
+
 
 def find_truth(subject: Subject, cotangents: list[list[np.ndarray]], function: Callable | None = None) -> Truth:
     """Evaluate both truths; call it inside `float64_on_host`.
@@ -58,7 +65,10 @@ def find_truth(subject: Subject, cotangents: list[list[np.ndarray]], function: C
     differences = FiniteDifferences(function, arrays, stacked, precision)
     results = [np.asarray(r) for r in jax.jit(lambda *a: list(function(*a)))(*arrays)]
     try:
-        gradients, noise = _reverse(function, arrays, stacked, rounding, _while_bound(widened, arrays))
+        bound = _while_bound(widened, arrays)
+        gradients, noise = _reverse(function, arrays, stacked, rounding, bound)
+        if bound is not None and function is widened and _has_solver(widened.closed):
+            noise = _with_error_of_solver(widened, arrays, stacked, bound, results, gradients, noise)
         reason = None
     except Exception as error:  # noqa: BLE001  (any primitive of any library may refuse reverse mode)
         gradients = noise = None
@@ -105,6 +115,40 @@ def _reverse(function, arrays, stacked, rounding: float, while_bound: int | None
     with np.errstate(invalid="ignore"):
         noise = [[np.abs(g[m, 1:] - g[m, :1]).max(axis=0) for g in grouped] for m in range(count)]
     return gradients, noise
+
+
+MORE_ITERATIONS = 4
+"""A solver that stops at a tolerance is run so much longer to see how exact its derivative is."""
+
+
+def _has_solver(jaxpr) -> bool:
+    """Whether a loop ends when a floating-point number is small enough."""
+    return any(
+        (e.primitive.name == "while" and ends_on_a_float(e)) or any(map(_has_solver, subjaxprs(e)))
+        for e in opened(jaxpr).eqns
+    )
+
+
+def _with_error_of_solver(widened: Widened, arrays, stacked, bound: int, results, gradients, noise) -> Gradients:
+    """The noise together with the change of the gradient when every solver runs a few iterations more.
+
+    A loop whose results change by more than 1 % is no solver, or has not converged; then it adds nothing.
+    """
+    longer = Widened(widened.closed, widened.open_jax, MORE_ITERATIONS)
+
+    def program(arrays, stacked):
+        results, pull_back = vjp(lambda *a: list(longer(*a)), *arrays, while_bound=bound)
+        return results, lax.map(lambda c: list(pull_back(c)), stacked)
+
+    found, columns = jax.jit(program, compiler_options=FAST_COMPILATION)(arrays, list(stacked))
+    for before, after in zip(results, found, strict=True):
+        if not np.all(np.abs(np.asarray(after) - before) <= 1e-2 * np.max(np.abs(before), initial=0.0)):
+            return noise
+    columns = [np.asarray(column) for column in columns]
+    return [
+        [n + np.abs(column[m] - g) for column, g, n in zip(columns, row, noises, strict=True)]
+        for m, (row, noises) in enumerate(zip(gradients, noise, strict=True))
+    ]
 
 
 def _while_bound(widened: Widened, arrays) -> int | None:

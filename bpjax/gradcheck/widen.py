@@ -16,18 +16,18 @@ from jax.core import Tracer
 from jax.extend import core
 
 from bpjax.tape.control_flow import belongs_to_jax
-from bpjax.util.jaxprs import CALL_JAXPR, bind_primitive, live_equations, opened, scan_counts
+from bpjax.util.jaxprs import CALL_JAXPR, bind_primitive, live_equations, opened, scan_counts, subjaxprs
 
 AS_TRACED = frozenset(
     "bitcast_convert_type nextafter pure_callback io_callback pallas_call ffi_call shard_map pmap xla_pmap "
-    "rng_uniform rng_bit_generator".split()
+    "rng_uniform rng_bit_generator random_gamma".split()
 )
 """Primitives evaluated in the dtype they were traced in, because they are defined by it or have no float64 form."""
 
 IDENTITY = frozenset(["reduce_precision", "copy", "optimization_barrier"])
 """Primitives that only round, or do nothing."""
 
-NARROW = frozenset(["pure_callback", "io_callback", "pallas_call", "ffi_call"])
+NARROW = frozenset(["pure_callback", "io_callback", "pallas_call", "ffi_call", "random_gamma"])
 """Primitives whose results have only the precision they were traced in."""
 
 
@@ -46,9 +46,15 @@ class Widened:
     computes. Those of JAX itself are kept, unless `open_jax`.
     """
 
-    def __init__(self, closed, open_jax: bool = False):
-        """A function traced in the dtype under test."""
-        self.closed, self.open_jax = closed, open_jax
+    def __init__(self, closed, open_jax: bool = False, more_iterations: int = 0):
+        """A function traced in the dtype under test.
+
+        Args:
+            closed: its jaxpr.
+            open_jax: take off the rules of JAX too.
+            more_iterations: of each loop that ends when a floating-point number is small enough.
+        """
+        self.closed, self.open_jax, self.more_iterations = closed, open_jax, more_iterations
         self.found = Opened([], [], [])
         self.iterations: list[int] = []  # of each `while_loop`, where it is run on concrete values
 
@@ -78,7 +84,7 @@ class Widened:
             return STRUCTURES[name](self, equation, inputs)
         if name in IDENTITY:
             return list(inputs)
-        if name in AS_TRACED:
+        if name in AS_TRACED or any(True for _ in subjaxprs(equation)):
             return self._as_traced(equation, inputs)
         try:
             with_float64 = equation.replace(params={k: _wide_dtype(v) for k, v in equation.params.items()})
@@ -197,11 +203,23 @@ def _while(widen: Widened, equation, inputs: list) -> list:
         return widen.evaluate(p["body_jaxpr"], [*body_consts, *carry])
 
     carry = inputs[n_cond + n_body :]
+    if widen.more_iterations and ends_on_a_float(equation):
+        last = lax.while_loop(condition, body, carry)
+        return lax.fori_loop(0, widen.more_iterations, lambda _, carry: body(carry), last)
     if any(isinstance(x, Tracer) for x in inputs):
         return lax.while_loop(condition, body, carry)
     count, last = lax.while_loop(lambda s: condition(s[1]), lambda s: (s[0] + 1, body(s[1])), (0, carry))
     widen.iterations.append(int(count))
     return last
+
+
+def ends_on_a_float(equation) -> bool:
+    """Whether the condition of a `while` compares floating-point numbers: the loop is a solver with a tolerance."""
+    condition = opened(equation.params["cond_jaxpr"])
+    return any(is_inexact(a.aval) for e in condition.eqns for a in e.invars if e.primitive.name in COMPARISONS)
+
+
+COMPARISONS = frozenset("gt ge lt le".split())
 
 
 def _cond(widen: Widened, equation, inputs: list) -> list:
@@ -235,11 +253,19 @@ def _custom_vmap(widen: Widened, equation, inputs: list) -> list:
     return widen.evaluate(equation.params["call"], inputs)
 
 
+def _linear_call(widen: Widened, equation, inputs: list) -> list:
+    """A linear function whose transpose somebody wrote by hand: the transpose is taken off."""
+    callee = equation.params["callee"]
+    widen.found.custom_rules.append(f"linear_call of {_function_name(callee)}")
+    return widen.evaluate(callee, inputs)
+
+
 STRUCTURES = {
     "scan": _scan,
     "while": _while,
     "cond": _cond,
     "custom_linear_solve": _custom_linear_solve,
     "custom_vmap_call": _custom_vmap,
+    "linear_call": _linear_call,
 }
 """How equations with functions inside are evaluated, under the names of their primitives."""
