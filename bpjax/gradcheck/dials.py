@@ -72,12 +72,19 @@ class Dialed(Widened):
     `dials` fills while the function is traced for the first time; later traces find theirs by key.
     """
 
-    def __init__(self, closed, names: list[str], open_jax: bool = True):
-        """A function traced in the dtype under test, and the names of its arguments."""
+    def __init__(self, closed, names: list[str], open_jax: bool = True, kinds: frozenset[str] | None = None):
+        """Prepare.
+
+        Args:
+            closed: a function traced in the dtype under test.
+            names: of its arguments.
+            open_jax: also take off the custom rules of JAX.
+            kinds: the mistakes in single derivatives that get a dial; all by default.
+        """
         super().__init__(closed, open_jax)
         self.dials: list[Dial] = []
         self.counts: dict[Hashable, Any] = {}  # iterations of while loops, from a first run
-        self._names = names
+        self._names, self._kinds = names, kinds
         self._plain = Widened(closed, open_jax)
         self._active = active_variables(closed)
         self._leaves: dict[Hashable, int] = {((), v): k for k, v in enumerate(opened(closed).invars)}
@@ -283,9 +290,12 @@ class Dialed(Widened):
                 (self._path, id(equation)), None, _sizes(avals[k], result), _constant(equation, k),
             )  # fmt: skip
             uses[k] = self._dial((self._path, id(equation), k), dial)
+            if name in ("add", "sub") and dial.constant and self._kinds is None:
+                inputs = self._without_constant(equation, dial, inputs)
             choices = alternatives(name, equation.params, avals, k, result, active)
             if name in ("dot_general", "mul"):
                 choices = [*choices, *self._other_operands(equation, k, extra)]
+            choices = self._chosen(choices)
             wrong[k] = [
                 (self._dial((self._path, id(equation), k, n), dial._replace(alternative=choice)), choice)
                 for n, choice in enumerate(choices)
@@ -295,6 +305,17 @@ class Dialed(Widened):
             return plain(*inputs)
         positions = {i: self._position(i) for k in uses for i in (uses[k], *(i for i, _ in wrong[k]))}
         return list(with_dials(plain, equation.params, uses, wrong, positions, extra, inputs))
+
+    def _chosen(self, choices: list[Alternative]) -> list[Alternative]:
+        return [choice for choice in choices if self._kinds is None or choice.mistake in self._kinds]
+
+    def _without_constant(self, equation, dial: Dial, inputs: list) -> list:
+        """The inputs of a sum with a constant that a backward pass which computes it again may forget."""
+        choice = Alternative("constant missing", f"the constant {dial.constant:.6g} is missing", lambda s: s.dz)
+        index = self._dial((self._path, id(equation), "constant"), dial._replace(alternative=choice))
+        if self._setting is None:
+            return inputs
+        return [x if k == dial.operand else x * (1 - self._position(index)) for k, x in enumerate(inputs)]
 
     def _position(self, index: int):
         """The position of a dial in this iteration."""
@@ -334,7 +355,9 @@ class Dialed(Widened):
         choices = of_statement(len(shape))
         if len(shape) == 2 and shape[0] == shape[1]:
             choices.append(Alternative("wrong axis", "the sum in the derivative lost its axis", without_keepdims))
-        positions = []
+        choices, positions = self._chosen(choices), []
+        if not choices:
+            return y
         for n, choice in enumerate(choices):
             value = self._value(statement.input)
             dial = Dial(
@@ -357,7 +380,8 @@ class _Inside:
         self.before = walk._path, walk._place, walk._loops
         if walk._place is None and self.closed is not None and is_library_function(self.closed):
             place = place_of(equation)
-            walk._place = place._replace(call=place.call or str(equation.params.get("name", "")))
+            if place.known:
+                walk._place = place._replace(call=place.call or str(equation.params.get("name", "")))
         walk._path = (*walk._path, id(equation))
         walk._loops += equation.primitive.name in ("scan", "while", "cond")
 

@@ -77,9 +77,9 @@ def _of_leaf(found: LeafMistake, compared: Compared, walk: Dialed | None, subjec
     """A mistake that concerns a whole leaf, at the line that uses it first."""
     variable = opened(subject.jaxpr).invars[found.leaf]
     dials = [] if walk is None else walk.dials
-    uses = [d.place for d in dials if d.alternative is None and d.value == ((), variable) and d.place is not NOWHERE]
+    uses = [d.place for d in dials if d.alternative is None and d.value == ((), variable) and d.place.known]
     place = uses[0] if uses else NOWHERE
-    text = found.text if place is NOWHERE else f"{place}: {found.text}"
+    text = found.text if not place.known else f"{place}: {found.text}"
     lines = tuple(sorted({p.line for p in uses if p.file == place.file}))
     return Explanation(found.mistake, text, place, lines, None, compared.before, found.left, "")
 
@@ -138,7 +138,7 @@ class _Case:
         runner_up = min(rest, key=lambda c: c.left, default=None)
         return Explanation(
             mistake,
-            what if place is NOWHERE else f"{place}: {what}",
+            what if not place.known else f"{place}: {what}",
             place,
             tuple(sorted(lines)),
             chosen.alpha,
@@ -166,7 +166,7 @@ class _Case:
 
     def _line(self, c: Candidate) -> str:
         _, what, place = self.words(c)
-        return f"{'' if place is NOWHERE else f'{place}: '}{what} ({c.left:.1%} of the error left)"
+        return f"{'' if not place.known else f'{place}: '}{what} ({c.left:.1%} of the error left)"
 
     # --- Words ------------------------------------------------------------------------------------------------------
 
@@ -197,7 +197,7 @@ class _Case:
 
     def _field(self, c: Candidate) -> tuple[str, str, Place]:
         key, twice = c.field  # type: ignore[misc]
-        uses = [d for d in self.dials if d.value == key and d.alternative is None and d.place is not NOWHERE]
+        uses = [d for d in self.dials if d.value == key and d.alternative is None and d.place.known]
         uses.sort(key=lambda d: d.primitive not in ("mul", "div"))
         origin, leaf = self.walk.origin(key), self.walk.leaf(key)
         place = uses[0].place if uses else origin

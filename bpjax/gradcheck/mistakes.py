@@ -34,6 +34,7 @@ MISTAKES = {
     "path missing": "the gradient that passes through one operation is missing",
     "counted twice": "the gradient that passes through one operation is counted twice",
     "derivative incomplete": "a part of the derivative of one operation is missing or has a wrong power",
+    "constant missing": "the backward pass computes a value again without a constant of the forward pass",
     "factor missing": "the derivative of a product or quotient lacks the other operand",
     "factor squared": "the derivative of a product or quotient has the other operand twice",
     "wrong operand": "the derivative of a product or quotient has the wrong operand",

@@ -40,9 +40,9 @@ class Place(NamedTuple):
         return found.group(1) if found else ""
 
     @property
-    def returns(self) -> bool:
-        """Whether the line is a `return` statement."""
-        return self.code.startswith("return")
+    def known(self) -> bool:
+        """Whether there is such a line."""
+        return bool(self.file)
 
     def __str__(self) -> str:
         called = f" (called from line {self.callers[0][1]})" if self.callers and self.callers[0][0] == self.file else ""

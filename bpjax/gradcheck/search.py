@@ -13,7 +13,6 @@ import numpy as np
 
 from bpjax.gradcheck.compared import Compared
 from bpjax.gradcheck.dials import Dial
-from bpjax.gradcheck.places import NOWHERE
 from bpjax.gradcheck.settings import Gradients
 
 EXPLAINED = 1e-3
@@ -162,7 +161,7 @@ class Search:
 
     def _relevance(self, c: Candidate, dial: Dial) -> int:
         """How much the operation invites this mistake."""
-        score = 0 if dial.primitive in STRUCTURAL or dial.place is NOWHERE else 1
+        score = 0 if dial.primitive in STRUCTURAL or not dial.place.known else 1
         score += self._of_one_operation(c) and len(c.dials) > 1
         if c.alpha == -1:
             second = dial.operand == 1 and dial.primitive in ("sub", "div")

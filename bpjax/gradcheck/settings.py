@@ -17,6 +17,12 @@ from bpjax.util.jaxprs import num_entries, opened
 LOOP_POSITIONS = (0.0, -1.0, 2.0, 0.5)
 """Positions of a dial in a loop: the gradient is a polynomial in it."""
 
+MOST_DIALS = 500
+"""Functions with more dials get those of the most common mistakes only: compiling takes 8 ms for each."""
+
+COMMON = (None, frozenset(["derivative missing", "factor missing", "not transposed"]), frozenset())
+"""Mistakes in single derivatives: all, the most common, none. Paths always have a dial."""
+
 MEMORY = 4e6
 """Entries that are computed at the same time."""
 
@@ -33,8 +39,17 @@ class Gradients(NamedTuple):
 
 def enumerate_dials(closed, names: list[str], arrays, open_jax: bool) -> Dialed:
     """The function with its dials known and its while loops counted."""
-    walk = Dialed(closed, names, open_jax)
+    walks = (Dialed(closed, names, open_jax, kinds) for kinds in COMMON)
+    walk = next(walks)
+    _enumerate(walk, arrays)
+    for fewer in walks:
+        if len(walk.dials) > MOST_DIALS:
+            walk = fewer
+            _enumerate(walk, arrays)
+    return walk
 
+
+def _enumerate(walk: Dialed, arrays) -> None:
     def first_run(*arrays):
         walk.results(None, None, *arrays)
         return dict(enumerate(walk.counts.values()))
@@ -45,7 +60,6 @@ def enumerate_dials(closed, names: list[str], arrays, open_jax: bool) -> Dialed:
         counts = jax.jit(first_run, compiler_options=FAST_COMPILATION)(*arrays)
         walk.counts = {key: int(counts[k]) for k, key in enumerate(keys)}
         jax.eval_shape(lambda *arrays: walk.results(None, None, *arrays), *arrays)  # the dials in their bodies
-    return walk
 
 
 def find_gradients(walk: Dialed, arrays, cotangents, truth, compared: Compared) -> Gradients:

@@ -187,6 +187,44 @@ def test_two_mistakes_at_once():
     assert "two mistakes" in found.text and len(found.lines) == 2
 
 
+def test_a_constant_that_is_missing_when_the_backward_pass_computes_a_value_again():
+    def norm(x, epsilon):
+        size = jnp.sum(x**2) + epsilon
+        return jnp.sum(jnp.sin(x / jnp.sqrt(size)))
+
+    found = explained(lambda x: norm(x, 0.1), jax.grad(lambda x: norm(x, 0.0)), (normal(0, 4),))
+    assert (found.mistake, found.place.code) == ("constant missing", "size = jnp.sum(x**2) + epsilon")
+
+
+def test_a_path_that_is_missing_in_some_entries():
+    """The hand-written gradient leaves out the cube at the first two entries."""
+
+    def function(x):
+        first = x**3
+        return jnp.sum(first + jnp.sin(x))
+
+    found = explained(function, lambda x: jnp.cos(x) + 3 * x**2 * (jnp.arange(4) > 1), (1 + jnp.arange(4.0),))
+    assert (found.mistake, found.place.code) == ("path missing", "first = x**3") and "in 2 of 4 entries" in found.text
+
+
+def test_many_operations_get_the_dials_of_the_common_mistakes():
+    """More dials than `MOST_DIALS`: a Newton iteration that Python unrolls."""
+
+    def function(x):
+        y = jnp.ones_like(x)
+        for _ in range(25):
+            y = y - (y * y * y + y - x) / (3 * y * y + 1)
+        return jnp.sum(y * y) + jnp.sum(jnp.tanh(x))
+
+    def gradient(x):
+        y = jnp.stack([jnp.roots(jnp.asarray([1.0, 0.0, 1.0, -value]), strip_zeros=False) for value in x])
+        y = jnp.real(jnp.take_along_axis(y, jnp.argmin(jnp.abs(y.imag), 1)[:, None], 1))[:, 0]
+        return 2 * y / (3 * y * y + 1)
+
+    found = explained(function, gradient, (jnp.asarray([0.5, 2.0]),))
+    assert (found.mistake, found.place.code) == ("path missing", "return jnp.sum(y * y) + jnp.sum(jnp.tanh(x))")
+
+
 def test_a_mistake_of_no_known_kind_is_not_explained():
     function, gradient, arguments = PERCEPTRON
     noise = normal(3, *arguments[0].shape)
