@@ -89,7 +89,7 @@ def _column(k: int, computed, truth, noise):
 
 def real_pairs(array: np.ndarray) -> np.ndarray:
     """A complex array (M, N) as (M, 2N): the real part of each entry, then its imaginary part."""
-    return np.stack([array.real, array.imag], axis=-1).reshape(len(array), -1)
+    return np.stack([np.real(array), np.imag(array)], axis=-1).reshape(len(array), -1)
 
 
 def _choose(error: np.ndarray) -> np.ndarray:
