@@ -16,7 +16,7 @@ from jax.core import Tracer
 from jax.extend import core
 
 from bpjax.tape.control_flow import belongs_to_jax
-from bpjax.util.jaxprs import CALL_JAXPR, bind_primitive, live_equations, opened, scan_counts, subjaxprs
+from bpjax.util.jaxprs import CALL_JAXPR, bind_primitive, live_equations, one_condition, opened, scan_counts, subjaxprs
 
 AS_TRACED = frozenset(
     "bitcast_convert_type nextafter pure_callback io_callback pallas_call ffi_call shard_map pmap xla_pmap "
@@ -202,6 +202,8 @@ def _while(widen: Widened, equation, inputs: list) -> list:
     def body(carry):
         return widen.evaluate(p["body_jaxpr"], [*body_consts, *carry])
 
+    if opened(p["cond_jaxpr"]).outvars[0].aval.shape:
+        condition, body = one_condition(condition, body)
     carry = inputs[n_cond + n_body :]
     if widen.more_iterations and ends_on_a_float(equation):
         last = lax.while_loop(condition, body, carry)

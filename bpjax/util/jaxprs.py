@@ -3,6 +3,7 @@
 import math
 
 import jax
+import jax.numpy as jnp
 from jax.extend import core
 
 CALL_JAXPR = {
@@ -97,3 +98,28 @@ def evaluate_jaxpr(jaxpr, consts, arguments) -> list:
         results = bind_primitive(equation, [value_of(atom) for atom in equation.invars])
         environment.update(zip(equation.outvars, results, strict=True))
     return [value_of(atom) for atom in jaxpr.outvars]
+
+
+def one_condition(condition, body):
+    """A `while_loop` under `vmap`, which has one condition for each example, as one that has a single condition.
+
+    The loop goes on while any example does; examples that have ended keep their carry.
+
+    Args:
+        condition: carry -> booleans, of the leading axes of the carry.
+        body: carry -> carry, lists of arrays.
+    """
+
+    def any_condition(carry):
+        return jnp.any(condition(carry))
+
+    def masked_body(carry):
+        going = condition(carry)
+
+        def keep(new, old):
+            mask = jnp.reshape(going, going.shape + (1,) * (jnp.ndim(new) - going.ndim))
+            return jnp.where(mask, new, old)
+
+        return [keep(new, old) for new, old in zip(body(carry), carry, strict=True)]
+
+    return any_condition, masked_body

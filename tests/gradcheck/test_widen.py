@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+import bpjax as bp
 from bpjax.gradcheck.noise import Noisy, factors
 from bpjax.gradcheck.widen import Widened
 
@@ -117,3 +118,15 @@ def test_random_rounding_shows_cancellation():
     assert (spread > 0.3 * u * p).all()
     assert (spread < 10 * u * p).all()
     assert np.abs(np.asarray(Noisy(traced, jnp.ones(4096 + 64))(wide)[0])).max() < 1e-16
+
+
+def test_a_while_loop_under_vmap_has_a_condition_for_each_example():
+    """1 → 1.5 → 2.75 → 8.06, 2 → 4.5 → 20.75, and 7 stays: derivatives 2·1 · 2·1.5 · 2·2.75, 2·2 · 2·4.5, and 1."""
+    x = jnp.asarray([1.0, 2.0, 7.0])
+
+    def grown(x):
+        return jax.vmap(lambda a: jax.lax.while_loop(lambda a: a < 5, lambda a: a * a + 0.5, a))(x)
+
+    widened = Widened(jax.make_jaxpr(grown)(x))
+    np.testing.assert_allclose(widened(x)[0], [8.0625, 20.75, 7.0])
+    np.testing.assert_allclose(bp.reverse(lambda x: jnp.sum(grown(x)))(x)[1], [33.0, 36.0, 1.0])
