@@ -70,7 +70,8 @@ def compute_and_check_laws(subject: Subject, cotangents: list[list[np.ndarray]],
 
 def _without_reverse(subject: Subject, given, error: Exception) -> Computed:
     """The gradient by forward mode, where only that exists; otherwise the failure is the finding."""
-    sentence = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip("- ")] or [""]
+    sentence = f"{type(error).__name__}: {lines[-1] if 'Traceback (' in lines[0] else lines[0]}"
     count = sum(leaf.value.size for leaf in subject.leaves)
     if subject.by_rule and count <= 256 and not any(jnp.iscomplexobj(a) for a in subject.arrays):
         try:
