@@ -111,17 +111,17 @@ def _evaluate(walk: Dialed, arrays, cotangents, truth, compared: Compared, setti
     right = [jnp.stack([jnp.asarray(row[k]) for row in truth]) for k in range(len(truth[0]))]
     chosen = [jnp.asarray(positions) for positions in compared.chosen]
 
-    def gradient(setting, cotangents, right) -> list:
+    def gradient(setting, cotangents, right, arrays) -> list:
         outputs, vjp = jax.vjp(lambda *arrays: walk.results(list(setting), right, *arrays), *arrays)
         found = vjp([ct.astype(y.dtype) for y, ct in zip(outputs, cotangents, strict=True)])
         return [jnp.ravel(found[k])[positions] for k, positions in zip(compared.leaves, chosen, strict=True)]
 
-    def program(table, stacked, right):
-        of_cotangents = jax.vmap(gradient, in_axes=(None, 0, 0))
-        of_settings = jax.vmap(lambda setting: of_cotangents(setting, stacked, right))
+    def program(table, stacked, right, arrays):  # the arrays are arguments: XLA would evaluate constants slowly
+        of_cotangents = jax.vmap(gradient, in_axes=(None, 0, 0, None))
+        of_settings = jax.vmap(lambda setting: of_cotangents(setting, stacked, right, arrays))
         return lax.map(of_settings, table)
 
-    found = jax.jit(program, compiler_options=FAST_COMPILATION)(table, stacked, right)
+    found = jax.jit(program, compiler_options=FAST_COMPILATION)(table, stacked, right, arrays)
     flat = [np.asarray(g).reshape(rounds * batch, -1)[: len(settings)] for g in found]
     pairs = [real_pairs(rows) if np.iscomplexobj(rows) else rows for rows in flat]
     return np.concatenate(pairs, axis=1) * compared.weight
