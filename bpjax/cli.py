@@ -1,6 +1,7 @@
 """The command line: `bpjax compare`, with or without a file."""
 
 import argparse
+import contextlib
 import json
 import math
 import sys
@@ -35,13 +36,14 @@ def main(argv: list[str] | None = None) -> int:
     with own_output(redirect=options.json, restore=argv is not None) as out:
         try:
             return compare_user_file(options, out) if options.file else compare_built_in(options.json, out)
-        except (FileError, ValueError) as error:
+        except (FileError, ValueError, OSError) as error:
             shown = getattr(error, "shown", "")
             if shown:
                 write(shown, sys.stderr)
             write(f"bpjax compare: {error}", sys.stderr)
             if options.json:
-                write(json.dumps({"ok": False, "verdict": None, "error": str(error), "traceback": shown}), out)
+                with contextlib.suppress(OSError):  # where nothing can be written
+                    write(json.dumps({"ok": False, "verdict": None, "error": str(error), "traceback": shown}), out)
             return 2
         except KeyboardInterrupt:
             write("\nbpjax compare: interrupted.", sys.stderr)

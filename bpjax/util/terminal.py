@@ -51,7 +51,7 @@ def own_output(redirect: bool, restore: bool = True) -> Iterator[TextIO]:
         before.flush()
         own = os.fdopen(os.dup(descriptor), "w", encoding=before.encoding, errors=before.errors)
     except (AttributeError, OSError, ValueError):  # no file behind it: captured by a test or a notebook
-        descriptor, own = None, before
+        descriptor, own = None, before if before is not None else open(os.devnull, "w")
     kept = None
     if redirect:
         sys.stdout = sys.stderr
@@ -71,4 +71,5 @@ def own_output(redirect: bool, restore: bool = True) -> Iterator[TextIO]:
         if kept is not None:
             os.close(kept)
         if own is not before:
-            own.close()
+            with contextlib.suppress(OSError):
+                own.close()
