@@ -61,23 +61,29 @@ class FiniteDifferences:
         self.steps = LARGEST_STEP / RATIO ** np.arange(min(STEPS, max(4, count)))
         self.precision = precision
 
-        def project(results):
+        def project(changes):
             products = [
                 jnp.sum(jnp.real(c * y[None]), axis=tuple(range(1, y.ndim + 1)))
-                for c, y in zip(cotangents, results, strict=True)
+                for c, y in zip(cotangents, changes, strict=True)
             ]
             return sum(products[1:], products[0])
 
         def values(arrays, directions):
+            middle = list(function(*arrays))
+
             def at(direction_and_step):
                 index, step = direction_and_step
                 moved = [a + step * d[index] for a, d in zip(arrays, directions, strict=True)]
-                return project(function(*moved))
+                return project([_change(y, y0) for y, y0 in zip(function(*moved), middle, strict=True)])
 
-            steps = np.concatenate([self.steps, -self.steps, [0.0]])
+            steps = np.concatenate([self.steps, -self.steps])
             pairs = np.stack(np.meshgrid(np.arange(CHUNK), np.arange(len(steps)), indexing="ij"), -1).reshape(-1, 2)
             found = lax.map(at, (jnp.asarray(pairs[:, 0]), jnp.asarray(steps)[pairs[:, 1]]))
-            return found.reshape(CHUNK, len(steps), -1)
+            squares = [
+                jnp.sum(jnp.abs(c * jnp.where(jnp.isfinite(y), y, 0)) ** 2, axis=tuple(range(1, y.ndim + 1)))
+                for c, y in zip(cotangents, middle, strict=True)
+            ]
+            return found.reshape(CHUNK, len(steps), -1), jnp.sqrt(sum(squares[1:], squares[0]))
 
         self._values = jax.jit(values, compiler_options=FAST_COMPILATION)
 
@@ -88,8 +94,8 @@ class FiniteDifferences:
             chunk = directions[start : start + CHUNK]
             padded = chunk + [chunk[-1]] * (CHUNK - len(chunk))
             stacked = [np.stack(column) for column in zip(*padded, strict=True)]
-            values = np.asarray(self._values(self.arrays, stacked))
-            slopes += [self._slope(v) for v in values[: len(chunk)]]
+            changes, size = map(np.asarray, self._values(self.arrays, stacked))
+            slopes += [self._slope(v, size) for v in changes[: len(chunk)]]
         return slopes
 
     def entries(self, chosen: list[tuple[int, tuple[int, ...], complex]]) -> list[Slope]:
@@ -100,6 +106,9 @@ class FiniteDifferences:
             direction = [np.zeros_like(a) for a in self.arrays]
             direction[argument][index] = unit * size if np.iscomplexobj(direction[argument]) else size
             directions.append(direction)
+        for (argument, index, _), k in zip(chosen, range(len(sizes)), strict=True):
+            if not np.isfinite(self.arrays[argument][index]):
+                sizes[k] = np.nan  # an infinite entry cannot be moved
         return [Slope(*(part / size for part in s)) for s, size in zip(self.along(directions), sizes, strict=True)]
 
     def _size(self, argument: int, index) -> float:
@@ -109,20 +118,26 @@ class FiniteDifferences:
         own = float(array[index])
         return max(own if np.isfinite(own) else 0.0, 0.1 * typical) or 1.0
 
-    def _slope(self, values: np.ndarray) -> Slope:
+    def _slope(self, changes: np.ndarray, size: np.ndarray) -> Slope:
+        """The slopes from changes of Σ c · f, and the size of its terms, which bounds their rounding error."""
         n = len(self.steps)
-        plus, minus, middle = values[:n], values[n : 2 * n], values[2 * n]
+        plus, minus = changes[:n], changes[n:]
         h = self.steps[:, None]
-        rounding = self.precision * (np.abs(middle) + np.abs(plus)) / h
+        rounding = self.precision * (size + np.abs(plus)) / h
         with np.errstate(invalid="ignore", over="ignore"):
             both, error = extrapolate((plus - minus) / (2 * h), RATIO**2, rounding)
-            right, right_error = extrapolate((plus - middle) / h, RATIO, 2 * rounding)
-            left, left_error = extrapolate((middle - minus) / h, RATIO, 2 * rounding)
+            right, right_error = extrapolate(plus / h, RATIO, 2 * rounding)
+            left, left_error = extrapolate(-minus / h, RATIO, 2 * rounding)
             sides = np.nan_to_num(np.abs(right - left), posinf=0.0)
         one_sided = np.maximum(left_error, right_error)
         size = np.maximum(np.abs(right), np.abs(left))
         stepped = (sides > 10 * one_sided + 1e-5 * size) & (sides <= SMALLEST_KINK * size)
         return Slope(both, np.where(stepped, np.maximum(error, sides), error), left, right, one_sided)
+
+
+def _change(moved, middle):
+    """The change of a result; an infinite result that stays what it is does not change."""
+    return jnp.where(jnp.isinf(middle) & (moved == middle), 0, moved - middle)
 
 
 def extrapolate(quotients: np.ndarray, factor: float, rounding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
