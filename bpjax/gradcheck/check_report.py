@@ -64,6 +64,7 @@ class CheckReport:
     opened: Opened  # custom rules that were taken off for the reference
     reason: str | None  # why there is no reverse mode of the function itself
     explanation: Explanation | None = None  # where in the forward pass the mistake is
+    note: str | None = None  # what a rule does that is another gradient on purpose
 
     @property
     def verdict(self) -> str:
@@ -86,7 +87,7 @@ class CheckReport:
                 lines.append(_wrong_line(leaf))
             if leaf.count(UNSURE):
                 lines.append(_unsure_line(leaf))
-        lines += [law.text + "." for law in self.laws if not law.holds]
+        lines += [law.text.rstrip(".") + "." for law in self.laws if not law.holds]
         return tuple(lines)
 
     def raise_if_wrong(self) -> None:
@@ -128,6 +129,7 @@ class CheckReport:
             "missing": self.missing,
             "opened": self.opened._asdict(),
             "reason": self.reason,
+            "note": self.note,
             "explanation": None if self.explanation is None else self.explanation.to_dict(),
         }
         return {key: to_plain_data(value) for key, value in data.items()}
@@ -141,7 +143,7 @@ class CheckReport:
         lines += table(HEADER, [_cells(leaf) for leaf in self.leaves]) if self.leaves else []
         lines += [f"{name}: not differentiated ({reason})" for name, reason in self.skipped]
         lines += [f"{name}: the gradient leaves it out" for name in self.missing]
-        lines += [line for line in self.findings if not self.sentence.endswith(line)]
+        lines += [line for line in self.findings if line not in self.sentence]
         return "\n".join([*lines, *([""] if lines[-1] else []), self.sentence])
 
     def _reference(self) -> str:
@@ -169,6 +171,8 @@ class CheckReport:
         first = self.findings[0]
         if self.verdict == "cannot tell":
             return f"cannot tell: {first}"
+        if self.note is not None:
+            return f"WRONG: {first} On purpose? {self.note[0].upper()}{self.note[1:]}."
         return f"WRONG: {first if self.explanation is None else self.explanation}"
 
 
@@ -179,12 +183,21 @@ def _cells(leaf: LeafReport) -> tuple[str, ...]:
     return (
         leaf.name,
         "×".join(map(str, leaf.shape)) or "scalar",
-        f"{leaf.error:.1e}",
+        _error_cell(leaf),
         str(leaf.count(WRONG)),
         str(leaf.count(UNSURE)),
         ",".join(map(str, leaf.worst)),
         {"right": "ok", "wrong": "WRONG", "cannot tell": "?"}[leaf.verdict],
     )
+
+
+def _error_cell(leaf: LeafReport) -> str:
+    """The relative error; a word where the gradient is not finite, or the right one is zero or unknown."""
+    if np.isfinite(leaf.error):
+        return f"{leaf.error:.1e}"
+    if leaf.nonfinite and leaf.entries.states.size and not np.isfinite(leaf.entries.difference[leaf.worst]):
+        return {"NaN": "NaN"}.get(leaf.nonfinite, "infinite")
+    return "not zero" if not np.any(leaf.entries.truth) else "unknown"
 
 
 def _wrong_line(leaf: LeafReport) -> str:
@@ -195,6 +208,8 @@ def _wrong_line(leaf: LeafReport) -> str:
     detail = f"; {reason}" if reason else ""
     if leaf.nonfinite and not np.isfinite(leaf.entries.difference[leaf.worst]):
         return f"{place}: wrong, {leaf.nonfinite} in the gradient at {worst}."
+    if leaf.entries.truth.size and not np.any(leaf.entries.truth):
+        return f"{place}: wrong, {worst} is {float(leaf.entries.difference[leaf.worst]):.1e} in size where 0 is right."
     return (
         f"{place}: wrong, {worst} by {float(leaf.entries.difference[leaf.worst]):.1e} where "
         f"{float(leaf.entries.tolerance[leaf.worst]):.1e} is tolerated{detail}."
@@ -207,4 +222,5 @@ def _unsure_line(leaf: LeafReport) -> str:
     reason = leaf.entries.reasons[named[0]] if named else "the error is below the noise of rounding, which exceeds 1 %"
     shown = ", ".join(f"[{','.join(map(str, p))}]" for p in positions[:4])
     more = f" and {len(positions) - 4} more" if len(positions) > 4 else ""
-    return f"{leaf.name}: cannot tell at {shown}{more}: {reason}."
+    where = f" at {shown}{more}" if leaf.shape else ""
+    return f"{leaf.name}: cannot tell{where}: {reason}."

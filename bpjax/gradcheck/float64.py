@@ -33,6 +33,7 @@ def standard_settings():
         stack.enter_context(jax.numpy_dtype_promotion("standard"))
         stack.enter_context(jax.numpy_rank_promotion("allow"))
         stack.enter_context(jax.transfer_guard("allow"))
+        stack.enter_context(np.errstate(all="ignore"))  # infinities and NaN are findings, not warnings
         yield
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from bpjax.gradcheck.agreement import BUDGET
 from bpjax.gradcheck.finite_differences import Slope
+from bpjax.gradcheck.ties import broken_ties
 from bpjax.gradcheck.truth import Gradients, Truth
 
 RIGHT, UNSURE, WRONG = range(3)
@@ -100,7 +101,8 @@ class Judge:
         """Whether the true derivative, or a result of the function, is too large for the dtype."""
         most = float(jnp.finfo(self.dtype).max)
         finite = [r[np.isfinite(r)] for r in self.truth.results]
-        return (np.abs(truth) > most) | any(np.abs(r).max(initial=0.0) > most for r in finite)
+        too_large = any(np.abs(r).max(initial=0.0) > most for r in finite)
+        return np.isfinite(truth) & ((np.abs(truth) > most) | too_large)
 
     def _precision(self, computed) -> tuple[float, float]:
         """(relative error of right code, smallest number) in the least precise dtype of the function and gradient."""
@@ -184,6 +186,9 @@ class Judge:
             overturned += before == WRONG and state != WRONG
             if reason:
                 entries.reasons[position] = reason
+        kinks = [p for p, why in entries.reasons.items() if entries.states[p] == UNSURE and why.startswith("a kink")]
+        for position, reason in broken_ties(self.truth.differences, index, kinks, rows, BUDGET[self.dtype]).items():
+            entries.states[position], entries.reasons[position] = WRONG, reason
         untested = [tuple(p) for p in np.argwhere(entries.states == WRONG) if tuple(p) not in set(doubtful)]
         if untested and overturned == len(doubtful):
             for position in untested:

@@ -140,6 +140,9 @@ def _shapes(subject: Subject, gradient) -> list[Law]:
         elif np.iscomplexobj(found) and not np.iscomplexobj(leaf.value):
             text = f"the gradient by {leaf.name} is complex, the argument is real"
             laws.append(Law("dtype", False, text))
+        elif subject.by_rule and jnp.finfo(np.asarray(found).dtype).eps > jnp.finfo(leaf.value.dtype).eps:
+            text = f"the gradient by {leaf.name} has dtype {np.asarray(found).dtype}, less precise than the argument"
+            laws.append(Law("dtype", False, f"{text}, {leaf.value.dtype}"))
     return laws
 
 

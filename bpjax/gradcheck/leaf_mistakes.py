@@ -49,6 +49,9 @@ def leaf_mistake(
 def _moved(name: str, a: list, t: list):
     """(mistake, text, one side, other side) of the ways in which entries of one leaf can be moved."""
     ndim, other = t[0].ndim, a[0].ndim
+    if np.iscomplexobj(a[0]) and np.iscomplexobj(t[0]) and a[0].shape == t[0].shape:
+        text = f"the gradient by `{name}` is conjugated; JAX's gradient of a real function is ∂f/∂x − i ∂f/∂y"
+        yield "conjugated", text, [x.conj() for x in a], t
     if ndim >= 2 and other == ndim and a[0].shape == t[0].swapaxes(-1, -2).shape:
         text = f"the gradient by `{name}` has the right entries, transposed"
         yield "gradient transposed", text, [x.swapaxes(-1, -2) for x in a], t

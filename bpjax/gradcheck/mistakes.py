@@ -43,6 +43,7 @@ MISTAKES = {
     "not reversed": "the gradient of a reversed or cumulative operation runs in the wrong direction",
     "overwritten instead of summed": "entries that are read more than once keep one cotangent instead of the sum",
     "leaves exchanged": "the gradient by one argument stands in the place of another's",
+    "conjugated": "the gradient has the right entries, conjugated",
     "shifted": "the gradient has the right entries, shifted by one",
     "unknown": "no classic mistake: the error fits none of the known ones",
 }
