@@ -80,7 +80,7 @@ class FiniteDifferences:
             pairs = np.stack(np.meshgrid(np.arange(CHUNK), np.arange(len(steps)), indexing="ij"), -1).reshape(-1, 2)
             found = lax.map(at, (jnp.asarray(pairs[:, 0]), jnp.asarray(steps)[pairs[:, 1]]))
             squares = [
-                jnp.sum(jnp.abs(c * jnp.where(jnp.isfinite(y), y, 0)) ** 2, axis=tuple(range(1, y.ndim + 1)))
+                jnp.sum(jnp.abs(c * jnp.where(jnp.isfinite(y), y, 0)[None]) ** 2, axis=tuple(range(1, y.ndim + 1)))
                 for c, y in zip(cotangents, middle, strict=True)
             ]
             return found.reshape(CHUNK, len(steps), -1), jnp.sqrt(sum(squares[1:], squares[0]))
