@@ -98,7 +98,7 @@ def subject_of(
     calls: dict[str, Callable] = dict(
         direct=flat.direct, results_by_rule=flat.results_by_rule, push_forward=flat.push_forward, pull_back=pull_back
     )
-    cotangents = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in jaxpr.out_avals]
+    cotangents = shapes_of(jaxpr.jaxpr.outvars)
     if has_loops(flat.direct, *flat.arrays) or has_loops(pull_back, flat.arrays, cotangents):
         calls = {name: compiled_once(call) for name, call in calls.items()}
     chosen = {n.name for n in flat.differentiated}
@@ -203,7 +203,7 @@ def _without_scalars_of_no_gradient(flat: Flat) -> Flat:
 
 def _rule_jaxpr(flat: Flat):
     """The rule of the function as a jaxpr: (arrays, cotangents) -> gradients."""
-    results = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in flat.trace().out_avals]
+    results = shapes_of(flat.trace().jaxpr.outvars)
     return jax.make_jaxpr(flat.rule)(flat.arrays, results)
 
 
@@ -220,7 +220,7 @@ def _with_gradient(flat: Flat, gradient: Callable, argnums) -> tuple[Flat, Pullb
         result = call.with_arrays(lambda *a, **k: gradient(*a, *last, **k), every, values)
         return match(result, gradient, call, every, argnums)
 
-    first = gradients(flat.arrays, [jnp.ones(v.shape, v.dtype) for v in flat.trace().out_avals])
+    first = gradients(flat.arrays, [jnp.ones(v.shape, v.dtype) for v in shapes_of(flat.trace().jaxpr.outvars)])
     given = [k for k, g in enumerate(first) if g is not None]
 
     def pull_back(arrays, cotangents) -> list:

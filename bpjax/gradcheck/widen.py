@@ -16,7 +16,16 @@ from jax.core import Tracer
 from jax.extend import core
 
 from bpjax.tape.control_flow import belongs_to_jax
-from bpjax.util.jaxprs import CALL_JAXPR, bind_primitive, live_equations, one_condition, opened, scan_counts, subjaxprs
+from bpjax.util.jaxprs import (
+    CALL_JAXPR,
+    bind_primitive,
+    live_equations,
+    one_condition,
+    opened,
+    scan_counts,
+    shapes_of,
+    subjaxprs,
+)
 
 AS_TRACED = frozenset(
     "bitcast_convert_type nextafter pure_callback io_callback pallas_call ffi_call shard_map pmap xla_pmap "
@@ -112,7 +121,7 @@ class Widened:
     def _rule_of_jax(self, equation, inputs: list) -> list:
         """A function of JAX with the derivative that JAX gives it, as a `custom_jvp` in float64."""
         floats = [k for k, x in enumerate(inputs) if is_inexact(x)]
-        shapes = [jax.ShapeDtypeStruct(a.aval.shape, a.aval.dtype) for a in equation.invars]
+        shapes = shapes_of(equation.invars)
 
         def narrow(*arrays):
             return bind_primitive(equation, list(arrays))

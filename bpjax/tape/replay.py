@@ -7,14 +7,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend import core
 
 from bpjax.tape.local_errors import LocalError
 from bpjax.tape.record import Operation
 from bpjax.tape.unrolled import Slice, Stack
 from bpjax.tape.values import Adjoints, Value, is_differentiable
 from bpjax.types import Array
-from bpjax.util.jaxprs import bind_primitive
+from bpjax.util.jaxprs import bind_primitive, evaluate_jaxpr, opened, shapes_of
 
 COMPARISONS = frozenset(("lt", "le", "gt", "ge", "eq", "ne"))
 STEPS = frozenset(("sign", "floor", "ceil", "round"))
@@ -182,7 +181,7 @@ def _narrowed_parameter(param, dtype):
 @functools.lru_cache(maxsize=256)
 def _narrowed_function(jaxpr, dtype):
     """The function of a scatter or reduction, in another dtype."""
-    closed = jaxpr if hasattr(jaxpr, "jaxpr") else core.ClosedJaxpr(jaxpr, ())
-    avals = [jax.ShapeDtypeStruct(a.shape, dtype if is_wider(a.dtype, dtype) else a.dtype) for a in closed.in_avals]
-    traced = jax.make_jaxpr(core.jaxpr_as_fun(closed))(*avals)
-    return traced if closed is jaxpr else traced.jaxpr
+    shapes = [s.update(dtype=dtype) if is_wider(s.dtype, dtype) else s for s in shapes_of(opened(jaxpr).invars)]
+    consts = getattr(jaxpr, "consts", ())
+    traced = jax.make_jaxpr(lambda *arrays: evaluate_jaxpr(opened(jaxpr), consts, arrays))(*shapes)
+    return traced if hasattr(jaxpr, "jaxpr") else opened(traced)

@@ -87,6 +87,11 @@ def bind_primitive(equation, arrays) -> list:
     return list(results) if equation.primitive.multiple_results else [results]
 
 
+def shapes_of(variables) -> list[jax.ShapeDtypeStruct]:
+    """Shape and dtype of each variable of a jaxpr."""
+    return [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in variables]
+
+
 def evaluate_jaxpr(jaxpr, consts, arguments) -> list:
     """The results of an open jaxpr."""
     environment = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *arguments), strict=True))
