@@ -27,6 +27,7 @@ from bpjax.gradcheck.arguments import (
 from bpjax.gradcheck.compiled import compiled_once, has_loops
 from bpjax.gradcheck.flat import Call, Flat, NotScalar, as_given
 from bpjax.gradcheck.gradient_form import match
+from bpjax.util.jaxprs import shapes_of
 
 __all__ = ["Leaf", "Subject", "name_of", "subject_of"]
 
