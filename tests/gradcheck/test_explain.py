@@ -207,6 +207,7 @@ def test_a_path_that_is_missing_in_some_entries():
     assert (found.mistake, found.place.code) == ("path missing", "first = x**3") and "in 2 of 4 entries" in found.text
 
 
+@pytest.mark.thorough
 def test_many_operations_get_the_dials_of_the_common_mistakes():
     """More dials than `MOST_DIALS`: a Newton iteration that Python unrolls."""
 

@@ -21,7 +21,7 @@ def check(file, position):
     assert outcome.wrong and outcome.located and outcome.named, outcome.text
 
 
-@pytest.mark.parametrize("file", SAMPLE)
+@pytest.mark.parametrize("file", [pytest.param(f, marks=[pytest.mark.thorough] * (f != "attention")) for f in SAMPLE])
 def test_a_mistake_is_judged_located_and_named(file):
     check(file, SAMPLE[file])
 

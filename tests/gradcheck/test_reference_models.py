@@ -24,8 +24,11 @@ class Recurrent(nn.Module):
 
 @pytest.mark.parametrize(
     ("module", "shape"),
-    [(nn.Dense(3, dtype=jnp.float32), (4,)), (nn.Dense(3, dtype=jnp.bfloat16), (4,)), (Recurrent(), (5, 4))],
-    ids=["float32", "bfloat16", "scan of a cell"],
+    [
+        pytest.param(nn.Dense(3, dtype=jnp.float32), (4,), id="float32"),
+        pytest.param(nn.Dense(3, dtype=jnp.bfloat16), (4,), id="bfloat16", marks=pytest.mark.thorough),
+        pytest.param(Recurrent(), (5, 4), id="scan of a cell", marks=pytest.mark.thorough),
+    ],
 )
 def test_a_module_that_fixes_its_dtype_is_compared(module, shape):
     with jax.enable_x64(False):
