@@ -14,7 +14,7 @@ from bpjax.gradcheck.float64 import float64_on_host, standard_settings
 from bpjax.gradcheck.judge import HEADROOM, Judge
 from bpjax.gradcheck.laws import beyond_noise, compute_and_check_laws
 from bpjax.gradcheck.subject import Subject, subject_of
-from bpjax.gradcheck.truth import find_truth, unit_roundoff
+from bpjax.gradcheck.truth import Truth, find_truth, unit_roundoff
 from bpjax.gradcheck.widen import Widened, widened
 from bpjax.tape import vjp
 
@@ -106,20 +106,28 @@ def _check(subject: Subject, function: Callable | None, tolerance: float | None,
         opened=truth.opened,
         reason=truth.reason,
     )
-    finite = all(np.isfinite(np.asarray(g)).all() for row in computed.gradients for g in row if g is not None)
-    if (
-        report.verdict != "wrong"
-        or function is not None
-        or truth.gradients is None
-        or not computed.gradients
-        or not finite
-    ):
+    is_first_order = function is None
+    return _explained(report, subject, cotangents, computed.gradients, truth) if is_first_order else report
+
+
+def _explained(report: CheckReport, subject: Subject, cotangents, gradients: list[list], truth: Truth) -> CheckReport:
+    """The report on a wrong gradient with its mistake, and a note where the rule may be so on purpose.
+
+    Args:
+        report: without explanation.
+        subject: what is under test.
+        cotangents: of the results.
+        gradients: under test, by cotangent and leaf.
+        truth: what they should be.
+    """
+    finite = all(np.isfinite(np.asarray(g)).all() for row in gradients for g in row if g is not None)
+    if report.verdict != "wrong" or truth.gradients is None or not gradients or not finite:
         return report
-    count = len(computed.gradients)
+    count = len(gradients)
+    right, noise = truth.gradients[:count], (truth.noise or [])[:count]
     if subject.by_rule:
-        report = replace(report, note=deliberate(cotangents[:count], computed.gradients, truth.gradients[:count]))
-    gradients = truth.gradients[:count], (truth.noise or [])[:count]
-    return replace(report, explanation=explain(subject, cotangents[:count], computed.gradients, *gradients))
+        report = replace(report, note=deliberate(cotangents[:count], gradients, right))
+    return replace(report, explanation=explain(subject, cotangents[:count], gradients, right, noise))
 
 
 def _judge(subject: Subject, judge: Judge) -> tuple[LeafReport, ...]:

@@ -1,7 +1,7 @@
 """Compile code under test so that nothing of it stays in JAX's caches.
 
 Without `jit` JAX compiles every loop and branch alone, and keeps the program as long as the process lives: for code
-that makes its functions anew at each call this is a leak.
+that creates its functions at each call this is a leak.
 """
 
 from collections.abc import Callable

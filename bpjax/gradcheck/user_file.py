@@ -75,7 +75,7 @@ def running(file: Path) -> Iterator[ModuleType]:
 
 
 def _exit_of_process(process: int, exit_at_once: Callable) -> Callable:
-    """`os._exit` that cannot end the check with a status of its own; processes that the file starts keep theirs."""
+    """`os._exit` that cannot end the check with another status; processes that the file starts keep theirs."""
 
     def leave(status):
         if os.getpid() != process:

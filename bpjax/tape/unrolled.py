@@ -69,7 +69,7 @@ def call(recorder: Recorder, equation, inputs: list[Value]) -> Program:
 
 
 def custom_rule(recorder: Recorder, equation, inputs: list[Value]) -> Program | None:
-    """`custom_jvp` and `custom_vjp`: an operation with a rule of its own, or opened, by `Recorder.custom_rules`."""
+    """`custom_jvp` and `custom_vjp`: an operation with its custom rule, or opened, by `Recorder.custom_rules`."""
     jaxpr = equation.params["call_jaxpr"]
     if recorder.custom_rules == "use" or (recorder.custom_rules == "open" and belongs_to_jax(jaxpr)):
         return None

@@ -205,7 +205,7 @@ def test_settings_of_the_user_do_not_break_the_check():
 
 
 def test_no_memory_is_kept():
-    """A function made anew at each call, with a loop in it."""
+    """A function created at each call, with a loop in it."""
 
     def check():
         square = rule(lambda x: x**2, lambda x, dy: 2 * x * dy)
