@@ -77,7 +77,7 @@ done
 
 legs=()
 if [ -n "$oldest" ] && [ -n "$newest" ]; then
-    run_tests oldest "$oldest" "${chosen_quarter[@]}"
+    run_tests oldest "$oldest" -m "'not thorough'" "${chosen_quarter[@]}"
     run_tests newest "$newest"
     run_thorough_tests
 else
