@@ -62,7 +62,8 @@ class Flat:
 
     def direct(self, *arrays) -> list:
         """The floating-point and complex results by a call as it stands, with the rules in it."""
-        return self._flat_results(self.call.with_arrays(self.call.function, self.differentiated, arrays))
+        given = [_copied(a) for a in arrays]
+        return self._flat_results(self.call.with_arrays(self.call.function, self.differentiated, given))
 
     def _flat_results(self, result) -> list:
         if self.scalar:
@@ -165,7 +166,7 @@ def as_given(original, array):
         return type(original)(array)
     if isinstance(original, np.ndarray | np.generic):
         return np.array(array, original.dtype)[()]
-    return jnp.asarray(array)
+    return _copied(jnp.asarray(array))
 
 
 def _copied(leaf):

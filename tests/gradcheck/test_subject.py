@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bpjax.gradcheck.check import check_gradient
 from bpjax.gradcheck.subject import subject_of
 
 X = np.asarray([0.1, 0.2, 0.3], np.float32)
@@ -268,3 +269,11 @@ REFUSED = {
 def test_what_cannot_be_checked_is_said(function, arguments, gradient, sentence):
     with pytest.raises((ValueError, IndexError), match=sentence):
         subject_of(function, arguments, {}, gradient)
+
+
+def test_donated_arguments_stay_usable():
+    """A jitted gradient that donates its argument deletes the array that it is called with: it gets a copy."""
+    x = jnp.array([0.1, 0.2, 3.0])
+    before = np.array(x)
+    assert check_gradient(lambda x: jnp.sum(jnp.sin(x)), x, gradient=jax.jit(jnp.cos, donate_argnums=0)).ok
+    np.testing.assert_array_equal(x, before)
