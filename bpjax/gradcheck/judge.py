@@ -248,6 +248,8 @@ class Judge:
         if abs(computed - value) <= allowed:
             return RIGHT, None
         if np.isfinite(truth) and abs(computed - truth) <= tolerance:
+            if not np.isfinite(tolerance):
+                return UNSURE, f"the noise of the function has no bound here; its slope is {value:.6g}"
             if self.truth.stops_gradient:
                 return UNSURE, f"the function stops a gradient here; its slope is {value:.6g}"
             if self.truth.opened.narrow and abs(computed - value) <= CEILING[self.dtype] * abs(value):
