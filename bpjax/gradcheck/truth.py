@@ -96,7 +96,43 @@ def _reverse(function, arrays, stacked, rounding: float, while_bound: int | None
         _, pull_back = vjp(lambda *a: list(function(*a)), *arrays, while_bound=while_bound)
         return list(pull_back(cotangents))
 
-    traced = jax.make_jaxpr(joint)(arrays, [c[0] for c in stacked])
+    return _with_noise(jax.make_jaxpr(joint)(arrays, [c[0] for c in stacked]), arrays, stacked, rounding)
+
+
+def own_noise(subject: Subject, cotangents: list[list[np.ndarray]], rounding: float) -> Gradients | None:
+    """The largest change of each entry of the gradient under test by rounding errors in its own program.
+
+    Right code may be worse conditioned than reverse mode of the function. Call it inside `float64_on_host`.
+
+    Args:
+        subject: what is under test.
+        cotangents: of its results, several.
+        rounding: the unit roundoff.
+
+    Returns:
+        by cotangent and leaf; None where the gradient cannot be traced.
+    """
+    given: list[bool] = []
+
+    def gradients(arrays, row):
+        found = subject.pull_back(arrays, row)
+        given[:] = [g is not None for g in found]
+        return [g for g in found if g is not None]
+
+    try:
+        with jax.enable_x64(subject.arrays[0].dtype == np.float64):
+            traced = jax.make_jaxpr(gradients)(list(subject.arrays), [jnp.asarray(c) for c in cotangents[0]])
+        arrays = [_wide(a) for a in subject.arrays]
+        stacked = [jnp.stack([_wide(c) for c in column]) for column in zip(*cotangents, strict=True)]
+        _, noise = _with_noise(traced, arrays, stacked, rounding)
+    except Exception:  # noqa: BLE001  (code under test that runs on the host)
+        return None
+    rows = [iter(row) for row in noise]
+    return [[next(row) if is_given else np.zeros(()) for is_given in given] for row in rows]
+
+
+def _with_noise(traced, arrays, stacked, rounding: float) -> tuple[Gradients, Gradients]:
+    """The gradients that a program computes for every cotangent, and how far random rounding errors move them."""
 
     def program(arrays, stacked, pools):
         def run(sample):
