@@ -2,8 +2,7 @@
 
 import jax
 import numpy as np
-
-from bpjax.util.checks import is_concrete
+from jax.core import Tracer
 
 
 def call_text(*args, **options) -> str:
@@ -18,13 +17,27 @@ def call_text(*args, **options) -> str:
 def value_text(value) -> str:
     """A short text: scalars as numbers, arrays as `float32[3]`, functions by name, everything else by its `repr`."""
     if isinstance(value, jax.Array | np.ndarray | np.generic):
-        if is_concrete(value) and value.ndim == 0:
+        if (
+            value.ndim == 0
+            and not isinstance(value, Tracer)
+            and not jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
+        ):
             return f"{value.item():g}" if np.issubdtype(value.dtype, np.floating) else str(value)
         return f"{value.dtype}[{','.join(map(str, value.shape))}]"
     if callable(value):
         name = getattr(value, "__name__", "<lambda>")
         return "…" if name in ("<lambda>", "init", "initializer") else name
     return repr(value)
+
+
+def shown(value) -> str:
+    """`value_text` on one line of at most 60 characters, for the "got …" of an error message."""
+    if isinstance(value, Tracer):
+        return f"a traced {value.dtype}{list(value.shape)}" if hasattr(value, "dtype") else "a traced value"
+    if callable(value) and not hasattr(value, "_fields"):
+        return getattr(value, "__name__", type(value).__name__)
+    text = " ".join(value_text(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _differ(value, default) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 from jax.core import Tracer
 
 from bpjax.types import Array
+from bpjax.util.call_text import shown
 
 
 def is_concrete(x) -> bool:
@@ -21,9 +22,21 @@ def is_concrete(x) -> bool:
     return not isinstance(x, Tracer)
 
 
+def as_array(who: str, name: str, x) -> Array:
+    """`x`, an array or nested lists of numbers, as an array, or a `ValueError`."""
+    try:
+        if isinstance(x, np.ndarray) and x.dtype == object:
+            x = x.tolist()
+        if x is None:
+            raise TypeError
+        return jnp.asarray(x)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"`{who}` expected `{name}` to be an array of numbers, got {shown(x)}.") from None
+
+
 def as_floating(who: str, name: str, x) -> Array:
     """`x` as an array of a floating-point dtype, or a `ValueError`."""
-    x = jnp.asarray(x)
+    x = as_array(who, name, x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise ValueError(
             f"`{who}` expected `{name}` of a floating-point type, got {x.dtype}{list(x.shape)}. "
@@ -75,20 +88,39 @@ def check_number(
     """Raise a `ValueError` unless a concrete `value` is finite, > `above`, ≥ `least`, ≤ `most`; tracers pass."""
     if not is_concrete(value):
         return
-    is_number = isinstance(value, Real) or (hasattr(value, "shape") and value.shape == ())
-    if is_number and math.isfinite(float(value)) and above < float(value) and least <= float(value) <= most:
+    number = _as_number(value)
+    if math.isfinite(number) and abs(number) <= _largest() and above < number and least <= number <= most:
         return
     lower = f" > {above:g}" if above > -math.inf else f" ≥ {least:g}" if least > -math.inf else ""
     upper = f" ≤ {most:g}" if most < math.inf else ""
     bounds = lower + (" and" if lower and upper else "") + upper
-    raise ValueError(f"`{who}` expected `{name}` to be a finite number{bounds}, got {value!r}.")
+    size = f" that {jnp.result_type(float)} can hold" if _largest() < abs(number) < math.inf else ""
+    raise ValueError(f"`{who}` expected `{name}` to be a finite number{bounds}{size}, got {shown(value)}.")
+
+
+def _as_number(value) -> float:
+    """The value of a real number or of an array () of one; NaN for anything else: a boolean, a text, a key."""
+    is_array = isinstance(value, np.ndarray | np.generic | jax.Array) and value.shape == ()
+    if is_array and not any(jnp.issubdtype(value.dtype, kind) for kind in (jnp.floating, jnp.integer)):
+        return math.nan
+    if isinstance(value, bool) or not (is_array or isinstance(value, Real)):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _largest() -> float:
+    """The largest number of the default floating-point type: anything above it would become infinity on the way."""
+    return float(jnp.finfo(jnp.result_type(float)).max)
 
 
 def check_between(who: str, name: str, value, low: float, high: float) -> None:
     """Raise a `ValueError` unless a concrete `value` lies strictly between `low` and `high`; tracers pass."""
     check_number(who, name, value)
     if is_concrete(value) and not low < float(value) < high:
-        raise ValueError(f"`{who}` expected `{name}` between {low:g} and {high:g}, got {value!r}.")
+        raise ValueError(f"`{who}` expected `{name}` between {low:g} and {high:g}, got {shown(value)}.")
 
 
 def check_bound(who: str, name: str, bound, lower_name: str, lower) -> None:
@@ -100,8 +132,8 @@ def check_bound(who: str, name: str, bound, lower_name: str, lower) -> None:
 def check_choice(who: str, name: str, value, choices: Iterable[str]) -> None:
     """Raise a `ValueError` unless `value` is one of the `choices`."""
     choices = tuple(choices)
-    if value not in choices:
-        raise ValueError(f"`{who}` expected `{name}` to be one of {', '.join(choices)}, got {value!r}.")
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"`{who}` expected `{name}` to be one of {', '.join(choices)}, got {shown(value)}.")
 
 
 def other_params(layer: str, expected: str, params) -> ValueError:
@@ -112,7 +144,50 @@ def other_params(layer: str, expected: str, params) -> ValueError:
     )
 
 
-def check_count(who: str, name: str, value, least: int = 1) -> None:
-    """Raise a `ValueError` unless `value` is a Python or NumPy integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"`{who}` expected `{name}` to be an integer ≥ {least}, got {value!r}.")
+def check_count(who: str, name: str, value, least: int = 1, most: int = 2**31 - 1) -> int:
+    """`value` as an `int`, or a `ValueError` unless it is a Python or NumPy integer from `least` to `most`."""
+    is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if is_integer and least <= value <= most:
+        return int(value)
+    upper = f" and ≤ {most}" if is_integer and value > most else ""
+    raise ValueError(f"`{who}` expected `{name}` to be an integer ≥ {least}{upper}, got {shown(value)}.")
+
+
+def check_flag(who: str, name: str, value) -> bool:
+    """`value` as a `bool`, or a `ValueError` unless it is a Python or NumPy boolean: "False" and None are none."""
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    raise ValueError(f"`{who}` expected `{name}` to be True or False, got {shown(value)}.")
+
+
+def check_text(who: str, name: str, value) -> str:
+    """`value` itself, or a `ValueError` unless it is a text of at least one character."""
+    if isinstance(value, str) and value:
+        return value
+    raise ValueError(f"`{who}` expected `{name}` to be a text, got {shown(value)}.")
+
+
+def check_function(who: str, name: str, value):
+    """`value` itself, or a `ValueError` unless it can be called."""
+    if callable(value):
+        return value
+    raise ValueError(f"`{who}` expected `{name}` to be a function, got {shown(value)}.")
+
+
+def check_instance(who: str, name: str, value, kind: type, example: str):
+    """`value` itself, or a `ValueError` unless it is a `kind`; `example` is a call that makes one."""
+    if isinstance(value, kind):
+        return value
+    cure = f"Call it first: `{shown(value)}(...)`." if callable(value) else f"Make one: `{example}`."
+    raise ValueError(f"`{who}` expected `{name}` to be a {kind.__name__}, got {shown(value)}. {cure}")
+
+
+def check_key(who: str, name: str, key):
+    """`key` itself, or a `ValueError` unless it is one random key of JAX, typed or of the old kind uint32 (2,)."""
+    if isinstance(key, jax.Array | np.ndarray):
+        typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ()
+        if typed or (key.dtype == np.uint32 and key.shape in ((2,), (4,))):
+            return key
+    raise ValueError(
+        f"`{who}` expected `{name}` to be one random key, got {shown(key)}. Make one: `jax.random.key(0)`."
+    )
