@@ -33,6 +33,11 @@ class Run(NamedTuple):
     refused: Array  # () int32, steps refused so far
     watches: tuple  # the state of each stop
 
+    @property
+    def params(self) -> Params:
+        """The weights."""
+        return self.state.params
+
 
 class History(NamedTuple):
     """Curves with one entry per epoch, NaN after the run has stopped. NumPy arrays where a host loop collected them."""

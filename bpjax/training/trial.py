@@ -1,5 +1,7 @@
 """A training run before it starts: the run that `fit` would train, as data and pure functions, for `bp.sweep`."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -29,8 +31,19 @@ class OutcomeFunction(Protocol):
     """What to store of a run that has stopped."""
 
     def __call__(self, run: Any, /) -> dict[str, Array]:
-        """{name: array}, with the same names and shapes for all runs."""
+        """{name: array}, with the same names and shapes for all runs. A training's `run` has `params`, `error`, ..."""
         ...
+
+
+class WatchFunction(Protocol):
+    """A quantity to follow along a run."""
+
+    def __call__(self, run: Any, /) -> Array:
+        """The value after an epoch: an array of one shape for all epochs and runs."""
+        ...
+
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Program(NamedTuple):
@@ -39,6 +52,7 @@ class Program(NamedTuple):
     epoch: EpochFunction
     outcome: OutcomeFunction
     reasons: tuple[str, ...]  # of `run.reason`: "running" first; all others but "diverged", "epoch limit" are success
+    watch: Mapping[str, WatchFunction] = NOTHING  # what to follow along a run beside the error, at chosen epochs
 
 
 class Trial(NamedTuple):
@@ -72,6 +86,7 @@ def trial(
     stops: tuple[Stop, ...] | Stop = (),
     validation: Batch | None = None,
     outcome: OutcomeFunction | None = None,
+    watch: Mapping[str, WatchFunction] = NOTHING,
 ) -> Trial:
     """The training run that `bp.fit` would make of these arguments, for `bp.sweep`.
 
@@ -91,6 +106,8 @@ def trial(
         stops: reasons to stop early; `bp.training.diverged` is added if it is missing.
         validation: examples and targets that are measured but not learned from.
         outcome: `Run` -> {name: array}, what else to store of a run that has stopped, such as its weights.
+        watch: {name: `Run` -> array}, what to store at the epochs of the sweep's `curves`, such as the accuracy on
+            validation data. The run holds the weights after the epoch, `run.params`.
 
     Raises:
         ValueError: data, params, counts or stops do not fit.
@@ -113,4 +130,4 @@ def trial(
         return {"epochs": run.epoch, "error": run.error, "refused": run.refused, **more}
 
     start = training.init(key, params, jnp.asarray(epochs, jnp.int32))
-    return Trial(start, Program(epoch, stored, training.reasons))
+    return Trial(start, Program(epoch, stored, training.reasons, watch))
