@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.sweeps.axes import SAMPLE, SEED, Plan, arguments, plan
-from bpjax.sweeps.lanes import largest_array
-from bpjax.sweeps.lanes.layout import choose_layout
+from bpjax.sweeps.lanes.layout import choose_layout, power_of_two
 from bpjax.sweeps.progress import Progress, progress_report
 from bpjax.sweeps.replay import KNOWN_TRIALS
 from bpjax.sweeps.result import Results, dataset
@@ -21,6 +20,10 @@ from bpjax.training.trial import Trial
 from bpjax.types import Key
 from bpjax.util.checks import check_count
 from bpjax.util.jax_settings import jax_settings
+from bpjax.util.jaxprs import opened
+
+PARTS = 8
+"""Parts of a small sweep that are stored one by one; those of a large sweep are as large as a worker prepares."""
 
 
 def sweep(
@@ -80,7 +83,7 @@ def sweep(
     for epoch in curve_epochs:
         check_count("sweep", "curves", epoch)
     traced = trace(trial, points, key)
-    chosen = choose_layout(layout, traced.start, traced.largest, points.runs)
+    chosen, why = choose_layout(layout, traced.start, traced.epoch)
     shapes = stored_shapes(traced.outcome, curve_epochs)
     record = {
         "trial": f"{trial.__module__}:{trial.__qualname__}",
@@ -88,12 +91,13 @@ def sweep(
         "key_impl": str(jax.random.key_impl(key)),
         "curves": list(curve_epochs),
         "layout": chosen._asdict(),
+        "layout_why": why,
     }
-    stored = None
+    together, stored = min(chosen.feed, power_of_two(points.runs // PARTS)), None
     if store is not None:
-        stored = SweepStore(store, points, shapes, chosen.feed, record, config, receipt)
+        stored = SweepStore(store, points, shapes, together, record, config, receipt)
         KNOWN_TRIALS[str(stored.folder)] = trial
-    results = Results(points.runs, chosen.feed, shapes, stored)
+    results = Results(points.runs, together, shapes, stored)
     devices = jax.local_devices() if devices is None else devices
     with progress_report(progress, points.runs, results.finished) as report:
         run_all(trial, chosen, curve_epochs, points, key, results, devices, report)
@@ -112,7 +116,7 @@ class Traced(NamedTuple):
     start: Any
     outcome: dict[str, jax.ShapeDtypeStruct]
     reasons: tuple[str, ...]
-    largest: int  # entries of the largest array of an epoch
+    epoch: Any  # the jaxpr of one epoch of one run
 
 
 def trace(trial: Callable, points: Plan, key: Key) -> Traced:
@@ -126,6 +130,7 @@ def trace(trial: Callable, points: Plan, key: Key) -> Traced:
 def trace_cached(trial: Callable, key_impl, dtypes: tuple, settings: tuple) -> Traced:
     """See `trace`; cached, as tracing takes longer than a short sweep."""
     reasons: list[str] = []
+    epochs: list = []
 
     def first_epoch(key, hyperparameters):
         made = trial(key, **hyperparameters)
@@ -133,13 +138,12 @@ def trace_cached(trial: Callable, key_impl, dtypes: tuple, settings: tuple) -> T
             raise ValueError(f"`sweep` expected the trial to return `bp.trial(...)`, got {type(made).__name__}.")
         start, program = made
         reasons[:] = program.reasons
-        return start, program.outcome(start), program.epoch(start)
+        epochs.append(opened(jax.make_jaxpr(program.epoch)(start)))
+        return start, program.outcome(start)
 
     one = {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in dtypes}
     try:
-        jaxpr, (start, outcome, _) = jax.make_jaxpr(first_epoch, return_shape=True)(
-            jax.random.key(0, impl=key_impl), one
-        )
+        start, outcome = jax.eval_shape(first_epoch, jax.random.key(0, impl=key_impl), one)
     except TypeError as error:  # JAX has several for a value that is not known while tracing
         if not any(word in str(error) for word in ("concrete", "Tracer", "traced")):
             raise
@@ -154,7 +158,7 @@ def trace_cached(trial: Callable, key_impl, dtypes: tuple, settings: tuple) -> T
         raise ValueError(
             f"`sweep` expected other names for outcomes than {', '.join(sorted(reserved))}: its result has those."
         )
-    return Traced(start, outcome, tuple(reasons), largest_array(jaxpr))
+    return Traced(start, outcome, tuple(reasons), epochs[0])
 
 
 def stored_shapes(outcome: dict, curve_epochs: tuple[int, ...]) -> dict[str, jax.ShapeDtypeStruct]:

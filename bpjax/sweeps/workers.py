@@ -21,6 +21,9 @@ from bpjax.training.trial import Trial
 from bpjax.types import Key
 from bpjax.util.jax_settings import jax_settings, under
 
+PARTS = 4
+"""Parts of a sweep per worker: the last ones to finish keep the other workers waiting for a short time only."""
+
 CALL_SECONDS = 0.2
 """Approximate length of a compiled call: how often progress is reported, and how soon an interrupt is noticed."""
 
@@ -65,11 +68,12 @@ def run_all(
         devices: where to run.
         report: called with the results of runs that have stopped.
     """
-    blocks = list(results.missing())
+    most = len(devices) * workers_per_device(devices)
+    blocks = parts([*results.missing()], PARTS * most, layout)
     waiting: queue.SimpleQueue = queue.SimpleQueue()
     for numbers in blocks:
         waiting.put(numbers)
-    workers = min(len(blocks), len(devices) * workers_per_device(devices))
+    workers = min(len(blocks), most)
     places = [*itertools.islice(itertools.cycle(devices), workers)]
     names = tuple((name, value.dtype) for name, value in arguments(points.values(np.zeros(1, int)))[1].items())
     settings, stop = jax_settings(), threading.Event()
@@ -92,6 +96,13 @@ def run_all(
             stop.set()
         for worker in working:
             worker.result()
+
+
+def parts(blocks: list[np.ndarray], count: int, layout: Layout) -> list[np.ndarray]:
+    """The numbers of `blocks` again, in `count` parts where these fill a pool and are not more than it prepares."""
+    numbers = np.concatenate([*blocks, np.empty(0, int)])
+    size = min(layout.feed, max(layout.width, -(-len(numbers) // count)))
+    return [numbers[first : first + size] for first in range(0, len(numbers), size)]
 
 
 def workers_per_device(devices: list) -> int:

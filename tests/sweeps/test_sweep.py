@@ -223,13 +223,14 @@ def test_progress_is_reported():
 
 
 def test_layout_by_size():
-    small = jax.ShapeDtypeStruct((9,), float), jax.ShapeDtypeStruct((), int)
-    large = jax.ShapeDtypeStruct((200, 200), float)
-    assert choose_layout("auto", small, 8, 10_000)[:2] == ("lanes", 512)
-    assert choose_layout("auto", small, 4096, 10_000)[:2] == ("lanes", 8)
-    assert choose_layout("auto", large, 40_000, 10)[:2] == ("single", 1)
-    assert choose_layout("vmap", small, 8, 3).width == 4
-    assert choose_layout("lanes", large, 40_000, 10**6).feed * 40_000 <= 2**25
+    def chosen(name, size):
+        jaxpr = jax.make_jaxpr(lambda x: jnp.tanh(x) * 2)(jnp.ones(size))
+        return choose_layout(name, (jax.ShapeDtypeStruct((size,), float), jax.ShapeDtypeStruct((), int)), jaxpr)
+
+    assert chosen("auto", 9).layout[:2] == ("lanes", 256)
+    assert chosen("auto", 40_000).layout[:2] == ("single", 1)
+    assert chosen("lanes", 40_000).layout.feed * 40_000 <= 2**20
+    assert chosen("auto", 9).why and chosen("vmap", 9).layout.name == "vmap"
 
 
 def test_the_result_does_not_depend_on_the_number_of_devices(whole):

@@ -16,15 +16,16 @@ import jax.numpy as jnp
 
 from bpjax.sweeps.lanes.transform import lanes
 from bpjax.util.checks import check_choice
+from bpjax.util.jaxprs import largest_array
 
 TINY, SHORT = 3_000, 8_192
 """Entries that change, and entries of the largest array, up to which runs side by side are faster."""
 CACHED = 32_000
 """Entries of the largest array, all active runs together, that stay in the cache of a core."""
-WIDEST = 512
-MOST_PREPARED = 4096
+WIDEST = 256
+MOST_PREPARED = 1024
 """Runs prepared at a time. Memory use follows this number, not the number of runs."""
-MOST_ENTRIES = 2**25
+MOST_ENTRIES = 2**17
 """Entries of all runs that are prepared at a time."""
 
 NAMES = ("auto", "lanes", "vmap", "single")
@@ -52,28 +53,37 @@ class Layout(NamedTuple):
         return lambda *args: jax.tree.map(lambda a: a[None], f(*jax.tree.map(lambda a: a[0], args)))
 
 
-def choose_layout(name: str, start, largest: int, runs: int) -> Layout:
-    """The layout called `name`, "auto" by size.
+class Choice(NamedTuple):
+    """A layout and the reason for it."""
+
+    layout: Layout
+    why: str  # one sentence, for the record of a sweep
+
+
+def choose_layout(name: str, start, epoch_jaxpr) -> Choice:
+    """The layout called `name`, "auto" by size. It depends on the program alone, never on the number of runs.
 
     Args:
         name: "auto", "lanes", "vmap" or "single".
         start: the state of a run before its first epoch; shapes and dtypes are enough.
-        largest: entries of the largest array of one run's epoch.
-        runs: the number of runs.
+        epoch_jaxpr: the jaxpr, open or closed, of one epoch of one run.
 
     Raises:
         ValueError: there is no layout of that name.
     """
     check_choice("sweep", "layout", name, NAMES)
+    largest = largest_array(epoch_jaxpr)
     size = sum(leaf.size for leaf in jax.tree.leaves(start) if jnp.issubdtype(leaf.dtype, jnp.floating))
     on_cpu = jax.default_backend() == "cpu"
     is_tiny = size <= TINY and largest <= SHORT
+    why = "as asked for"
     if name == "auto":
         name = "lanes" if is_tiny or not on_cpu else "single"
+        why = f"a run's state has {size} numbers, the largest array of its epoch {largest}"
     most = min(WIDEST, max(8, power_of_two(CACHED // max(1, largest)))) * (1 if on_cpu else 64)
-    width = 1 if name == "single" else min(most, power_of_two(runs))
-    prepared = min(MOST_PREPARED, MOST_ENTRIES // max(1, size), power_of_two(runs // 8))
-    return Layout(name, width, chunk=32 if is_tiny else 4, feed=max(width, prepared))  # type: ignore[arg-type]
+    width = 1 if name == "single" else most
+    prepared = min(MOST_PREPARED, power_of_two(MOST_ENTRIES // max(1, size) + 1) // 2)
+    return Choice(Layout(name, width, chunk=32 if is_tiny else 4, feed=max(width, prepared)), why)  # type: ignore[arg-type]
 
 
 def power_of_two(n: int) -> int:
