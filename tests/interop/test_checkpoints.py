@@ -12,7 +12,6 @@ import pytest
 
 import bpjax as bp
 from bpjax.interop.checkpoints import load, save
-from bpjax.util.files import write_file
 
 pytest.importorskip("safetensors")
 
@@ -200,14 +199,3 @@ def test_a_write_that_fails_leaves_the_old_file(path, params, monkeypatch):
                 save(path, params, {"old": False})
         assert load(path).metadata == {"old": True}
         assert os.listdir(path.parent) == [path.name]
-
-
-def test_a_link_is_written_through_and_the_mode_kept(tmp_path):
-    real, link = tmp_path / "real", tmp_path / "link"
-    real.write_bytes(b"old")
-    real.chmod(0o640)
-    link.symlink_to(real)
-    write_file(link, b"new")
-    assert (link.is_symlink(), real.read_bytes(), real.stat().st_mode & 0o777) == (True, b"new", 0o640)
-    write_file(tmp_path / "deep" / "new", b"x")
-    assert (tmp_path / "deep" / "new").read_bytes() == b"x"
