@@ -50,7 +50,7 @@ from bpjax.optimizers import momentum, quickprop, rprop
 from bpjax.training import fit, trial, make_train_step, error_below, outputs_within, accuracy, predict
 
 # 7. a million times at once
-from bpjax.sweeps import sweep, replay, log_draws
+from bpjax.sweeps import sweep, sweep_over, replay, log_draws
 
 # look inside
 from bpjax.tape import tape, reverse
@@ -126,6 +126,7 @@ __all__ = [
     "accuracy",
     "predict",
     "sweep",
+    "sweep_over",
     "replay",
     "log_draws",
     "tape",
