@@ -1,12 +1,9 @@
-"""Results on disk: written to a temporary folder and renamed, so that no partial result replaces an earlier one."""
+"""Results on disk: how they were made, and the folder that only a complete new result replaces."""
 
 import contextlib
 import dataclasses
 import json
-import os
 import platform
-import shutil
-import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -15,53 +12,61 @@ import jax
 import numpy as np
 import optax
 
-MARK = "record.json"
-"""The file that marks a folder as a result, which a later result may replace."""
+from bpjax.results.replace import (
+    WRITING,
+    Misplaced,
+    cannot_be_written,
+    check_free,
+    claimed,
+    discard,
+    place,
+    target_of,
+    writing_folder,
+)
+from bpjax.results.seal import MARK, seal
 
 
 @contextlib.contextmanager
 def written_aside(folder: str | Path) -> Iterator[Path]:
-    """A temporary folder to write into, which replaces `folder` when the `with` block ends without an error.
+    """A hidden folder to write into, which takes the place of `folder` when the `with` block ends without an error.
 
-    An error or Ctrl-C leaves `folder` unchanged. The block must write a record (see `write_record`), which allows a
-    later result to replace this one.
+    An error or Ctrl-C leaves `folder` unchanged. A process killed at any moment leaves the earlier or the new result,
+    complete; on systems that cannot exchange two folders the next call may have to put it back (see
+    `bpjax.results.replace`). The block must write a record (see `write_record`). It is then completed with the list of
+    all files and their digests, and only a folder that holds nothing else is replaced by a later result. If `folder`
+    is a symbolic link, the link stays and what it points to is replaced.
 
     Raises:
-        ValueError: `folder` cannot be written, or holds something that is not a result.
+        ValueError: `folder` cannot be written, holds something that is not a result, or another process is
+            writing it.
+        Misplaced: the same, found when the block has ended; the new result is complete beside `folder`.
         RuntimeError: the block has not written a record.
     """
-    folder = Path(folder).absolute()
-    check_replaceable(folder)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        os.chmod(aside, 0o755)
-        yield aside
-        if not (aside / MARK).is_file():
-            raise RuntimeError(f"{folder} needs its record: call `write_record(folder, ...)` inside the block.")
-        if folder.exists():
-            former = Path(tempfile.mkdtemp(prefix=f".{folder.name}-former-", dir=folder.parent))
-            folder.rename(former / folder.name)
-            aside.rename(folder)
-            shutil.rmtree(former)
-        else:
-            aside.rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    folder = target_of(folder)
+    with claimed(folder):
+        check_free(folder)
+        try:
+            aside, token = writing_folder(folder)
+        except OSError as error:
+            raise cannot_be_written(folder, error) from None
+        try:
+            yield aside
+            seal(aside, without=WRITING)
+            (aside / WRITING).unlink()
+            place(aside, token, folder)
+        except Misplaced:
+            raise
+        except BaseException:
+            with contextlib.suppress(OSError):  # the next call tries again
+                discard(aside)
+            raise
 
 
 def check_replaceable(folder: str | Path) -> None:
-    """Make the parent of `folder`, and raise a `ValueError` unless a result may be written at `folder`."""
-    folder = Path(folder).absolute()
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / MARK).is_file())):
-        raise ValueError(
-            f"{folder} holds something that is not a result, which is never replaced: choose another folder."
-        )
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent):
-            pass
-    except OSError as error:
-        raise ValueError(f"Results cannot be written to {folder} ({error.strerror}): choose another folder.") from None
+    """Make the parent of `folder`, and raise a `ValueError` unless a result may be written at `folder` now."""
+    folder = target_of(folder)
+    with claimed(folder):
+        check_free(folder)
 
 
 def write_record(folder: Path, config, **more) -> dict:

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from bpjax.results.replace import claimed, target_of
 from bpjax.util.compilation import backend_has_started, cache_compilations, compile_small_loops
-from experiments.common.config import Settings
+from experiments.common.config import Settings, StoredSettings
 from experiments.common.start import INTERRUPTED
 
 ConfigType = TypeVar("ConfigType", bound=Settings, contravariant=True)
@@ -40,8 +41,9 @@ def command(
 ) -> int:
     """Run an experiment from the command line and return its exit status.
 
-    The status is 2 for a wrong flag or value and 130 after Ctrl-C. `show` must write its result aside
-    (`bpjax.results.record.written_aside`), so that an interrupted run leaves an earlier result in place.
+    The status is 2 for a wrong flag or value and 130 after Ctrl-C. `show` must write its result by
+    `experiments.common.keep.keep`, so that an interrupted run leaves an earlier result in place. Until it ends, no
+    other process can write to the same folder.
 
     Args:
         name: of the experiment, as in `python -m experiments.<name>`.
@@ -57,7 +59,8 @@ def command(
     console = Console()
     try:
         config.check()
-        with jax.default_matmul_precision(config.matmul_precision):
+        alone = claimed(target_of(config.out)) if isinstance(config, StoredSettings) else contextlib.nullcontext()
+        with alone, jax.default_matmul_precision(config.matmul_precision):
             return show(config, console) or 0
     except KeyboardInterrupt:
         console.print("\nInterrupted: nothing was written, an earlier result is unchanged.")

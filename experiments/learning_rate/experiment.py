@@ -31,10 +31,11 @@ import numpy as np
 import xarray as xr
 from rich.console import Console
 
-from bpjax.results.record import write_record, written_aside
+from bpjax.results.record import write_record
 from bpjax.util.checks import check_count, check_number
 from experiments.common.command import command, print_totals, progress
 from experiments.common.config import StoredSettings
+from experiments.common.keep import keep
 from experiments.common.stored import write_figure, write_zarr
 from experiments.common.threads import in_parallel, stop_if
 from experiments.learning_rate.figures import (
@@ -198,27 +199,26 @@ WORKERS = 2
 """Sweeps at a time: one compiles, on one core, while the other trains."""
 
 
-def store(config: Config, results: dict[str, list[xr.Dataset]]) -> dict[str, list[xr.Dataset]]:
-    """Write results, numbers, figures, pages and record, all or nothing; returns the results as read back."""
-    with written_aside(config.out) as folder:
-        stored = {}
-        for part, datasets in results.items():
-            stored[part] = []
-            for index, result in enumerate(datasets):
-                stored[part].append(write_zarr(result, folder / f"{part}_{index}.zarr"))
-        write_numbers(folder, stored["sweeps"], stored["oscillations"], stored["edges"])
-        figures = {
-            "learning_rate": main_figure(stored["sweeps"]),
-            "learning_rate_variable": rule_figure(stored["sweeps"]),
-            "learning_rate_oscillation": oscillation_figure(stored["oscillations"]),
-            "learning_rate_edge": edge_figure(stored["edges"]),
-        }
-        for name, figure in figures.items():
-            write_figure(figure, folder, name)
-        if find_spec("plotly") is not None:
-            pages(folder, stored["sweeps"])
-        receipts = {result.attrs["name"]: result.attrs["receipt"] for result in stored["sweeps"]}
-        write_record(folder, config, receipts=receipts)
+def store(config: Config, folder: Path, results: dict[str, list[xr.Dataset]]) -> dict[str, list[xr.Dataset]]:
+    """Write results, numbers, figures, pages and record; returns the results as read back."""
+    stored = {}
+    for part, datasets in results.items():
+        stored[part] = []
+        for index, result in enumerate(datasets):
+            stored[part].append(write_zarr(result, folder / f"{part}_{index}.zarr"))
+    write_numbers(folder, stored["sweeps"], stored["oscillations"], stored["edges"])
+    figures = {
+        "learning_rate": main_figure(stored["sweeps"]),
+        "learning_rate_variable": rule_figure(stored["sweeps"]),
+        "learning_rate_oscillation": oscillation_figure(stored["oscillations"]),
+        "learning_rate_edge": edge_figure(stored["edges"]),
+    }
+    for name, figure in figures.items():
+        write_figure(figure, folder, name)
+    if find_spec("plotly") is not None:
+        pages(folder, stored["sweeps"])
+    receipts = {result.attrs["name"]: result.attrs["receipt"] for result in stored["sweeps"]}
+    write_record(folder, config, receipts=receipts)
     return stored
 
 
@@ -226,7 +226,7 @@ def show(config: Config, console: Console) -> None:
     """Run, store, and print the tables and sentences that answer the question."""
     results = run(config, console)
     with console.status("storing the results and drawing the figures"):
-        stored = store(config, results)
+        config, stored = keep(config, store, results)
     fixed = [result for result in stored["sweeps"] if result.attrs["rule"] == FIXED]
     console.print()
     console.print(rate_table(fixed))

@@ -33,13 +33,14 @@ import xarray as xr
 from rich.console import Console
 
 import bpjax as bp
-from bpjax.results.record import write_record, written_aside
+from bpjax.results.record import write_record
 from bpjax.rules.registry import RuleCase
 from bpjax.util.checks import check_count
 from bpjax.util.files import slug
 from experiments.common.command import command, print_totals, progress
 from experiments.common.config import StoredSettings
 from experiments.common.gradients import quick_compilations
+from experiments.common.keep import keep
 from experiments.common.stored import write_figure, write_rows, write_zarr
 from experiments.common.threads import in_parallel
 from experiments.learning_rules.cost import step_costs
@@ -228,24 +229,21 @@ def written(folder: Path, runs: dict[str, dict[str, xr.Dataset]]) -> dict[str, d
     return stored
 
 
-def store(config: Config, result: Result) -> tuple[Result, Numbers]:
-    """Write results, numbers, figures and record, all or nothing; returns the result as read back."""
-    with written_aside(config.out) as folder:
-        result = result._replace(
-            compared=written(folder, result.compared), published=written(folder / "published", result.published)
-        )
-        numbers = numbers_of(config, result)
-        write_rows(folder / "learning_rules.csv", [s.row for s in numbers.summaries])
-        drawn = {"learning_rules": functools.partial(draw_comparison, result.compared["digits"], numbers.summaries)}
-        if result.published:
-            write_rows(folder / "published.csv", numbers.claims)
-            drawn["learning_rules_published"] = functools.partial(draw_published, result.published)
-        for name, draw in drawn.items():
-            write_figure(draw(), folder, name, dpi=90)
-        receipts = {
-            name: sweep.attrs["receipt"] for by_rule in result.compared.values() for name, sweep in by_rule.items()
-        }
-        write_record(folder, config, receipts=receipts, left_out=result.left_out, costs=result.costs)
+def store(config: Config, folder: Path, result: Result) -> tuple[Result, Numbers]:
+    """Write results, numbers, figures and record; returns the result as read back."""
+    result = result._replace(
+        compared=written(folder, result.compared), published=written(folder / "published", result.published)
+    )
+    numbers = numbers_of(config, result)
+    write_rows(folder / "learning_rules.csv", [s.row for s in numbers.summaries])
+    drawn = {"learning_rules": functools.partial(draw_comparison, result.compared["digits"], numbers.summaries)}
+    if result.published:
+        write_rows(folder / "published.csv", numbers.claims)
+        drawn["learning_rules_published"] = functools.partial(draw_published, result.published)
+    for name, draw in drawn.items():
+        write_figure(draw(), folder, name, dpi=90)
+    receipts = {name: sweep.attrs["receipt"] for by_rule in result.compared.values() for name, sweep in by_rule.items()}
+    write_record(folder, config, receipts=receipts, left_out=result.left_out, costs=result.costs)
     return result, numbers
 
 
@@ -253,7 +251,7 @@ def show(config: Config, console: Console) -> None:
     """Run, store, and print the tables that answer the question."""
     result = run(config, console)
     with console.status("storing the result and drawing the figures"):
-        result, numbers = store(config, result)
+        config, (result, numbers) = keep(config, store, result)
     for problem in config.problems:
         console.print()
         costs = result.costs if problem.name == "digits" else {}

@@ -34,10 +34,11 @@ import xarray as xr
 from rich.console import Console
 
 import bpjax as bp
-from bpjax.results.record import write_record, written_aside
+from bpjax.results.record import write_record
 from bpjax.util.checks import check_count
 from experiments.common.command import command, print_totals, progress
 from experiments.common.config import StoredSettings
+from experiments.common.keep import keep
 from experiments.common.stored import write_figure, write_rows, write_zarr
 from experiments.learning_speed.published import NATURE, Row, Summary, rows, summary_of
 from experiments.learning_speed.tables import draw, growth_sentences, table
@@ -174,18 +175,17 @@ def run(config: Config, console: Console) -> xr.Dataset:
     )
 
 
-def store(config: Config, result: xr.Dataset) -> tuple[xr.Dataset, list[Summary]]:
-    """Write the result, its numbers, the figure and the record, all or nothing; returns the result as read back."""
-    with written_aside(config.out) as folder:
-        stored = write_zarr(result, folder / "learning_speed.zarr")
-        summaries = [
-            summary_of(row, *(stored.isel(row=i)[name].values for name in ("epochs", "solved", "restarts")))
-            for i, row in enumerate(config.rows)
-        ]
-        noted = [s._asdict() | {"note": row.note} for s, row in zip(summaries, config.rows, strict=True)]
-        write_rows(folder / "learning_speed.csv", noted)
-        write_figure(draw(stored, config.rows), folder, "learning_speed", dpi=110)
-        write_record(folder, config)
+def store(config: Config, folder: Path, result: xr.Dataset) -> tuple[xr.Dataset, list[Summary]]:
+    """Write the result, its numbers, the figure and the record; returns the result as read back."""
+    stored = write_zarr(result, folder / "learning_speed.zarr")
+    summaries = [
+        summary_of(row, *(stored.isel(row=i)[name].values for name in ("epochs", "solved", "restarts")))
+        for i, row in enumerate(config.rows)
+    ]
+    noted = [s._asdict() | {"note": row.note} for s, row in zip(summaries, config.rows, strict=True)]
+    write_rows(folder / "learning_speed.csv", noted)
+    write_figure(draw(stored, config.rows), folder, "learning_speed", dpi=110)
+    write_record(folder, config)
     return stored, summaries
 
 
@@ -193,7 +193,7 @@ def show(config: Config, console: Console) -> None:
     """Run, store, and print the tables that answer the question."""
     result = run(config, console)
     with console.status("storing the result and drawing the figure"):
-        stored, summaries = store(config, result)
+        config, (stored, summaries) = keep(config, store, result)
     console.print()
     console.print(table(summaries))
     console.print()

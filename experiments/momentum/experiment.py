@@ -27,11 +27,12 @@ import xarray as xr
 from rich.console import Console
 
 import bpjax as bp
-from bpjax.results.record import write_record, written_aside
+from bpjax.results.record import write_record
 from bpjax.util.checks import check_count, check_number
 from experiments.common.command import command, print_totals, progress
 from experiments.common.config import StoredSettings
 from experiments.common.gradients import gradient_receipt
+from experiments.common.keep import keep
 from experiments.common.stored import write_figure, write_rows, write_zarr
 from experiments.momentum import ends, maps, networks, planes, ravines
 from experiments.momentum.report import draw_theory, plane_sentences, plane_table, theory_table
@@ -209,31 +210,30 @@ def run_theory(config: Config, key, console: Console) -> dict[str, Any]:
             "facts": [*ends.equal_curves(curves), *facts], "curves": curves}  # fmt: skip
 
 
-def store(config: Config, results: dict[str, xr.Dataset], found: dict[str, Any]):
-    """Write results, numbers, figures, pages and record, all or nothing; returns planes and tables as read back."""
+def store(config: Config, folder: Path, results: dict[str, xr.Dataset], found: dict[str, Any]):
+    """Write results, numbers, figures, pages and record; returns planes and tables as read back."""
     tables = {name: rows for name, rows in found.items() if name != "curves"}
-    with written_aside(config.out) as folder:
-        stored = {name: write_zarr(result, folder / f"{name}.zarr") for name, result in results.items()}
-        curves = write_zarr(found["curves"], folder / "digits.zarr")
-        text = {name: [row._asdict() for row in rows] for name, rows in tables.items()}
-        (folder / "theory.json").write_text(json.dumps(text, indent=1, default=float) + "\n")
-        text = json.loads((folder / "theory.json").read_text())
-        tables = {name: [type(rows[0])(**row) for row in text[name]] for name, rows in tables.items()}
-        problems = planes.problems(config)
-        figures = {
-            "momentum": maps.draw(stored, problems),
-            "momentum_solved": maps.draw(stored, problems, shares=True),
-            "momentum_theory": draw_theory(tables, curves),
-        }
-        for name, figure in figures.items():
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")  # the layout is done: PNG and SVG need not repeat it
-            write_figure(figure, folder, name, dpi=80)
-        write_rows(folder / "momentum.csv", planes.cells(stored))
-        for name, rows in tables.items():
-            write_rows(folder / f"momentum_{name}.csv", rows)
-        maps.write_pages(folder, stored)
-        write_record(folder, config, receipts={name: result.attrs["receipt"] for name, result in stored.items()})
+    stored = {name: write_zarr(result, folder / f"{name}.zarr") for name, result in results.items()}
+    curves = write_zarr(found["curves"], folder / "digits.zarr")
+    text = {name: [row._asdict() for row in rows] for name, rows in tables.items()}
+    (folder / "theory.json").write_text(json.dumps(text, indent=1, default=float) + "\n")
+    text = json.loads((folder / "theory.json").read_text())
+    tables = {name: [type(rows[0])(**row) for row in text[name]] for name, rows in tables.items()}
+    problems = planes.problems(config)
+    figures = {
+        "momentum": maps.draw(stored, problems),
+        "momentum_solved": maps.draw(stored, problems, shares=True),
+        "momentum_theory": draw_theory(tables, curves),
+    }
+    for name, figure in figures.items():
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # the layout is done: PNG and SVG need not repeat it
+        write_figure(figure, folder, name, dpi=80)
+    write_rows(folder / "momentum.csv", planes.cells(stored))
+    for name, rows in tables.items():
+        write_rows(folder / f"momentum_{name}.csv", rows)
+    maps.write_pages(folder, stored)
+    write_record(folder, config, receipts={name: result.attrs["receipt"] for name, result in stored.items()})
     return stored, tables
 
 
@@ -244,7 +244,7 @@ def show(config: Config, console: Console) -> None:
     results = run_planes(config, jax.random.fold_in(key, 0), console)
     found = run_theory(config, jax.random.fold_in(key, 1), console)
     with console.status("storing the result and drawing the figures"):
-        stored, tables = store(config, results, found)
+        config, (stored, tables) = keep(config, store, results, found)
     rows = [row for name, result in stored.items() for row in planes.rows_of(name, result)]
     limits = {name: result.attrs["epoch_limit"] for name, result in stored.items()}
     console.print()

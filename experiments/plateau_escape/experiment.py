@@ -33,12 +33,13 @@ import xarray as xr
 from rich.console import Console
 
 from bpjax.results.page import sweep_page
-from bpjax.results.record import write_record, written_aside
+from bpjax.results.record import write_record
 from bpjax.util.checks import check_between, check_count, check_number
 from bpjax.util.files import slug
 from experiments.common.command import command, print_totals, progress
 from experiments.common.config import StoredSettings
 from experiments.common.gradients import gradient_receipt
+from experiments.common.keep import keep
 from experiments.common.stored import write_figure, write_rows, write_zarr
 from experiments.plateau_escape.escapes import Measured, Summary, measured, summaries_of
 from experiments.plateau_escape.figures import draw_laws, draw_races
@@ -190,36 +191,35 @@ def numbers_of(config: Config, result: Result) -> Numbers:
     return Numbers(laws, committee_heights(result.committee), summaries, found, predictions)
 
 
-def store(config: Config, result: Result) -> Numbers:
-    """Write results, numbers, figures, page and record, all or nothing; returns the numbers of what was stored."""
-    with written_aside(config.out) as folder:
-        modes = result.modes.to_dataset(name="learnt")
-        named = {
-            "balls": result.balls.drop_vars("form"),
-            "modes": modes.drop_vars("form"),
-        }  # Zarr has no string coordinates
-        parts = {**named, "committee": result.committee}
-        parts |= {slug(name): race for name, race in result.races.items()}
-        stored = {name: write_zarr(part, folder / f"{name}.zarr") for name, part in parts.items()}
-        races = {name: stored[slug(name)] for name in result.races}
-        balls, modes = (stored[name].assign_coords(form=list(FORMS)) for name in named)
-        result = Result(balls, modes.learnt, stored["committee"], races)
-        numbers = numbers_of(config, result)
-        write_rows(folder / "plateau_escape.csv", numbers.summaries, ["stuck"])
-        write_rows(folder / "plateau_laws.csv", numbers.laws, ["holds"])
-        write_rows(folder / "committee_heights.csv", numbers.heights, ["holds"])
-        write_rows(folder / "plateaus_measured.csv", numbers.measured)
-        if numbers.predictions:
-            write_rows(folder / "saddles.csv", numbers.predictions, ["holds"])
-        gain = 1 / (1 - config.momentum)
-        for name, figure in (
-            ("plateau_escape", draw_races(races, config.plateaus, config.methods, numbers.summaries, gain)),
-            ("plateau_laws", draw_laws(*result[:3], config.momentum)),
-        ):
-            write_figure(figure, folder, name, dpi=90)
-        with contextlib.suppress(ModuleNotFoundError):  # without Plotly only the page is missing
-            sweep_page(page_of(races, config.plateaus, config.methods), folder / "plateau_escape.html")
-        write_record(folder, config, receipts={name: race.attrs["receipt"] for name, race in races.items()})
+def store(config: Config, folder: Path, result: Result) -> Numbers:
+    """Write results, numbers, figures, page and record; returns the numbers of what was stored."""
+    modes = result.modes.to_dataset(name="learnt")
+    named = {
+        "balls": result.balls.drop_vars("form"),
+        "modes": modes.drop_vars("form"),
+    }  # Zarr has no string coordinates
+    parts = {**named, "committee": result.committee}
+    parts |= {slug(name): race for name, race in result.races.items()}
+    stored = {name: write_zarr(part, folder / f"{name}.zarr") for name, part in parts.items()}
+    races = {name: stored[slug(name)] for name in result.races}
+    balls, modes = (stored[name].assign_coords(form=list(FORMS)) for name in named)
+    result = Result(balls, modes.learnt, stored["committee"], races)
+    numbers = numbers_of(config, result)
+    write_rows(folder / "plateau_escape.csv", numbers.summaries, ["stuck"])
+    write_rows(folder / "plateau_laws.csv", numbers.laws, ["holds"])
+    write_rows(folder / "committee_heights.csv", numbers.heights, ["holds"])
+    write_rows(folder / "plateaus_measured.csv", numbers.measured)
+    if numbers.predictions:
+        write_rows(folder / "saddles.csv", numbers.predictions, ["holds"])
+    gain = 1 / (1 - config.momentum)
+    for name, figure in (
+        ("plateau_escape", draw_races(races, config.plateaus, config.methods, numbers.summaries, gain)),
+        ("plateau_laws", draw_laws(*result[:3], config.momentum)),
+    ):
+        write_figure(figure, folder, name, dpi=90)
+    with contextlib.suppress(ModuleNotFoundError):  # without Plotly only the page is missing
+        sweep_page(page_of(races, config.plateaus, config.methods), folder / "plateau_escape.html")
+    write_record(folder, config, receipts={name: race.attrs["receipt"] for name, race in races.items()})
     return numbers
 
 
@@ -227,7 +227,7 @@ def show(config: Config, console: Console) -> None:
     """Run, store, and print the tables that answer the question."""
     result = run(config, console)
     with console.status("storing the result and drawing the figures"):
-        numbers = store(config, result)
+        config, numbers = keep(config, store, result)
     for table in (
         balls_table(numbers.laws), modes_table(numbers.laws), heights_table(numbers.heights),
         measured_table(numbers.measured, config.plateaus), races_table(numbers.summaries, config.plateaus),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bpjax.results.record import written_aside
 from experiments.common import start, threads
 
 ROOT = Path(__file__).parents[2]
@@ -50,8 +51,9 @@ def test_a_wrong_flag(name, monkeypatch, capsys):
 
 @NAMES
 def test_an_interruption_leaves_the_earlier_result(name, monkeypatch, capsys, tmp_path):
-    (tmp_path / "result").mkdir()
-    (tmp_path / "result" / "record.json").write_text("{}")
+    with written_aside(tmp_path / "result") as aside:
+        (aside / "record.json").write_text("{}")
+    before = (tmp_path / "result" / "record.json").read_text()
 
     def interrupted(*args):
         raise KeyboardInterrupt
@@ -61,7 +63,7 @@ def test_an_interruption_leaves_the_earlier_result(name, monkeypatch, capsys, tm
     output = [] if name == "scikit_learn_curves" else ["--out", str(tmp_path / "result")]
     assert status_of(name, monkeypatch, *output) == 130
     assert "nothing was written" in capsys.readouterr().out
-    assert (tmp_path / "result" / "record.json").read_text() == "{}"
+    assert (tmp_path / "result" / "record.json").read_text() == before
     assert [path.name for path in tmp_path.iterdir()] == ["result"]
 
 

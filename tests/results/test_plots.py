@@ -130,3 +130,24 @@ def test_bpjax_needs_no_plotting():
     code = "import sys, bpjax, bpjax.results.plots; print({'matplotlib', 'plotly', 'xarray'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_curves_continue_after_a_run_has_stopped():
+    curves = np.array([[3.0, 2.0, np.nan, np.nan], [3.0, 2.5, 2.0, 1.0]])
+    np.testing.assert_array_equal(plots.carry_forward(curves), [[3, 2, 2, 2], [3, 2.5, 2, 1]])
+
+
+def test_plots_return_their_artists():
+    figure, axis = plt.subplots()
+    rates = np.array([0.1, 1.0, 10.0])
+    line = plots.error_curves(axis, np.array([[4.0, 2.0, np.nan], [4.0, 3.0, 1.0]]), plots.BLUE, "run")
+    np.testing.assert_allclose(line.get_ydata(), [4.0, 2.5, 1.5])
+    bars = plots.epochs_to_goal(axis, rates, [[5, np.inf, np.inf], [5, 6, 7], [1, 2, np.inf]], plots.BLUE, "epochs")
+    np.testing.assert_array_equal(bars.lines[0].get_xdata(), [1.0, 10.0])
+    np.testing.assert_array_equal(bars.lines[0].get_ydata(), [6.0, 2.0])
+    shares = plots.proportion(axis, rates, [0.0, 0.5, 1.0], [0.0, 0.2, 0.8], [0.2, 0.8, 1.0], plots.RED, "solved")
+    np.testing.assert_array_equal(shares.lines[0].get_ydata(), [0.0, 50.0, 100.0])
+    assert plots.classical_limit(axis, [0.5, 1.0, 2.0]).get_xdata()[0] == 1.0
+    assert plots.region(axis, rates, [False, False, False], plots.RED, "none") is None
+    assert plots.region(axis, rates, [False, True, True], plots.RED, "most").get_x() == pytest.approx(10**-0.5)
+    plt.close(figure)
