@@ -47,7 +47,7 @@ from bpjax.rules import Rule, backprop, autodiff, feedback_alignment
 from bpjax.optimizers import momentum, quickprop, rprop
 
 # 6. again, until the error is small
-from bpjax.training import fit, trial, make_train_step, error_below, outputs_within, accuracy, predict
+from bpjax.training import fit, trial, make_train_step, error_below, outputs_within, stop_when, accuracy, predict
 
 # 7. a million times at once
 from bpjax.sweeps import sweep, sweep_over, replay, log_draws
@@ -123,6 +123,7 @@ __all__ = [
     "make_train_step",
     "error_below",
     "outputs_within",
+    "stop_when",
     "accuracy",
     "predict",
     "sweep",

@@ -3,21 +3,24 @@
 `bp.fit` compiles these functions for one run, `bp.sweep` for many runs side by side.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from bpjax.losses import rows_of
 from bpjax.optimizers.hyperparameters import hyperparameter
 from bpjax.optimizers.transformation import static_part
 from bpjax.optimizers.undo import undone
 from bpjax.rules.rule import Rule
+from bpjax.training.conditions import as_stops
+from bpjax.training.epoch import Epoch, error_of
 from bpjax.training.step import TrainState, make_presentation
-from bpjax.training.stops import Epoch, Stop, start_watches, watching_divergence
+from bpjax.training.stops import Stop, start_watches
 from bpjax.types import Array, Batch, Key, Params
+from bpjax.util.call_text import shown
+from bpjax.util.checks import is_concrete
 from bpjax.util.trees import select
 
 
@@ -38,6 +41,12 @@ class Run(NamedTuple):
         """The weights."""
         return self.state.params
 
+    def __repr__(self) -> str:
+        """One line; a run that is traced, or one of many, has no values to show."""
+        if not is_concrete(self.epoch) or np.ndim(self.epoch):
+            return f"Run(epoch={shown(self.epoch)})"
+        return f"Run(epoch {self.epoch} of {self.limit}, reason {self.reason}, error={float(self.error):.4g})"
+
 
 class History(NamedTuple):
     """Curves with one entry per epoch, NaN after the run has stopped. NumPy arrays where a host loop collected them."""
@@ -48,6 +57,14 @@ class History(NamedTuple):
     refused: Array | np.ndarray  # steps not taken (gradient not finite) or taken back by the optimizer
     learning_rate: Array | np.ndarray | None  # of the epoch's last step; the mean if every weight has its own rate
     momentum: Array | np.ndarray | None  # None, like learning_rate, where the optimizer's state does not hold it
+    watched: dict[str, Any] | None = None
+    """What `fit` was to watch: {name: array (K, ...)}, the value after each of the epochs `watched_at`."""
+    watched_at: np.ndarray | None = None  # (K,) epochs, from 1
+
+    def __repr__(self) -> str:
+        curves = [name for name in self._fields[:6] if getattr(self, name) is not None]
+        watched = [f"watched[{name!r}]" for name in self.watched or ()]
+        return f"History({', '.join([*curves, *watched])}; {np.shape(self.error)[-1:][0]} epochs)"
 
 
 class StartRun(Protocol):
@@ -117,8 +134,7 @@ def make_training(
         shuffle: a new order of the examples each epoch, where there are batches.
         chunk: epochs that `Training.advance` runs.
     """
-    stops = watching_divergence(stops)
-    needs = {stop.needs for stop in stops}
+    stops = as_stops("make_training", stops)
     reasons = ("running", *(stop.reason for stop in stops), "epoch limit")
     present = make_presentation(rule, static_part(optimizer), batch_size, shuffle)
 
@@ -134,17 +150,13 @@ def make_training(
         new, metrics = present(run.state, jax.random.fold_in(run.key, run.epoch), data)
         full_batch = batch_size is None or batch_size >= data[1].shape[0]
         measured = run.state if full_batch else new
-        facts = Epoch(
-            run.epoch + 1,
-            metrics.value,
-            metrics.gradient_norm,
-            worst_output(rule, measured.params, data) if "worst_output" in needs else unknown(metrics.value),
-            unknown(metrics.value) if validation is None else error_of(rule, measured.params, validation),
-        )
+        params, value = measured.params, metrics.value
+        validation_error = None if validation is None else error_of(rule, params, validation)
+        facts = Epoch(run.epoch + 1, value, metrics.gradient_norm, params, data, rule, validation, validation_error)
         watches, reason, keeps_old = _check_stops(stops, run, facts, ~undone(new.optimizer), full_batch)
         after = run._replace(
             state=select(keeps_old, run.state, new),
-            epoch=facts.number,
+            epoch=facts.epoch,
             reason=reason,
             error=facts.error.astype(run.error.dtype),
             refused=run.refused + metrics.refused.astype(jnp.int32),
@@ -153,7 +165,7 @@ def make_training(
         history = History(
             facts.error,
             facts.gradient_norm,
-            facts.validation_error,
+            unknown(value) if validation_error is None else validation_error,
             metrics.refused.astype(facts.error.dtype),
             hyperparameter(new.optimizer, "learning_rate"),
             hyperparameter(new.optimizer, "momentum"),
@@ -170,7 +182,7 @@ def make_training(
 def _check_stops(stops, run: Run, facts: Epoch, accepted: Array, full_batch: bool) -> tuple[tuple, Array, Array]:
     """(watches, reason, whether the weights from before the epoch are kept) after an epoch."""
     checks = [stop.check(watch, facts) for stop, watch in zip(stops, run.watches, strict=True)]
-    reason = jnp.where(facts.number >= run.limit, len(stops) + 1, 0).astype(jnp.int32)
+    reason = jnp.where(facts.epoch >= run.limit, len(stops) + 1, 0).astype(jnp.int32)
     keeps_old = jnp.zeros((), bool)
     for index, (stop, (_, fires)) in reversed([*enumerate(zip(stops, checks, strict=True), start=1)]):
         fires = fires & accepted
@@ -182,31 +194,6 @@ def _check_stops(stops, run: Run, facts: Epoch, accepted: Array, full_batch: boo
 def unknown(like: Array) -> Array:
     """NaN () in the dtype of `like`."""
     return jnp.full((), jnp.nan, like.dtype)
-
-
-def worst_output(rule: Rule, params: Params, data: Batch) -> Array:
-    """Largest |t − o| over examples and outputs; labels are compared as one-hot rows."""
-    x, target = data
-    output = output_of(rule, params, x)
-    return jnp.max(jnp.abs(rows_of(target, output) - output))
-
-
-def error_of(rule: Rule, params: Params, data: Batch) -> Array:
-    """The rule's loss on `data`, without a change of the weights."""
-    if rule.loss is None:
-        raise ValueError(
-            f"A rule that knows its loss was expected, `{rule.name}` does not: give `Rule(..., loss=...)`."
-        )
-    return rule.loss.value(output_of(rule, params, data[0]), data[1])
-
-
-def output_of(rule: Rule, params: Params, x) -> Array:
-    """The output of the rule's network."""
-    if rule.network is None:
-        raise ValueError(
-            f"A rule that knows its network was expected, `{rule.name}` does not: give `Rule(..., network=...)`."
-        )
-    return rule.network.forward(params, x)[0]
 
 
 def run_to_end(advance: HostAdvance, run: Run, on_chunk: OnChunk | None = None) -> tuple[Run, History]:

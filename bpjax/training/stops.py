@@ -6,18 +6,9 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
+from bpjax.training.epoch import Epoch
 from bpjax.types import Array
 from bpjax.util.checks import check_count, check_number
-
-
-class Epoch(NamedTuple):
-    """What a stop can read after an epoch; every field is an array ()."""
-
-    number: Array  # epochs done, including this one
-    error: Array  # of the epoch: a sum or a mean over examples, as the loss has it
-    gradient_norm: Array  # Euclidean, over all parameters; the mean over the epoch's batches
-    worst_output: Array  # largest |t − o| over examples and outputs; NaN unless a stop needs it
-    validation_error: Array  # NaN without validation data
 
 
 class Check(Protocol):
@@ -35,8 +26,6 @@ class Stop(NamedTuple):
     watch: Any
     """Pytree of scalars, the initial state of the stop: its thresholds, and values it remembers between epochs."""
     check: Check
-    needs: str | None = None
-    """A field of `Epoch` that costs an extra forward pass: "worst_output" or "validation_error"."""
     keeps_old: bool = False
     """Whether the run keeps the weights from before the epoch, as after a divergence."""
 
@@ -67,7 +56,7 @@ def outputs_within(tolerance: float = 0.4) -> Stop:
         ValueError: `tolerance` is not above 0.
     """
     check_number("outputs_within", "tolerance", tolerance, above=0.0)
-    return Stop("every output right", tolerance, _outputs_within, needs="worst_output")
+    return Stop("every output right", tolerance, _outputs_within)
 
 
 def _outputs_within(tolerance, epoch):
@@ -105,7 +94,7 @@ def no_improvement(epochs: int, least: float = 0.0) -> Stop:
     """
     check_count("no_improvement", "epochs", epochs)
     check_number("no_improvement", "least", least, least=0.0)
-    return Stop("no improvement", Patience(epochs, least), _no_improvement, needs="validation_error")
+    return Stop("no improvement", Patience(int(epochs), least), _no_improvement)
 
 
 def _no_improvement(patience, epoch):
@@ -150,9 +139,3 @@ def start_watches(stops: tuple[Stop, ...]) -> tuple:
         return jnp.asarray(number, jnp.int32 if isinstance(number, int) else jnp.result_type(float))
 
     return tuple(jax.tree.map(as_array, stop.watch) for stop in stops)
-
-
-def check_validation(who: str, stops: tuple[Stop, ...], validation) -> None:
-    """Raise a `ValueError` where a stop reads the validation error and there are no validation data."""
-    if validation is None and any(stop.needs == "validation_error" for stop in stops):
-        raise ValueError(f"`{who}` expected `validation=(x, target)` for the stop `no_improvement`, got none.")

@@ -1,7 +1,7 @@
 """A training run before it starts: the run that `fit` would train, as data and pure functions, for `bp.sweep`."""
 
+import functools
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -9,11 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from bpjax.rules.rule import Rule, check_batch
+from bpjax.rules.rule import Rule
+from bpjax.training.conditions import as_stops
+from bpjax.training.inputs import as_count, as_epochs, check_inputs
+from bpjax.training.outcomes import check_names, outcome_of
 from bpjax.training.run import Run, make_training
-from bpjax.training.stops import Stop, check_validation
+from bpjax.training.stops import Stop
+from bpjax.training.watch import NOTHING, WatchFunction, array_of, check_watch
 from bpjax.types import Array, Batch, Key, Params
-from bpjax.util.checks import check_count, is_concrete
+from bpjax.util.checks import check_flag, check_function
 
 
 class EpochFunction(Protocol):
@@ -33,17 +37,6 @@ class OutcomeFunction(Protocol):
     def __call__(self, run: Any, /) -> dict[str, Array]:
         """{name: array}, with the same names and shapes for all runs. A training's `run` has `params`, `error`, ..."""
         ...
-
-
-class WatchFunction(Protocol):
-    """A quantity to follow along a run."""
-
-    def __call__(self, run: Any, /) -> Array:
-        """The value after an epoch: an array of one shape for all epochs and runs."""
-        ...
-
-
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Program(NamedTuple):
@@ -110,24 +103,31 @@ def trial(
             validation data. The run holds the weights after the epoch, `run.params`.
 
     Raises:
-        ValueError: data, params, counts or stops do not fit.
+        ValueError: arguments that do not fit; while the trial is traced, an exception in a function of yours, which
+            is the cause, or a result that cannot be stored or has the name of a variable of the sweep.
     """
-    stops = (stops,) if isinstance(stops, Stop) else tuple(stops)
-    if is_concrete(epochs):
-        check_count("trial", "epochs", epochs if isinstance(epochs, int) else np.asarray(epochs)[()])
-    if batch_size is not None:
-        check_count("trial", "batch_size", batch_size)
-    check_validation("trial", stops, validation)
-    data = check_batch("trial", rule, params, data)
-    validation = None if validation is None else check_batch("trial", rule, params, validation)
-    training = make_training(rule, optimizer, stops, batch_size, shuffle)
+    epochs = as_epochs("trial", epochs)
+    batch_size = None if batch_size is None else as_count("trial", "batch_size", batch_size)
+    stops = as_stops("trial", stops)
+    params, data, validation = check_inputs("trial", rule, optimizer, params, data, validation, key)
+    if outcome is not None:
+        check_function("trial", "outcome", outcome)
+    training = make_training(rule, optimizer, stops, batch_size, check_flag("trial", "shuffle", shuffle))
+    functions = check_watch("trial", NOTHING if watch is None else watch)
+    check_names("trial", "watch", functions)
 
     def epoch(run: Run):
         return training.epoch(run, data, validation)
 
     def stored(run: Run) -> dict[str, Array]:
-        more = {} if outcome is None else outcome(run)
+        more = {} if outcome is None else outcome_of("trial", outcome, run)
+        twice = functions.keys() & more
+        if twice:
+            raise ValueError(
+                f"`trial` expected other names for `outcome` than for `watch`, got {sorted(twice)} in both."
+            )
         return {"epochs": run.epoch, "error": run.error, "refused": run.refused, **more}
 
     start = training.init(key, params, jnp.asarray(epochs, jnp.int32))
-    return Trial(start, Program(epoch, stored, training.reasons, watch))
+    followed = {name: functools.partial(array_of, "trial", name, function) for name, function in functions.items()}
+    return Trial(start, Program(epoch, stored, training.reasons, followed))
