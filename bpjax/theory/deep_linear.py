@@ -10,7 +10,8 @@ All functions compute in float64 and raise a `ValueError` for an argument out of
 
 import numpy as np
 
-from bpjax.theory.numbers import as_counts, as_matrix, as_numbers
+from bpjax.theory.numbers import as_counts, as_matrix, as_number, as_numbers, check_broadcast
+from bpjax.util.call_text import shown
 
 # --- One layer -------------------------------------------------------------------------------------------------------
 
@@ -41,7 +42,7 @@ def lms_weights(rate: float, steps, start, inputs, targets) -> np.ndarray:
         w(t) (..., D, K).
     """
     who = "lms_weights"
-    eta, t = as_numbers(who, "rate", rate, above=0.0), as_counts(who, "steps", steps)
+    eta, t = as_number(who, "rate", rate, above=0.0), as_counts(who, "steps", steps)
     x = as_matrix(who, "inputs", inputs)
     target = as_matrix(who, "targets", targets, (len(x), None))
     w = as_matrix(who, "start", start, (x.shape[1], target.shape[1]))
@@ -89,8 +90,11 @@ def shallow_linear_mode(t, s, u0, tau=1.0) -> np.ndarray:
         u0: u(0), any number.
         tau: τ > 0.
     """
-    t, s, tau = _mode_numbers("shallow_linear_mode", t, s, 1.0, tau)[[0, 1, 3]]
-    return s + (as_numbers("shallow_linear_mode", "u0", u0) - s) * np.exp(-t / tau)
+    who = "shallow_linear_mode"
+    t, s, tau = _mode_numbers(who, t, s, 1.0, tau)[[0, 1, 3]]
+    u0 = as_numbers(who, "u0", u0)
+    check_broadcast(who, t=t, u0=u0)
+    return s + (u0 - s) * np.exp(-t / tau)
 
 
 def deep_linear_time(u, s, u0, tau=1.0) -> np.ndarray:
@@ -109,6 +113,7 @@ def deep_linear_time(u, s, u0, tau=1.0) -> np.ndarray:
     who = "deep_linear_time"
     _, s, u0, tau = _mode_numbers(who, 0.0, s, u0, tau)
     u = as_numbers(who, "u", u, above=0.0)
+    check_broadcast(who, u=u, s=s)
     if (u >= s).any() or (u0 >= s).any():
         raise ValueError(f"`{who}` expected `u0` and `u` between 0 and s: s itself is reached only in the limit.")
     return tau / (2 * s) * np.log(u * (s - u0) / (u0 * (s - u)))
@@ -132,7 +137,9 @@ def deep_linear_flow(u, s, weight_layers: int = 2, tau=1.0) -> np.ndarray:
     layers = as_counts(who, "weight_layers", weight_layers)
     as_numbers(who, "weight_layers", layers, least=1.0)
     u, s = as_numbers(who, "u", u, least=0.0), as_numbers(who, "s", s, above=0.0)
-    return layers * u ** (2 - 2 / layers) * (s - u) / as_numbers(who, "tau", tau, above=0.0)
+    tau = as_numbers(who, "tau", tau, above=0.0)
+    check_broadcast(who, u=u, s=s, weight_layers=layers, tau=tau)
+    return layers * u ** (2 - 2 / layers) * (s - u) / tau
 
 
 def deep_linear_invariants(weights) -> tuple[np.ndarray, ...]:
@@ -145,6 +152,8 @@ def deep_linear_invariants(weights) -> tuple[np.ndarray, ...]:
     Shapes: matrices (D, H₁), (H₁, H₂), … as in `bp.dense`, to (H₁, H₁), (H₂, H₂), ….
     """
     who = "deep_linear_invariants"
+    if not isinstance(weights, tuple | list) or len(weights) < 2:
+        raise ValueError(f"`{who}` expected `weights` to be a list of at least two matrices, got {shown(weights)}.")
     matrices = [as_matrix(who, f"weights[{i}]", w) for i, w in enumerate(weights)]
     for i, (first, second) in enumerate(zip(matrices, matrices[1:], strict=False)):
         as_matrix(who, f"weights[{i + 1}]", second, (first.shape[1], None))
@@ -152,11 +161,7 @@ def deep_linear_invariants(weights) -> tuple[np.ndarray, ...]:
 
 
 def _mode_numbers(who, t, s, u0, tau):
-    return np.stack(
-        np.broadcast_arrays(
-            as_numbers(who, "t", t, least=0.0),
-            as_numbers(who, "s", s, above=0.0),
-            as_numbers(who, "u0", u0, above=0.0),
-            as_numbers(who, "tau", tau, above=0.0),
-        )
-    )
+    t, s = as_numbers(who, "t", t, least=0.0), as_numbers(who, "s", s, above=0.0)
+    u0, tau = as_numbers(who, "u0", u0, above=0.0), as_numbers(who, "tau", tau, above=0.0)
+    check_broadcast(who, t=t, s=s, u0=u0, tau=tau)
+    return np.stack(np.broadcast_arrays(t, s, u0, tau))

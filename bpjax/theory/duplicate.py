@@ -2,11 +2,11 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from bpjax.layers.dense import Affine
 from bpjax.types import Params
-from bpjax.util.checks import check_number
+from bpjax.util.call_text import shown
+from bpjax.util.checks import as_floating, check_count, check_number, is_concrete
 
 
 def duplicate_unit(params: Params, unit: int, share: float) -> Params:
@@ -32,13 +32,18 @@ def duplicate_unit(params: Params, unit: int, share: float) -> Params:
     if len(places) != 2 or jax.tree.leaves([entry for entry in params if not isinstance(entry, Affine)]):
         raise ValueError(
             f"`{who}` expected params of an mlp with one hidden layer, (Affine, (), Affine), "
-            f"got {jax.tree.map(jnp.shape, params)}. Make the network with `bp.mlp((inputs, hidden, outputs))`."
+            f"got {shown(params)}. Make the network with `bp.mlp((inputs, hidden, outputs))`."
         )
-    first, second = (params[i] for i in places)
+    first, second = (_arrays(who, params[i]) for i in places)
     hidden = first.w.shape[1]
-    if isinstance(unit, bool) or not isinstance(unit, int | np.integer) or not 0 <= unit < hidden:
-        raise ValueError(f"`{who}` expected `unit` to be a hidden unit, 0 to {hidden - 1}, got {unit!r}.")
+    if second.w.shape[0] != hidden:
+        raise ValueError(
+            f"`{who}` expected as many rows in the second layer's weights as the first layer has units, {hidden}, "
+            f"got {second.w.shape[0]}."
+        )
+    unit = check_count(who, "unit", unit, least=0, most=hidden - 1)
     check_number(who, "share", share)
+    share = float(share) if is_concrete(share) else share
     column = slice(unit, unit + 1)
     incoming = Affine(
         jnp.concatenate([first.w, first.w[:, column]], axis=1),
@@ -48,3 +53,14 @@ def duplicate_unit(params: Params, unit: int, share: float) -> Params:
     scaled = second.w.at[column].set(share * outgoing)
     second = second._replace(w=jnp.concatenate([scaled, (1 - share) * outgoing], axis=0))
     return tuple(incoming if i == places[0] else second if i == places[1] else e for i, e in enumerate(params))
+
+
+def _arrays(who: str, layer: Affine) -> Affine:
+    """The layer's params as floating-point arrays, w (D, H) and b (H,) or None, or a `ValueError`."""
+    w = as_floating(who, "w", layer.w)
+    b = None if layer.b is None else as_floating(who, "b", layer.b)
+    if w.ndim != 2 or (b is not None and b.shape != w.shape[1:]):
+        raise ValueError(
+            f"`{who}` expected weights w (D, H) and biases b (H,), got {w.shape} and {b if b is None else b.shape}."
+        )
+    return Affine(w, b)

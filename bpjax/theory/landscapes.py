@@ -9,7 +9,7 @@ closed form of the recursion, not by its asymptote. All functions broadcast, com
 import numpy as np
 
 from bpjax.theory.momentum import effective_rate, momentum_of
-from bpjax.theory.numbers import as_counts, as_numbers, first_integer
+from bpjax.theory.numbers import as_counts, as_numbers, check_broadcast, first_integer
 
 TIE = 1e-12
 """Relative tolerance, so that a rounding error does not miss a goal that is reached exactly."""
@@ -44,7 +44,10 @@ def plateau_glide(form: str, momentum, velocity) -> np.ndarray:
         momentum: α from 0 to below 1.
         velocity: v₀.
     """
-    return as_numbers("plateau_glide", "velocity", velocity) * plateau_lag(form, momentum)
+    who = "plateau_glide"
+    alpha, velocity = momentum_of(who, form, momentum), as_numbers(who, "velocity", velocity)
+    check_broadcast(who, momentum=alpha, velocity=velocity)
+    return velocity * plateau_lag(form, alpha)
 
 
 def plateau_distance(form: str, rate, momentum, slope, steps, velocity=0.0) -> np.ndarray:
@@ -63,11 +66,12 @@ def plateau_distance(form: str, rate, momentum, slope, steps, velocity=0.0) -> n
         velocity: v₀.
     """
     who = "plateau_distance"
-    effective, lag = effective_rate(form, rate, momentum), plateau_lag(form, momentum)
-    alpha = momentum_of(who, form, momentum)
-    t = as_counts(who, "steps", steps)
-    gone = lag * (1 - alpha**t)
-    return -effective * as_numbers(who, "slope", slope) * (t - gone) + as_numbers(who, "velocity", velocity) * gone
+    alpha, eta = momentum_of(who, form, momentum), as_numbers(who, "rate", rate, above=0.0)
+    slope, t = as_numbers(who, "slope", slope), as_counts(who, "steps", steps)
+    velocity = as_numbers(who, "velocity", velocity)
+    check_broadcast(who, rate=eta, momentum=alpha, slope=slope, steps=t, velocity=velocity)
+    gone = plateau_lag(form, alpha) * (1 - alpha**t)
+    return -effective_rate(form, eta, alpha) * slope * (t - gone) + velocity * gone
 
 
 def plateau_steps(form: str, rate, momentum, slope, length) -> np.ndarray:
@@ -84,16 +88,18 @@ def plateau_steps(form: str, rate, momentum, slope, length) -> np.ndarray:
         length: > 0.
     """
     who = "plateau_steps"
-    length = as_numbers(who, "length", length, above=0.0)
-    speed = effective_rate(form, rate, momentum) * np.abs(as_numbers(who, "slope", slope))
-    if (speed == 0).any():
-        raise ValueError(f"`{who}` expected a `slope` other than 0, got {slope!r}: from rest nothing moves there.")
+    alpha, eta = momentum_of(who, form, momentum), as_numbers(who, "rate", rate, above=0.0)
+    slope, length = as_numbers(who, "slope", slope), as_numbers(who, "length", length, above=0.0)
+    check_broadcast(who, rate=eta, momentum=alpha, slope=slope, length=length)
+    if (slope == 0).any():
+        raise ValueError(f"`{who}` expected `slope` to be other than 0, got 0: from rest nothing moves there.")
+    speed = effective_rate(form, eta, alpha) * np.abs(slope)
     soonest = length / speed
 
     def crossed(t):
-        return np.abs(plateau_distance(form, rate, momentum, slope, t)) >= length * (1 - TIE)
+        return np.abs(plateau_distance(form, eta, alpha, slope, t)) >= length * (1 - TIE)
 
-    return first_integer(crossed, np.floor(soonest * (1 - TIE)), np.ceil(soonest + plateau_lag(form, momentum)))
+    return first_integer(crossed, np.floor(soonest * (1 - TIE)), np.ceil(soonest + plateau_lag(form, alpha)))
 
 
 # --- A saddle --------------------------------------------------------------------------------------------------------
@@ -136,6 +142,7 @@ def saddle_distance(form: str, rate, momentum, curvature, steps, start) -> np.nd
     who = "saddle_distance"
     s1, s2, q = _saddle_exponents(who, form, rate, momentum, curvature)
     t, w = as_counts(who, "steps", steps), as_numbers(who, "start", start)
+    check_broadcast(who, **{"rate × curvature": s1}, steps=t, start=w)
     return w * ((q - s2) * (1 + s1) ** t + (s1 - q) * (1 + s2) ** t) / (s1 - s2)
 
 
@@ -158,9 +165,11 @@ def saddle_steps(form: str, rate, momentum, curvature, start, end) -> np.ndarray
     who = "saddle_steps"
     start = as_numbers(who, "start", start, above=0.0)
     end = as_numbers(who, "end", end, above=0.0)
+    check_broadcast(who, start=start, end=end)
     if (end <= start).any():
         raise ValueError(f"`{who}` expected `start` < `end`, got {start.max():g} and {end.min():g}.")
     s1, s2, q = _saddle_exponents(who, form, rate, momentum, curvature)
+    check_broadcast(who, **{"rate × curvature": s1}, start=start, end=end)
     latest = np.log(end / start * (s1 - s2) / (q - s2)) / np.log1p(s1)  # by then the growing term has reached the goal
 
     def reached(t):
@@ -172,8 +181,9 @@ def saddle_steps(form: str, rate, momentum, curvature, start, end) -> np.ndarray
 def _saddle_exponents(who, form, rate, momentum, curvature):
     """(s₁, s₂, q): the two roots σ − 1, and the first step from rest relative to the distance."""
     alpha = momentum_of(who, form, momentum)
-    mu = -as_numbers(who, "curvature", curvature, below=0.0)
-    a = as_numbers(who, "rate", rate, above=0.0) * mu * (1 - alpha if form == "convex" else 1.0)
+    mu, eta = -as_numbers(who, "curvature", curvature, below=0.0), as_numbers(who, "rate", rate, above=0.0)
+    check_broadcast(who, rate=eta, momentum=alpha, curvature=mu)
+    a = eta * mu * (1 - alpha if form == "convex" else 1.0)
     total = (1 + alpha) * (1 + a) - 2 if form == "nesterov" else a + alpha - 1  # s₁ + s₂; s₁ s₂ = −a
     root = np.sqrt(total**2 + 4 * a)
     far = np.where(total < 0, total - root, total + root) / 2  # no cancellation; the other by the product

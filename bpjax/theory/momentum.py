@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bpjax.theory.numbers import as_numbers
+from bpjax.theory.numbers import as_numbers, check_broadcast
 from bpjax.util.checks import check_choice
 
 FORMS = ("gradient descent", "heavy_ball", "convex", "velocity", "nesterov")
@@ -65,8 +65,11 @@ def mode_roots(form: str, rate, momentum, curvature) -> np.ndarray:
         momentum: α from 0 to below 1.
         curvature: λ; below 0 for the way down from a saddle.
     """
-    alpha = momentum_of("mode_roots", form, momentum)
-    x = as_numbers("mode_roots", "rate", rate, above=0.0) * as_numbers("mode_roots", "curvature", curvature)
+    who = "mode_roots"
+    alpha = momentum_of(who, form, momentum)
+    eta, curvature = as_numbers(who, "rate", rate, above=0.0), as_numbers(who, "curvature", curvature)
+    check_broadcast(who, rate=eta, momentum=alpha, curvature=curvature)
+    x = eta * curvature
     if form == "nesterov":
         b, c = (1 + alpha) * (1 - x), alpha * (1 - x)
         discriminant = (1 - x) * ((1 - alpha) ** 2 - (1 + alpha) ** 2 * x)
@@ -94,8 +97,13 @@ def spectral_radius(form: str, rate, momentum, curvatures) -> np.ndarray:
         momentum: α from 0 to below 1.
         curvatures: of the modes. For an interval from m to L its two ends are enough.
     """
-    rate, momentum = (np.asarray(number, dtype=np.float64)[..., None] for number in (rate, momentum))
-    return np.abs(mode_roots(form, rate, momentum, np.atleast_1d(curvatures))).max(axis=(-2, -1))
+    who = "spectral_radius"
+    alpha, eta = momentum_of(who, form, momentum), as_numbers(who, "rate", rate, above=0.0)
+    modes = np.atleast_1d(as_numbers(who, "curvatures", curvatures))
+    if modes.ndim != 1:
+        raise ValueError(f"`{who}` expected `curvatures` of shape (M,), got {modes.shape}.")
+    check_broadcast(who, rate=eta, momentum=alpha)
+    return np.abs(mode_roots(form, eta[..., None], alpha[..., None], modes)).max(axis=(-2, -1))
 
 
 def best_rate_and_momentum(form: str, smallest, largest) -> RateAndMomentum:
@@ -121,8 +129,9 @@ def best_rate_and_momentum(form: str, smallest, largest) -> RateAndMomentum:
     check_choice(who, "form", form, FORMS)
     m = as_numbers(who, "smallest", smallest, above=0.0)
     L = as_numbers(who, "largest", largest, above=0.0)
+    check_broadcast(who, smallest=m, largest=L)
     if (L < m).any():
-        raise ValueError(f"`{who}` expected `smallest` ≤ `largest`, got {smallest!r} and {largest!r}: swap them.")
+        raise ValueError(f"`{who}` expected `smallest` ≤ `largest`, got {m.max():g} and {L.min():g}: swap them.")
     m, L = np.broadcast_arrays(m, L)
     root = np.sqrt(L / m)
     if form == "gradient descent":
@@ -160,6 +169,7 @@ def effective_rate(form: str, rate, momentum) -> np.ndarray:
         rate: η > 0.
         momentum: α from 0 to below 1.
     """
-    alpha = momentum_of("effective_rate", form, momentum)
-    eta = as_numbers("effective_rate", "rate", rate, above=0.0)
+    who = "effective_rate"
+    alpha, eta = momentum_of(who, form, momentum), as_numbers(who, "rate", rate, above=0.0)
+    check_broadcast(who, rate=eta, momentum=alpha)
     return eta / (1 - np.zeros_like(alpha) if form == "convex" else 1 - alpha)

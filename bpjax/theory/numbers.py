@@ -2,17 +2,19 @@
 
 import math
 
+import jax.numpy as jnp
 import numpy as np
+
+from bpjax.util.call_text import shown
 
 
 def as_numbers(
     who: str, name: str, value, *, above: float = -math.inf, below: float = math.inf, least: float = -math.inf
 ) -> np.ndarray:
     """`value` as an array of float64, or a `ValueError` that shows the first entry out of bounds."""
-    try:
-        numbers = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"`{who}` expected `{name}` to be a number or an array of numbers, got {value!r}.") from None
+    numbers = _in_float64(value)
+    if numbers is None:
+        raise ValueError(f"`{who}` expected `{name}` to be a number or an array of numbers, got {shown(value)}.")
     if numbers.size == 0:
         raise ValueError(f"`{who}` expected at least one number in `{name}`, got an empty array.")
     good = np.isfinite(numbers) & (numbers > above) & (numbers < below) & (numbers >= least)
@@ -23,6 +25,37 @@ def as_numbers(
         f"`{who}` expected `{name}` to be finite{' and ' if bounds else ''}{' and '.join(bounds)}, "
         f"got {numbers[~good].flat[0]:g}."
     )
+
+
+def _in_float64(value) -> np.ndarray | None:
+    """Integers and floating-point numbers as an array of float64; None for anything else, such as booleans."""
+    try:
+        array = np.asarray(value)
+        if array.dtype == object and all(type(entry) is int for entry in array.flat):
+            return array.astype(np.float64)  # Python integers beyond 64 bits
+    except (TypeError, ValueError, OverflowError):
+        return None
+    mixed = isinstance(value, tuple | list) and any(isinstance(entry, bool) for entry in value)
+    is_numeric = any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.integer, jnp.floating))
+    return array.astype(np.float64) if is_numeric and not mixed else None
+
+
+def as_number(who: str, name: str, value, **bounds: float) -> float:
+    """One number, or a `ValueError`; the bounds are those of `as_numbers`."""
+    number = as_numbers(who, name, value, **bounds)
+    if number.shape != ():
+        raise ValueError(f"`{who}` expected `{name}` to be one number, got an array of shape {number.shape}.")
+    return float(number)
+
+
+def check_broadcast(who: str, **arrays: np.ndarray) -> None:
+    """Raise a `ValueError` unless the arrays broadcast against each other."""
+    shapes = {name: np.shape(array) for name, array in arrays.items()}
+    try:
+        np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        names = ", ".join(f"`{name}` {shape}" for name, shape in shapes.items())
+        raise ValueError(f"`{who}` expected arguments whose shapes broadcast, got {names}.") from None
 
 
 def as_counts(who: str, name: str, value) -> np.ndarray:

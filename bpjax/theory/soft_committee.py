@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bpjax.theory.numbers import as_numbers
-from bpjax.util.checks import check_count
+from bpjax.theory.numbers import as_number, as_numbers
+from bpjax.util.call_text import shown
+from bpjax.util.checks import check_count, check_number
 from bpjax.util.extras import require_extra
 
 
@@ -86,10 +87,10 @@ def soft_committee_flow(Q, R, T, rate: float) -> tuple[np.ndarray, np.ndarray]:
         (K, K), (K, M).
     """
     Q, R, T = _check_overlaps("soft_committee_flow", Q, R, T)
-    eta = float(as_numbers("soft_committee_flow", "rate", rate, above=0.0))
+    eta = as_number("soft_committee_flow", "rate", rate, above=0.0)
     linear, quadratic = _flow_terms(Q, R, T)
     K = len(Q)
-    return eta * (linear[:, :K] + linear[:, :K].T) + eta**2 * quadratic, eta * linear[:, K:]
+    return eta * (linear[:, :K] + linear[:, :K].T) + eta * eta * quadratic, eta * linear[:, K:]
 
 
 def soft_committee_path(times, Q, R, T, rate: float, tolerance: float = 1e-9) -> Overlaps:
@@ -113,9 +114,13 @@ def soft_committee_path(times, Q, R, T, rate: float, tolerance: float = 1e-9) ->
     """
     who = "soft_committee_path"
     Q, R, T = _check_overlaps(who, Q, R, T)
+    rate = as_number(who, "rate", rate, above=0.0)
+    check_number(who, "tolerance", tolerance, above=0.0)
     times = np.atleast_1d(as_numbers(who, "times", times, least=0.0))
-    if times.ndim != 1 or (np.diff(times) < 0).any():
-        raise ValueError(f"`{who}` expected `times` of shape (S,) in ascending order, got shape {times.shape}.")
+    if times.ndim != 1 or (np.diff(times) <= 0).any():
+        raise ValueError(
+            f"`{who}` expected `times` of shape (S,), in ascending order without repeats, got {shown(times)}."
+        )
     K, M = R.shape
     groups = np.stack([_join(a, b) for a, b in ((np.eye(K), 0 * R), (1 - np.eye(K), 0 * R), (0 * Q, 1 + 0 * R))])
     groups = groups[groups.any(axis=1)]  # a single student unit has no Qᵢₖ
@@ -151,7 +156,7 @@ def plateau_overlaps(units: int) -> Overlaps:
 
     Shapes: Q, R, T (K, K), error ().
     """
-    check_count("plateau_overlaps", "units", units, least=2)
+    check_count("plateau_overlaps", "units", units, least=2, most=10_000)
     K = units
     ones = np.ones((K, K))
     error = K / np.pi * (np.pi / 6 - K * np.arcsin(1 / (2 * K)))
@@ -171,8 +176,8 @@ def symmetric_plateau(units: int, rate: float = 0.0) -> SymmetricPlateau:
         RuntimeError: the flow has no such fixed point, as at a large rate.
     """
     who = "symmetric_plateau"
-    check_count(who, "units", units, least=2)
-    eta = float(as_numbers(who, "rate", rate, least=0.0))
+    check_count(who, "units", units, least=2, most=100)
+    eta = as_number(who, "rate", rate, least=0.0, below=100.0)
     K, T = units, np.eye(units)
 
     def flow_per_rate(Q, R):

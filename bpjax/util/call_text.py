@@ -1,6 +1,7 @@
 """The text of a call, for `repr`: `32, use_bias=False`."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
@@ -17,11 +18,7 @@ def call_text(*args, **options) -> str:
 def value_text(value) -> str:
     """A short text: scalars as numbers, arrays as `float32[3]`, functions by name, everything else by its `repr`."""
     if isinstance(value, jax.Array | np.ndarray | np.generic):
-        if (
-            value.ndim == 0
-            and not isinstance(value, Tracer)
-            and not jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
-        ):
+        if value.ndim == 0 and not isinstance(value, Tracer) and not jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
             return f"{value.item():g}" if np.issubdtype(value.dtype, np.floating) else str(value)
         return f"{value.dtype}[{','.join(map(str, value.shape))}]"
     if callable(value):

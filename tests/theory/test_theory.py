@@ -499,7 +499,7 @@ AFFINE = bp.layers.Affine(jnp.ones((2, 2)), jnp.ones(2))
         (lambda: theory.soft_committee_path([2.0, 1.0], np.eye(2), np.eye(2), np.eye(2), 0.1), "ascending"),
         (lambda: theory.plateau_overlaps(1), "≥ 2"),
         (lambda: theory.duplicate_unit((AFFINE,), 0, 0.5), "one hidden layer"),
-        (lambda: theory.duplicate_unit((AFFINE, (), AFFINE), 2, 0.5), "0 to 1, got 2"),
+        (lambda: theory.duplicate_unit((AFFINE, (), AFFINE), 2, 0.5), "≤ 1, got 2"),
         (lambda: theory.duplicate_unit((AFFINE, (), AFFINE), 0, np.inf), "`share`"),
     ],
 )
