@@ -50,7 +50,7 @@ from bpjax.optimizers import momentum, quickprop, rprop
 from bpjax.training import fit, trial, make_train_step, error_below, outputs_within, stop_when, accuracy, predict
 
 # 7. a million times at once
-from bpjax.sweeps import sweep, sweep_over, replay, log_draws
+from bpjax.sweeps import sweep, sweep_over, replay, log_draws, points, open_sweep, merge_sweeps
 
 # look inside
 from bpjax.tape import tape, reverse
@@ -130,6 +130,9 @@ __all__ = [
     "sweep_over",
     "replay",
     "log_draws",
+    "points",
+    "open_sweep",
+    "merge_sweeps",
     "tape",
     "reverse",
     "check_gradient",

@@ -1,9 +1,22 @@
 """Sweeps: many trainings in one compiled program."""
 
-from bpjax.sweeps.axes import draws, log_draws
+from bpjax.sweeps.axes import draws, log_draws, points
 from bpjax.sweeps.lanes import lanes
 from bpjax.sweeps.replay import Replay, replay
+from bpjax.sweeps.stored import delete_runs, merge_sweeps, open_sweep
 from bpjax.sweeps.structure import sweep_over
 from bpjax.sweeps.sweep import sweep
 
-__all__ = ["Replay", "draws", "lanes", "log_draws", "replay", "sweep", "sweep_over"]
+__all__ = [
+    "Replay",
+    "delete_runs",
+    "draws",
+    "lanes",
+    "log_draws",
+    "merge_sweeps",
+    "open_sweep",
+    "points",
+    "replay",
+    "sweep",
+    "sweep_over",
+]

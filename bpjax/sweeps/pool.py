@@ -9,7 +9,6 @@ a run or on its place in the pool.
     results   in the order in which the runs stopped, with the numbers of the runs
 """
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
 
@@ -17,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bpjax.sweeps.computation import Computation
 from bpjax.sweeps.lanes.layout import Layout
-from bpjax.training.trial import Trial
 from bpjax.types import Array, Key
 
 IDLE = -1
@@ -32,7 +31,7 @@ class Slot(NamedTuple):
     key: Key
     hyperparameters: dict[str, Array]
     number: Array  # int32, the run's number in the sweep, or IDLE
-    curve: Array  # (curve epochs,) error at the chosen epochs so far
+    curves: dict[str, Array]  # (curve epochs, ...) of `curve`, the error, and of each watched value so far
 
 
 class Pool(NamedTuple):
@@ -49,7 +48,7 @@ class Pool(NamedTuple):
 class Prepare(Protocol):
     """Initialize runs."""
 
-    def __call__(self, key: Key, seeds: Array, hyperparameters: dict[str, Array], numbers: Array) -> Slot:
+    def __call__(self, constants, key: Key, seeds: Array, hyperparameters: dict[str, Array], numbers: Array) -> Slot:
         """`feed` runs before their first epoch, and `width` more to fill the last window."""
         ...
 
@@ -65,7 +64,7 @@ class Begin(Protocol):
 class Advance(Protocol):
     """Train the runs of a pool."""
 
-    def __call__(self, pool: Pool, chunks: np.int32, last: np.bool_) -> Pool:
+    def __call__(self, constants, pool: Pool, chunks: np.int32, last: np.bool_) -> Pool:
         """The pool after so many chunks, or as soon as no run waits.
 
         With `last` the active runs are run to their end.
@@ -91,20 +90,17 @@ ONCE = {
 """Compiler options of what runs once per run: optimized, random numbers take XLA 10 times as long to compile."""
 
 
-def make_pool(
-    trial: Callable[..., Trial], layout: Layout, curve_epochs: tuple[int, ...], key_dtype, hyperparameters, device
-) -> PoolFunctions:
-    """The pool of a trial, traced and compiled here and now.
+def make_pool(computation: Computation, layout: Layout, curve_epochs: tuple[int, ...], inputs, device) -> PoolFunctions:
+    """The pool of a trial, compiled here and now.
 
     Args:
-        trial: (key, **hyperparameters) -> Trial.
+        computation: the traced trial.
         layout: how many active runs, and their arrangement.
-        curve_epochs: ascending epochs at which the error is stored.
-        key_dtype: dtype of the keys.
-        hyperparameters: (name, dtype) of each.
+        curve_epochs: ascending epochs at which the error and the watched values are stored.
+        inputs: shapes of the constants, the key and the hyperparameters of a run.
         device: where it will run.
     """
-    program = PoolProgram(trial, layout, curve_epochs)
+    program = PoolProgram(computation, layout, curve_epochs)
     on_cpu = device.platform == "cpu"
     sharding = jax.sharding.SingleDeviceSharding(device)
 
@@ -117,14 +113,15 @@ def make_pool(
     def per_run(dtype):
         return shape(dtype, layout.feed)
 
-    values = {name: per_run(dtype) for name, dtype in hyperparameters}
-    arguments = shape(key_dtype), per_run(jnp.uint32), values, per_run(jnp.int32)
+    constants, key, hyperparameters = inputs
+    values = {name: per_run(one.dtype) for name, one in hyperparameters.items()}
+    arguments = placed(constants), shape(key.dtype), per_run(jnp.uint32), values, per_run(jnp.int32)
     waiting = placed(jax.eval_shape(program.prepare, *arguments))
-    pool = placed(jax.eval_shape(program.pool_of, waiting))
-    advance = jax.jit(program.advance, donate_argnums=0)
+    pool = placed(jax.eval_shape(program.pool_of, placed(constants), waiting))
+    advance = jax.jit(program.advance, donate_argnums=1)
     lowered = (
         (jax.jit(program.prepare).lower(*arguments), ONCE if on_cpu else {}),
-        (advance.lower(pool, shape(jnp.int32), shape(bool)), FREQUENT if on_cpu else {}),
+        (advance.lower(placed(constants), pool, shape(jnp.int32), shape(bool)), FREQUENT if on_cpu else {}),
     )
     with ThreadPoolExecutor(len(lowered)) as threads:  # XLA compiles on several cores at once
         prepare, advance = threads.map(lambda one: one[0].compile(compiler_options=one[1]), lowered)
@@ -149,7 +146,7 @@ def zeros_of(kind: jax.ShapeDtypeStruct):
 class PoolProgram(NamedTuple):
     """The functions of a pool before compilation; `make_pool` compiles `prepare` and `advance`."""
 
-    trial: Callable[..., Trial]
+    computation: Computation
     layout: Layout
     curve_epochs: tuple[int, ...]
 
@@ -158,39 +155,58 @@ class PoolProgram(NamedTuple):
         """Operations along the run axis."""
         return RunAxis(self.layout.axis, self.layout.width)
 
-    def prepare(self, key: Key, seeds: Array, hyperparameters: dict[str, Array], numbers: Array) -> Slot:
+    def prepare(self, constants, key: Key, seeds: Array, hyperparameters: dict[str, Array], numbers: Array) -> Slot:
         """See `Prepare`."""
 
         def one(seed, hyperparameters, number):
             run_key = jax.random.fold_in(key, seed)
-            curve = jnp.full(len(self.curve_epochs), jnp.nan, jnp.result_type(float))
-            return Slot(self.trial(run_key, **hyperparameters).start, run_key, hyperparameters, number, curve)
+            run = self.computation.start(constants, run_key, hyperparameters)
+            return Slot(run, run_key, hyperparameters, number, self.empty_curves())
 
         waiting = jax.vmap(one, out_axes=self.layout.axis)(seeds, hyperparameters, numbers)
         first = jnp.zeros(self.layout.width, int)
         return jax.tree.map(lambda a: jnp.concatenate([a, self.along.take(a, first)], self.layout.axis), waiting)
 
-    def epoch(self, slot: Slot) -> tuple[Slot, Any]:
-        """A run after one epoch, and the record of the epoch."""
-        run, record = self.trial(slot.key, **slot.hyperparameters).program.epoch(slot.run)
-        return slot._replace(run=run), record
+    def empty_curves(self) -> dict[str, Array]:
+        """The curves of a run before its first epoch: NaN, or 0 for values that are not floating-point numbers."""
+        shapes = self.computation.variables(self.curve_epochs)
+        names = ["curve", *self.computation.shapes["watch"]] if self.curve_epochs else []
+        return {
+            name: jnp.full(shapes[name].shape, jnp.nan if jnp.issubdtype(shapes[name].dtype, jnp.inexact) else 0,
+                           shapes[name].dtype)
+            for name in names
+        }  # fmt: skip
 
-    def outcome(self, slot: Slot) -> dict[str, Array]:
+    def epoch(self, constants, slot: Slot) -> tuple[Slot, Array]:
+        """A run after one epoch, and the error of the epoch."""
+        run, error = self.computation.epoch(constants, slot.key, slot.hyperparameters, slot.run)
+        return slot._replace(run=run), error
+
+    def outcome(self, constants, slot: Slot) -> dict[str, Array]:
         """What is stored of a run."""
-        values = self.trial(slot.key, **slot.hyperparameters).program.outcome(slot.run)
-        curve = {"curve": slot.curve} if self.curve_epochs else {}
-        return {"number": slot.number, "reason": slot.run.reason, **values, **curve}
+        values = self.computation.outcome(constants, slot.key, slot.hyperparameters, slot.run)
+        return {"number": slot.number, "reason": slot.run.reason, **values, **slot.curves}
 
-    def pool_of(self, waiting: Slot) -> Pool:
+    def watched(self, constants, slot: Slot) -> Slot:
+        """A run with its watched values entered in the curves, if its epoch is one of theirs."""
+        values = self.computation.watch(constants, slot.key, slot.hyperparameters, slot.run)
+        is_here = jnp.asarray(self.curve_epochs, jnp.int32) == slot.run.epoch
+        curves = {
+            name: jnp.where(is_here.reshape(-1, *(1,) * jnp.ndim(value)), value[None], slot.curves[name])
+            for name, value in values.items()
+        }
+        return slot._replace(curves=slot.curves | curves)
+
+    def pool_of(self, constants, waiting: Slot) -> Pool:
         """A pool with the shapes of `waiting`."""
         active = jax.tree.map(lambda a: self.along.window(a, 0), waiting)
-        shapes = jax.eval_shape(self.layout.map(self.outcome), active)
+        shapes = jax.eval_shape(self.layout.map(lambda slot: self.outcome(constants, slot)), active)
         size = self.layout.feed + 2 * self.layout.width
         results = jax.tree.map(lambda s: jnp.zeros(self.along.resized(s.shape, size), s.dtype), shapes)
         zero = jnp.zeros((), jnp.int32)
         return Pool(active, waiting, zero, zero, results, zero)
 
-    def advance(self, pool: Pool, chunks, last) -> Pool:
+    def advance(self, constants, pool: Pool, chunks, last) -> Pool:
         """See `Advance`."""
 
         def goes_on(state):
@@ -201,20 +217,16 @@ class PoolProgram(NamedTuple):
         def one_more(state):
             done, pool = state
             pool = self.refill(pool)
-            return done + 1, self.harvest(pool._replace(active=self.chunk(pool.active)))
+            pool = pool._replace(active=self.chunk(constants, pool.active))
+            return done + 1, self.harvest(constants, pool)
 
         start = pool._replace(stopped=jnp.zeros((), jnp.int32))
         return jax.lax.while_loop(goes_on, one_more, (jnp.zeros((), jnp.int32), start))[1]
 
-    def chunk(self, active: Slot) -> Slot:
+    def chunk(self, constants, active: Slot) -> Slot:
         """`chunk` epochs of all active runs."""
         length, axis, before = self.layout.chunk, self.layout.axis, active.run.epoch
-
-        def error_of(slot: Slot) -> tuple[Slot, Array]:
-            slot, record = self.epoch(slot)
-            return slot, record.error
-
-        step = self.layout.map(error_of)
+        step = self.step(constants)
         if not self.curve_epochs:
             return jax.lax.scan(lambda s, _: (step(s)[0], None), active, None, length=length)[0]
         active, errors = jax.lax.scan(lambda s, _: step(s), active, None, length=length)
@@ -222,14 +234,30 @@ class PoolProgram(NamedTuple):
         place = at[:, None] - 1 - before[None, :]  # (curve epochs, width)
         is_here = (place >= 0) & (place < length) & (at[:, None] <= active.run.epoch[None, :])
         seen = jnp.take_along_axis(errors, jnp.clip(place, 0, length - 1), axis=0)
-        curve = jnp.where(is_here, seen, jnp.moveaxis(active.curve, axis, -1))
-        return active._replace(curve=jnp.moveaxis(curve, -1, axis))
+        curve = jnp.where(is_here, seen, jnp.moveaxis(active.curves["curve"], axis, -1))
+        return active._replace(curves=active.curves | {"curve": jnp.moveaxis(curve, -1, axis)})
 
-    def harvest(self, pool: Pool) -> Pool:
+    def step(self, constants):
+        """Active runs -> (active runs, errors) after one epoch; watched values are computed where a curve asks."""
+        one = self.layout.map(lambda slot: self.epoch(constants, slot))
+        if not (self.curve_epochs and self.computation.shapes["watch"]):
+            return one
+        look = self.layout.map(lambda slot: self.watched(constants, slot))
+        at = jnp.asarray(self.curve_epochs, jnp.int32)
+
+        def step(active: Slot) -> tuple[Slot, Array]:
+            running = active.run.reason == 0
+            active, errors = one(active)
+            is_asked = running & (active.run.epoch[:, None] == at[None, :]).any(axis=1)
+            return jax.lax.cond(is_asked.any(), look, lambda slot: slot, active), errors
+
+        return step
+
+    def harvest(self, constants, pool: Pool) -> Pool:
         """Move the outcomes of stopped runs to the results."""
         stopped = (pool.active.run.reason != 0) & (pool.active.number != IDLE)
         first = jnp.argsort(~stopped, stable=True)  # those that stopped come first
-        outcomes = self.layout.map(self.outcome)(pool.active)
+        outcomes = self.layout.map(lambda slot: self.outcome(constants, slot))(pool.active)
         new = jax.tree.map(lambda a: self.along.reordered(a, first), outcomes)
         results = jax.tree.map(lambda old, new: self.along.put(old, new, pool.stopped), pool.results, new)
         active = pool.active._replace(number=jnp.where(stopped, IDLE, pool.active.number))

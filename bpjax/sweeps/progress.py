@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from bpjax.sweeps.result import Results, success_of
 from bpjax.util.extras import require_extra
 
 
@@ -18,11 +19,17 @@ class Progress(NamedTuple):
     runs: int  # all runs
     epochs: int  # epochs done by the runs of this session that have stopped
     seconds: float  # since this session started
+    solved: int = 0  # runs that have reached their goal, those of earlier sessions included
+    diverged: int = 0  # runs that have diverged, likewise
 
     @property
     def rate(self) -> float:
         """Net-epochs per second: passes of one network over the examples."""
         return self.epochs / self.seconds if self.seconds > 0 else 0.0
+
+    def __str__(self) -> str:
+        share = f", {self.solved / self.done:.0%} solved, {self.diverged / self.done:.0%} diverged" if self.done else ""
+        return f"{self.done} of {self.runs} runs{share}"
 
 
 class Report(Protocol):
@@ -34,16 +41,20 @@ class Report(Protocol):
 
 
 @contextlib.contextmanager
-def progress_report(progress: bool | Callable[[Progress], None], runs: int, done: int) -> Iterator[Report]:
+def progress_report(
+    progress: bool | Callable[[Progress], None], results: Results, reasons: tuple[str, ...]
+) -> Iterator[Report]:
     """Yields a `Report` that shows a bar or calls `progress`.
 
     Args:
         progress: True for a bar, or a function that is called with the `Progress`.
-        runs: all runs.
-        done: runs with a result from earlier sessions.
+        results: with the runs of earlier sessions.
+        reasons: the words for the values of `reason`.
     """
     began, lock = time.perf_counter(), threading.Lock()
-    state = Progress(done, runs, 0, 0.0)
+    success = success_of(reasons)
+    earlier = results.wanted[results.done[results.wanted]]
+    state = counted(Progress(0, results.wanted.size, 0, 0.0), results.values["reason"][earlier], success, reasons)
 
     with progress_bar() if progress is True else contextlib.nullcontext(progress or None) as show:
 
@@ -51,9 +62,8 @@ def progress_report(progress: bool | Callable[[Progress], None], runs: int, done
             nonlocal state
             with lock:
                 epochs = int(new["epochs"].sum()) if "epochs" in new else 0
-                state = Progress(
-                    state.done + len(new["number"]), runs, state.epochs + epochs, time.perf_counter() - began
-                )
+                state = counted(state, new["reason"], success, reasons)
+                state = state._replace(epochs=state.epochs + epochs, seconds=time.perf_counter() - began)
                 if show is not None:
                     show(state)
 
@@ -62,23 +72,32 @@ def progress_report(progress: bool | Callable[[Progress], None], runs: int, done
         yield report
 
 
+def counted(state: Progress, reason: np.ndarray, success: list[int], reasons: tuple[str, ...]) -> Progress:
+    """The progress after more runs have stopped, for these reasons."""
+    diverged = int((reason == reasons.index("diverged")).sum()) if "diverged" in reasons else 0
+    solved = int(np.isin(reason, success).sum())
+    return state._replace(
+        done=state.done + reason.size, solved=state.solved + solved, diverged=state.diverged + diverged
+    )
+
+
 @contextlib.contextmanager
 def progress_bar() -> Iterator[Callable[[Progress], None]]:
-    """A bar with the runs done, net-epochs per second and the time left."""
+    """A bar with the runs done, net-epochs per second, the shares solved and diverged, and the time left."""
     with require_extra("The progress bar comes from rich"):
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
 
     columns = (
-        TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("runs, {task.fields[rate]}"),
+        TextColumn("  {task.description}"), BarColumn(), TextColumn("{task.fields[state]}{task.fields[rate]}"),
         TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     with Bars(*columns, transient=True) as bars:
-        task = bars.add_task("compiling", total=None, rate="")
+        task = bars.add_task("compiling", total=None, rate="", state="")
 
         def show(state: Progress) -> None:
-            rate = f"{state.rate / 1e6:.3g} M epochs/s" if state.epochs else ""
+            rate = f", {state.rate / 1e6:.3g} M epochs/s" if state.epochs else ""
             phase = "training" if state.epochs else "compiling"
-            bars.update(task, total=state.runs, completed=state.done, description=phase, rate=rate)
+            bars.update(task, total=state.runs, completed=state.done, description=phase, rate=rate, state=str(state))
 
         yield show

@@ -1,8 +1,6 @@
 """Repeat one run of a stored sweep, with the history of all its epochs."""
 
 import functools
-import importlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,16 +9,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.results.record import MARK
-from bpjax.sweeps.axes import SAMPLE, Plan, arguments
+from bpjax.sweeps.axes import SAMPLE
+from bpjax.sweeps.computation import Computation, trace
 from bpjax.sweeps.lanes.layout import Layout
+from bpjax.sweeps.plan import Plan
 from bpjax.sweeps.pool import PoolProgram, Slot
-from bpjax.sweeps.store import read_blocks
+from bpjax.sweeps.record_file import plan_of, read_record
+from bpjax.sweeps.store import read_runs
+from bpjax.sweeps.workers import Job
 from bpjax.training.trial import Trial
 from bpjax.util.jax_settings import jax_settings
 
 KNOWN_TRIALS: dict[str, Callable[..., Trial]] = {}
-"""The trials of the stores that this process has swept into."""
+"""The trials of the stores that this process has written last."""
+MOST_KNOWN = 16
+
+
+def remember(folder: Path, trial: Callable[..., Trial]) -> None:
+    """Let `replay` find the trial of a store in this process."""
+    KNOWN_TRIALS.pop(str(folder), None)
+    KNOWN_TRIALS[str(folder)] = trial
+    for oldest in list(KNOWN_TRIALS)[:-MOST_KNOWN]:
+        del KNOWN_TRIALS[oldest]
 
 
 class Replay(NamedTuple):
@@ -37,54 +47,59 @@ class Replay(NamedTuple):
 
 
 def replay(store: str | Path, trial: Callable[..., Trial] | None = None, **point) -> Replay:
-    """Repeat one run of a stored sweep: `bp.replay("results/xor", learning_rate=0.5, momentum=0.9, seed=7)`.
+    """Repeat one run of a stored sweep: `bp.replay("results/xor", xor, learning_rate=0.5, momentum=0.9, seed=7)`.
 
     It is trained in the layout of the sweep, with the same run in every lane, so that it takes the same steps: bit for
     bit on the same device and versions. `Replay.same` says whether it did.
 
     Args:
         store: the folder of the sweep.
-        trial: the sweep's trial. Not needed in the process that has swept, nor if it is a function of a module.
+        trial: the sweep's trial. Not needed in the process that has swept; the name in the record is only shown, and
+            nothing is imported because a file says so.
         **point: a value on every axis of the sweep; `sample=` for drawn axes.
 
     Raises:
-        ValueError: the folder holds no sweep, the point is not on its axes, or the trial cannot be found.
+        ValueError: the folder holds no sweep, the point is not on its axes, or no trial is given.
     """
     folder = Path(store).absolute()
-    if not (folder / MARK).is_file():
+    record = read_record(folder)
+    if record is None:
         raise ValueError(f"`replay` expected the folder of a stored sweep, got {folder}. Sweep with `store=` first.")
-    sweep = json.loads((folder / MARK).read_text())["sweep"]
-    points = plan_of(sweep["axes"])
+    points = plan_of(record["axes"])
     number = number_of(points, point)
-    trial = trial or KNOWN_TRIALS.get(str(folder)) or import_trial(sweep["trial"])
-    layout, key = Layout(**sweep["layout"]), jnp.asarray(sweep["key"], jnp.uint32)
-    key = jax.random.wrap_key_data(key, impl=sweep["key_impl"])
-    slot, history = train(trial, layout, tuple(sweep["curves"]), key, points, number)
-    outcome = {"reason": slot.run.reason, **trial(slot.key, **slot.hyperparameters).program.outcome(slot.run)}
-    outcome = {name: np.asarray(value) for name, value in outcome.items()}
-    return Replay(slot.run, history, outcome, is_same_as_stored(folder, number, outcome))
+    trial = trial or KNOWN_TRIALS.get(str(folder))
+    if trial is None:
+        raise ValueError(
+            f"`replay` expected the trial of the sweep, which the record calls {record['trial']}: pass it, "
+            "`bp.replay(store, trial, ...)`."
+        )
+    identity = record["identity"]
+    key = jax.random.wrap_key_data(jnp.asarray(identity["key"][1], jnp.uint32), impl=identity["key"][0])
+    computation, constants = trace(trial, points, key)
+    layout, curves = Layout(**identity["layout"]), tuple(identity["curves"])
+    slot, history = train(Job(computation, constants, layout, curves, points, key), number)
+    outcome = PoolProgram(computation, layout, curves).outcome(constants, slot)
+    outcome = {name: np.asarray(value) for name, value in outcome.items() if name not in ("number", *slot.curves)}
+    return Replay(slot.run, history, outcome, is_same_as_stored(folder, record, number, outcome))
 
 
-def train(trial, layout: Layout, curve_epochs: tuple[int, ...], key, points: Plan, number: int) -> tuple[Slot, Any]:
+def train(job: Job, number: int) -> tuple[Slot, Any]:
     """The run at its end, and the records of its epochs.
 
     Args:
-        trial: (key, **hyperparameters) -> Trial.
-        layout: of the sweep; every lane holds this run.
-        curve_epochs: of the sweep, which are part of its compiled program.
-        key: of the sweep.
-        points: the runs of the sweep.
+        job: the sweep; every lane holds this run.
         number: of the run.
     """
+    layout = job.layout
     is_last = layout.axis == -1
-    prepare, advance = compiled(trial, layout, curve_epochs, jax_settings())
+    prepare, advance = compiled(job.computation, layout, job.curve_epochs, jax_settings())
     filled = np.full(layout.feed, number)
-    slots = prepare(key, *arguments(points.values(filled)), filled.astype(np.int32))
+    slots = prepare(job.constants, job.key, *job.points.arguments(filled), filled.astype(np.int32))
     slots = jax.tree.map(lambda a: a[..., : layout.width] if is_last else a[: layout.width], slots)
 
     records = []
     while not np.asarray(slots.run.reason).all():
-        slots, record = advance(slots)
+        slots, record = advance(job.constants, slots)
         records.append(jax.tree.map(lambda a: np.asarray(a[..., 0] if is_last else a[:, 0]), record))
     slot = jax.tree.map(lambda a: a[..., 0] if is_last else a[0], slots)
     epochs = int(slot.run.epoch)
@@ -92,27 +107,25 @@ def train(trial, layout: Layout, curve_epochs: tuple[int, ...], key, points: Pla
 
 
 @functools.lru_cache(maxsize=16)
-def compiled(trial: Callable[..., Trial], layout: Layout, curve_epochs: tuple[int, ...], settings) -> tuple:
+def compiled(computation: Computation, layout: Layout, curve_epochs: tuple[int, ...], settings) -> tuple:
     """`prepare`, and slots -> (slots, records) after a chunk; cached, so that a second replay does not compile.
 
     Args:
-        trial: (key, **hyperparameters) -> Trial.
+        computation: the traced trial.
         layout: of the sweep.
         curve_epochs: of the sweep.
         settings: JAX's, which the programs depend on.
     """
-    program = PoolProgram(trial, layout, curve_epochs)
+    program = PoolProgram(computation, layout, curve_epochs)
 
-    def advance(slots: Slot):
-        return jax.lax.scan(lambda s, _: layout.map(program.epoch)(s), slots, None, length=layout.chunk)
+    def advance(constants, slots: Slot):
+        def one(slot: Slot):
+            run, record = computation.replayed(constants, slot.key, slot.hyperparameters, slot.run)
+            return slot._replace(run=run), record
+
+        return jax.lax.scan(lambda s, _: layout.map(one)(s), slots, None, length=layout.chunk)
 
     return jax.jit(program.prepare), jax.jit(advance)
-
-
-def plan_of(axes: dict) -> Plan:
-    """The plan of a stored sweep."""
-    coords = {name: (dim, np.asarray(values)) for name, (dim, values) in axes.items()}
-    return Plan({dim: len(values) for dim, values in coords.values()}, coords)
 
 
 def number_of(points: Plan, point: dict) -> int:
@@ -132,21 +145,10 @@ def number_of(points: Plan, point: dict) -> int:
     return int(np.ravel_multi_index(places, tuple(points.dims.values())))
 
 
-def import_trial(name: str) -> Callable[..., Trial]:
-    """The trial called "module:function", where it can be imported."""
-    module, function = name.split(":")
-    try:
-        return getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError):
-        raise ValueError(
-            f"`replay` expected to import the sweep's trial, {name}, and cannot. Pass it: `replay(store, trial, ...)`."
-        ) from None
-
-
-def is_same_as_stored(folder: Path, number: int, outcome: dict) -> bool | None:
+def is_same_as_stored(folder: Path, record: dict, number: int, outcome: dict) -> bool | None:
     """Whether the stored result of a run equals `outcome` bit for bit; None where none is stored."""
-    for numbers, values in read_blocks(folder):
-        if numbers[0] <= number <= numbers[-1]:
-            stored = {name: array[number - numbers[0]] for name, array in values.items() if name in outcome}
-            return all(array.tobytes() == outcome[name].astype(array.dtype).tobytes() for name, array in stored.items())
-    return None
+    values, done, _ = read_runs(folder, record)
+    if not done[number]:
+        return None
+    stored = {name: array[number] for name, array in values.items() if name in outcome}
+    return all(array.tobytes() == outcome[name].astype(array.dtype).tobytes() for name, array in stored.items())

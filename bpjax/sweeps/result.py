@@ -1,109 +1,125 @@
-"""The results of a sweep: collected run by run, passed to the store block by block, returned as a dataset."""
+"""The results of a sweep: collected run by run, passed to the store chunk by chunk, returned as a dataset."""
 
-import json
 import threading
-from collections.abc import Iterator
+import time
 
 import jax
 import numpy as np
 
-from bpjax.results.record import config_data, environment
-from bpjax.sweeps.axes import Plan
+from bpjax.sweeps.plan import Plan
+from bpjax.sweeps.skeleton import DERIVED, LONG_NAMES, fill_of, flags, inner_dims
 from bpjax.util.extras import require_extra
 
 FAILURES = ("running", "diverged", "epoch limit")
 """Reasons that are not success."""
+FLUSH_SECONDS = 5.0
+"""How long results of incomplete chunks stay in memory before they are written."""
 
 
 class Results:
     """The results so far, by run number. Several threads may add at once."""
 
-    def __init__(self, runs: int, block: int, shapes: dict[str, jax.ShapeDtypeStruct], store=None):
+    def __init__(self, runs: int, wanted: np.ndarray, variables: dict[str, jax.ShapeDtypeStruct], store=None):
         """Empty, or with what `store` already holds.
 
         Args:
-            runs: all runs.
-            block: runs that are stored together.
-            shapes: shape and dtype of each variable of a run.
+            runs: all runs of the grid; with a store, of the store's grid.
+            wanted: the numbers of the runs that the sweep needs.
+            variables: shape and dtype of each variable of a run.
             store: a `SweepStore`, or None.
         """
-        self.runs, self.block, self.store = runs, block, store
-        self.values = {name: np.zeros((runs, *shape.shape), shape.dtype) for name, shape in shapes.items()}
-        self.done = np.zeros(runs, bool)
-        self.lock = threading.Lock()
-        for numbers, values in store.blocks() if store is not None else ():
-            self._set(numbers, values)
+        self.store, self.lock, self.flushed = store, threading.Lock(), time.monotonic()
+        if store is None:
+            self.values = {name: np.full((runs, *one.shape), fill_of(one.dtype, name), one.dtype)
+                           for name, one in variables.items()}  # fmt: skip
+            self.done = np.zeros(runs, bool)
+        else:
+            self.values, self.done, _ = store.read()
+        self.wanted = wanted.ravel() if store is None else in_chunk_order(wanted.ravel(), store)
+        self.boxes = None if store is None else store.boxes(np.arange(runs))
+        self.unsaved: set[int] = set()
 
     @property
     def finished(self) -> int:
-        """The number of runs that have stopped."""
-        return int(self.done.sum())
+        """The number of wanted runs that have stopped."""
+        return int(self.done[self.wanted].sum())
 
-    def missing(self) -> Iterator[np.ndarray]:
-        """The numbers of runs without a result, by blocks."""
-        for first in range(0, self.runs, self.block):
-            numbers = np.arange(first, min(first + self.block, self.runs))
-            left = numbers[~self.done[numbers]]
-            if left.size:
-                yield left
+    def missing(self) -> np.ndarray:
+        """The numbers of wanted runs without a result, those of a chunk together."""
+        return self.wanted[~self.done[self.wanted]]
 
     def add(self, new: dict[str, np.ndarray]) -> None:
-        """Results of runs that have stopped; a complete block is written to the store."""
+        """Results of runs that have stopped; a complete chunk is written to the store."""
         with self.lock:
             numbers = new["number"]
-            self._set(numbers, new)
-            if self.store is None:
+            for name, array in self.values.items():
+                array[numbers] = new[name]
+            self.done[numbers] = True
+            if self.boxes is None or not len(numbers):
                 return
-            for index in np.unique(numbers // self.block):
-                block = slice(index * self.block, min((index + 1) * self.block, self.runs))
-                if self.done[block].all():
-                    self.store.write(int(index), {name: array[block] for name, array in self.values.items()})
+            self.unsaved |= set(np.unique(self.boxes[numbers]).tolist())
+            if time.monotonic() - self.flushed > FLUSH_SECONDS:
+                self._write(self.unsaved)
+            else:
+                left = set(np.unique(self.boxes[self.missing()]).tolist())
+                self._write(self.unsaved - left)
 
-    def _set(self, numbers, values) -> None:
-        for name, array in self.values.items():
-            array[numbers] = values[name]
-        self.done[numbers] = True
+    def flush(self) -> None:
+        """Write what is not in the store yet, if there is one."""
+        with self.lock:
+            self._write(self.unsaved)
+
+    def _write(self, boxes) -> None:
+        for box in sorted(boxes):  # a copy: `unsaved` shrinks
+            self.store.write(box, self.values, self.done)  # type: ignore[union-attr]
+            self.unsaved.discard(box)
+        if not self.unsaved:
+            self.flushed = time.monotonic()
 
 
-def dataset(
-    points: Plan, results: Results, reasons: tuple[str, ...], curve_epochs: tuple[int, ...], record, config, receipt
-):
-    """The `xarray.Dataset` of a finished sweep.
+def in_chunk_order(numbers: np.ndarray, store) -> np.ndarray:
+    """Run numbers sorted so that those of a chunk of the store are together."""
+    return numbers[np.argsort(store.boxes(numbers), kind="stable")]
+
+
+def success_of(reasons: tuple[str, ...]) -> list[int]:
+    """The values of `reason` that are success."""
+    return [index for index, word in enumerate(reasons) if word not in FAILURES]
+
+
+def dataset(points: Plan, values: dict[str, np.ndarray], record: dict):
+    """Results as an `xarray.Dataset`.
 
     Args:
         points: the runs.
-        results: of every run.
-        reasons: the words for the values of `reason`.
-        curve_epochs: at which the error was stored.
-        record: what identifies the sweep.
-        config: of the caller.
-        receipt: the gradient receipt, or None.
+        values: of each variable, (runs, ...).
+        record: of the sweep, see `bpjax.sweeps.store.new_record`.
     """
     xr = import_xarray()
-    dims, shape = tuple(points.dims), tuple(points.dims.values())
-    values = {name: array.reshape(*shape, *array.shape[1:]) for name, array in results.values.items()}
-    reason = values.pop("reason")
-    meanings = " ".join(word.replace(" ", "_") for word in reasons)
-    flags = {"flag_values": list(range(len(reasons))), "flag_meanings": meanings, "long_name": "why the run stopped"}
-    failures = [index for index, word in enumerate(reasons) if word in FAILURES]
-    variables = {
-        "reason": (dims, reason, flags),
-        "solved": (dims, ~np.isin(reason, failures)),
-        "diverged": (dims, reason == reasons.index("diverged") if "diverged" in reasons else np.zeros(shape, bool)),
-    }
+    dims, variables = tuple(points.dims), {}
+    values = values | derived(values["reason"], record)
+    for name in ("reason", *DERIVED, *record["variables"]):
+        array = values[name].reshape((*points.shape, *values[name].shape[1:]))
+        inner = inner_dims(name, array.ndim - len(dims), name in record["curved"])
+        attributes = flags(record["reasons"], bool((array < 0).any())) if name == "reason" else {}
+        attributes |= {"long_name": LONG_NAMES[name]} if name in LONG_NAMES else {}
+        variables[name] = ((*dims, *inner), array, attributes)
     coords = {name: (dim, array) for name, (dim, array) in points.coords.items()}
-    if curve_epochs:
-        coords["epoch"] = ("epoch", np.array(curve_epochs))
-        variables["curve"] = ((*dims, "epoch"), values.pop("curve"), {"long_name": "error; NaN after the run's end"})
-    long_names = {"epochs": "epochs done, including the last", "error": "error of the last epoch"}
-    for name, array in values.items():
-        extra = tuple(f"{name}_{axis}" for axis in range(array.ndim - len(dims)))
-        variables[name] = ((*dims, *extra), array, {"long_name": long_names[name]} if name in long_names else {})
-    attributes = {
-        "record": json.dumps({**record, **environment(), "config": config_data(config)}, default=str),
-        "receipt": str(receipt) if receipt is not None else "none was given",
-    }
-    return xr.Dataset(variables, coords, attributes)
+    if record["curved"]:
+        coords["epoch"] = ("epoch", np.array(record["identity"]["curves"]))
+    return xr.Dataset(variables, coords, record["attributes"])
+
+
+def derived(reason: np.ndarray, record: dict) -> dict[str, np.ndarray]:
+    """`solved` and `diverged`."""
+    reasons = record["reasons"]
+    code = reasons.index("diverged") if "diverged" in reasons else None
+    return {"solved": np.isin(reason, record["success"]), "diverged": reason == (-2 if code is None else code)}
+
+
+def curves_of(computation, curve_epochs) -> list[str]:
+    """The variables with the dimension "epoch"."""
+    return ["curve", *computation.shapes["watch"]] if curve_epochs else []
 
 
 def import_xarray():

@@ -1,87 +1,108 @@
-"""A sweep on disk: a Zarr group, written block by block as runs stop, continued after an interruption.
+"""A sweep on disk: a Zarr group that grows, with a checksum for every run.
 
-A block is written first, then its checksum. A block whose checksum is missing or does not match its bytes is run again.
+- record.json, record.copy.json: what identifies the sweep, and its axes (see `record_file`);
+- zarr.json, NAME/zarr.json: metadata, and the coordinates, which follow from the record (see `skeleton`);
+- NAME/c/...: results, in chunks;
+- check/c/...: the checksum of each run, written after its results (see `checksums`);
+- writer.lock, writer.json: who writes (see `writer`).
 """
 
+import contextlib
 import json
 import logging
-import zlib
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from bpjax.results.record import MARK, config_data, environment
-from bpjax.sweeps.axes import Plan
-from bpjax.util.extras import require_extra
+from bpjax.sweeps.checksums import MISSING, checksums
+from bpjax.sweeps.identity import EXPLANATIONS, differences
+from bpjax.sweeps.plan import Plan, union
+from bpjax.sweeps.record_file import (
+    ASIDE,
+    COPY,
+    FORMAT,
+    digest,
+    plan_data,
+    plan_of,
+    read_record,
+    write_record_file,
+)
+from bpjax.sweeps.result import derived
+from bpjax.sweeps.skeleton import (
+    CHECK,
+    DERIVED,
+    arrays_in,
+    chunks_of,
+    fill_of,
+    is_sound,
+    place_skeleton,
+    renew_skeleton,
+)
+from bpjax.sweeps.writer import HOLDER, LOCK, only_writer
 
 log = logging.getLogger("bpjax.sweeps")
 
-CHECKSUM = "checksum"
-"""The array with the checksum of each block, −1 where the block is not written yet."""
-UNFINISHED = "record.aside"
-"""The record while it is being written."""
+
+class Stored(NamedTuple):
+    """The runs of a store that are valid."""
+
+    values: dict[str, np.ndarray]  # (runs, ...) of each variable; fill values where a run is missing
+    done: np.ndarray  # (runs,) booleans
+    damaged: int  # runs whose results do not match their checksum
 
 
 class SweepStore:
-    """The folder of a sweep that is being written."""
+    """A store that this process writes; see `open_store`."""
 
-    def __init__(self, folder, points: Plan, shapes, block: int, record: dict, config, receipt):
-        """Open the folder of this very sweep, or create it.
+    def __init__(self, folder: Path, record: dict):
+        """The store in a folder, whose skeleton is in place."""
+        self.folder, self.record = folder, record
+        self.points, self.chunks = plan_of(record["axes"]), tuple(record["chunks"])
+        self.arrays = arrays_in(folder, "r+")
+
+    def boxes(self, numbers: np.ndarray) -> np.ndarray:
+        """The chunk (n,) in which each run lies."""
+        if not self.points.dims:
+            return np.zeros(len(numbers), int)
+        places = np.unravel_index(numbers, self.points.shape)
+        counts = [-(-length // chunk) for length, chunk in zip(self.points.shape, self.chunks, strict=True)]
+        inside = tuple(place // chunk for place, chunk in zip(places, self.chunks, strict=True))
+        return np.asarray(np.ravel_multi_index(inside, counts))
+
+    def region(self, box: int) -> tuple[slice, ...]:
+        """The places in the grid that lie in a chunk."""
+        counts = [-(-length // chunk) for length, chunk in zip(self.points.shape, self.chunks, strict=True)]
+        places = np.unravel_index(box, counts) if counts else ()
+        sides = zip(places, self.chunks, self.points.shape, strict=True)
+        return tuple(slice(int(k * chunk), int(min((k + 1) * chunk, length))) for k, chunk, length in sides)
+
+    def write(self, box: int, values: Mapping[str, np.ndarray], done: np.ndarray) -> None:
+        """Write the runs of a chunk: results first, then `reason`, then the checksums.
 
         Args:
-            folder: of the sweep.
-            points: the runs.
-            shapes: shape and dtype of each variable of a run.
-            block: runs that are written together.
-            record: what identifies the sweep.
-            config: of the caller.
-            receipt: the gradient receipt, or None.
+            box: the number of the chunk.
+            values: (runs, ...) of each variable, of the whole grid.
+            done: (runs,) which runs have results.
 
         Raises:
-            ValueError: the folder holds another sweep or something else, or cannot be written.
+            OSError: it cannot be written, for example because the disk is full; runs written before stay valid.
         """
-        self.folder, self.runs, self.block = Path(folder).absolute(), points.runs, block
-        identity = json.loads(json.dumps(identity_of(points, shapes, block, record, config), default=str))
-        if (self.folder / MARK).is_file():
-            check_same(self.folder, json.loads((self.folder / MARK).read_text()).get("sweep", {}), identity)
-            self.arrays = arrays_in(self.folder, "r+")
-            return
-        if self.folder.exists() and any(entry.name not in ("runs", UNFINISHED) for entry in self.folder.iterdir()):
-            raise ValueError(f"{self.folder} holds something that is not a sweep: choose another folder for `store`.")
+        region, shape = self.region(box), self.points.shape
+        part = {name: array.reshape((*shape, *array.shape[1:]))[region] for name, array in values.items()}
+        is_done = done.reshape(shape)[region]
+        numbers = np.arange(done.size).reshape(shape)[region]
+        flat = {name: array.reshape((numbers.size, *values[name].shape[1:])) for name, array in part.items()}
+        sums = np.where(is_done, checksums(self.points, numbers.ravel(), flat).reshape(is_done.shape), MISSING)
+        part = {name: part[name] for name in sorted(part, key=lambda name: name == "reason")}
+        part |= derived(part["reason"], self.record)
         try:
-            self._create(shapes)
-            self.arrays = arrays_in(self.folder, "r+")
-            text = json.dumps({"sweep": identity, **environment(), "receipt": str(receipt)}, indent=2)
-            (self.folder / UNFINISHED).write_text(text + "\n")
-            (self.folder / UNFINISHED).rename(self.folder / MARK)  # last: this file makes the folder a valid sweep
-        except OSError as error:
-            raise ValueError(
-                f"A sweep cannot be written to {self.folder} ({error.strerror}): choose another folder."
-            ) from None
-
-    def _create(self, shapes) -> None:
-        zarr = import_zarr()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        group = zarr.create_group(self.folder / "runs", overwrite=True)
-        for name, one in shapes.items():
-            shape, chunks = (self.runs, *one.shape), (self.block, *one.shape)
-            group.create_array(name, shape=shape, chunks=chunks, dtype=np.dtype(one.dtype))
-        blocks = -(-self.runs // self.block)
-        group.create_array(CHECKSUM, shape=(blocks,), chunks=(1,), dtype="int64", fill_value=-1)
-
-    def write(self, index: int, values: dict[str, np.ndarray]) -> None:
-        """Write a block of results.
-
-        Raises:
-            OSError: it cannot be written, for example because the disk is full; earlier blocks stay valid.
-        """
-        rows = slice(index * self.block, min((index + 1) * self.block, self.runs))
-        try:
-            for name, array in values.items():
-                self.arrays[name][rows] = array
-            self.arrays[CHECKSUM][index] = checksum(values)
+            for name, array in {**part, CHECK: sums}.items():
+                self.arrays[name][region] = array
         except OSError as error:
             raise OSError(
                 error.errno,
@@ -89,93 +110,168 @@ class SweepStore:
                 "free some space and start again, and the sweep continues from there",
             ) from error
 
-    def blocks(self) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-        """(run numbers, results) of each valid block."""
-        return read_blocks(self.folder)
+    def read(self) -> Stored:
+        """The valid runs; damaged ones are logged, to be run again."""
+        stored = read_runs(self.folder, self.record)
+        if stored.damaged:
+            log.warning(
+                "%s: %d of %d runs are damaged and will be run again", self.folder, stored.damaged, stored.done.size
+            )
+        return stored
 
 
-def read_blocks(folder: Path) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """(run numbers, results) of each valid block; damaged blocks are logged and skipped."""
+def read_runs(folder: Path, record: dict) -> Stored:
+    """The valid runs of a store, also while another process writes: checksums are read before the results."""
+    points = plan_of(record["axes"])
     arrays = arrays_in(folder, "r")
-    sums = np.asarray(arrays.pop(CHECKSUM)[:])
-    reason = arrays["reason"]
-    block, runs = reason.chunks[0], reason.shape[0]
-    for index in np.flatnonzero(sums >= 0):
-        rows = np.arange(index * block, min((index + 1) * block, runs))
+    shapes = {name: (tuple(shape), dtype) for name, (shape, dtype) in record["variables"].items()}
+    sums, lost = read_array(arrays[CHECK], points.shape, (), MISSING)
+    values = {}
+    for name in (*DERIVED, *shapes):
+        shape, dtype = shapes.get(name, ((), "bool"))
+        values[name], is_lost = read_array(arrays[name], points.shape, shape, fill_of(dtype, name))
+        lost |= is_lost
+    given = {name: values.pop(name) for name in DERIVED}
+    numbers = np.flatnonzero((sums != MISSING) & ~lost)
+    there = {name: array[numbers] for name, array in values.items()}
+    right = checksums(points, numbers, there) == sums[numbers]
+    for name, array in derived(there["reason"], record).items():
+        right &= array == given[name][numbers]
+    done = np.zeros(points.runs, bool)
+    done[numbers[right]] = True
+    for name, array in values.items():
+        array[~done] = fill_of(array.dtype, name)
+    return Stored(values, done, int(lost.sum() + (~right).sum()))
+
+
+def read_array(array, grid: tuple, shape: tuple, fill) -> tuple[np.ndarray, np.ndarray]:
+    """The values (runs, ...) of an array, and which runs (runs,) lie in chunks that cannot be read."""
+    runs = int(np.prod(grid, dtype=int))
+    try:
+        return np.array(array[...]).reshape((runs, *shape)), np.zeros(runs, bool)
+    except Exception as error:  # whatever a codec raises on bytes that it did not write
+        log.debug("%s: %r", array, error)
+    values, lost = np.full(array.shape, fill, array.dtype), np.zeros(grid, bool)
+    sides = [range(0, length, chunk) for length, chunk in zip(grid, array.chunks, strict=False)]
+    for corner in np.ndindex(*(len(side) for side in sides)):
+        region = tuple(
+            slice(side[k], side[k] + chunk) for k, side, chunk in zip(corner, sides, array.chunks, strict=False)
+        )
         try:
-            values = {name: np.asarray(array[rows[0] : rows[-1] + 1]) for name, array in arrays.items()}
-            is_valid = checksum(values) == sums[index]
-        except Exception as error:  # whatever a codec raises on bytes that it did not write
-            log.debug("block %d: %r", index, error)
-            values, is_valid = {}, False
-        if is_valid:
-            yield rows, values
-        else:
-            log.warning("%s: runs %d to %d are damaged and will be run again", folder, rows[0], rows[-1])
+            values[region] = array[region]
+        except Exception:
+            lost[region] = True
+    return values.reshape((runs, *shape)), lost.reshape(runs)
 
 
-def arrays_in(folder: Path, mode: Literal["r", "r+"]) -> dict[str, Any]:
-    """The Zarr arrays of a sweep, by name."""
-    return dict(import_zarr().open_group(folder / "runs", mode=mode).arrays())
-
-
-def checksum(values: dict[str, np.ndarray]) -> int:
-    """CRC-32 of the bytes of all arrays, in the order of their names."""
-    total = 0
-    for name in sorted(values):
-        total = zlib.crc32(np.ascontiguousarray(values[name]).tobytes(), total)
-    return total
-
-
-def identity_of(points: Plan, shapes, block: int, record: dict, config) -> dict:
-    """What identifies a sweep: fields that must be equal for two sessions to write into one store.
+@contextlib.contextmanager
+def open_store(folder: str | Path, new: dict, points: Plan) -> Iterator[SweepStore]:
+    """The store of this very computation, created or grown so that it contains the runs of `points`.
 
     Args:
-        points: the runs.
-        shapes: shape and dtype of each variable of a run.
-        block: runs that are written together.
-        record: trial, key, curves and layout.
-        config: of the caller.
+        folder: of the store.
+        new: the record of the sweep, see `new_record`.
+        points: the runs that will be written.
+
+    Raises:
+        ValueError: the folder holds another sweep or something else, cannot be written, or is being written by another
+            process.
     """
-    here = environment()
+    folder = Path(folder).absolute()
+    check_folder(folder)
+    with contextlib.ExitStack() as held:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(only_writer(folder))
+            store = SweepStore(folder, prepare_folder(folder, new, points))
+        except OSError as error:
+            raise ValueError(
+                f"A sweep cannot be written to {folder} ({error.strerror or error}): choose another folder."
+            ) from None
+        yield store
+
+
+def check_folder(folder: Path) -> None:
+    """Raise a `ValueError` where a folder holds something that is not a store."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file, and a store is a folder: choose another name for `store`.")
+    if folder.exists() and read_record(folder) is None and any(not is_ours(entry) for entry in folder.iterdir()):
+        raise ValueError(f"{folder} holds something that is not a sweep: choose another folder for `store`.")
+
+
+def is_ours(entry: Path) -> bool:
+    """Whether a file or folder is one that `open_store` makes before the first record is complete."""
+    prefixes = (ASIDE, f".{MARK}-", f".{COPY}-", f".{HOLDER}-", ".clock-")
+    return entry.name in (LOCK, HOLDER) or entry.name.startswith(prefixes)
+
+
+def prepare_folder(folder: Path, new: dict, points: Plan) -> dict:
+    """The record of a folder that this process has locked, with the skeleton in place."""
+    record = read_record(folder)
+    for left in folder.glob(f"{ASIDE}*"):
+        if record is None or left.name != record["aside"]:
+            shutil.rmtree(left, ignore_errors=True)  # of a process that was killed
+    if record is None:
+        record = {**new, "axes": plan_data(points), "chunks": chunks_of(points, variables_of(new))}
+    else:
+        check_same(folder, record, new)
+    there = plan_of(record["axes"])
+    grown = {**record, "axes": plan_data(union(there, points)), "configs": merged(record["configs"], new["configs"])}
+    is_new = "files" not in record or digest(grown) != digest(record)
+    if is_new or not is_sound(record, folder):
+        record = renew_skeleton(grown, folder)
+        write_record_file(folder, record)
+        place_skeleton(record, folder)
+    return record
+
+
+def variables_of(record: dict) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shape and dtype of each variable."""
+    return {name: jax.ShapeDtypeStruct(tuple(shape), dtype) for name, (shape, dtype) in record["variables"].items()}
+
+
+def merged(old: list, new: list) -> list:
+    """Two lists of data, each entry once."""
+    texts = {json.dumps(one, sort_keys=True): one for one in (*old, *new)}
+    return list(texts.values())
+
+
+def new_record(identity: dict, variables: dict, curved: list[str], success: list[int], more: dict) -> dict:
+    """The record of a sweep without its axes.
+
+    Args:
+        identity: see `bpjax.sweeps.identity`.
+        variables: shape and dtype of each variable of a run.
+        curved: the variables with the dimension "epoch".
+        success: the values of `reason` that are success.
+        more: config, receipt, the name of the trial and the reason for the layout.
+    """
+    reasons = identity["stops"]
+    config = json.loads(json.dumps(config_data(more["config"]), default=str))
+    shown = {name: value for name, value in identity.items() if name not in EXPLANATIONS}
+    record = {"trial": more["trial"], **shown, "layout_reason": more["why"], **environment(), "config": config}
     return {
-        "axes": {name: [dim, np.asarray(values).tolist()] for name, (dim, values) in points.coords.items()},
-        "variables": {name: [list(shape.shape), str(np.dtype(shape.dtype))] for name, shape in shapes.items()},
-        "block": block,
-        **record,
-        "config": config_data(config),
-        "versions": {name: here["versions"][name] for name in ("jax", "jaxlib")},
-        "precision": here["precision"],
+        "format": FORMAT,
+        "trial": more["trial"],
+        "identity": identity,
+        "layout_reason": more["why"],
+        "reasons": reasons,
+        "success": success,
+        "variables": {name: [list(one.shape), np.dtype(one.dtype).name] for name, one in variables.items()},
+        "curved": curved,
+        "configs": [config],
+        "attributes": {
+            "record": json.dumps(record, default=str),
+            "receipt": str(more["receipt"]) if more["receipt"] is not None else "none was given",
+        },
     }
 
 
 def check_same(folder: Path, stored: dict, new: dict) -> None:
-    """Raise a `ValueError` that names the fields in which two sweeps differ.
-
-    Args:
-        folder: of the stored sweep.
-        stored: its identity.
-        new: the identity of the sweep that is to be written.
-    """
-    different = [name for name in sorted({*stored, *new}) if stored.get(name) != new.get(name)]
-    if different:
-        fields = "; ".join(
-            f"{name}: {brief(stored.get(name))} there, {brief(new.get(name))} here" for name in different
-        )
+    """Raise a `ValueError` that names in what two sweeps differ."""
+    found = differences(stored["identity"], new["identity"])
+    if found:
         raise ValueError(
-            f"{folder} holds another sweep, and the two are not mixed. They differ in {fields}. "
+            f"{folder} holds another sweep, and the two are not mixed. They differ in {'; '.join(found)}. "
             "Choose another `store`, or delete this one."
         )
-
-
-def brief(value) -> str:
-    """A value in at most 60 characters."""
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def import_zarr():
-    """The module zarr, or a `ModuleNotFoundError` that names the extra to install."""
-    with require_extra("A sweep is stored by zarr"):
-        import zarr
-    return zarr

@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bpjax.sweeps.axes import plan
+from bpjax.sweeps.computation import trace
 from bpjax.sweeps.join import FIXED_NAMES, join
 from bpjax.sweeps.progress import Progress, progress_bar
 from bpjax.sweeps.structure_folder import Label, folder_of, label_text, prepare_folder
-from bpjax.sweeps.sweep import check_key, sweep, trace
+from bpjax.sweeps.sweep import check_key, sweep
 from bpjax.training.trial import Trial
 from bpjax.types import Key
 from bpjax.util.jax_settings import jax_settings, under
@@ -192,9 +193,9 @@ def check_outcomes(who: str, choices: dict, combinations: list[Combination], key
     reasons = []
     for one in combinations:
         with naming(one):
-            traced = trace(one.trial, plan(one.trial, one.axes, key), key)
-        reasons.append(traced.reasons)
-        for name, shape in traced.outcome.items():
+            computation, _ = trace(one.trial, plan(one.trial, one.axes, key), key)
+        reasons.append(computation.reasons)
+        for name, shape in computation.variables(()).items():
             rank, where = seen.setdefault(name, (len(shape.shape), one.name))
             if rank != len(shape.shape):
                 raise ValueError(

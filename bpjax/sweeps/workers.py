@@ -6,85 +6,87 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from bpjax.sweeps.axes import Plan, arguments
+from bpjax.sweeps.computation import Computation
 from bpjax.sweeps.lanes.layout import Layout
+from bpjax.sweeps.plan import Plan
 from bpjax.sweeps.pool import IDLE, PoolFunctions, make_pool
 from bpjax.sweeps.progress import Report
 from bpjax.sweeps.result import Results
-from bpjax.training.trial import Trial
 from bpjax.types import Key
 from bpjax.util.jax_settings import jax_settings, under
-
-PARTS = 4
-"""Parts of a sweep per worker: the last ones to finish keep the other workers waiting for a short time only."""
 
 CALL_SECONDS = 0.2
 """Approximate length of a compiled call: how often progress is reported, and how soon an interrupt is noticed."""
 
 
+class Job(NamedTuple):
+    """What all workers of a sweep share."""
+
+    computation: Computation
+    constants: tuple  # the arrays that the trial closes over
+    layout: Layout  # of each pool
+    curve_epochs: tuple[int, ...]  # at which the error is stored
+    points: Plan  # the runs
+    key: Key  # root of all random numbers
+
+
 @functools.lru_cache(maxsize=16)
 def compiled_pool(
-    trial: Callable[..., Trial], layout: Layout, curve_epochs: tuple[int, ...], dtypes: tuple, device, settings
+    computation: Computation, layout: Layout, curve_epochs: tuple[int, ...], inputs: tuple, device, settings
 ) -> PoolFunctions:
-    """`make_pool`, cached, so that a second sweep of the same trial does not compile.
+    """`make_pool`, cached by the structure of the computation.
 
     Args:
-        trial: (key, **hyperparameters) -> Trial.
+        computation: the traced trial; an equal one does not compile.
         layout: of the pool.
         curve_epochs: at which the error is stored.
-        dtypes: the key's, and (name, dtype) of each hyperparameter.
+        inputs: (shape, dtype) of each constant, the key's dtype, and (name, dtype) of each hyperparameter.
         device: where it runs.
         settings: JAX's, which the program depends on.
     """
-    key_dtype, hyperparameters = dtypes
-    return make_pool(trial, layout, curve_epochs, key_dtype, hyperparameters, device)
+    constants, key_dtype, hyperparameters = inputs
+    shapes = (
+        tuple(jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in constants),
+        jax.ShapeDtypeStruct((), key_dtype),
+        {name: jax.ShapeDtypeStruct((), dtype) for name, dtype in hyperparameters},
+    )
+    return make_pool(computation, layout, curve_epochs, shapes, device)
 
 
-def run_all(
-    trial: Callable[..., Trial],
-    layout: Layout,
-    curve_epochs: tuple[int, ...],
-    points: Plan,
-    key: Key,
-    results: Results,
-    devices: list,
-    report: Report,
-) -> None:
+def run_all(job: Job, results: Results, devices: list, report: Report) -> None:
     """Train every run that has no result yet, by workers that each drive a separate pool.
 
     Args:
-        trial: (key, **hyperparameters) -> Trial.
-        layout: of each pool.
-        curve_epochs: at which the error is stored.
-        points: the runs.
-        key: root of all random numbers.
+        job: what to run.
         results: where finished runs go.
         devices: where to run.
         report: called with the results of runs that have stopped.
     """
-    most = len(devices) * workers_per_device(devices)
-    blocks = parts([*results.missing()], PARTS * most, layout)
     waiting: queue.SimpleQueue = queue.SimpleQueue()
+    missing, count = results.missing(), len(devices) * workers_per_device(devices)
+    blocks = blocks_of(missing, job.layout, count)
     for numbers in blocks:
         waiting.put(numbers)
-    workers = min(len(blocks), most)
+    workers = min(len(blocks), count)
     places = [*itertools.islice(itertools.cycle(devices), workers)]
-    names = tuple((name, value.dtype) for name, value in arguments(points.values(np.zeros(1, int)))[1].items())
     settings, stop = jax_settings(), threading.Event()
+    inputs = (
+        tuple((np.shape(c), c.dtype) for c in map(as_array, job.constants)), job.key.dtype, job.points.dtypes()
+    )  # fmt: skip
     pools = {
-        device: compiled_pool(trial, layout, curve_epochs, (key.dtype, names), device, settings)
+        device: compiled_pool(job.computation, job.layout, job.curve_epochs, inputs, device, settings)
         for device in dict.fromkeys(places)
     }
 
     def work(device):
         with under(settings), jax.default_device(device):
-            run_pool(pools[device], layout, points, key, waiting, results, report, stop, device)
+            run_pool(pools[device], job, waiting, results, report, stop, device)
 
     if not workers:
         return
@@ -98,11 +100,15 @@ def run_all(
             worker.result()
 
 
-def parts(blocks: list[np.ndarray], count: int, layout: Layout) -> list[np.ndarray]:
-    """The numbers of `blocks` again, in `count` parts where these fill a pool and are not more than it prepares."""
-    numbers = np.concatenate([*blocks, np.empty(0, int)])
-    size = min(layout.feed, max(layout.width, -(-len(numbers) // count)))
+def blocks_of(numbers: np.ndarray, layout: Layout, workers: int) -> list[np.ndarray]:
+    """Run numbers in blocks that are prepared together: at most `feed`, and enough blocks for all workers."""
+    size = max(layout.width, min(layout.feed, -(-len(numbers) // (4 * workers))), 1)
     return [numbers[first : first + size] for first in range(0, len(numbers), size)]
+
+
+def as_array(constant):
+    """A constant with shape and dtype; JAX's arrays and keys have them."""
+    return constant if hasattr(constant, "dtype") else np.asarray(constant)
 
 
 def workers_per_device(devices: list) -> int:
@@ -117,29 +123,30 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_pool(functions: PoolFunctions, layout, points, key, waiting, results, report, stop, device) -> None:
+def run_pool(functions: PoolFunctions, job: Job, waiting, results, report, stop, device) -> None:
     """One worker: feed its pool, advance it, collect what has stopped, until no run waits and none is active.
 
     Args:
         functions: of the pool, compiled for `device`.
-        layout: of the pool.
-        points: the runs.
-        key: root of all random numbers.
+        job: what to run.
         waiting: queue of blocks of run numbers.
         results: where finished runs go.
         report: called with the results of runs that have stopped.
         stop: set when another worker has failed.
         device: where the pool runs.
     """
-    pool, chunks = None, 1
+    pool, chunks, layout = None, 1, job.layout
     sharding = jax.sharding.SingleDeviceSharding(device)
+    constants, key = jax.device_put((tuple(map(as_array, job.constants)), job.key), sharding)
     while not stop.is_set():
         numbers = next_block(waiting)
         is_last = numbers is None
         if numbers is not None:
             filled = np.resize(numbers, layout.feed).astype(np.int32)
             count = jax.device_put(np.int32(len(numbers)), sharding)
-            slots = functions.prepare(*jax.device_put((key, *arguments(points.values(filled)), filled), sharding))
+            slots = functions.prepare(
+                constants, key, *jax.device_put((*job.points.arguments(filled), filled), sharding)
+            )
             if pool is None:
                 pool = functions.begin(slots, count)
             else:
@@ -148,7 +155,7 @@ def run_pool(functions: PoolFunctions, layout, points, key, waiting, results, re
             return
         while not stop.is_set():
             began = time.perf_counter()
-            pool = functions.advance(pool, *jax.device_put((np.int32(chunks), np.bool_(is_last)), sharding))
+            pool = functions.advance(constants, pool, *jax.device_put((np.int32(chunks), np.bool_(is_last)), sharding))
             stopped = int(pool.stopped)
             seconds = time.perf_counter() - began
             new = {name: first_runs(array, stopped, layout.axis) for name, array in pool.results.items()}

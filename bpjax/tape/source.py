@@ -2,21 +2,13 @@
 
 import itertools
 import linecache
-import sysconfig
 from pathlib import Path
 from types import CodeType
 from typing import NamedTuple
 
-import jax
-import jaxlib
-import numpy as np
+from bpjax.util.source_files import is_library
 
-HIDDEN = tuple(str(Path(str(package.__file__)).parent) + "/" for package in (jax, jaxlib, np)) + (
-    str(Path(__file__).parent) + "/",
-)
-"""Folders whose functions are not shown: those of JAX, NumPy and the tape."""
-
-STANDARD_LIBRARY = sysconfig.get_path("stdlib") + "/"
+TAPE = str(Path(__file__).parent).replace("\\", "/") + "/"
 COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 
 
@@ -68,9 +60,7 @@ def source_of(frame: Frame) -> Source:
 
 def is_hidden(file: str) -> bool:
     """Whether a file belongs to JAX, NumPy, the tape or Python's standard library."""
-    file = file.replace("\\", "/")
-    standard = file.startswith(STANDARD_LIBRARY) and "/site-packages/" not in file
-    return standard or file.startswith("<frozen") or file.startswith(HIDDEN)
+    return is_library(file) or file.replace("\\", "/").startswith(TAPE)
 
 
 def frames_of(equation, run: int, calls: tuple[Frame, ...]) -> tuple[Frame, ...]:

@@ -16,6 +16,8 @@ import pytest
 import sweeping
 
 import bpjax as bp
+from bpjax.sweeps.axes import plan
+from bpjax.sweeps.computation import trace
 from bpjax.sweeps.lanes.layout import Layout, choose_layout
 from bpjax.sweeps.pool import make_pool
 
@@ -119,13 +121,16 @@ def test_a_run_that_is_over_makes_room(name):
     """Time follows the sum of the epochs: 64 runs, one of them 64 times as long as the others, in 8 places."""
     lengths = np.where(np.arange(64) == 5, 256, 4)
     layout = Layout(name, width=8, chunk=4, feed=64)
-    key, hyperparameters = jax.random.key(0), (("length", np.dtype(np.int32)),)
-    prepare, begin, advance = make_pool(countdown, layout, (), key.dtype, hyperparameters, jax.devices()[0])
+    key = jax.random.key(0)
+    points = plan(countdown, {"length": range(64)}, key)
+    computation, constants = trace(countdown, points, key)
+    inputs = (), jax.eval_shape(lambda: key), {"length": jax.ShapeDtypeStruct((), np.int32)}
+    prepare, begin, advance = make_pool(computation, layout, (), inputs, jax.devices()[0])
     numbers = np.arange(64, dtype=np.int32)
-    waiting = prepare(key, np.zeros(64, np.uint32), {"length": lengths.astype(np.int32)}, numbers)
+    waiting = prepare(constants, key, np.zeros(64, np.uint32), {"length": lengths.astype(np.int32)}, numbers)
     pool, chunks, stopped = begin(waiting, jnp.int32(64)), 0, []
     while int(pool.next) < 64 or (np.asarray(pool.active.number) >= 0).any():
-        pool = advance(pool, np.int32(1), np.bool_(True))
+        pool = advance(constants, pool, np.int32(1), np.bool_(True))
         stopped += np.asarray(pool.results["number"])[: int(pool.stopped)].tolist()
         chunks += 1
     assert sorted(stopped) == list(range(64)) and stopped[-1] == 5
@@ -207,6 +212,65 @@ def test_drawn_axes_share_a_dimension():
     assert momenta.max() < 0.5 and abs(np.corrcoef(np.log(rates), momenta)[0, 1]) < 0.5
 
 
+def test_points_and_a_single_run():
+    grid = bp.sweep(xor, AXES, key=ROOT)
+    pairs = bp.sweep(xor, {"point": bp.points(learning_rate=[4.0, 0.5], momentum=[0.0, 0.9]), "seed": [4, 1]}, key=ROOT)
+    assert dict(pairs.sizes) == {"point": 2, "seed": 2} and pairs.learning_rate.dims == ("point",)
+    for point, rate, momentum in ((0, 4.0, 0.0), (1, 0.5, 0.9)):
+        for name in ("error", "epochs"):
+            there = grid[name].sel(learning_rate=rate, momentum=momentum, seed=[4, 1])
+            np.testing.assert_array_equal(pairs[name].isel(point=point), there)
+
+    one = bp.sweep(lambda key: xor(jax.random.fold_in(ROOT, 4), 4.0, 0.0), {}, key=ROOT)
+    assert dict(one.sizes) == {} and float(one.error) == float(grid.error.sel(learning_rate=4.0, momentum=0.0, seed=4))
+
+
+def test_more_draws_keep_the_earlier_ones():
+    """A sample depends on the key, the name of its axis and its number alone."""
+    axes = {"length": bp.sweeps.draws(1, 9, 3), "a": bp.log_draws(0.1, 10, 3)}
+    few = bp.sweep(countdown, axes, key=ROOT)
+    many = bp.sweep(countdown, {"a": bp.log_draws(0.1, 10, 7), "length": bp.sweeps.draws(1, 9, 7)}, key=ROOT)
+    for name in ("length", "a", "draw", "given_a"):
+        np.testing.assert_array_equal(few[name], many[name][:3])
+
+
+def test_other_data_of_the_same_shapes_do_not_compile(caplog):
+    """Another closure with other data, other lengths of the axes: the program is the same."""
+
+    def make(target):
+        def trial(key, learning_rate):
+            params, _ = sweeping.NETWORK.init(key, (2,))
+            batch = XOR[0], jnp.asarray(target, float)[:, None]
+            return bp.trial(sweeping.RULE, bp.momentum(learning_rate, 0.5), params, batch, key=key, epochs=30)
+
+        return trial
+
+    first = bp.sweep(make([0, 1, 1, 0]), {"learning_rate": [0.5, 1.0], "seed": range(3)}, key=ROOT)
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        other = bp.sweep(make([0, 0, 0, 1]), {"learning_rate": [0.5, 1.0, 2.0, 3.0], "seed": range(70)}, key=ROOT)
+    assert "Finished XLA compilation" not in caplog.text
+    assert (first.error != other.error.sel(learning_rate=[0.5, 1.0], seed=range(3))).all()
+
+
+def test_watched_values_along_every_run():
+    """The weights at chosen epochs are those of a training of so many epochs."""
+
+    def watching(key, learning_rate, epochs=40):
+        params, _ = sweeping.NETWORK.init(key, (2,))
+        return bp.trial(
+            sweeping.RULE, bp.momentum(learning_rate, 0.5), params, XOR, key=key, epochs=epochs,
+            watch={"weights": lambda run: run.params[0].w, "steps": lambda run: run.epoch},
+        )  # fmt: skip
+
+    result = bp.sweep(watching, {"learning_rate": [0.5, 2.0], "seed": [0, 1]}, key=ROOT, curves=[1, 7, 40, 50])
+    assert result.weights.dims == ("learning_rate", "seed", "epoch", "weights_0", "weights_1")
+    assert result.steps.values[0, 0].tolist() == [1, 7, 40, 0] and np.isnan(result.weights[..., 3, :, :]).all()
+    key = jax.random.fold_in(ROOT, 1)
+    params, _ = sweeping.NETWORK.init(key, (2,))
+    after = bp.fit(sweeping.RULE, bp.momentum(2.0, 0.5), params, XOR, key=key, epochs=7)
+    np.testing.assert_allclose(result.weights.sel(learning_rate=2.0, seed=1, epoch=7), after.params[0].w, rtol=1e-9)
+
+
 def test_the_record_says_how_the_result_was_made():
     result = bp.sweep(xor, AXES, key=ROOT, curves=CURVES, config={"purpose": "test"}, receipt="right")
     record = json.loads(result.attrs["record"])
@@ -248,14 +312,23 @@ def test_the_result_does_not_depend_on_the_number_of_devices(whole):
 BAD = {
     "unknown": (xor, {**AXES, "decay": [1]}, "unknown decay"),
     "missing": (xor, {"learning_rate": [1.0]}, "none for momentum"),
-    "no axes": (xor, {}, "at least one axis"),
+    "no axes": (xor, {}, "none for learning_rate, momentum"),
+    "no dictionary": (xor, [1.0], "`axes` to be a dictionary"),
     "empty": (xor, {**AXES, "momentum": []}, "a list of numbers, at least one"),
-    "text": (xor, {**AXES, "momentum": ["convex"]}, "one sweep per choice"),
+    "text": (xor, {**AXES, "momentum": ["convex"]}, "use `bp.sweep_over`"),
     "not finite": (xor, {**AXES, "momentum": [np.nan]}, "finite numbers"),
     "twice": (xor, {**AXES, "momentum": [0.5, 0.5]}, "different values"),
-    "seed": (xor, {**AXES, "seed": [-1]}, "integers ≥ 0"),
+    "seed": (xor, {**AXES, "seed": [-1]}, "integers from 0 to 4294967295"),
+    "large seed": (xor, {**AXES, "seed": [0, 2**32]}, "integers from 0 to 4294967295"),
+    "seeds that are no integers": (xor, {**AXES, "seed": [0.5]}, "integers from 0"),
+    "drawn seeds": (xor, {**AXES, "seed": bp.sweeps.draws(0, 5, 4)}, "the axis `seed` to hold integers"),
+    "large integers": (countdown, {"length": [2**32 + 3]}, "int32"),
+    "complex": (xor, {**AXES, "momentum": [0.5 + 1j]}, "a list of numbers"),
+    "points": (xor, {"point": bp.points(learning_rate=[1.0, 2.0])}, "none for momentum"),
+    "twice in points": (xor, {**AXES, "point": bp.points(momentum=[0.5])}, "each axis once"),
+    "not a function": (None, AXES, "expected a trial: a function"),
     "lengths": (xor, {"learning_rate": bp.sweeps.draws(1, 2, 3), "momentum": bp.sweeps.draws(0, 1, 4)}, "one length"),
-    "reserved": (lambda key, epochs: countdown(key, epochs), {"epochs": [1]}, "other names for outcomes than epochs"),
+    "reserved": (lambda key, epochs: countdown(key, epochs), {"epochs": [1]}, "other names of axes than 'epochs'"),
     "no trial": (lambda key, rate: rate, {"rate": [1.0]}, r"return `bp.trial\(...\)`"),
     "shapes": (
         lambda key, hidden: xor(key, jnp.ones(hidden).sum(), 0.0), {"hidden": [2, 3]}, "one shape for all runs",
@@ -275,8 +348,17 @@ def test_bad_input(trial, axes, message):
 def test_bad_numbers():
     with pytest.raises(ValueError, match="one of auto, lanes, vmap, single"):
         bp.sweep(xor, AXES, key=jax.random.key(0), layout="rows")
-    with pytest.raises(ValueError, match="`curves`"):
-        bp.sweep(xor, AXES, key=jax.random.key(0), curves=[0])
+    for curves in ([0], [1.7], "21", 5):
+        with pytest.raises(ValueError, match="`curves`"):
+            bp.sweep(xor, AXES, key=jax.random.key(0), curves=curves)
+    with jax.enable_x64(False):
+        for rates, message in (([1e39], "within the range of float32"), ([1.0, 1.0 + 1e-12], "differ in float32")):
+            with pytest.raises(ValueError, match=message):
+                bp.sweep(xor, {**AXES, "learning_rate": rates}, key=jax.random.key(0))
+    with pytest.raises(ValueError, match="lists of one length"):
+        bp.points(learning_rate=[1, 2], momentum=[0.5])
+    with pytest.raises(ValueError, match="every point once"):
+        bp.points(learning_rate=[1, 1], momentum=[0.5, 0.5])
     for key in (0, jax.random.PRNGKey(0), jax.random.split(jax.random.key(0), 2)):
         with pytest.raises(ValueError, match="a single key such as"):
             bp.sweep(xor, AXES, key=key)

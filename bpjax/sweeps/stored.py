@@ -1,0 +1,192 @@
+"""Stored sweeps: open one at any time, merge several, delete runs to do them again."""
+
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from bpjax.sweeps.identity import differences
+from bpjax.sweeps.plan import Plan, numbers_in, union
+from bpjax.sweeps.record_file import plan_of, read_record
+from bpjax.sweeps.result import dataset, import_xarray
+from bpjax.sweeps.skeleton import CHECK, fill_of, is_sound
+from bpjax.sweeps.store import Stored, open_store, read_runs
+
+
+def open_sweep(store: str | Path):
+    """The `xarray.Dataset` of a stored sweep, also while another process writes it.
+
+    Every run is held against its checksum first; then the values are read when they are used. Where a run is missing,
+    because it has not ended yet, was deleted, is damaged, or lies between grids that were stored one after the other,
+    `reason` is −1 ("missing"), `solved` False, and numbers are NaN or 0. The axes of grids ascend.
+
+    Args:
+        store: the folder.
+
+    Returns:
+        The dataset as `bp.sweep` returns it, with all runs of the store; its attribute `missing` is their number.
+
+    Raises:
+        ValueError: the folder holds no sweep, or its record or metadata are damaged.
+        ModuleNotFoundError: xarray or zarr is missing; the message names the extra to install.
+    """
+    folder, record = record_of("open_sweep", store)
+    points = plan_of(record["axes"])
+    stored = read_runs(folder, record)
+    xr = import_xarray()
+    result = xr.open_zarr(folder, chunks=None, consolidated=True).drop_vars(CHECK)
+    if stored.damaged:
+        for name, array in stored.values.items():
+            result[name] = result[name].copy(data=array.reshape((*points.shape, *array.shape[1:])))
+        for name in ("solved", "diverged"):
+            result[name] = result[name] & (result.reason >= 0)
+    order = [name for name in ("reason", "solved", "diverged", *stored.values) if name in result]
+    result = result[list(dict.fromkeys(order))].assign_attrs(missing=int((~stored.done).sum()))
+    return ascending(result, points)
+
+
+def record_of(who: str, store: str | Path) -> tuple[Path, dict]:
+    """The folder of a store and its record, with the metadata in place, or a `ValueError`."""
+    folder = Path(store).absolute()
+    record = read_record(folder)
+    if record is None:
+        raise ValueError(f"`{who}` expected the folder of a stored sweep, got {folder}. Sweep with `store=` first.")
+    for _ in range(20):
+        if is_sound(record, folder):
+            return folder, record
+        time.sleep(0.1)  # a writer is just extending the grid
+        record = read_record(folder) or record
+    damaged = next(name for name in record["files"] if not is_sound({"files": {name: record["files"][name]}}, folder))
+    raise ValueError(
+        f"{folder / damaged} is damaged; no results are lost: the same `bp.sweep(..., store=...)` restores it."
+    )
+
+
+def merge_sweeps(stores: Iterable[str | Path], store: str | Path | None = None):
+    """The runs of several stores of one computation as one `xarray.Dataset`, as `open_sweep` returns it.
+
+    The parts may overlap: a run that several of them hold must be the same bit for bit. Places of the common grid that
+    no part holds are missing.
+
+    Args:
+        stores: the folders.
+        store: a folder to write the merged sweep to, which may exist and be one of the parts; None writes nothing.
+
+    Raises:
+        ValueError: no folder, a folder without a sweep, sweeps of different computations (the message says in what they
+            differ), or a run with different results.
+    """
+    if isinstance(stores, str | Path):
+        raise ValueError(f"`merge_sweeps` expected a list of folders, got the single one {str(stores)!r}.")
+    parts = [record_of("merge_sweeps", one) for one in stores]
+    if not parts:
+        raise ValueError("`merge_sweeps` expected at least one folder, got none.")
+    (first_folder, first), *others = parts
+    whole = plan_of(first["axes"])
+    for folder, record in others:
+        found = differences(first["identity"], record["identity"])
+        if found:
+            raise ValueError(
+                f"`merge_sweeps` expected sweeps of one computation, but {first_folder} (there) and {folder} (here) "
+                f"differ in {'; '.join(found)}."
+            )
+        whole = union(whole, plan_of(record["axes"]))
+    merged = empty(whole, first)
+    for folder, record in parts:
+        take_over(merged, whole, folder, record)
+    if store is None:
+        result = dataset(whole, merged.values, first).assign_attrs(missing=int((~merged.done).sum()))
+        return ascending(result, whole)
+    with open_store(store, without_axes(first, parts), whole) as target:
+        place = numbers_in(target.points, whole).ravel()
+        values, done, _ = target.read()
+        for name, array in values.items():
+            array[place[merged.done]] = merged.values[name][merged.done]
+        done[place[merged.done]] = True
+        for box in np.unique(target.boxes(place[merged.done])) if merged.done.any() else ():
+            target.write(int(box), values, done)
+    return open_sweep(store)
+
+
+def empty(points: Plan, record: dict) -> Stored:
+    """No runs of a grid."""
+    values = {
+        name: np.full((points.runs, *shape), fill_of(dtype, name), dtype)
+        for name, (shape, dtype) in record["variables"].items()
+    }
+    return Stored(values, np.zeros(points.runs, bool), 0)
+
+
+def take_over(merged: Stored, whole: Plan, folder: Path, record: dict) -> None:
+    """Copy the runs of a store, or raise a `ValueError` where one differs from what is there."""
+    part = read_runs(folder, record)
+    place = numbers_in(whole, plan_of(record["axes"])).ravel()
+    both = part.done & merged.done[place]
+    for name, array in part.values.items():
+        old, new = merged.values[name][place[both]], array[both]
+        if old.tobytes() != new.tobytes():
+            differ = [k for k in range(len(old)) if old[k].tobytes() != new[k].tobytes()]
+            point = whole.values(place[both][differ[:1]])
+            where = ", ".join(f"{axis}={values[0]}" for axis, values in point.items())
+            raise ValueError(
+                f"`merge_sweeps` expected a run to have one result, but `{name}` at {where} in {folder} is another "
+                f"than in a store before it ({len(differ)} runs differ). Delete one of the two by `delete_runs`."
+            )
+    for name, array in part.values.items():
+        merged.values[name][place[part.done]] = array[part.done]
+    merged.done[place[part.done]] = True
+
+
+def without_axes(first: dict, parts: list) -> dict:
+    """The record to write a merged sweep with."""
+    configs = {json.dumps(config, sort_keys=True): config for _, record in parts for config in record["configs"]}
+    kept = {name: value for name, value in first.items() if name not in ("axes", "chunks", "files", "aside")}
+    return {**kept, "configs": list(configs.values())}
+
+
+def ascending(result, points: Plan):
+    """A dataset with the axes of grids in ascending order."""
+    axes = [dim for dim in points.dims if dim in points.coords]
+    return result.sortby(axes) if axes else result
+
+
+def delete_runs(store: str | Path, **chosen) -> int:
+    """Delete runs of a stored sweep, so that the next sweep with this store runs them again.
+
+        bp.sweeps.delete_runs("results/xor", learning_rate=0.5, seed=[3, 4])
+
+    Args:
+        store: the folder.
+        **chosen: for some coordinates a value or a list of values; runs that match all of them are deleted.
+
+    Returns:
+        How many runs were deleted.
+
+    Raises:
+        ValueError: the folder holds no sweep, another process is writing it, nothing is chosen, or a coordinate or
+            value is not one of the sweep's.
+    """
+    folder, record = record_of("delete_runs", store)
+    points = plan_of(record["axes"])
+    if not chosen:
+        raise ValueError(f"`delete_runs` expected values of {', '.join(points.coords)}, got none: delete the folder.")
+    picked = np.ones(points.runs, bool)
+    values = points.values(np.arange(points.runs))
+    for name, wanted in chosen.items():
+        if name not in values:
+            raise ValueError(f"`delete_runs` expected one of {', '.join(values)}, got {name!r}.")
+        wanted = np.atleast_1d(np.asarray(wanted))
+        for value in wanted:
+            if not np.isclose(values[name], value, rtol=1e-6, atol=0).any():
+                raise ValueError(f"`delete_runs` expected values that `{name}` has in the sweep, got {value!r}.")
+        picked &= np.isclose(values[name][:, None], wanted[None, :], rtol=1e-6, atol=0).any(axis=1)
+    with open_store(folder, without_axes(record, [(folder, record)]), points) as target:
+        values, done, _ = target.read()
+        deleted = done & picked
+        for name, array in values.items():
+            array[picked] = fill_of(array.dtype, name)
+        for box in np.unique(target.boxes(np.flatnonzero(picked))) if picked.any() else ():
+            target.write(int(box), values, done & ~picked)
+    return int(deleted.sum())
