@@ -9,7 +9,7 @@ ln p, so that a compiled program that needs both computes these terms once.
     squared_error            ½ Σ (t − o)²                              o − t
     mean_squared_error       Σ (t − o)² / (N K)                        2 (o − t) / (N K)
     softmax_cross_entropy    −Σ t ln p,  p = softmax(o)                (Σₖ t) p − t
-    binary_cross_entropy     Σ ln(1 + eᵒ) − t o                        σ(o) − t
+    binary_cross_entropy     −Σ t ln σ(o) + (1 − t) ln σ(−o)           σ(o) − t
     huber(δ)                 Σ ½ d² where |d| ≤ δ, else δ(|d| − ½ δ)    clip(−d, ±δ)          d = t − o
     hyper_error              Σ (1+d) ln(1+d) + (1−d) ln(1−d)           −ln((1+d) / (1−d))    d = t − o
 """
@@ -18,11 +18,16 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from bpjax.types import Array
-from bpjax.util.checks import as_floating, check_number, is_concrete
-from bpjax.util.precision import widen
+from bpjax.util.checks import check_number, is_concrete
+from bpjax.util.targets import (
+    check_classes,
+    check_probabilities,
+    logits_and_probabilities,
+    logits_and_weights,
+    same_shape,
+)
 
 __all__ = [
     "Loss",
@@ -55,6 +60,14 @@ class LossGradient(Protocol):
         ...
 
 
+class TargetCheck(Protocol):
+    """Check the values of a target on the host, before anything is compiled."""
+
+    def __call__(self, who: str, target: Any, output: Any, /) -> None:
+        """Raise a `ValueError` for a target out of range; only the shape of the output is used."""
+        ...
+
+
 class Loss(NamedTuple):
     """The error of a batch and its derivative by the output, written out."""
 
@@ -68,13 +81,15 @@ class Loss(NamedTuple):
     """How the examples of a batch are combined, which determines how batch errors add up to the error of an epoch."""
     call: str | None = None
     """For `repr`: the expression that makes the loss, `huber(0.5)`; without it, the name."""
+    check: TargetCheck | None = None
+    """(who, target, output) -> None; raises a `ValueError` for target values that the loss does not take."""
 
     def __repr__(self) -> str:
         """The expression that makes the loss: `squared_error`, `batch_mean(huber(1))`."""
         return self.call or self.name.replace(" ", "_")
 
 
-def _loss(name, value, gradient, prepare, reduction: Literal["sum", "mean"] = "sum") -> Loss:
+def _loss(name, value, gradient, prepare, reduction: Literal["sum", "mean"] = "sum", check=None) -> Loss:
     """A loss from formulas on prepared arrays: checked, half precision widened to float32, targets as floats."""
 
     def checked_value(output, target):
@@ -84,52 +99,7 @@ def _loss(name, value, gradient, prepare, reduction: Literal["sum", "mean"] = "s
         output = jnp.asarray(output)
         return gradient(*prepare(name, output, target)).astype(output.dtype)
 
-    return Loss(name, checked_value, checked_gradient, reduction)
-
-
-def _same_shape(name, output, target) -> tuple[Array, Array]:
-    """Output and target as floats of one shape (N, ...), N ≥ 1, half precision widened to float32."""
-    output, target = as_floating(name, "output", output), as_floating(name, "target", target)
-    if output.shape != target.shape:
-        raise ValueError(f"`{name}` expected `target` of the output's shape {output.shape}, got {target.shape}.")
-    if output.ndim == 0 or output.shape[0] == 0:
-        raise ValueError(f"`{name}` expected outputs (N, ...) of at least one example, got shape {output.shape}.")
-    output = widen(output)
-    return output, target.astype(output.dtype)
-
-
-def _logits_and_weights(name, output, target) -> tuple[Array, Array]:
-    """Logits (N, ..., K) and target weights of that shape; integer targets (N, ...) are labels 0 … K−1."""
-    target = jnp.asarray(target)
-    if not jnp.issubdtype(target.dtype, jnp.integer):
-        return _same_shape(name, output, target)
-    output = widen(as_floating(name, "output", output))
-    if output.ndim < 2 or output.shape[0] == 0 or target.shape != output.shape[:-1]:
-        raise ValueError(
-            f"`{name}` expected integer labels of shape (N,) for outputs (N, K), got {target.shape} for "
-            f"{output.shape}. For one-hot targets give a floating-point array of the output's shape."
-        )
-    classes = output.shape[-1]
-    if is_concrete(target):
-        check_labels(name, target, classes)
-    labels = target.astype(jnp.int32)
-    one_hot = jax.nn.one_hot(labels, classes, dtype=output.dtype)
-    in_range = (labels >= 0) & (labels < classes)  # traced labels cannot raise: the error is NaN instead
-    return output, jnp.where(in_range[..., None], one_hot, jnp.nan)
-
-
-def labels_of(target) -> Array:
-    """The labels of a target: integers as they are, of rows (..., K) the index of the largest entry."""
-    target = jnp.asarray(target)
-    return target if jnp.issubdtype(target.dtype, jnp.integer) else target.argmax(axis=-1)
-
-
-def rows_of(target, output: Array) -> Array:
-    """The target in the shape of the output (..., K): labels become one-hot rows, anything else is unchanged."""
-    target = jnp.asarray(target)
-    if jnp.issubdtype(target.dtype, jnp.integer):
-        return jax.nn.one_hot(target, output.shape[-1], dtype=output.dtype)
-    return target
+    return Loss(name, checked_value, checked_gradient, reduction, check=check)
 
 
 def share(loss: Loss, examples: int) -> float:
@@ -137,22 +107,11 @@ def share(loss: Loss, examples: int) -> float:
     return 1 / examples if loss.reduction == "mean" else 1.0
 
 
-def check_labels(who: str, labels, classes: int) -> None:
-    """Raise a `ValueError` that names the first label outside 0 … classes − 1."""
-    labels = np.asarray(labels).ravel()
-    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
-    if wrong.size:
-        raise ValueError(
-            f"`{who}` expected labels from 0 to {classes - 1} for {classes} outputs, got {labels[wrong[0]]} "
-            f"at index {wrong[0]} ({wrong.size} of {labels.size} out of range)."
-        )
-
-
 squared_error = _loss(
     "squared error",
     lambda o, t: 0.5 * jnp.sum((o - t) ** 2),
     lambda o, t: o - t,
-    _same_shape,
+    same_shape,
 )
 """E = ½ Σ (t − o)², summed over examples and outputs: the error of the encyclopedia article on backpropagation."""
 
@@ -160,27 +119,51 @@ mean_squared_error = _loss(
     "mean squared error",
     lambda o, t: jnp.mean((o - t) ** 2),
     lambda o, t: 2 * (o - t) / o.size,
-    _same_shape,
+    same_shape,
     reduction="mean",
 )
 """Σ (t − o)² / (N K): the mean over examples and outputs, without the ½."""
 
+
+def _softmax_value(o, t):
+    log_p = jax.nn.log_softmax(o, axis=-1)
+    return -jnp.sum(jnp.where((t == 0) & (log_p == -jnp.inf), 0.0, t * log_p))  # t ln p → 0 where t = 0
+
+
 softmax_cross_entropy = _loss(
     "softmax cross entropy",
-    lambda o, t: -jnp.sum(t * jax.nn.log_softmax(o, axis=-1)),
+    _softmax_value,
     lambda o, t: jnp.sum(t, axis=-1, keepdims=True) * jnp.exp(jax.nn.log_softmax(o, axis=-1)) - t,
-    _logits_and_weights,
+    logits_and_weights,
+    check=check_classes,
 )
-"""−Σ t ln softmax(o) on logits (N, K), or (N, T, K) at every time step. Targets are integer labels, in the shape of
-the logits without the last axis, or weights in the shape of the logits, one-hot or soft."""
+"""−Σ t ln softmax(o) on logits (N, K), or (N, T, K) at every time step.
+
+Targets are labels, integers in the shape of the logits without the last axis, or weights in the shape of the logits,
+one-hot or soft. Labels outside 0 … K − 1 raise where their values are known; inside `jit` they give NaN.
+
+A logit −∞ rules a class out: p = 0, and the class adds 0 to the error, or +∞ where it is the target. A row that holds
++∞, or −∞ alone, has no probabilities: its error and gradient are NaN, as in `jax.nn.log_softmax` and optax."""
+
+
+def _binary_value(o, t):
+    loss_at_0 = jnp.where(t == 0, 0.0, t * jax.nn.relu(-o))  # 0 · ∞ counts 0: the limit for o → ±∞
+    loss_at_1 = jnp.where(t == 1, 0.0, (1 - t) * jax.nn.relu(o))
+    return jnp.sum(jnp.log1p(jnp.exp(-jnp.abs(o))) + loss_at_0 + loss_at_1)
+
 
 binary_cross_entropy = _loss(
     "binary cross entropy",
-    lambda o, t: jnp.sum(jax.nn.softplus(o) - t * o),
+    _binary_value,
     lambda o, t: jax.nn.sigmoid(o) - t,
-    _same_shape,
+    logits_and_probabilities,
+    check=check_probabilities,
 )
-"""−Σ t ln σ(o) + (1 − t) ln(1 − σ(o)) on logits, targets between 0 and 1."""
+"""−Σ t ln σ(o) + (1 − t) ln(1 − σ(o)) on logits.
+
+Targets lie between 0 and 1, in the shape of the output, or (N,) for outputs (N, 1); labels 0 and 1 may be integers or
+booleans. Targets outside 0 … 1 raise where their values are known; inside `jit` they give NaN. A logit ±∞ is the limit:
+the error is 0 where the target agrees with it, else +∞."""
 
 
 def huber(delta: float = 1.0) -> Loss:
@@ -195,7 +178,7 @@ def huber(delta: float = 1.0) -> Loss:
         distance = jnp.abs(t - o)
         return jnp.sum(jnp.where(distance <= delta, 0.5 * distance**2, delta * (distance - 0.5 * delta)))
 
-    loss = _loss("huber", value, lambda o, t: jnp.clip(o - t, -delta, delta), _same_shape)
+    loss = _loss("huber", value, lambda o, t: jnp.clip(o - t, -delta, delta), same_shape)
     return loss._replace(call=f"huber({_text(delta)})")
 
 
@@ -215,7 +198,7 @@ def _hyper_gradient(o, t):
     return -jnp.where(jnp.abs(d) > HYPER_LIMIT, HYPER_SLOPE * jnp.sign(d), signal)
 
 
-hyper_error = _loss("hyper error", _hyper_value, _hyper_gradient, _same_shape)
+hyper_error = _loss("hyper error", _hyper_value, _hyper_gradient, same_shape)
 """Fahlman's hyper-error (1988): the error signal −ln((1+d)/(1−d)) grows without bound as d = t − o nears ±1, and
 is ±17 beyond |d| = 0.9999999. Fahlman gives only the error signal; the value is its integral."""
 
@@ -235,7 +218,7 @@ def batch_mean(loss: Loss) -> Loss:
     def gradient(output, target):
         return loss.gradient(output, target) / jnp.shape(output)[0]
 
-    return Loss(f"mean {loss.name}", value, gradient, "mean", f"batch_mean({loss!r})")
+    return Loss(f"mean {loss.name}", value, gradient, "mean", f"batch_mean({loss!r})", loss.check)
 
 
 def error_tolerance(loss: Loss, tolerance: float | Array = 0.1) -> Loss:
@@ -250,7 +233,7 @@ def error_tolerance(loss: Loss, tolerance: float | Array = 0.1) -> Loss:
     check_number("error_tolerance", "tolerance", tolerance, least=0.0)
 
     def gradient(output, target):
-        wide, wide_target = _same_shape(loss.name, output, target)
+        wide, wide_target = same_shape(loss.name, output, target)
         return jnp.where(jnp.abs(wide_target - wide) < tolerance, 0, loss.gradient(output, target))
 
     name = f"{loss.name} beyond {_text(tolerance) if is_concrete(tolerance) else 'a tolerance'}"

@@ -17,11 +17,12 @@ from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.layer import Kind, Layer, check_layer
 from bpjax.layers.product import matmul
-from bpjax.losses import Loss, rows_of, share
+from bpjax.losses import Loss, share
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.rules.units import UnitForward, merge_units, propagate, unit_backward, units
 from bpjax.types import Array, Params, Shape
 from bpjax.util.checks import check_number
+from bpjax.util.targets import rows_of
 
 
 def direct_feedback(

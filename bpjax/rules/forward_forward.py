@@ -13,7 +13,7 @@ from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, lecun_normal
 from bpjax.layers.layer import Kind, Layer
 from bpjax.layers.normalization.unit_length import unit_length
-from bpjax.losses import Loss, batch_mean, labels_of, share, softmax_cross_entropy
+from bpjax.losses import Loss, batch_mean, share, softmax_cross_entropy
 from bpjax.rules.direct import unit_shapes
 from bpjax.rules.local import local_heads
 from bpjax.rules.models import predict
@@ -22,6 +22,7 @@ from bpjax.rules.units import Unit, merge_units, propagate, unit_backward, units
 from bpjax.types import Array, Params, Shape
 from bpjax.util.checks import check_count, check_number
 from bpjax.util.precision import widen
+from bpjax.util.targets import labels_of
 
 
 def forward_forward(network: Layer, loss: Loss, threshold: float | Array = 2.0, in_shape: Shape | None = None) -> Rule:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.layers.layer import Layer, check_layer
-from bpjax.losses import Loss, check_labels
+from bpjax.losses import Loss
 from bpjax.types import Array, Batch, Key, Params, RuleState
 from bpjax.util.call_text import value_text
 from bpjax.util.checks import check_finite
@@ -101,6 +101,6 @@ def check_batch(who: str, rule: Rule, params: Params, batch) -> tuple[Any, jax.A
     if network is not None and loss is not None:
         output = jax.eval_shape(lambda p, x: network.forward(p, x)[0], params, x)
         jax.eval_shape(loss.value, output, target)
-        if jnp.issubdtype(target.dtype, jnp.integer) and output.ndim >= 2:
-            check_labels(who, target, output.shape[-1])
+        if loss.check is not None:
+            loss.check(who, batch[1], output)  # as given: JAX may narrow its integers
     return x, target

@@ -4,13 +4,14 @@ import jax.numpy as jnp
 
 from bpjax.layers.dense import Affine
 from bpjax.layers.layer import Layer
-from bpjax.losses import Loss, rows_of
+from bpjax.losses import Loss
 from bpjax.rules.direct import unit_shapes
 from bpjax.rules.models import predict, sgd_step
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.rules.units import check_units, merge_units, propagate, unit_backward, units
 from bpjax.types import Array, Shape
 from bpjax.util.checks import check_number
+from bpjax.util.targets import rows_of
 
 
 def synthetic_gradients(

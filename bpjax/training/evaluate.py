@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.layers.layer import Layer, check_layer
-from bpjax.losses import check_labels
 from bpjax.types import Array, Batch, Params
 from bpjax.util.call_text import shown
 from bpjax.util.checks import as_array, check_number, is_concrete
 from bpjax.util.jax_settings import jax_settings
 from bpjax.util.jaxprs import evaluate_jaxpr
+from bpjax.util.targets import check_labels
 
 
 def predict(network: Layer, params: Params, x) -> Array:
