@@ -41,7 +41,7 @@ from bpjax.layers.normalization.layer import (
 )
 from bpjax.types import Array, Params, Residuals
 from bpjax.util.call_text import call_text
-from bpjax.util.checks import check_between, check_number
+from bpjax.util.checks import check_between, check_flag, check_number
 from bpjax.util.precision import widen
 
 
@@ -57,6 +57,7 @@ class BatchNormResiduals(NamedTuple):
 
     x: Array  # (N, ..., C)
     offset: Array | None  # (1, C) mean minus the first example's value; None where the statistics were given
+    inverse: Array | None  # (1, C) 1/σ; None where the statistics were given
     statistics: BatchStatistics  # in float32 where x is half precision
 
 
@@ -73,7 +74,7 @@ def batch_norm(epsilon: float = 1e-5, use_bias: bool = True) -> Layer:
     Ioffe & Szegedy 2015. The output and the gradient of an example depend on the other examples of the batch. With
     `with_statistics`, μ and σ are given constants, every example is independent, and dx = dx̂ / σ.
 
-    Residuals: x, and per channel the mean, the variance and an offset that protects the mean from rounding. The
+    Residuals: x, and per channel the mean, the variance, 1/σ and an offset that protects the mean from rounding. The
     variance is divided by the count M, in the running statistics too, as in Keras and Flax; PyTorch's running variance
     is larger by M / (M − 1). So `with_statistics` with the statistics of a batch reproduces the output for that batch,
     and a single value has variance 0 rather than 0/0: one example without positions gives x̂ = 0, y = b, dx = 0.
@@ -84,7 +85,7 @@ def batch_norm(epsilon: float = 1e-5, use_bias: bool = True) -> Layer:
             statistics have another number of channels.
     """
     check_number("batch_norm", "epsilon", epsilon, above=0.0)
-    return _batch_norm(float(epsilon), use_bias)
+    return _batch_norm(float(epsilon), check_flag("batch_norm", "use_bias", use_bias))
 
 
 @functools.cache
@@ -99,36 +100,38 @@ def _batch_norm(epsilon: float, use_bias: bool) -> Layer:
         x = check_normalized("batch_norm", params, x, use_bias)
         wide = rows(widen(x))
         if context.statistics is None:
-            offset, variance = moments(wide, axes=(0,))
-            statistics = BatchStatistics((wide[:1] + offset)[0], variance[0])
-            x_hat = normalized(wide, offset, inverse(variance), axes=(0,))
+            offset, variance, inverse = moments(wide, (0,), epsilon)
+            residuals = BatchNormResiduals(x, offset, inverse, BatchStatistics((wide[:1] + offset)[0], variance[0]))
+            x_hat = normalized(wide, offset, inverse, axes=(0,))
         else:
             _check_channels(context.statistics, params.gain.shape)
-            offset, statistics = None, jax.tree.map(lambda s: jnp.asarray(s, wide.dtype), context.statistics)
+            statistics = jax.tree.map(lambda s: jnp.asarray(s, wide.dtype), context.statistics)
+            residuals = BatchNormResiduals(x, None, None, statistics)
             x_hat = by_given(wide, statistics)
         y = stretch(params, x_hat)
-        return y.reshape(x.shape).astype(x.dtype), BatchNormResiduals(x, offset, statistics)
+        return y.reshape(x.shape).astype(x.dtype), residuals
 
     def backward(params, residuals, dy):
-        x, offset, statistics = residuals
-        wide, slope = rows(widen(x)), inverse(statistics.variance[None, :])
+        x, offset, inverse, statistics = residuals
+        wide = rows(widen(x))
         if offset is None:  # given statistics are constants
             dparams, dx_hat = stretch_backward(params, by_given(wide, statistics), rows(dy))
-            dx = dx_hat * slope
+            dx = dx_hat * given_inverse(statistics)
         else:
-            x_hat = normalized(wide, offset, slope, axes=(0,))
+            x_hat = normalized(wide, offset, inverse, axes=(0,))
             dparams, dx_hat = stretch_backward(params, x_hat, rows(dy))
-            dx = pull_back(dx_hat, x_hat, slope, axes=(0,))
+            dx = pull_back(dx_hat, x_hat, inverse, axes=(0,))
         return dparams, dx.reshape(x.shape).astype(x.dtype)
 
     def rows(x):
         return x.reshape(-1, x.shape[-1])
 
-    def inverse(variance):
-        return 1 / jnp.sqrt(variance + epsilon)
+    def given_inverse(statistics):
+        variance = statistics.variance[None, :]
+        return jnp.where(variance == jnp.inf, jnp.nan, 1 / jnp.sqrt(variance + epsilon))  # overflowed: unknown, not 0
 
     def by_given(x, statistics):
-        return (x - statistics.mean[None, :]) * inverse(statistics.variance[None, :])
+        return (x - statistics.mean[None, :]) * given_inverse(statistics)
 
     arguments = call_text(epsilon=(epsilon, 1e-5), use_bias=(use_bias, True))
     uses = frozenset({"statistics"})

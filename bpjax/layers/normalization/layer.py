@@ -8,21 +8,24 @@ All use one map, x̂ = (x − μ) / σ along some axes, and its derivative. Mean
 x̂ is invariant to a shift and to a scaling of x, so dx is orthogonal to 1 and (up to ε) to x̂.
 ε is inside the root: where all values are equal, x̂ = 0, 1/σ = 1/√ε, and everything is finite.
 
+x may be as large as its dtype allows, up to about 10³⁷ in float32, where (x − μ)² would overflow: see `inverse_root`.
+
 The mean is computed from x − x₀, where x₀ is the first value along the axes, and the variance in a second pass from
 the centred values. So x̂ has all seven digits of x in float32 even at a mean of 10⁴.
 """
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from bpjax.layers.layer import Layer, check_in_shape
+from bpjax.layers.layer import Layer, as_shape, check_in_shape
+from bpjax.layers.params import check_params
 from bpjax.types import Array, Shape
 from bpjax.util.call_text import call_text
-from bpjax.util.checks import as_floating, check_count, check_number, check_same_dtype, other_params
+from bpjax.util.checks import as_floating, check_count, check_flag, check_number, check_same_dtype
 from bpjax.util.precision import widen
 
 
@@ -34,17 +37,31 @@ class Gains(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Mean and variance along some axes, which have length 1 in both arrays."""
+    """Mean and deviation along some axes, which have length 1 in all arrays."""
 
     offset: Array  # mean of x − x₀: the mean minus the first value
-    variance: Array  # mean of (x − μ)²
+    variance: Array  # mean of (x − μ)²; infinite where it overflows
+    inverse: Array  # 1 / √(variance + ε), also where the variance overflows
 
 
-def moments(x: Array, axes: Sequence[int]) -> Moments:
-    """Mean (minus the first value) and variance of x along `axes`."""
+def moments(x: Array, axes: Sequence[int], epsilon: float) -> Moments:
+    """Mean (minus the first value), variance and 1/σ of x along `axes`."""
+    mean = lambda a: a.mean(axis=tuple(axes), keepdims=True)
     shifted = x - first(x, axes)
-    offset = shifted.mean(axis=tuple(axes), keepdims=True)
-    return Moments(offset, jnp.square(shifted - offset).mean(axis=tuple(axes), keepdims=True))
+    offset = mean(shifted)
+    return Moments(offset, *inverse_root(shifted - offset, mean, epsilon))
+
+
+def inverse_root(d: Array, total: Callable[[Array], Array], epsilon: float) -> tuple[Array, Array]:
+    """(m, 1 / √(m + ε)) with m = total(d²), a mean or a sum.
+
+    Where m overflows, 1/σ is s / √total((s d)²) with a small s, a power of two; ε does not matter there.
+    """
+    shrink = 2.0 ** -(5 * jnp.finfo(d.dtype).maxexp // 8)
+    square, small = total(jnp.square(d)), total(jnp.square(d * shrink))
+    fits = square < jnp.inf
+    whole = 1 / jnp.sqrt(jnp.where(fits, square, 1.0) + epsilon)  # the `where`s keep NaN out of the derivative by JAX
+    return square, jnp.where(fits, whole, shrink / jnp.sqrt(jnp.where(fits, 1.0, small)))
 
 
 def first(x: Array, axes: Sequence[int]) -> Array:
@@ -78,7 +95,7 @@ def layer_norm(epsilon: float = 1e-5, use_bias: bool = True) -> Layer:
             (N, ..., D), is empty or has another dtype than the gains, or the params belong to another layer.
     """
     check_number("layer_norm", "epsilon", epsilon, above=0.0)
-    return _layer_norm(float(epsilon), use_bias)
+    return _layer_norm(float(epsilon), check_flag("layer_norm", "use_bias", use_bias))
 
 
 @functools.cache
@@ -92,8 +109,7 @@ def _layer_norm(epsilon: float, use_bias: bool) -> Layer:
     def forward(params, x):
         x = check_normalized("layer_norm", params, x, use_bias)
         wide, axes = widen(x), (x.ndim - 1,)
-        offset, variance = moments(wide, axes)
-        inverse = 1 / jnp.sqrt(variance + epsilon)
+        offset, _, inverse = moments(wide, axes, epsilon)
         y = stretch(params, normalized(wide, offset, inverse, axes))
         return y.astype(x.dtype), (x, offset, inverse)
 
@@ -121,7 +137,7 @@ def rms_norm(epsilon: float = 1e-6, use_bias: bool = False) -> Layer:
         ValueError: as `layer_norm`.
     """
     check_number("rms_norm", "epsilon", epsilon, above=0.0)
-    return _rms_norm(float(epsilon), use_bias)
+    return _rms_norm(float(epsilon), check_flag("rms_norm", "use_bias", use_bias))
 
 
 @functools.cache
@@ -135,7 +151,7 @@ def _rms_norm(epsilon: float, use_bias: bool) -> Layer:
     def forward(params, x):
         x = check_normalized("rms_norm", params, x, use_bias)
         wide = widen(x)
-        inverse = 1 / jnp.sqrt(jnp.square(wide).mean(axis=-1, keepdims=True) + epsilon)
+        _, inverse = inverse_root(wide, lambda a: a.mean(axis=-1, keepdims=True), epsilon)
         return stretch(params, wide * inverse).astype(x.dtype), (x, inverse)
 
     def backward(params, residuals, dy):
@@ -169,9 +185,9 @@ def group_norm(groups: int, epsilon: float = 1e-5, use_bias: bool = True) -> Lay
             the channels; in `forward`, `x` is not (N, ..., C), is empty or has another dtype than the gains, or the
             params belong to another layer.
     """
-    check_count("group_norm", "groups", groups)
+    groups = check_count("group_norm", "groups", groups)
     check_number("group_norm", "epsilon", epsilon, above=0.0)
-    return _group_norm(int(groups), float(epsilon), use_bias)
+    return _group_norm(groups, float(epsilon), check_flag("group_norm", "use_bias", use_bias))
 
 
 @functools.cache
@@ -192,8 +208,7 @@ def _group_norm(groups: int, epsilon: float, use_bias: bool) -> Layer:
         x = check_normalized("group_norm", params, x, use_bias)
         check_groups(x.shape[-1])
         wide = grouped(widen(x))
-        offset, variance = moments(wide, axes)
-        inverse = 1 / jnp.sqrt(variance + epsilon)
+        offset, _, inverse = moments(wide, axes, epsilon)
         y = stretch(params, normalized(wide, offset, inverse, axes).reshape(x.shape))
         return y.astype(x.dtype), (x, offset, inverse)
 
@@ -242,15 +257,13 @@ def along_last(vector: Array, x: Array) -> Array:
 
 def check_positions(who: str, in_shape) -> Shape:
     """`in_shape` as a tuple (..., D) of at least one positive integer, or a `ValueError`."""
-    shape = tuple(in_shape) if isinstance(in_shape, tuple | list) else (in_shape,)
-    return check_in_shape(who, shape, max(1, len(shape)))
+    return check_in_shape(who, in_shape, max(1, len(as_shape(in_shape))))
 
 
 def check_normalized(who: str, params, x, use_bias: bool) -> Array:
     """`x` as a float array (N, ..., D) with the features of the gains, or a `ValueError`."""
-    gain, bias = getattr(params, "gain", None), getattr(params, "bias", None)
-    if gain is None or gain.ndim != 1 or (bias is not None) != use_bias:
-        raise other_params(f"`{who}`", f"Gains(gain=(D,), bias={'(D,)' if use_bias else None})", params)
+    check_params(f"`{who}`", params, Gains, {"gain": ("D",), "bias": ("D",) if use_bias else None})
+    gain = params.gain
     x = as_floating(who, "x", x)
     if x.ndim < 2 or x.shape[-1] != len(gain):
         raise ValueError(

@@ -2,7 +2,8 @@
 
 import jax.numpy as jnp
 
-from bpjax.layers.layer import Kind, Layer
+from bpjax.layers.layer import Kind, Layer, check_any_shape
+from bpjax.layers.normalization.layer import inverse_root
 from bpjax.util.checks import as_floating
 from bpjax.util.precision import widen
 
@@ -17,7 +18,7 @@ def _unit_length() -> Layer:
     """
 
     def init(key, in_shape):
-        return (), tuple(in_shape)
+        return (), check_any_shape("unit_length", in_shape)
 
     def total(a):
         return jnp.sum(a, axis=tuple(range(1, a.ndim)), keepdims=True)
@@ -25,7 +26,7 @@ def _unit_length() -> Layer:
     def forward(params, x):
         x = as_floating("unit_length", "x", x)
         wide = widen(x)
-        inverse = 1 / jnp.sqrt(total(wide * wide) + 1e-8)
+        _, inverse = inverse_root(wide, total, 1e-8)
         y = (wide * inverse).astype(x.dtype)
         return y, (y, inverse)
 

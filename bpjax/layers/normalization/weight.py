@@ -8,10 +8,11 @@ import jax.numpy as jnp
 
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer, check_in_shape
+from bpjax.layers.params import check_params
 from bpjax.layers.product import bias_gradient, input_gradient, matmul, weight_gradient
 from bpjax.types import Array
 from bpjax.util.call_text import call_text
-from bpjax.util.checks import check_count, check_features, check_same_dtype, other_params
+from bpjax.util.checks import check_count, check_features, check_flag, check_same_dtype
 from bpjax.util.precision import widen
 
 
@@ -50,13 +51,16 @@ def weight_norm(
     Raises:
         ValueError: as `dense`.
     """
-    check_count("weight_norm", "features", features)
-    return _weight_norm(int(features), use_bias, initializer(weights), initializer(biases))
+    features = check_count("weight_norm", "features", features)
+    use_bias = check_flag("weight_norm", "use_bias", use_bias)
+    return _weight_norm(features, use_bias, initializer(weights), initializer(biases))
 
 
 @functools.cache
 def _weight_norm(features: int, use_bias: bool, weights: Initializer, biases: Initializer) -> Layer:
     """The cached factory: equal arguments give the same Layer object, so jitted functions of it compile once."""
+    who = f"`weight_norm({features}, use_bias={use_bias})`"
+    shapes = {"v": ("D", features), "g": (features,), "b": (features,) if use_bias else None}
 
     def init(key, in_shape):
         (in_features,) = check_in_shape("weight_norm", in_shape, rank=1)
@@ -67,7 +71,7 @@ def _weight_norm(features: int, use_bias: bool, weights: Initializer, biases: In
         return WeightNormed(v, jnp.linalg.norm(v, axis=0), b), (features,)
 
     def forward(params, x):
-        check_params(params)
+        check_params(who, params, WeightNormed, shapes)
         x = check_features("weight_norm", x, len(params.v))
         check_same_dtype("weight_norm", x, params.v)
         y = matmul(x, normed(params))
@@ -88,16 +92,11 @@ def _weight_norm(features: int, use_bias: bool, weights: Initializer, biases: In
     def split(v):
         """The directions v / ‖v‖ and the factors 1 / ‖v‖, both 0 where v = 0."""
         v = widen(v)
-        square = jnp.square(v).sum(axis=0)
-        inverse = jnp.where(square > 0, 1 / jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+        largest = jax.lax.stop_gradient(jnp.abs(v).max(axis=0))  # without it v² would overflow or vanish
+        scale = jnp.where(largest > 0, largest, 1.0)
+        square = jnp.square(v / scale[None, :]).sum(axis=0)
+        inverse = jnp.where(largest == 0, 0.0, 1 / jnp.sqrt(jnp.where(largest == 0, 1.0, square)) / scale)
         return v * inverse[None, :], inverse
-
-    def check_params(params):
-        v, g, b = (getattr(params, name, None) for name in ("v", "g", "b"))
-        if v is None or g is None or v.ndim != 2 or v.shape[1] != features or (b is not None) != use_bias:
-            b = (features,) if use_bias else None
-            expected = f"WeightNormed(v=(D, {features}), g={(features,)}, b={b})"
-            raise other_params(f"`weight_norm({features}, use_bias={use_bias})`", expected, params)
 
     arguments = call_text(features, use_bias=(use_bias, True))
     return Layer("weight norm", init, forward, backward, arguments=arguments)
