@@ -1,7 +1,12 @@
 """Activations y = φ(a), each with its derivative φ′ written by hand beside it.
 
 φ′ is written as a function of the output y where that is simpler: y is stored anyway, as the input of the next layer.
-Half-precision inputs are computed in float32 and rounded once. All values are finite from −10⁴ to 10⁴ in every dtype.
+Half-precision inputs are computed in float32 and rounded once. All values are finite from −10⁴ to 10⁴ in every dtype,
+and at ±∞ they are the limits. NaN stays NaN, in y and in φ′.
+
+Each φ has full relative precision, and so has φ′ where it is a function of a. For sigmoids and tanh it is a function of
+y, and 0 where y rounds to a bound, in float32 from a = 17 (sigmoid) and ±9 (tanh) on: the flat spots of the literature,
+the same in `jax.grad` and PyTorch.
 
     name              y = φ(a)                      φ′              at its kink
     identity          a                             1
@@ -10,7 +15,7 @@ Half-precision inputs are computed in float32 and rounded once. All values are f
     tanh              tanh a                        1 − y²
     relu              max(a, 0)                     [y > 0]         0 at a = 0
     leaky_relu        a, s a below 0                1, s below 0    s at a = 0
-    elu               a, c (eᵃ − 1) below 0         1, y + c below  c at a = 0
+    elu               a, c (eᵃ − 1) below 0         1, c eᵃ below   c at a = 0
     softplus          ln(1 + eᵃ)                    σ(a)
     gelu              a Φ(a)                        Φ(a) + a e^(−a²/2) / √(2π)
     gelu_tanh         ½ a (1 + tanh u)              ½ (1 + tanh u) + ½ a (1 − tanh² u) u′
@@ -26,7 +31,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import erfc
 
-from bpjax.layers.layer import Kind, Layer
+from bpjax.layers.layer import Kind, Layer, check_any_shape
 from bpjax.types import Array
 from bpjax.util.call_text import call_text
 from bpjax.util.checks import as_floating, check_number
@@ -56,7 +61,7 @@ def elementwise(
     """
 
     def init(key, in_shape):
-        return (), tuple(in_shape)
+        return (), check_any_shape(name, in_shape)
 
     def forward(params, a):
         a = as_floating(name, "x", a)
@@ -75,7 +80,7 @@ sigmoid = elementwise("sigmoid", jax.nn.sigmoid, lambda y: y * (1 - y), of="outp
 
 tanh = elementwise("tanh", jnp.tanh, lambda y: 1 - y * y, of="output")
 
-relu = elementwise("relu", jax.nn.relu, lambda y: jnp.where(y > 0, 1.0, 0.0).astype(y.dtype), of="output")
+relu = elementwise("relu", jax.nn.relu, lambda y: jnp.where(y > 0, jnp.ones_like(y), y), of="output")  # y is 0 or NaN
 
 softplus = elementwise("softplus", jax.nn.softplus, jax.nn.sigmoid, of="input")
 
@@ -110,14 +115,16 @@ def leaky_relu(slope: float = 0.01) -> Layer:
     return elementwise(
         "leaky relu",
         lambda a: jnp.where(a > 0, a, slope * a),
-        lambda y: jnp.where(y > 0, 1.0, slope).astype(y.dtype),
+        lambda y: jnp.where(y > 0, 1.0, jnp.where(y <= 0, slope, y)).astype(y.dtype),
         of="output",
         arguments=call_text(slope),
     )
 
 
 def elu(scale: float = 1.0) -> Layer:
-    """y = a where a > 0, else c (eᵃ − 1); φ′ = 1 where y > 0, else y + c, which is c at a = 0. c is `scale`.
+    """y = a where a > 0, else c (eᵃ − 1); φ′ = 1 where a > 0, else c eᵃ, which is c at a = 0. c is `scale`.
+
+    φ′ is computed from a: y + c would be 0 below a = −17 in float32.
 
     Raises:
         ValueError: `scale` is not above 0.
@@ -126,50 +133,72 @@ def elu(scale: float = 1.0) -> Layer:
     return elementwise(
         "elu",
         lambda a: jax.nn.elu(a, scale),
-        lambda y: jnp.where(y > 0, 1.0, y + scale).astype(y.dtype),
-        of="output",
+        lambda a: jnp.where(a > 0, 1.0, scale * jnp.exp(jnp.minimum(a, 0))).astype(a.dtype),
+        of="input",
         arguments=call_text(scale),
     )
+
+
+# The units below are a times a probability p(a) that vanishes for a → −∞ faster than any power of a. Far below 0, where
+# p is 0 in every dtype, a fixed number takes the place of a: a² would overflow, and −∞ · 0 is not the limit 0.
+
+FAR = 1e4
+"""Beyond ±FAR p(a) is 0 or 1 in every dtype."""
+
+
+def _above(a, least=-FAR):
+    return jnp.maximum(a, least)
+
+
+def _near(a, limit=FAR):
+    return jnp.clip(a, -limit, limit)
 
 
 def _normal_cdf(a):
     return 0.5 * erfc(-a / math.sqrt(2))  # 1 + erf(a / √2) would cancel for large negative a
 
 
-gelu = elementwise(
-    "gelu",
-    lambda a: a * _normal_cdf(a),
-    lambda a: _normal_cdf(a) + a * jnp.exp(-0.5 * a * a) / math.sqrt(2 * math.pi),
+def _gelu_derivative(a):
+    near = _near(a)
+    return _normal_cdf(a) + near * jnp.exp(-0.5 * near * near) / math.sqrt(2 * math.pi)
+
+
+gelu = elementwise("gelu", lambda a: _above(a) * _normal_cdf(a), _gelu_derivative, of="input")
+
+
+def _gelu_tanh_exponent(a):
+    """2u: ½ (1 + tanh u) = σ(2u), which does not cancel for large negative a."""
+    near = _near(a, 100.0)  # 2u is then ±71,000
+    return 2 * math.sqrt(2 / math.pi) * (near + 0.044715 * near**3)
+
+
+def _gelu_tanh_derivative(a):
+    near, s = _near(a, 100.0), jax.nn.sigmoid(_gelu_tanh_exponent(a))
+    slope = 2 * math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * near * near)
+    return s + near * s * jax.nn.sigmoid(-_gelu_tanh_exponent(a)) * slope
+
+
+gelu_tanh = elementwise(
+    "gelu tanh",
+    lambda a: _above(a) * jax.nn.sigmoid(_gelu_tanh_exponent(a)),
+    _gelu_tanh_derivative,
     of="input",
 )
 
 
-def _gelu_tanh(a):
-    return 0.5 * a * (1 + jnp.tanh(math.sqrt(2 / math.pi) * (a + 0.044715 * a**3)))
-
-
-def _gelu_tanh_derivative(a):
-    scale = math.sqrt(2 / math.pi)
-    t = jnp.tanh(scale * (a + 0.044715 * a**3))
-    return 0.5 * (1 + t) + 0.5 * a * (1 - t * t) * scale * (1 + 3 * 0.044715 * a * a)
-
-
-gelu_tanh = elementwise("gelu tanh", _gelu_tanh, _gelu_tanh_derivative, of="input")
-
-
 def _silu_derivative(a):
     s = jax.nn.sigmoid(a)
-    return s * (1 + a * (1 - s))
+    return s * (1 + _near(a) * jax.nn.sigmoid(-a))
 
 
-silu = elementwise("silu", jax.nn.silu, _silu_derivative, of="input")
+silu = elementwise("silu", lambda a: _above(a) * jax.nn.sigmoid(a), _silu_derivative, of="input")
 
 
 def _softmax() -> Layer:
     """Probabilities along the last axis: y = eᵃ / Σ eᵃ,  da = y ⊙ (dy − Σ y dy). Residuals: y."""
 
     def init(key, in_shape):
-        return (), tuple(in_shape)
+        return (), check_any_shape("softmax", in_shape)
 
     def forward(params, a):
         a = as_floating("softmax", "x", a)

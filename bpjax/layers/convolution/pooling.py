@@ -26,7 +26,7 @@ from bpjax.layers.convolution.windows import (
     sent_back,
     windows,
 )
-from bpjax.layers.layer import Layer
+from bpjax.layers.layer import Layer, as_shape
 from bpjax.types import Array, Shape
 from bpjax.util.call_text import call_text
 from bpjax.util.precision import widen
@@ -39,7 +39,7 @@ def max_pool(window: int | Shape, stride: int | Shape | None = None, padding: Pa
     backward   dx_i = Σ dy_o over the windows o with s·o + m_o − low = i
 
     Of equal maxima, the first of the window in row-major order receives the whole error, as in XLA. If a window holds a
-    NaN, y is NaN and the first position of the window receives the error. Padding is −∞ and never chosen. Positions
+    NaN, y is NaN and the first NaN receives the error, as in PyTorch. Padding is −∞ and never chosen. Positions
     outside all windows have dx = 0. Residuals: m in the smallest integer type that holds it, one byte per output for
     windows of up to 256 positions (for 2 × 2 windows a sixteenth of a float32 x).
 
@@ -158,21 +158,26 @@ def _per_window(y: Array, at: Placed) -> Array:
 
 
 def _first_largest(x: Array, y: Array, at: Placed) -> Array:
-    """The first position of each window, inside the image, whose x is not below y."""
+    """The first position of each window, inside the image, whose x is the maximum y."""
     positions = math.prod(at.size)
     dtype = _smallest_type(positions + 1)
     if _tiles(at):
         t = np.arange(positions, dtype=dtype).reshape(_unfolded(1, (1,) * len(at.size), at.size, 1))
         apart = x.reshape(_unfolded(x.shape[0], at.out, at.size, x.shape[-1]))
-        t_of_largest = jnp.where(apart < _per_window(y, at), np.array(positions, dtype), t)
+        t_of_largest = jnp.where(_is_largest(apart, _per_window(y, at)), t, np.array(positions, dtype))
         return t_of_largest.min(axis=tuple(range(2, apart.ndim - 1, 2)))
     found = jnp.full(y.shape, positions - 1, dtype)
     padded = any(map(any, at.pairs))
     inside = _inside(at) if padded else None
     for t, x_t in reversed(list(enumerate(seen(x, at, -math.inf)))):
-        largest = ~(x_t < y) if inside is None else ~(x_t < y) & inside[t]
+        largest = _is_largest(x_t, y) if inside is None else _is_largest(x_t, y) & inside[t]
         found = jnp.where(largest, np.array(t, dtype), found)
     return found
+
+
+def _is_largest(x: Array, y: Array) -> Array:
+    """Where x is the maximum y of its window: a NaN is, since a window with one has y = NaN."""
+    return (x >= y) | (x != x)
 
 
 def _inside(at: Placed) -> np.ndarray:
@@ -207,7 +212,7 @@ def _init(who: str, shape: Windows):
 
 def _global_init(who: str):
     def init(key, in_shape):
-        rank = len(in_shape) - 1 if isinstance(in_shape, tuple | list) else 0
+        rank = len(as_shape(in_shape)) - 1
         _, channels = check_image_shape(who, in_shape, max(rank, 1))
         return (), (channels,)
 
