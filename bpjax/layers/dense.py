@@ -8,10 +8,11 @@ import jax.numpy as jnp
 
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
 from bpjax.layers.layer import Kind, Layer, check_in_shape
+from bpjax.layers.params import check_params
 from bpjax.layers.product import bias_gradient, input_gradient, matmul, weight_gradient
 from bpjax.types import Array
 from bpjax.util.call_text import call_text
-from bpjax.util.checks import check_count, check_features, check_same_dtype, other_params
+from bpjax.util.checks import check_count, check_features, check_flag, check_same_dtype
 
 
 class Affine(NamedTuple):
@@ -42,13 +43,15 @@ def dense(
         ValueError: `features` is not a positive integer, or an initializer's name is unknown; in `forward`, `x` is
             not (N, D), is empty or has another dtype than the weights, or the params belong to another layer.
     """
-    check_count("dense", "features", features)
-    return _dense(int(features), use_bias, initializer(weights), initializer(biases))
+    features = check_count("dense", "features", features)
+    return _dense(features, check_flag("dense", "use_bias", use_bias), initializer(weights), initializer(biases))
 
 
 @functools.cache
 def _dense(features: int, use_bias: bool, weights: Initializer, biases: Initializer) -> Layer:
     """The cached factory: equal arguments give the same Layer object, so jitted functions of it compile once."""
+    shapes = {"w": ("D", features), "b": (features,) if use_bias else None}
+    who = f"`dense({features}, use_bias={use_bias})`"
 
     def init(key, in_shape):
         (in_features,) = check_in_shape("dense", in_shape, rank=1)
@@ -58,7 +61,7 @@ def _dense(features: int, use_bias: bool, weights: Initializer, biases: Initiali
         return Affine(w, biases(key_b, (features,), dtype) if use_bias else None), (features,)
 
     def forward(params, x):
-        check_params(params)
+        check_params(who, params, Affine, shapes)
         x = check_features("dense", x, len(params.w))
         check_same_dtype("dense", x, params.w)
         y = matmul(x, params.w)
@@ -67,12 +70,6 @@ def _dense(features: int, use_bias: bool, weights: Initializer, biases: Initiali
     def backward(params, x, dy):
         db = bias_gradient(dy) if use_bias else None
         return Affine(w=weight_gradient(x, dy), b=db), input_gradient(dy, params.w)
-
-    def check_params(params):
-        w, b = getattr(params, "w", None), getattr(params, "b", None)
-        if w is None or w.ndim != 2 or w.shape[1] != features or (b is not None) != use_bias:
-            expected = f"Affine(w=(D, {features}), b={(features,) if use_bias else None})"
-            raise other_params(f"`dense({features}, use_bias={use_bias})`", expected, params)
 
     options = {"use_bias": (use_bias, True), "weights": (weights, lecun_normal), "biases": (biases, zeros)}
     return Layer("dense", init, forward, backward, Kind.AFFINE, arguments=call_text(features, **options))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.layers.activations import identity
-from bpjax.layers.layer import EMPTY, Kind, Layer, Parts, check_layer, map_layers
+from bpjax.layers.layer import EMPTY, Kind, Layer, Parts, check_any_shape, check_layer, map_layers
 from bpjax.types import Array
 from bpjax.util.call_text import call_text
 from bpjax.util.checks import as_floating, check_number, is_concrete
@@ -32,7 +32,7 @@ def dropout(rate: float | Array) -> Layer:
         raise ValueError(f"`dropout` expected `rate` below 1, the fraction that is dropped, got {rate!r}.")
 
     def init(key, in_shape):
-        return (), tuple(in_shape)
+        return (), check_any_shape("dropout", in_shape)
 
     def forward(params, x, context=EMPTY):
         if context.key is None:

@@ -36,14 +36,14 @@ def random_edges(
     Raises:
         ValueError: both or neither of `per_unit` and `density` are given, or they ask for more edges than possible.
     """
-    _check_sizes("random_edges", inputs, outputs)
+    inputs, outputs = _check_sizes("random_edges", inputs, outputs)
     if (per_unit is None) == (density is None):
         raise ValueError(
             f"`random_edges` expected either `per_unit` or `density`, got per_unit={per_unit!r}, density={density!r}."
         )
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
     if per_unit is not None:
-        check_count("random_edges", "per_unit", per_unit)
+        per_unit = check_count("random_edges", "per_unit", per_unit)
         _check_at_most_inputs("random_edges", "per_unit", per_unit, inputs)
         source = np.stack([np.sort(rng.choice(inputs, per_unit, replace=False)) for _ in range(outputs)])
         return Edges(source.ravel(), np.repeat(np.arange(outputs), per_unit), inputs, outputs)
@@ -67,8 +67,8 @@ def banded_edges(inputs: int, outputs: int, width: int) -> Edges:
     Raises:
         ValueError: `width` is not an integer from 1 to `inputs`.
     """
-    _check_sizes("banded_edges", inputs, outputs)
-    check_count("banded_edges", "width", width)
+    inputs, outputs = _check_sizes("banded_edges", inputs, outputs)
+    width = check_count("banded_edges", "width", width)
     _check_at_most_inputs("banded_edges", "width", width, inputs)
     centre = np.linspace(0, inputs - 1, outputs) if outputs > 1 else np.array([(inputs - 1) / 2])
     start = np.clip(np.rint(centre - (width - 1) / 2).astype(int), 0, inputs - width)
@@ -92,9 +92,8 @@ def edges_from_mask(mask) -> Edges:
     return Edges(source, target, *mask.shape)
 
 
-def _check_sizes(who: str, inputs, outputs) -> None:
-    check_count(who, "inputs", inputs)
-    check_count(who, "outputs", outputs)
+def _check_sizes(who: str, inputs, outputs) -> tuple[int, int]:
+    return check_count(who, "inputs", inputs), check_count(who, "outputs", outputs)
 
 
 def _check_at_most_inputs(who: str, name: str, value: int, inputs: int) -> None:
@@ -110,7 +109,7 @@ def check_edges(who: str, edges) -> Edges:
             "Make them with `random_edges`, `banded_edges` or `edges_from_mask`."
         )
     source, target, inputs, outputs = edges
-    _check_sizes(who, inputs, outputs)
+    inputs, outputs = _check_sizes(who, inputs, outputs)
     source, target = np.asarray(source), np.asarray(target)
     whole = np.issubdtype(source.dtype, np.integer) and np.issubdtype(target.dtype, np.integer)
     if not whole or source.ndim != 1 or source.shape != target.shape or not source.size:

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.layers.initializers import Initializer, initializer, unit_normal
-from bpjax.layers.layer import Kind, Layer, check_in_shape, no_gradient
+from bpjax.layers.layer import Kind, Layer, check_any_shape, no_gradient
+from bpjax.layers.params import check_params
 from bpjax.types import Array
 from bpjax.util.call_text import call_text
-from bpjax.util.checks import check_count, is_concrete, other_params
+from bpjax.util.checks import check_count, is_concrete
 from bpjax.util.precision import widen
 
 
@@ -38,8 +39,8 @@ def embedding(vocabulary: int, features: int, weights: str | Initializer = unit_
         ValueError: `vocabulary` or `features` is not a positive integer; in `forward`, `x` is not of an integer
             dtype, has no example or a token outside 0 … V − 1, or the params belong to another layer.
     """
-    check_count("embedding", "vocabulary", vocabulary)
-    check_count("embedding", "features", features)
+    vocabulary = check_count("embedding", "vocabulary", vocabulary)
+    features = check_count("embedding", "features", features)
     return _embedding(int(vocabulary), int(features), initializer(weights))
 
 
@@ -48,11 +49,11 @@ def _embedding(vocabulary: int, features: int, weights: Initializer) -> Layer:
     """The cached factory: equal arguments give the same Layer object, so jitted functions of it compile once."""
 
     def init(key, in_shape):
-        positions = check_in_shape("embedding", in_shape, rank=len(in_shape))
+        positions = check_any_shape("embedding", in_shape)
         return Embedding(weights(key, (vocabulary, features), jnp.result_type(float))), (*positions, features)
 
     def forward(params, x):
-        check_params(params)
+        check_params(f"`embedding({vocabulary}, {features})`", params, Embedding, {"w": (vocabulary, features)})
         tokens = check_tokens(x, vocabulary)
         y = jnp.take(params.w, tokens, axis=0, mode="fill", fill_value=jnp.nan)
         return y, tokens
@@ -61,11 +62,6 @@ def _embedding(vocabulary: int, features: int, weights: Initializer) -> Layer:
         dw = jnp.zeros((vocabulary, features), widen(dy).dtype)
         dw = dw.at[tokens.ravel()].add(widen(dy).reshape(-1, features), mode="drop")
         return Embedding(dw.astype(dy.dtype)), no_gradient(tokens)
-
-    def check_params(params):
-        if not isinstance(params, Embedding) or jnp.shape(params.w) != (vocabulary, features):
-            expected = f"Embedding(w=({vocabulary}, {features}))"
-            raise other_params(f"`embedding({vocabulary}, {features})`", expected, params)
 
     arguments = call_text(vocabulary, features)
     return Layer("embedding", init, forward, backward, Kind.AFFINE, arguments=arguments)

@@ -13,7 +13,8 @@ Weights have the shape (D, H), kernels (..., C, H): the product of all axes but 
 
 The first three are normal distributions truncated at two standard deviations and rescaled to the given variance.
 `lecun_uniform`, `glorot_uniform` and `he_uniform` are uniform on (−√(3 · variance), √(3 · variance)). For a kernel
-D = positions · C, and the H of `glorot` is positions · H.
+D = positions · C, and the H of `glorot` is positions · H, as in `jax.nn.initializers`. A convolution in groups draws a
+separate kernel for each group (`drawn_in_groups`), from C / groups channels to H / groups features.
 """
 
 import difflib
@@ -116,6 +117,18 @@ def _draw_sequentially(draw: Initializer) -> Initializer:
     return initializer
 
 
+def drawn_in_groups(draw: Initializer, key: Key, shape: Shape, groups: int, dtype) -> Array:
+    """Weights (..., C, groups · F) of `groups` maps that share no inputs and no outputs, each drawn as (..., C, F).
+
+    D and H of the variances are then those of one map. (PyTorch counts the outputs of all groups.)
+    """
+    if groups == 1:
+        return draw(key, shape, dtype)
+    one = (*shape[:-1], shape[-1] // groups)
+    maps = jax.vmap(lambda key: draw(key, one, dtype))(jax.random.split(key, groups))
+    return jnp.moveaxis(maps, 0, -2).reshape(shape)
+
+
 def sparse_weights(connections: int = 15, scale: float = 1.0) -> Initializer:
     """`connections` random weights per unit, normal with standard deviation `scale`; all others are 0.
 
@@ -125,7 +138,7 @@ def sparse_weights(connections: int = 15, scale: float = 1.0) -> Initializer:
     Raises:
         ValueError: `connections` is not a positive integer, `scale` is not above 0.
     """
-    check_count("sparse_weights", "connections", connections)
+    connections = check_count("sparse_weights", "connections", connections)
     check_number("sparse_weights", "scale", scale, above=0.0)
 
     def initializer(key, shape, dtype=jnp.float32):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.types import Array, Key, Params, Residuals, Shape
+from bpjax.util.call_text import shown
 
 
 class Context(NamedTuple):
@@ -206,14 +207,28 @@ def check_layer(who: str, layer) -> Layer:
 
 def is_shape(tree) -> bool:
     """Whether it is one shape, a tuple of integers, rather than a pytree of shapes."""
-    return isinstance(tree, tuple | list) and all(isinstance(n, int) for n in tree)
+    return isinstance(tree, tuple | list) and all(isinstance(n, int | np.integer) for n in tree)
 
 
-def check_in_shape(who: str, in_shape: Shape, rank: int) -> Shape:
-    """`in_shape` as a tuple of `rank` positive integers, or a `ValueError`."""
-    shape = tuple(in_shape) if isinstance(in_shape, tuple | list) else (in_shape,)
-    if len(shape) != rank or not all(isinstance(n, int) and n > 0 for n in shape):
+def as_shape(in_shape) -> tuple:
+    """A shape as a tuple; one number is a shape of one axis, and so is `x.shape` as an array."""
+    if isinstance(in_shape, np.ndarray | jax.Array) and in_shape.ndim == 1:
+        return tuple(np.asarray(in_shape))
+    return tuple(in_shape) if isinstance(in_shape, tuple | list) else (in_shape,)
+
+
+def check_any_shape(who: str, in_shape) -> Shape:
+    """`in_shape` of any rank as a tuple of positive `int`, or a `ValueError`."""
+    return check_in_shape(who, in_shape, len(as_shape(in_shape)))
+
+
+def check_in_shape(who: str, in_shape, rank: int) -> Shape:
+    """`in_shape` as a tuple of `rank` positive `int`, or a `ValueError`; NumPy's integers are integers."""
+    shape = as_shape(in_shape)
+    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) and n > 0 for n in shape)
+    if len(shape) != rank or not whole:
         raise ValueError(
-            f"`{who}` expected an `in_shape` of {rank} positive integer(s), without the batch axis, got {in_shape!r}."
+            f"`{who}` expected an `in_shape` of {rank} positive integer(s), without the batch axis, got "
+            f"{shown(in_shape)}."
         )
-    return shape
+    return tuple(map(int, shape))

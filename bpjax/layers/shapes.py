@@ -3,8 +3,9 @@
 import math
 
 import jax.numpy as jnp
+import numpy as np
 
-from bpjax.layers.layer import Layer
+from bpjax.layers.layer import Layer, as_shape, check_any_shape
 from bpjax.types import Shape
 from bpjax.util.call_text import call_text
 from bpjax.util.checks import as_floating, check_count
@@ -22,10 +23,7 @@ def reshape(shape: Shape) -> Layer:
         ValueError: `shape` holds anything else than positive integers and at most one −1; in `init` and `forward`,
             the size of an example is not that of `shape`.
     """
-    shape = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
-    for size in shape:
-        if size != -1:
-            check_count("reshape", "shape", size)
+    shape = tuple(-1 if _is_minus_one(size) else check_count("reshape", "shape", size) for size in as_shape(shape))
     if shape.count(-1) > 1:
         raise ValueError(f"`reshape` expected at most one −1 in `shape`, got {shape}.")
     known = math.prod(size for size in shape if size != -1)
@@ -40,7 +38,7 @@ def reshape(shape: Shape) -> Layer:
         return tuple(total // known if size == -1 else size for size in shape)
 
     def init(key, in_shape):
-        return (), filled(in_shape)
+        return (), filled(check_any_shape("reshape", in_shape))
 
     def forward(params, x):
         x = as_floating("reshape", "x", x)
@@ -50,6 +48,10 @@ def reshape(shape: Shape) -> Layer:
         return (), dy.reshape(len(dy), *empty.shape[1:])
 
     return Layer("reshape", init, forward, backward, arguments=call_text(shape))
+
+
+def _is_minus_one(size) -> bool:
+    return isinstance(size, int | np.integer) and size == -1
 
 
 flatten = reshape((-1,))._replace(name="flatten", arguments=None)
@@ -74,9 +76,10 @@ def _last_position() -> Layer:
 
 def check_has_positions(who: str, in_shape: Shape) -> Shape:
     """`in_shape` as a tuple with a position axis, or a `ValueError`."""
+    in_shape = check_any_shape(who, in_shape)
     if len(in_shape) < 2:
         raise ValueError(f"`{who}` expected an `in_shape` (T, ..., D), positions before features, got {in_shape!r}.")
-    return tuple(in_shape)
+    return in_shape
 
 
 def check_positions(who: str, x):

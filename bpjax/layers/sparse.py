@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.layers.edges import Edges, check_edges, rows_by, sum_along
-from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
+from bpjax.layers.initializers import Initializer, drawn_in_groups, initializer, lecun_normal, zeros
 from bpjax.layers.layer import Kind, Layer, check_in_shape
+from bpjax.layers.params import check_params
 from bpjax.types import Array
-from bpjax.util.checks import check_features, check_same_dtype, other_params
+from bpjax.util.checks import check_features, check_flag, check_same_dtype
 from bpjax.util.precision import widen
 
 SMALL = 1024
@@ -41,7 +42,8 @@ def sparse(
 
     Edges are made by `random_edges`, `banded_edges` or `edges_from_mask`; their order does not matter. The output of a
     unit without edges is its bias; dx of an input without edges is 0. Initial weights are those of a dense layer with
-    as many inputs as the unit has edges: all units with k edges are drawn as one matrix (k, units). Residuals: x.
+    as many inputs as a unit has edges, and as many outputs as an input has on average, m: units with k edges are drawn
+    in matrices (k, m). Residuals: x.
 
     Args:
         edges: Which input feeds which unit; fixed, not learnt.
@@ -55,8 +57,10 @@ def sparse(
             another layer.
     """
     edges = check_edges("sparse", edges)
+    use_bias = check_flag("sparse", "use_bias", use_bias)
     weights, biases = initializer(weights), initializer(biases)
     source, target, inputs, outputs = edges
+    shapes = {"w": (len(source),), "b": (outputs,) if use_bias else None}
     by_unit, by_input = rows_by(target, outputs), rows_by(source, inputs)
 
     def init(key, in_shape):
@@ -70,16 +74,19 @@ def sparse(
         return SparseAffine(initial_weights(key_w, dtype), b), (outputs,)
 
     def initial_weights(key, dtype):
+        outputs_per_input = max(1, round(len(source) / len(np.unique(source))))
         w, count = jnp.zeros(len(target), dtype), np.bincount(target, minlength=outputs)
         edge = np.argsort(target, kind="stable")  # edges sorted by unit
         for k in np.unique(count[count > 0]):
             units = edge[count[target[edge]] == k].reshape(-1, k)
-            drawn = weights(jax.random.fold_in(key, int(k)), units.T.shape, dtype)
-            w = w.at[units].set(drawn.T)
+            blocks = -(-len(units) // outputs_per_input)
+            shape = (int(k), blocks * outputs_per_input)
+            drawn = drawn_in_groups(weights, jax.random.fold_in(key, int(k)), shape, blocks, dtype)
+            w = w.at[units].set(drawn[:, : len(units)].T)
         return w
 
     def forward(params, x):
-        check_params(params)
+        check_params(f"`sparse` with {len(source)} edges", params, SparseAffine, shapes)
         x = check_features("sparse", x, inputs)
         check_same_dtype("sparse", x, params.w)
         y = sum_along(widen(params.w), widen(x).T, source, by_unit).T
@@ -104,12 +111,6 @@ def sparse(
         if len(source) <= SMALL:
             return at_once(x, dy)
         return jax.lax.platform_dependent(x, dy, cpu=one_at_a_time, default=at_once)
-
-    def check_params(params):
-        w, b = getattr(params, "w", None), getattr(params, "b", None)
-        if w is None or w.shape != (len(source),) or (b is not None) != use_bias:
-            expected = f"SparseAffine(w=({len(source)},), b={(outputs,) if use_bias else None})"
-            raise other_params(f"`sparse` with {len(source)} edges", expected, params)
 
     arguments = f"{len(source)} edges from {inputs} to {outputs}"
     return Layer("sparse", init, forward, backward, Kind.AFFINE, arguments=arguments)

@@ -9,7 +9,7 @@ from bpjax.layers.initializers import Initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer
 from bpjax.layers.shapes import flatten, reshape
 from bpjax.types import Shape
-from bpjax.util.checks import check_count
+from bpjax.util.checks import check_count, check_counts
 
 
 def lenet(
@@ -50,15 +50,11 @@ def lenet(
         ValueError: a size is not a positive integer, `maps` is empty or `image` not (H, W, C); in `init`, `in_shape` is
             not that of the image, or the image is too small to be halved so often.
     """
-    for name, sizes in (("maps", maps), ("hidden", hidden)):
-        if not isinstance(sizes, tuple | list):
-            raise ValueError(f"`lenet` expected `{name}` to be a tuple of integers ≥ 1, got {sizes!r}.")
-        for size in sizes:
-            check_count("lenet", name, size)
-    check_count("lenet", "classes", classes)
-    check_count("lenet", "kernel", kernel)
-    if not maps:
+    if isinstance(maps, tuple | list) and not maps:
         raise ValueError("`lenet` expected at least one entry in `maps`, got none. For dense layers only, use `mlp`.")
+    maps, hidden = check_counts("lenet", "maps", maps), check_counts("lenet", "hidden", hidden, fewest=0)
+    classes = check_count("lenet", "classes", classes)
+    kernel = check_count("lenet", "kernel", kernel)
     if image is not None and (not isinstance(image, tuple | list) or len(image) != 3):
         raise ValueError(f"`lenet` expected `image` to be (H, W, C), or None if x consists of images, got {image!r}.")
     layers = [] if image is None else [reshape(tuple(image))]

@@ -4,8 +4,8 @@ from bpjax.layers.activations import tanh
 from bpjax.layers.combinators.chain import chain
 from bpjax.layers.dense import dense
 from bpjax.layers.initializers import Initializer, lecun_normal, zeros
-from bpjax.layers.layer import Layer, check_in_shape
-from bpjax.util.checks import check_count
+from bpjax.layers.layer import Layer, check_in_shape, check_layer
+from bpjax.util.checks import check_counts
 
 
 def mlp(
@@ -31,10 +31,10 @@ def mlp(
         ValueError: there are fewer than two sizes, or one is not a positive integer; in `init`, `in_shape` is not
             `(sizes[0],)`.
     """
+    sizes = check_counts("mlp", "sizes", sizes)
     if len(sizes) < 2:
         raise ValueError(f"`mlp` expected at least two sizes, inputs and outputs, got {sizes!r}.")
-    for size in sizes:
-        check_count("mlp", "sizes", size)
+    check_layer("mlp", activation)
     layers = [dense(sizes[1], weights=weights, biases=biases)]
     for size in sizes[2:]:
         layers += [activation, dense(size, weights=weights, biases=biases)]
@@ -42,7 +42,7 @@ def mlp(
 
     def init(key, in_shape):
         if check_in_shape("mlp", in_shape, rank=1) != (sizes[0],):
-            raise ValueError(f"`mlp({tuple(sizes)})` expected `in_shape` ({sizes[0]},), got {in_shape!r}.")
+            raise ValueError(f"`mlp({sizes})` expected `in_shape` ({sizes[0]},), got {in_shape!r}.")
         return network.init(key, in_shape)
 
     return network._replace(init=init)

@@ -10,7 +10,7 @@ from bpjax.layers.layer import Layer, check_layer
 from bpjax.layers.normalization.layer import group_norm
 from bpjax.layers.shapes import reshape
 from bpjax.types import Shape
-from bpjax.util.checks import check_count
+from bpjax.util.checks import check_count, check_counts
 
 
 def resnet(
@@ -46,12 +46,9 @@ def resnet(
             Layer; in `init`, `in_shape` is not that of the image, or the groups of the norm do not divide the channels.
     """
     norm, weights = group_norm(4) if norm is None else check_layer("resnet", norm), initializer(weights)
-    check_count("resnet", "classes", classes)
-    check_count("resnet", "blocks", blocks)
-    if not isinstance(channels, tuple | list) or not channels:
-        raise ValueError(f"`resnet` expected `channels` to be a tuple with one entry per stage, got {channels!r}.")
-    for count in channels:
-        check_count("resnet", "channels", count)
+    classes = check_count("resnet", "classes", classes)
+    blocks = check_count("resnet", "blocks", blocks)
+    channels = check_counts("resnet", "channels", channels)
     if image is not None and (not isinstance(image, tuple | list) or len(image) != 3):
         raise ValueError(f"`resnet` expected `image` to be (H, W, C), or None if x consists of images, got {image!r}.")
 

@@ -41,8 +41,10 @@ def transformer(
         ValueError: a number is not a positive integer, or `positions` is unknown; in `init`, `in_shape` is not (T,)
             with T ≤ `length`, or the heads do not divide the features.
     """
-    for name, count in {"features": features, "blocks": blocks, "length": length}.items():
+    features, blocks, length = (
         check_count("transformer", name, count)
+        for name, count in {"features": features, "blocks": blocks, "length": length}.items()
+    )
     layers = {"rotary": (), "sinusoidal": (sinusoidal_positions(),), "learned": (learned_positions(length),)}
     check_choice("transformer", "positions", positions, layers)
     block = transformer_block(features, heads, causal=True, rotary=positions == "rotary")
@@ -82,7 +84,7 @@ def transformer_block(features: int, heads: int, causal: bool = False, rotary: b
     Raises:
         ValueError: `features` or `heads` is not a positive integer; in `init`, they do not fit each other.
     """
-    check_count("transformer_block", "features", features)
+    features = check_count("transformer_block", "features", features)
     return chain(
         residual(chain(layer_norm(), attention(heads, causal=causal, rotary=rotary))),
         residual(chain(layer_norm(), over_positions(dense(4 * features)), gelu, over_positions(dense(features)))),

@@ -5,7 +5,7 @@ from bpjax.layers.combinators.chain import chain, shortcut
 from bpjax.layers.dense import dense
 from bpjax.layers.initializers import Initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer
-from bpjax.util.checks import check_count
+from bpjax.util.checks import check_counts
 
 
 def two_spirals_net(
@@ -30,8 +30,7 @@ def two_spirals_net(
     Raises:
         ValueError: a hidden width is not a positive integer.
     """
-    for width in hidden:
-        check_count("two_spirals_net", "hidden", width)
+    hidden = check_counts("two_spirals_net", "hidden", hidden, fewest=0)
     layers = [shortcut(chain(dense(width, weights=weights, biases=biases), activation)) for width in hidden]
     last = dense(1, weights=weights, biases=biases)
     return chain(*layers, last, *([output] if output is not None else []))

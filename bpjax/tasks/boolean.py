@@ -64,7 +64,7 @@ def parity(bits: int, levels: Levels = (0.0, 1.0), target_levels: Levels | None 
         levels: (false, true) in the examples.
         target_levels: (false, true) in the targets; None for `levels`.
     """
-    check_count("parity", "bits", bits)
+    bits = check_count("parity", "bits", bits)
     return truth_table(f"parity-{bits}", bits, lambda x: (sum(x) % 2,), (bits,), levels, target_levels)
 
 
@@ -76,7 +76,7 @@ def symmetry(bits: int, levels: Levels = (0.0, 1.0), target_levels: Levels | Non
         levels: (false, true) in the examples.
         target_levels: (false, true) in the targets; None for `levels`.
     """
-    check_count("symmetry", "bits", bits, least=2)
+    bits = check_count("symmetry", "bits", bits, least=2)
     return truth_table(f"symmetry-{bits}", bits, lambda x: (int(x == x[::-1]),), (2,), levels, target_levels)
 
 
@@ -90,7 +90,7 @@ def multiplexer(address_bits: int, levels: Levels = (0.0, 1.0), target_levels: L
         levels: (false, true) in the examples.
         target_levels: (false, true) in the targets; None for `levels`.
     """
-    check_count("multiplexer", "address_bits", address_bits)
+    address_bits = check_count("multiplexer", "address_bits", address_bits)
     lines = 2**address_bits
 
     def selected(x):
@@ -110,7 +110,7 @@ def binary_addition(bits: int, levels: Levels = (0.0, 1.0), target_levels: Level
         levels: (false, true) in the examples.
         target_levels: (false, true) in the targets; None for `levels`.
     """
-    check_count("binary_addition", "bits", bits)
+    bits = check_count("binary_addition", "bits", bits)
 
     def added(x):
         total = int("".join(map(str, x[:bits])), 2) + int("".join(map(str, x[bits:])), 2)
@@ -127,7 +127,7 @@ def negation(bits: int, levels: Levels = (0.0, 1.0), target_levels: Levels | Non
         levels: (false, true) in the examples.
         target_levels: (false, true) in the targets; None for `levels`.
     """
-    check_count("negation", "bits", bits)
+    bits = check_count("negation", "bits", bits)
     return truth_table(
         f"negation-{bits}",
         bits + 1,

@@ -22,9 +22,9 @@ def encoder(
         levels: (off, on) in the examples.
         target_levels: (off, on) in the targets; None for `levels`.
     """
-    check_count("encoder", "n", n, least=2)
+    n = check_count("encoder", "n", n, least=2)
     m = math.ceil(math.log2(n)) if hidden is None else hidden
-    check_count("encoder", "hidden", m)
+    m = check_count("encoder", "hidden", m)
 
     def present(key=None):
         return in_levels("encoder", np.eye(n), levels), in_levels("encoder", np.eye(n), target_levels or levels)

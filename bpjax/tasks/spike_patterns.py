@@ -30,9 +30,10 @@ def spike_patterns(
             than one spike a step.
     """
     who = "spike_patterns"
-    for name, count in (("examples", examples), ("inputs", inputs), ("steps", steps)):
-        check_count(who, name, count)
-    check_count(who, "classes", classes, least=2)
+    examples, inputs, steps = (
+        check_count(who, name, count) for name, count in (("examples", examples), ("inputs", inputs), ("steps", steps))
+    )
+    classes = check_count(who, "classes", classes, least=2)
     check_number(who, "rate", rate, above=0.0)
     check_number(who, "dt", dt, above=0.0)
     chance = rate * dt / 1000

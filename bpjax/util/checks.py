@@ -153,6 +153,15 @@ def check_count(who: str, name: str, value, least: int = 1, most: int = 2**31 - 
     raise ValueError(f"`{who}` expected `{name}` to be an integer ≥ {least}{upper}, got {shown(value)}.")
 
 
+def check_counts(who: str, name: str, values, fewest: int = 1) -> tuple[int, ...]:
+    """`values`, a tuple, a list or an array (n,) of at least `fewest` integers ≥ 1, as a tuple of `int`."""
+    values = np.asarray(values).tolist() if getattr(values, "ndim", 0) == 1 and is_concrete(values) else values
+    if not isinstance(values, tuple | list) or len(values) < fewest:
+        least = f", at least {fewest}" if fewest else ""
+        raise ValueError(f"`{who}` expected `{name}` to be a tuple of integers ≥ 1{least}, got {shown(values)}.")
+    return tuple(check_count(who, name, value) for value in values)
+
+
 def check_flag(who: str, name: str, value) -> bool:
     """`value` as a `bool`, or a `ValueError` unless it is a Python or NumPy boolean: "False" and None are none."""
     if isinstance(value, bool | np.bool_):

@@ -62,7 +62,7 @@ def attention(
             not divide D; in `forward`, `x` is not (N, T, D) or differs in dtype from the weights, the params belong to
             another layer, or the mask does not consist of booleans (N, T).
     """
-    check_count("attention", "block", block)
+    block = check_count("attention", "block", block)
     return _attention("attention", heads, head_features, causal, rotary, use_bias, weights, biases, int(block))
 
 
@@ -125,7 +125,7 @@ def cross_attention(
         ValueError: as `attention`; in `forward`, the input is not a pair, or the memory differs from x in the number of
             examples or the dtype.
     """
-    check_count("cross_attention", "block", block)
+    block = check_count("cross_attention", "block", block)
     form = make_form("cross_attention", heads, head_features, False, False, use_bias, weights, biases, int(block))
     return _cross_attention(form)
 

@@ -9,10 +9,11 @@ import numpy as np
 from bpjax.layers.attention.blocks import attend, attend_backward
 from bpjax.layers.attention.positions import check_even, rotate
 from bpjax.layers.initializers import Initializer, initializer
+from bpjax.layers.params import Shapes, check_params
 from bpjax.layers.product import affine, bias_gradient, input_gradient, weight_gradient
 from bpjax.types import Array, Shape
 from bpjax.util.call_text import call_text
-from bpjax.util.checks import check_count, check_same_dtype, other_params
+from bpjax.util.checks import check_count, check_flag, check_same_dtype
 
 
 class Attention(NamedTuple):
@@ -74,9 +75,12 @@ class Form(NamedTuple):
 
 def make_form(who, heads, head_features, causal, rotary, use_bias, weights, biases, block) -> Form:
     """The static arguments of a layer `who`, checked, or a `ValueError`; the arguments are those of `attention`."""
-    check_count(who, "heads", heads)
+    heads = check_count(who, "heads", heads)
+    use_bias, causal, rotary = (
+        check_flag(who, name, flag) for name, flag in (("use_bias", use_bias), ("causal", causal), ("rotary", rotary))
+    )
     if head_features is not None:
-        check_count(who, "head_features", head_features)
+        head_features = check_count(who, "head_features", head_features)
         head_features = int(head_features)
     if rotary and head_features is not None:
         check_even(who, "number of features of a head with `rotary`", head_features)
@@ -119,7 +123,8 @@ def attend_heads(form: Form, mask, params: Attention, x, memory) -> AttentionRes
         x: The sequence that queries, (N, T, D).
         memory: The sequence that is queried, (N, S, M); x itself in self-attention.
     """
-    check_params(form, params, x.shape[-1], memory.shape[-1])
+    shapes = param_shapes(form, x.shape[-1], memory.shape[-1])
+    check_params(f"`{form.who}` with {form.heads} heads", params, Attention, shapes)
     check_same_dtype(form.who, x, params.w_q)
     if mask is not None and mask.shape != memory.shape[:2]:
         raise ValueError(
@@ -192,12 +197,8 @@ def check_mask(who: str, mask) -> Array | None:
     return mask
 
 
-def check_params(form: Form, params, features: int, memory_features: int) -> None:
-    """Raise a `ValueError` if the params do not fit the layer and the features of x and of the memory."""
+def param_shapes(form: Form, features: int, memory_features: int) -> Shapes:
+    """The shapes of the params for x with D features and a memory with M, for `check_params`."""
     shapes = weight_shapes(form, features, memory_features)
-    weights_fit = isinstance(params, Attention) and [jnp.shape(w) for w in params[:4]] == shapes
-    if weights_fit and all((b is not None) == form.use_bias for b in params[4:]):
-        return
-    biases = f"{'' if form.use_bias else 'no '}biases"
-    expected = f"Attention of w_q {shapes[0]}, w_k and w_v {shapes[1]}, w_o {shapes[3]} and {biases}"
-    raise other_params(f"`{form.who}` with {form.heads} heads", expected, params)
+    biases = [shapes[i][1:] if form.use_bias else None for i in (0, 2, 3)]
+    return dict(zip(Attention._fields, (*shapes, *biases), strict=True))

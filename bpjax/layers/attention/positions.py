@@ -8,9 +8,10 @@ import numpy as np
 
 from bpjax.layers.initializers import Initializer, initializer, unit_normal
 from bpjax.layers.layer import Layer, check_in_shape
+from bpjax.layers.params import check_params
 from bpjax.types import Array
 from bpjax.util.call_text import call_text
-from bpjax.util.checks import as_floating, check_count, check_same_dtype, other_params
+from bpjax.util.checks import as_floating, check_count, check_same_dtype
 from bpjax.util.precision import widen
 
 WAVELENGTH = 10_000
@@ -75,7 +76,7 @@ def learned_positions(length: int, weights: str | Initializer = unit_normal) -> 
         ValueError: `length` is not a positive integer; in `forward`, `x` is not (N, T, D), is longer than L or has
             another dtype than the params, or the params belong to another layer.
     """
-    check_count("learned_positions", "length", length)
+    length = check_count("learned_positions", "length", length)
     return _learned_positions(int(length), initializer(weights))
 
 
@@ -91,9 +92,7 @@ def _learned_positions(length: int, weights: Initializer) -> Layer:
     def forward(params, x):
         x = check_sequence("learned_positions", "x", x)
         check_length(x.shape[1])
-        if not isinstance(params, Positions) or jnp.shape(params.w) != (length, x.shape[2]):
-            expected = f"Positions(w=({length}, {x.shape[2]})) for `x` of shape {x.shape}"
-            raise other_params(f"`learned_positions({length})`", expected, params)
+        check_params(f"`learned_positions({length})`", params, Positions, {"w": (length, x.shape[2])})
         check_same_dtype("learned_positions", x, params.w)
         return x + params.w[None, : x.shape[1]], ()
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.layers.layer import EMPTY, Kind, Layer, Parts, check_layer, uses_of
+from bpjax.layers.layer import EMPTY, Kind, Layer, Parts, as_shape, check_any_shape, check_layer, uses_of
 from bpjax.util.checks import as_floating
 from bpjax.util.precision import widen
 
@@ -76,7 +76,7 @@ def residual(layer: Layer) -> Layer:
 
     def init(key, in_shape):
         params, out_shape = layer.init(key, in_shape)
-        check_unchanged("residual", layer, tuple(in_shape), out_shape)
+        check_unchanged("residual", layer, as_shape(in_shape), out_shape)
         return params, out_shape
 
     def forward(params, x, context=EMPTY):
@@ -173,8 +173,9 @@ def shortcut(layer: Layer) -> Layer:
     check_layer("shortcut", layer)
 
     def init(key, in_shape):
+        in_shape = check_any_shape("shortcut", in_shape)
         params, out_shape = layer.init(key, in_shape)
-        check_positions(tuple(in_shape), out_shape)
+        check_positions(in_shape, out_shape)
         return params, (*out_shape[:-1], in_shape[-1] + out_shape[-1])
 
     def forward(params, x, context=EMPTY):

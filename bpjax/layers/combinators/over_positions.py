@@ -2,7 +2,7 @@
 
 import jax
 
-from bpjax.layers.layer import EMPTY, Kind, Layer, Parts, check_layer
+from bpjax.layers.layer import EMPTY, Kind, Layer, Parts, check_any_shape, check_layer
 from bpjax.util.checks import as_floating
 
 
@@ -21,6 +21,7 @@ def over_positions(layer: Layer) -> Layer:
     check_layer("over_positions", layer)
 
     def init(key, in_shape):
+        in_shape = check_any_shape("over_positions", in_shape)
         if len(in_shape) < 2:
             raise ValueError(
                 f"`over_positions` expected an `in_shape` (T, ..., D), positions before features, got {in_shape!r}. "

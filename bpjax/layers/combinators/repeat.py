@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.layers.combinators.chain import check_unchanged
-from bpjax.layers.layer import EMPTY, Kind, Layer, Parts, check_layer, no_gradient
+from bpjax.layers.layer import EMPTY, Kind, Layer, Parts, as_shape, check_layer, no_gradient
 from bpjax.types import Params
 from bpjax.util.checks import check_count, other_params
 
@@ -26,7 +26,7 @@ def repeat(layer: Layer, n: int) -> Layer:
             in `forward`, the first axis of the params is not of size n.
     """
     check_layer("repeat", layer)
-    check_count("repeat", "n", n)
+    n = check_count("repeat", "n", n)
     n = int(n)
 
     def init(key, in_shape):
@@ -38,7 +38,7 @@ def repeat(layer: Layer, n: int) -> Layer:
             return params
 
         params = jax.vmap(init_one)(jax.random.split(key, n))
-        check_unchanged("repeat", layer, tuple(in_shape), shapes[0])
+        check_unchanged("repeat", layer, as_shape(in_shape), shapes[0])
         return params, shapes[0]
 
     def forward(params, x, context=EMPTY):

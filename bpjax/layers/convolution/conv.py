@@ -8,12 +8,13 @@ import jax.numpy as jnp
 from bpjax.layers.convolution.correlation import convolve, input_gradient, weight_gradient
 from bpjax.layers.convolution.windows import Padding, Placed, Windows, check_image, check_image_shape, place, windows
 from bpjax.layers.dense import Affine
-from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
+from bpjax.layers.initializers import Initializer, drawn_in_groups, initializer, lecun_normal, zeros
 from bpjax.layers.layer import Kind, Layer
+from bpjax.layers.params import Shapes, check_params
 from bpjax.layers.product import bias_gradient
 from bpjax.types import Array, Shape
 from bpjax.util.call_text import call_text
-from bpjax.util.checks import check_count, check_same_dtype, other_params
+from bpjax.util.checks import check_count, check_flag, check_same_dtype
 
 
 def conv(
@@ -54,7 +55,7 @@ def conv(
         groups: Channels and features are split into this many groups, and each group of features sees its group of
             channels only. `groups` = C is a depthwise convolution, with F / C kernels per channel.
         use_bias: Whether there is a bias b.
-        weights: The initializer of w, or the name of one.
+        weights: The initializer of w, or the name of one; it draws the kernel of each group.
         biases: The initializer of b, or the name of one.
 
     Raises:
@@ -64,19 +65,21 @@ def conv(
             layer.
     """
     shape = windows("conv", "kernel", kernel, stride, padding, dilation)
-    check_count("conv", "features", features)
-    check_count("conv", "groups", groups)
+    features = check_count("conv", "features", features)
+    groups = check_count("conv", "groups", groups)
     if features % groups:
         raise ValueError(
             f"`conv` expected `features` to be a multiple of `groups`, {groups}, got {features}. "
             "Each group makes the same number of features."
         )
-    return _conv(int(features), shape, int(groups), use_bias, initializer(weights), initializer(biases))
+    use_bias = check_flag("conv", "use_bias", use_bias)
+    return _conv(features, shape, groups, use_bias, initializer(weights), initializer(biases))
 
 
 @functools.cache
 def _conv(features: int, shape: Windows, groups: int, use_bias: bool, weights, biases) -> Layer:
     """The cached factory: equal arguments give the same Layer object, so jitted functions of it compile once."""
+    shapes = _shapes(shape, features, use_bias)
 
     def init(key, in_shape):
         spatial, channels = check_image_shape("conv", in_shape, shape.rank)
@@ -87,10 +90,11 @@ def _conv(features: int, shape: Windows, groups: int, use_bias: bool, weights, b
             )
         out = place("conv", shape, spatial).out
         kernel_shape = (*shape.size, channels // groups, features)
-        return _initial_params(key, kernel_shape, use_bias, weights, biases), (*out, features)
+        draw = lambda key, shape, dtype: drawn_in_groups(weights, key, shape, groups, dtype)
+        return _initial_params(key, kernel_shape, use_bias, draw, biases), (*out, features)
 
     def forward(params, x):
-        _check_params("conv", params, shape.size, features, use_bias)
+        check_params("`conv`", params, Affine, shapes)
         x = check_image("conv", x, shape.rank, params.w.shape[-2] * groups)
         check_same_dtype("conv", x, params.w)
         y = convolve(x, params.w, place("conv", shape, x.shape[1:-1]), groups)
@@ -150,19 +154,23 @@ def conv_transpose(
             the params belong to another layer.
     """
     shape = windows("conv_transpose", "kernel", kernel, stride, padding, dilation)
-    check_count("conv_transpose", "features", features)
-    return _conv_transpose(int(features), shape, use_bias, initializer(weights), initializer(biases))
+    features = check_count("conv_transpose", "features", features)
+    use_bias = check_flag("conv_transpose", "use_bias", use_bias)
+    return _conv_transpose(features, shape, use_bias, initializer(weights), initializer(biases))
 
 
 @functools.cache
 def _conv_transpose(features: int, shape: Windows, use_bias: bool, weights, biases) -> Layer:
+    """The cached factory, as `_conv`."""
+    shapes = _shapes(shape, features, use_bias)
+
     def init(key, in_shape):
         spatial, channels = check_image_shape("conv_transpose", in_shape, shape.rank)
         out = _transposed_placement(shape, spatial).spatial
         return _initial_params(key, (*shape.size, channels, features), use_bias, weights, biases), (*out, features)
 
     def forward(params, x):
-        _check_params("conv_transpose", params, shape.size, features, use_bias)
+        check_params("`conv_transpose`", params, Affine, shapes)
         x = check_image("conv_transpose", x, shape.rank, params.w.shape[-2])
         check_same_dtype("conv_transpose", x, params.w)
         at = _transposed_placement(shape, x.shape[1:-1])
@@ -214,14 +222,5 @@ def _add_bias(y: Array, b: Array | None) -> Array:
     return y if b is None else y + b.reshape((1,) * (y.ndim - 1) + (-1,))
 
 
-def _check_params(who: str, params, kernel: Shape, features: int, use_bias: bool) -> None:
-    w, b = getattr(params, "w", None), getattr(params, "b", None)
-    rank = len(kernel)
-    if (
-        w is None
-        or w.ndim != rank + 2
-        or (*w.shape[:rank], w.shape[-1]) != (*kernel, features)
-        or (b is not None) != use_bias
-    ):
-        shape = f"({', '.join(map(str, kernel))}, C, {features})"
-        raise other_params(f"`{who}`", f"Affine(w={shape}, b={(features,) if use_bias else None})", params)
+def _shapes(shape: Windows, features: int, use_bias: bool) -> Shapes:
+    return {"w": (*shape.size, "C", features), "b": (features,) if use_bias else None}

@@ -18,11 +18,11 @@ from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.layer import Kind, Layer, Parts, check_in_shape, check_layer
 from bpjax.layers.product import bias_gradient, input_gradient, matmul, weight_gradient
 from bpjax.layers.recurrent.net_inputs import (
+    Recurrent,
     affine_of_inputs,
-    check_params,
-    from_inputs,
     gradient_of_net_inputs,
     initial_params,
+    recurrent_shapes,
 )
 from bpjax.layers.recurrent.recurrent import Cell
 from bpjax.types import Array
@@ -63,7 +63,7 @@ def elman(
     Raises:
         ValueError: `features` is not a positive integer, `activation` is not a Layer.
     """
-    check_count("elman", "features", features)
+    features = check_count("elman", "features", features)
     check_layer("elman", activation)
     weights, recurrent = initializer(weights), initializer(recurrent)
 
@@ -71,7 +71,7 @@ def elman(
         return initial_params("elman", key, in_shape, features, 1, weights, recurrent), (features,)
 
     def inputs(params, x):
-        return from_inputs("elman", params, x, features, 1)
+        return affine_of_inputs("elman", params, x, Recurrent, recurrent_shapes(features, 1))
 
     def step(params, h, driven):
         y, residuals = activation.forward((), driven + matmul(h, params.wh))
@@ -117,12 +117,15 @@ def jordan(
         ValueError: `features` or `outputs` is not a positive integer, `decay` is not between 0 and 1, an activation
             is not a Layer.
     """
-    check_count("jordan", "features", features)
-    check_count("jordan", "outputs", outputs)
+    features = check_count("jordan", "features", features)
+    outputs = check_count("jordan", "outputs", outputs)
     check_number("jordan", "decay", decay, least=0.0, most=1.0)
     check_layer("jordan", activation)
     check_layer("jordan", output)
     weights = initializer(weights)
+
+    n, k = features, outputs
+    shapes = {"wx": ("D", n), "wc": (k, n), "b": (n,), "wo": (n, k), "bo": (k,)}
 
     def init(key, in_shape):
         (in_features,) = check_in_shape("jordan", in_shape, rank=1)
@@ -133,8 +136,7 @@ def jordan(
         return Jordan(wx, wc, jnp.zeros(features, dtype), wo, jnp.zeros(outputs, dtype)), (outputs,)
 
     def inputs(params, x):
-        check_params("jordan", params, {"wc": (outputs, features), "wo": (features, outputs)})
-        return affine_of_inputs("jordan", params, x)
+        return affine_of_inputs("jordan", params, x, Jordan, shapes)
 
     def step(params, c, driven):
         h, h_residuals = activation.forward((), driven + matmul(c, params.wc))

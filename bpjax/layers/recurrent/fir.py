@@ -6,10 +6,11 @@ import jax.numpy as jnp
 from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
 from bpjax.layers.layer import Kind, Layer, check_in_shape
+from bpjax.layers.params import check_params
 from bpjax.layers.product import bias_gradient, matmul, weight_gradient
 from bpjax.types import Array
 from bpjax.util.call_text import call_text
-from bpjax.util.checks import as_floating, check_count, check_same_dtype, other_params
+from bpjax.util.checks import as_floating, check_count, check_same_dtype
 
 
 def fir(
@@ -32,23 +33,25 @@ def fir(
     Args:
         features: H, the number of units.
         taps: The number of weights of a filter, which covers the current input and the `taps` − 1 inputs before it.
-        weights: The initializer of w, called with the shape (taps D, H), or the name of one.
+        weights: The initializer of w (taps, D, H), a kernel of `taps` positions, or the name of one.
         biases: The initializer of b, or the name of one.
 
     Raises:
         ValueError: `features` or `taps` is not a positive integer; in `forward`, `x` is not (N, T, D), is empty or
             has another dtype than the weights, or the params belong to another layer.
     """
-    check_count("fir", "features", features)
-    check_count("fir", "taps", taps)
+    features = check_count("fir", "features", features)
+    taps = check_count("fir", "taps", taps)
     weights, biases = initializer(weights), initializer(biases)
 
     def init(key, in_shape):
         steps, in_features = check_in_shape("fir", in_shape, rank=2)
         key_w, key_b = jax.random.split(key)
         dtype = jnp.result_type(float)
-        w = weights(key_w, (taps * in_features, features), dtype).reshape(taps, in_features, features)
-        return Affine(w, biases(key_b, (features,), dtype)), (steps, features)
+        return Affine(weights(key_w, (taps, in_features, features), dtype), biases(key_b, (features,), dtype)), (
+            steps,
+            features,
+        )
 
     def forward(params, x):
         x = check(params, x)
@@ -62,11 +65,8 @@ def fir(
         return Affine(dw, bias_gradient(dy)), matmul(advanced(dy, taps), transposed).reshape(x.shape)
 
     def check(params, x):
-        w = getattr(params, "w", None)
-        if w is None or w.ndim != 3 or (w.shape[0], w.shape[2]) != (taps, features):
-            raise other_params(
-                f"`fir({features}, {taps})`", f"Affine(w=({taps}, D, {features}), b=({features},))", params
-            )
+        check_params(f"`fir({features}, {taps})`", params, Affine, {"w": (taps, "D", features), "b": (features,)})
+        w = params.w
         x = as_floating("fir", "x", x)
         if x.ndim != 3 or x.shape[2] != w.shape[1] or 0 in x.shape:
             raise ValueError(

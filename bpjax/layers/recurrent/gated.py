@@ -8,9 +8,11 @@ import jax.numpy as jnp
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.product import bias_gradient, input_gradient, matmul, weight_gradient
 from bpjax.layers.recurrent.net_inputs import (
-    from_inputs,
+    Recurrent,
+    affine_of_inputs,
     gradient_of_net_inputs,
     initial_params,
+    recurrent_shapes,
 )
 from bpjax.layers.recurrent.recurrent import Cell
 from bpjax.types import Array
@@ -56,7 +58,7 @@ def gru(features: int, weights: str | Initializer = lecun_normal, recurrent: str
     Raises:
         ValueError: `features` is not a positive integer.
     """
-    check_count("gru", "features", features)
+    features = check_count("gru", "features", features)
     weights, recurrent = initializer(weights), initializer(recurrent)
     one, two = features, 2 * features
 
@@ -65,7 +67,7 @@ def gru(features: int, weights: str | Initializer = lecun_normal, recurrent: str
         return Gru(*made, c=jnp.zeros(features, made.b.dtype)), (features,)
 
     def inputs(params, x):
-        return from_inputs("gru", params, x, features, 3)
+        return affine_of_inputs("gru", params, x, Gru, {**recurrent_shapes(features, 3), "c": (features,)})
 
     def step(params, h, driven):
         a, u = widen(driven), widen(matmul(h, params.wh))
@@ -124,7 +126,7 @@ def lstm(
     Raises:
         ValueError: `features` is not a positive integer, or `forget_bias` is not finite.
     """
-    check_count("lstm", "features", features)
+    features = check_count("lstm", "features", features)
     check_number("lstm", "forget_bias", forget_bias)
     weights, recurrent = initializer(weights), initializer(recurrent)
     gates = [slice(k * features, (k + 1) * features) for k in range(4)]
@@ -134,7 +136,7 @@ def lstm(
         return made._replace(b=made.b.at[gates[1]].set(forget_bias)), (features,)
 
     def inputs(params, x):
-        return from_inputs("lstm", params, x, features, 4)
+        return affine_of_inputs("lstm", params, x, Recurrent, recurrent_shapes(features, 4))
 
     def step(params, state, driven):
         h, c = state

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.layers.layer import check_in_shape
+from bpjax.layers.params import Shapes, check_params
 from bpjax.layers.product import affine, bias_gradient, input_gradient, weight_gradient
 from bpjax.types import Array
-from bpjax.util.checks import check_same_dtype, other_params
+from bpjax.util.checks import check_same_dtype
 
 
 class Recurrent(NamedTuple):
@@ -52,21 +53,23 @@ def gradient_of_net_inputs(params, x, residuals, delta):
     return dparams, input_gradient(delta, params.wx)
 
 
-def check_params(who: str, params, shapes: dict) -> None:
-    """Raise a `ValueError` unless the fields of the params named in `shapes` have these shapes."""
-    got = {name: getattr(getattr(params, name, None), "shape", None) for name in shapes}
-    if got != shapes:
-        raise other_params(f"`{who}`", f"with {shapes}", params)
+def recurrent_shapes(features: int, gates: int) -> Shapes:
+    """The shapes of the params of G gates of H units, for `check_params`."""
+    width = gates * features
+    return {"wx": ("D", width), "wh": (features, width), "b": (width,)}
 
 
-def from_inputs(who: str, params, x: Array, features: int, gates: int) -> Array:
-    """x Wx + b for all times, (T, N, G H), or a `ValueError` where `wh` is not that of G gates of H units."""
-    check_params(who, params, {"wh": (features, gates * features)})
-    return affine_of_inputs(who, params, x)
+def affine_of_inputs(who: str, params, x: Array, kind: type, shapes: Shapes) -> Array:
+    """x Wx + b for all times, (T, N, G H), as one matrix product, or a `ValueError` for params of other shapes.
 
-
-def affine_of_inputs(who: str, params, x: Array) -> Array:
-    """x Wx + b for all times, (T, N, G H), as one matrix product."""
+    Args:
+        who: The cell, for messages.
+        params: Of the cell, with `wx` and `b`.
+        x: Inputs (T, N, D).
+        kind: The type of the params.
+        shapes: Their shapes, as `check_params` takes them.
+    """
+    check_params(f"`{who}`", params, kind, shapes)
     steps, batch, in_features = x.shape
     if in_features != len(params.wx):
         raise ValueError(

@@ -135,7 +135,7 @@ def unroll(
         cure = f"Call it first: `{got}(...)`." if callable(cell) else "Make one: `bp.layers.lstm(32)`."
         raise ValueError(f"`unroll` expected a Cell, got {got}. {cure}")
     if truncate is not None:
-        check_count("unroll", "truncate", truncate)
+        truncate = check_count("unroll", "truncate", truncate)
 
     def init(key, in_shape):
         shape, state_shape = _pair("`in_shape`", in_shape) if with_state else (in_shape, cell.state_shape)

@@ -12,6 +12,7 @@ from bpjax.layers.activations import elementwise
 from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.layer import Kind, Layer, Parts, check_in_shape, check_layer
+from bpjax.layers.params import check_params
 from bpjax.layers.product import affine, input_gradient, weight_gradient
 from bpjax.layers.recurrent.recurrent import Cell
 from bpjax.types import Array
@@ -155,7 +156,7 @@ def leaky_integrator(
 
 def _leaks(who: str, features: int, membrane: float, synapse: float, dt: float) -> tuple[float, float]:
     """α and β, the fractions of the synaptic current and of the potential that remain after a step."""
-    check_count(who, "features", features)
+    features = check_count(who, "features", features)
     check_number(who, "membrane", membrane, above=0.0)
     check_number(who, "synapse", synapse, least=0.0)
     check_number(who, "dt", dt, above=0.0)
@@ -171,11 +172,11 @@ def _cell(who: str, features: int, weights: str | Initializer, step, back) -> Ce
         return Affine(draw(key, (in_features, features), jnp.result_type(float))), (features,)
 
     def inputs(params, x):
-        if x.shape[-1] != len(params.w) or params.w.shape[1] != features:
+        check_params(f"`{who}({features})`", params, Affine, {"w": ("D", features), "b": None})
+        if x.shape[-1] != len(params.w):
             raise ValueError(
-                f"`{who}({features})` expected `x` of shape (N, T, {len(params.w)}) and weights ({x.shape[-1]}, "
-                f"{features}), got {(x.shape[1], x.shape[0], x.shape[2])} and {params.w.shape}. "
-                "Do the params belong to another network? Make them with this network's `init`."
+                f"`{who}({features})` expected `x` of shape (N, T, {len(params.w)}), got "
+                f"{(x.shape[1], x.shape[0], x.shape[2])}. Give `init` the `in_shape` of the data."
             )
         check_same_dtype(who, x, params.w)
         return affine(x, params.w)

@@ -382,7 +382,7 @@ BAD = {
         lambda: weight_norm(3).forward(weight_norm(3).init(KEY, (3,))[0], X[:, :2]),
         r"`weight_norm` expected `x` of shape \(N, 3\), got \(2, 2\)",
     ),
-    "resnet's channels": (lambda: resnet(3, ()), r"`channels` to be a tuple with one entry per stage"),
+    "resnet's channels": (lambda: resnet(3, ()), r"`channels` to be a tuple of integers ≥ 1, at least 1"),
     "resnet's image": (lambda: resnet(3, image=(8, 8)), r"`image` to be \(H, W, C\)"),
     "resnet's norm": (lambda: resnet(3, norm=batch_norm), r"`resnet` expected a Layer, got batch_norm\. Call it"),
     "resnet's groups": (lambda: resnet(3, (6,)).init(KEY, (64,)), r"that 4 groups divide, got 6"),

@@ -451,9 +451,9 @@ BAD = {
     ),
     "another cell's params": (
         lambda: LAYER.forward(elman(H).init(jax.random.key(0), (D,))[0], X),
-        r"`lstm` expected params with \{'wh': \(4, 16\)\}.*another network",
+        r"`lstm` expected params Recurrent\(wx=\(D, 16\), wh=\(4, 16\), b=\(16,\)\).*another network",
     ),
-    "Jordan's params": (lambda: unroll(jordan(4, 4)).forward(PARAMS, X), r"`jordan` expected params with"),
+    "Jordan's params": (lambda: unroll(jordan(4, 4)).forward(PARAMS, X), r"`jordan` expected params Jordan"),
     "state of another shape": (
         lambda: STATEFUL.forward(PARAMS, (X, jax.tree.map(lambda s: s[:1], STATE))),
         r"`lstm` expected the state LstmState\(h='float64\[2, 4\]'.*got LstmState\(h='float64\[1, 4\]'",
