@@ -4,9 +4,9 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from bpjax.losses import rows_of
 from bpjax.rules.rule import Rule
 from bpjax.types import Array, Batch, Params
+from bpjax.util.targets import rows_of
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)

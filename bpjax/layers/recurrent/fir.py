@@ -48,10 +48,8 @@ def fir(
         steps, in_features = check_in_shape("fir", in_shape, rank=2)
         key_w, key_b = jax.random.split(key)
         dtype = jnp.result_type(float)
-        return Affine(weights(key_w, (taps, in_features, features), dtype), biases(key_b, (features,), dtype)), (
-            steps,
-            features,
-        )
+        w = weights(key_w, (taps, in_features, features), dtype)
+        return Affine(w, biases(key_b, (features,), dtype)), (steps, features)
 
     def forward(params, x):
         x = check(params, x)
