@@ -3,38 +3,43 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import reprlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bpjax.interop import tensor_file
+from bpjax.interop.like import array_text, as_expected, check_fits, converted
+from bpjax.interop.tensor_file import Header, Stored, printable
 from bpjax.types import Params
 from bpjax.util.checks import is_concrete
 from bpjax.util.extras import require_extra
-from bpjax.util.files import write_file
-from bpjax.util.trees import described
+from bpjax.util.files import as_path, shown, write_file
 
-DTYPES = (
-    *("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
-    *("float16", "bfloat16", "float32", "float64"),
-)
-"""The dtypes of a checkpoint: those that safetensors and JAX both restore bit for bit."""
+NAMES = [dtype.name for dtype in tensor_file.DTYPES.values()]
+MAX_DEPTH = 50
+"""How deeply metadata may be nested."""
 
 
 class Checkpoint(NamedTuple):
-    """What `load` returns."""
+    """What `load` returns: `checkpoint.params` and `checkpoint.metadata`."""
 
-    params: Params  # in the structure of `like`; without one, a dictionary from names to NumPy arrays
-    metadata: dict[str, Any]
+    params: Params  # JAX arrays in the structure of `like`; without `like` a dictionary from names to NumPy arrays
+    metadata: dict[str, Any]  # as passed to `save`; {} if none was
 
     def __repr__(self) -> str:
-        return f"Checkpoint(params={described(self.params)}, metadata={self.metadata})"
+        """One line: how many arrays, the first of them, and the metadata, cut where they are long."""
+        arrays = [f"{printable(name)} {array_text(leaf)}" for name, leaf in named("repr", self.params).items()]
+        more = ", …" if len(arrays) > 3 else ""
+        return (
+            f"Checkpoint({len(arrays)} arrays: {', '.join(arrays[:3])}{more}; metadata={reprlib.repr(self.metadata)})"
+        )
 
 
-def save(path: str | Path, params: Params, metadata: dict[str, Any] | None = None) -> None:
+def save(path: str | bytes | os.PathLike, params: Params, metadata: dict[str, Any] | None = None) -> None:
     """Write a pytree of arrays to a safetensors file.
 
     The names are the paths in the pytree, "0.w", "2.b": indices, dictionary keys and fields, joined by dots ("params"
@@ -44,7 +49,8 @@ def save(path: str | Path, params: Params, metadata: dict[str, Any] | None = Non
     Args:
         path: of the file.
         params: a pytree of arrays.
-        metadata: a dictionary with string keys that JSON can represent; `load` returns it.
+        metadata: a dictionary with string keys that JSON can represent; `load` returns it, tuples as lists and NumPy
+            and JAX numbers as Python numbers.
 
     Raises:
         ModuleNotFoundError: safetensors is not installed.
@@ -53,40 +59,80 @@ def save(path: str | Path, params: Params, metadata: dict[str, Any] | None = Non
     """
     with require_extra("Checkpoints are written by safetensors", "checkpoints"):
         from safetensors.numpy import save as to_bytes
+    path = as_path("save", path)
     arrays = {name: _as_numpy(name, leaf) for name, leaf in named("save", params).items()}
     text = _as_json(metadata)
     header = {"bpjax.metadata": text, "bpjax.sha256": _checksum(arrays, text)}
-    write_file(path, to_bytes(arrays, header))
+    try:
+        data = to_bytes(arrays, header)
+    except UnicodeEncodeError:
+        name = next(name for name in arrays if name != name.encode(errors="ignore").decode())
+        raise ValueError(f"`save` expected names that UTF-8 can hold, got {name!r}: rename that key.") from None
+    length = int.from_bytes(data[:8], "little")
+    if length > tensor_file.MAX_HEADER:
+        raise ValueError(
+            f"`save` expected names and metadata of at most {tensor_file.MAX_HEADER:,} bytes, got {length:,}: "
+            "store long histories as arrays among the params."
+        )
+    write_file(path, data)
 
 
-def load(path: str | Path, like: Params | None = None) -> Checkpoint:
-    """Read a file of `save`: `Checkpoint(params, metadata)`.
+def load(path: str | bytes | os.PathLike, like: Params | None = None, *, cast: bool = False) -> Checkpoint:
+    """Read a file of `save`, or of another program that writes safetensors: `Checkpoint(params, metadata)`.
 
         like = jax.eval_shape(lambda key: network.init(key, in_shape)[0], key)
-        params = load("net.safetensors", like).params
+        params, metadata = load("net.safetensors", like)
 
-    With `like`, a pytree of arrays or of `jax.ShapeDtypeStruct`, the params are JAX arrays in its structure, and names,
-    shapes and dtypes must match it. Without, they are NumPy arrays in a dictionary by name. No code from the file runs,
-    and a damaged file returns nothing.
+    With `like`, the params are JAX arrays in its structure, and names, shapes and dtypes must match it; `cast=True`
+    converts dtypes. Without `like`, they are NumPy arrays in a dictionary by name, in the dtypes of the file. Header,
+    names and sizes are checked before any array is read. No code from the file runs, and a damaged file returns
+    nothing: it is recognised by its checksum, or, for other programs, which write none, as far as the header shows it.
+
+    Args:
+        path: of the file.
+        like: a pytree of arrays or of `jax.ShapeDtypeStruct`, such as the params of `network.init`.
+        cast: convert each array to the dtype that `like` has: integers to floats, and wide types to narrow ones where
+            every number fits; floats never become integers.
+
+    Returns:
+        `Checkpoint(params, metadata)`; the metadata of other programs are a dictionary of texts.
 
     Raises:
-        ModuleNotFoundError: safetensors is not installed.
         FileNotFoundError: there is no such file.
-        ValueError: it is not a file of `save`, is damaged, or does not fit `like`; the message lists all differences.
+        ValueError: it is not a safetensors file, is damaged, or does not fit `like`; the message lists the differences.
     """
-    expected = None if like is None else named("load", like)
-    arrays, metadata = _read(Path(path))
+    place = as_path("load", path)
+    if not isinstance(cast, bool):
+        raise ValueError(f"`load` expected `cast` to be True or False, got {cast!r}: the dtypes are those of `like`.")
+    if like is None and cast:
+        raise ValueError("`load` expected `like` beside `cast=True`: its dtypes are those to convert to.")
+    expected = None if like is None else {name: as_expected(name, leaf) for name, leaf in named("load", like).items()}
+    with _open(place) as file:
+        try:
+            header = tensor_file.read_header(file)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{shown(place)} is not a safetensors file or is damaged: {error}.") from None
+        if expected is not None:
+            check_fits(place, header.arrays, expected, cast)
+        try:
+            metadata = _checked_metadata(file, header)
+            arrays = {name: tensor_file.read_array(file, name, stored) for name, stored in header.arrays.items()}
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{shown(place)} is damaged: {error}. Take another copy.") from None
     if expected is None:
         return Checkpoint(arrays, metadata)
-    _check_fits(path, arrays, expected)
-    leaves = [jnp.asarray(arrays[name]) for name in expected]
+    leaves = [jnp.asarray(converted(place, name, arrays.pop(name), leaf.dtype)) for name, leaf in expected.items()]
     return Checkpoint(jax.tree.unflatten(jax.tree.structure(like), leaves), metadata)
 
 
-def named(who: str, tree, is_leaf: Callable | None = None) -> dict[str, Any]:
-    """The leaves of a pytree by their paths, "0.w", in order; a `ValueError` if two have the same name."""
+def named(who: str, tree) -> dict[str, Any]:
+    """The leaves of a pytree by their names in a file."""
+    try:
+        leaves = jax.tree_util.tree_leaves_with_path(tree)
+    except ValueError as error:  # a dictionary whose keys cannot be sorted
+        raise ValueError(f"`{who}` expected a pytree whose dictionaries have keys of one type: {error}") from None
     found = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_leaf):
+    for path, leaf in leaves:
         name = ".".join(_step(step) for step in path) or "params"
         if name in found or name == "__metadata__":
             raise ValueError(
@@ -113,12 +159,14 @@ def _as_numpy(name: str, leaf) -> np.ndarray:
             f"`save` expected arrays of numbers, got a random key at '{name}': store `jax.random.key_data(key)`, and "
             "make it a key again with `jax.random.wrap_key_data`."
         )
-    if dtype is None or not is_concrete(leaf) or isinstance(leaf, jax.ShapeDtypeStruct):
+    if not isinstance(leaf, jax.Array | np.ndarray | np.generic) or not is_concrete(leaf):
         raise ValueError(f"`save` expected an array at '{name}', got {type(leaf).__name__}: make it one, outside jit.")
-    if dtype.name not in DTYPES:
-        raise ValueError(f"`save` expected one of {', '.join(DTYPES)} at '{name}', got {dtype}: cast it.")
+    if np.dtype(leaf.dtype).name not in NAMES:
+        raise ValueError(f"`save` expected one of {', '.join(NAMES)} at '{name}', got {dtype}: cast it.")
+    if isinstance(leaf, jax.Array) and leaf.is_deleted():
+        raise ValueError(f"`save` expected an array at '{name}', got one that was deleted or donated: save it before.")
     array = np.asarray(leaf)
-    return np.array(array, dtype.newbyteorder("="), order="C")  # not ascontiguousarray, which gives () an axis
+    return np.array(array, array.dtype.newbyteorder("="), order="C")  # not ascontiguousarray, which gives () an axis
 
 
 def _as_json(metadata) -> str:
@@ -126,55 +174,71 @@ def _as_json(metadata) -> str:
     if not isinstance(metadata, dict) or not all(isinstance(name, str) for name in metadata):
         raise ValueError(f"`save` expected `metadata` to be a dictionary with strings for names, got {metadata!r}.")
     try:
-        return json.dumps(metadata, sort_keys=True)
+        return json.dumps(_plain(metadata), sort_keys=True)
     except (TypeError, ValueError) as error:
         raise ValueError(f"`save` expected `metadata` that JSON can hold: {error}.") from None
+
+
+def _plain(value, depth: int = 0):
+    """Metadata in the types of JSON, or a `ValueError`: keys that are not strings would come back as strings."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
+    if isinstance(value, dict):
+        others = [key for key in value if not isinstance(key, str)]
+        if others:
+            raise ValueError(f"the key {others[0]!r} is not a string")
+        return {key: _plain(entry, depth + 1) for key, entry in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(entry, depth + 1) for entry in value]
+    if isinstance(value, np.generic | np.ndarray | jax.Array) and value.ndim == 0 and is_concrete(value):
+        return value.item()
+    return value
 
 
 def _checksum(arrays: dict[str, np.ndarray], text: str) -> str:
     """SHA-256 of names, shapes, dtypes, values and metadata."""
     total = hashlib.sha256(text.encode())
     for name in sorted(arrays):
-        array = arrays[name]
-        total.update(json.dumps([name, array.dtype.name, array.shape]).encode())
-        total.update(array.tobytes())
+        total.update(_identity(name, arrays[name]))
+        total.update(arrays[name].reshape(-1).view(np.uint8).data)
     return total.hexdigest()
 
 
-def _read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
-    """All arrays and the metadata, after the checksum was verified."""
-    with require_extra("Checkpoints are read by safetensors", "checkpoints"):
-        from safetensors import SafetensorError, safe_open
-    if not path.exists():
-        raise FileNotFoundError(f"There is no checkpoint at {path}.")
-    if not path.is_file():
-        raise ValueError(f"{path} is not a file: name the checkpoint itself.")
-    if os.path.getsize(path) == 0:
-        raise ValueError(f"{path} is empty: it is not a checkpoint.")
+def _identity(name: str, array: np.ndarray | Stored) -> bytes:
+    return json.dumps([name, array.dtype.name, array.shape]).encode()
+
+
+def _open(place: Path) -> BinaryIO:
+    """The file opened for reading, or the error that says why it cannot be."""
     try:
-        with safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, TypeError, AttributeError, KeyError, MemoryError) as error:
-        raise ValueError(f"{path} is not a safetensors file or is damaged ({error}).") from None
-    if "bpjax.sha256" not in header or "bpjax.metadata" not in header:
-        raise ValueError(
-            f"{path} was not written by `bp.save`: it has no checksum. Read it with `safetensors.numpy.load_file`."
-        )
-    text = header["bpjax.metadata"]
-    if header["bpjax.sha256"] != _checksum(arrays, text):
-        raise ValueError(f"{path} is damaged: its checksum is not that of its contents. Take another copy.")
-    return arrays, json.loads(text)
+        if not place.exists():
+            raise FileNotFoundError(f"There is no checkpoint at {shown(place)}.")
+        if not place.is_file():
+            raise ValueError(f"{shown(place)} is not a file: name the checkpoint itself.")
+        if place.stat().st_size == 0:
+            raise ValueError(f"{shown(place)} is empty: it is not a checkpoint.")
+        return open(place, "rb")
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        raise ValueError(f"{shown(place)} cannot be read ({error.strerror}).") from None
 
 
-def _check_fits(path, arrays: dict[str, np.ndarray], expected: dict[str, Any]) -> None:
-    """Raise a `ValueError` with all differences between a file and the expected arrays."""
-    differing = [f"missing: {name} {described(leaf)}" for name, leaf in expected.items() if name not in arrays]
-    differing += [f"unexpected: {name} {described(array)}" for name, array in arrays.items() if name not in expected]
-    differing += [
-        f"{name}: {described(arrays[name])} in the file, {described(leaf)} expected"
-        for name, leaf in expected.items()
-        if name in arrays and described(arrays[name]) != described(leaf)
-    ]
-    if differing:
-        raise ValueError(f"The checkpoint {path} does not fit `like`; " + "; ".join(differing) + ".")
+def _checked_metadata(file: BinaryIO, header: Header) -> dict[str, Any]:
+    """The metadata, after the checksum was verified; a file that never mentions bpjax has none."""
+    if b"bpjax" not in header.text:
+        return dict(header.metadata)
+    if "bpjax.sha256" not in header.metadata or "bpjax.metadata" not in header.metadata:
+        raise ValueError("it has no checksum")
+    text = header.metadata["bpjax.metadata"]
+    total = hashlib.sha256(text.encode(errors="surrogatepass"))
+    for name in sorted(header.arrays):
+        total.update(_identity(name, header.arrays[name]))
+        for block in tensor_file.blocks(file, header.arrays[name]):
+            total.update(block)
+    if header.metadata["bpjax.sha256"] != total.hexdigest():
+        raise ValueError("its checksum is not that of its contents")
+    metadata = _plain(tensor_file.parse_json(text, "its metadata"))
+    if not isinstance(metadata, dict):
+        raise ValueError("its metadata are not a dictionary")
+    return metadata
