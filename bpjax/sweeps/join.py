@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 
 from bpjax.sweeps.result import import_xarray
+from bpjax.sweeps.skeleton import DERIVED, flags
 
-FIXED_NAMES = ("number", "reason", "solved", "diverged", "curve", "epoch", "seed", "sample")
-"""Variables and dimensions of every result."""
+MISSING = "missing"
+"""The word for the value −1 of `reason`."""
 
 
 def join(labels: Mapping[str, Sequence], results: Mapping[tuple, Any]):
     """One `xarray.Dataset` of the results of sweeps, with the dimensions of `labels` in front.
 
     `reason` counts the joined list of reasons. Entries that a result does not have are NaN; in integers −1; booleans
-    with such entries become floats.
+    with such entries become floats. Runs that none has are missing as in `bp.open_sweep`: `reason` is −1, `solved` and
+    `diverged` are False.
 
     Args:
         labels: of each new dimension.
@@ -38,8 +40,10 @@ def join(labels: Mapping[str, Sequence], results: Mapping[tuple, Any]):
             if name in result
         }
         shape = (*map(len, labels.values()), *(sizes[dim] for dim in first.dims))
-        values = assemble(shape, labels, parts, first.dims, axes)
-        attributes = {**first.attrs, **(flags(reasons) if name == "reason" else {})}
+        values = assemble(shape, labels, parts, first.dims, axes, keeps_bool=name in DERIVED)
+        attributes = dict(first.attrs)
+        if name == "reason":
+            attributes |= flags(reasons, bool((values < 0).any()))
         variables[name] = ((*labels, *first.dims), values, attributes)
     coords = {dim: (dim, np.asarray(list(values))) for dim, values in labels.items()}
     coords |= {dim: (dim, axis) for dim, axis in axes.items() if axis is not None}
@@ -78,7 +82,9 @@ def fits(coordinate, sizes: Mapping[str, int]) -> bool:
     return all(sizes.get(dim) == size for dim, size in coordinate.sizes.items())
 
 
-def assemble(shape, labels: Mapping[str, Sequence], parts: Mapping[tuple, tuple], dims, axes) -> np.ndarray:
+def assemble(
+    shape, labels: Mapping[str, Sequence], parts: Mapping[tuple, tuple], dims, axes, keeps_bool: bool
+) -> np.ndarray:
     """The values of one variable for all combinations.
 
     Args:
@@ -87,6 +93,7 @@ def assemble(shape, labels: Mapping[str, Sequence], parts: Mapping[tuple, tuple]
         parts: for each combination that has the variable, (values, its dataset).
         dims: of the variable in a single result.
         axes: the joined values of each dimension, or None.
+        keeps_bool: whether a missing boolean is False; otherwise it is NaN.
     """
     where = {}
     for place, (values, result) in parts.items():
@@ -98,7 +105,7 @@ def assemble(shape, labels: Mapping[str, Sequence], parts: Mapping[tuple, tuple]
         where[place] = np.ix_(*([index] for index in front), *rows)
     dtype = np.result_type(*(values for values, _ in parts.values()))
     is_complete = sum(values.size for values, _ in parts.values()) == np.prod(shape, dtype=int)
-    if not is_complete and dtype.kind == "b":
+    if not is_complete and dtype.kind == "b" and not keeps_bool:
         dtype = np.dtype(float)
     joined = np.full(shape, empty_value(dtype), dtype)
     for place, (values, _) in parts.items():
@@ -121,23 +128,21 @@ def empty_value(dtype: np.dtype):
 
 def joined_reasons(results) -> list[str]:
     """The words of all results for the values of `reason`, in the order of their first use."""
-    return ordered(words_of(result["reason"]) for result in results)
+    return ordered(list(meanings(result["reason"]).values()) for result in results)
 
 
-def words_of(reason) -> list[str]:
-    """The words for the values 0, 1, 2 … of `reason`."""
-    return str(reason.attrs["flag_meanings"]).split()
+def meanings(reason) -> dict[int, str]:
+    """The word for each value of `reason` from 0 on."""
+    pairs = zip(np.atleast_1d(reason.attrs["flag_values"]), str(reason.attrs["flag_meanings"]).split(), strict=True)
+    return {int(value): word for value, word in pairs if value >= 0}
 
 
 def recoded(reason, words: list[str]) -> np.ndarray:
-    """The values of `reason` as numbers of the joined words; values below 0 stay."""
-    codes = np.array([words.index(word) for word in words_of(reason)], reason.dtype)
-    return np.where(reason.values < 0, reason.values, codes[np.maximum(reason.values, 0)])
-
-
-def flags(words: list[str]) -> dict:
-    """The attributes of `reason` that name its values."""
-    return {"flag_values": list(range(len(words))), "flag_meanings": " ".join(words)}
+    """The values of `reason` as numbers of the joined words; −1 stays."""
+    values, new = reason.values, reason.values.copy()
+    for value, word in meanings(reason).items():
+        new[values == value] = words.index(word)
+    return new
 
 
 def joined_attributes(labels: Mapping[str, Sequence], results: Mapping[tuple, Any]) -> dict:
@@ -151,3 +156,9 @@ def joined_attributes(labels: Mapping[str, Sequence], results: Mapping[tuple, An
     record = {**common, "structure": {dim: list(values) for dim, values in labels.items()}, "combinations": different}
     receipts = {str(result.attrs.get("receipt", "none was given")) for result in results.values()}
     return {"record": json.dumps(record, default=str), "receipt": "; ".join(sorted(receipts))}
+
+
+def complete(labels: Mapping[str, Sequence], results: Mapping[tuple, Any]):
+    """`join` with the number of missing runs as the attribute `missing`."""
+    joined = join(labels, results)
+    return joined.assign_attrs({MISSING: int((joined.reason < 0).sum())})

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from bpjax.sweeps.identity import differences
+from bpjax.sweeps.join import complete
 from bpjax.sweeps.plan import Plan, numbers_in, union
 from bpjax.sweeps.record_file import plan_of, read_record
 from bpjax.sweeps.result import dataset, import_xarray
 from bpjax.sweeps.skeleton import CHECK, fill_of, is_sound
 from bpjax.sweeps.store import Stored, open_store, read_runs
+from bpjax.sweeps.structure_folder import combinations_in, dimensions
 
 
 def open_sweep(store: str | Path):
@@ -21,6 +23,9 @@ def open_sweep(store: str | Path):
     Every run is held against its checksum first; then the values are read when they are used. Where a run is missing,
     because it has not ended yet, was deleted, is damaged, or lies between grids that were stored one after the other,
     `reason` is −1 ("missing"), `solved` False, and numbers are NaN or 0. The axes of grids ascend.
+
+    The folder of a sweep over structure (`bp.sweep_over`, `bp.compare_optimizers`) gives one dataset of all its
+    combinations, which is read at once; what some of them do not have is NaN, or −1 in integers.
 
     Args:
         store: the folder.
@@ -32,6 +37,8 @@ def open_sweep(store: str | Path):
         ValueError: the folder holds no sweep, or its record or metadata are damaged.
         ModuleNotFoundError: xarray or zarr is missing; the message names the extra to install.
     """
+    if dimensions(store) is not None:
+        return open_combinations(Path(store))
     folder, record = record_of("open_sweep", store)
     points = plan_of(record["axes"])
     stored = read_runs(folder, record)
@@ -45,6 +52,20 @@ def open_sweep(store: str | Path):
     order = [name for name in ("reason", "solved", "diverged", *stored.values) if name in result]
     result = result[list(dict.fromkeys(order))].assign_attrs(missing=int((~stored.done).sum()))
     return ascending(result, points)
+
+
+def open_combinations(parent: Path):
+    """The joined dataset of a folder of `bp.sweep_over`: every combination that has been stored so far."""
+    found = {}
+    for labels, folder in combinations_in(parent):
+        if read_record(folder) is not None:
+            found[labels] = open_sweep(folder)
+    if not found:
+        raise ValueError(f"`open_sweep` expected stored sweeps in {parent}, got none so far.")
+    names = dimensions(parent) or {}
+    return complete(
+        {name: sorted(set(column)) for name, column in zip(names, zip(*found, strict=True), strict=True)}, found
+    )
 
 
 def record_of(who: str, store: str | Path) -> tuple[Path, dict]:

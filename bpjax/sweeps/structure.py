@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bpjax.sweeps.axes import plan
+from bpjax.sweeps.axes import RESERVED, SAMPLE, SEED, plan
 from bpjax.sweeps.computation import trace
-from bpjax.sweeps.join import FIXED_NAMES, join
+from bpjax.sweeps.join import join
 from bpjax.sweeps.progress import Progress, progress_bar
 from bpjax.sweeps.structure_folder import Label, folder_of, label_text, prepare_folder
 from bpjax.sweeps.sweep import check_key, sweep
@@ -202,7 +202,7 @@ def check_outcomes(who: str, choices: dict, combinations: list[Combination], key
                     f"`{who}` expected the outcome `{name}` with one number of axes, got {rank} where {where} and "
                     f"{len(shape.shape)} where {one.name}. Give them different names, or flatten them."
                 )
-    if taken := [name for name in choices if name in FIXED_NAMES or name in seen]:
+    if taken := [name for name in choices if name in (*RESERVED, SEED, SAMPLE) or name in seen]:
         raise ValueError(
             f"`{who}` expected other names in `structure` than {', '.join(taken)}: its result has variables or "
             "dimensions of that name."

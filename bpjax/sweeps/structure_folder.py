@@ -90,8 +90,8 @@ def dimensions(parent: str | Path) -> dict[str, str] | None:
     except (ValueError, KeyError, TypeError, AttributeError):
         pass
     raise ValueError(
-        f"{mark} is damaged. The sweeps beside it are not: open one with `bp.open_sweep`, or write the file again, "
-        'for example {"structure": {"width": "number", "activation": "text"}}.'
+        f"{mark} is damaged, or not that of a sweep over structure. Stored sweeps beside it can be opened one by one; "
+        'to join them write it again, for example {"structure": {"width": "number", "activation": "text"}}.'
     )
 
 

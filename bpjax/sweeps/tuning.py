@@ -30,7 +30,7 @@ def compare(
     if horizon is not None:
         check_count(who, "horizon", horizon)
     check_options(who, options)
-    rates = np.sort(as_values(RATE, rates if np.iterable(rates) else [rates]))
+    rates = np.sort(as_values(who, RATE, rates if np.iterable(rates) else [rates]))
     tuning, test = split_seeds(who, seeds, tuning_seeds)
     labels = {dimension: labels_of(who, dimension, choices)}
     sweeps = combine(who, labels, lambda **choice: make_trial(choice[dimension]), {RATE: rates.tolist(), SEED: tuning})
@@ -94,7 +94,7 @@ def seeds_of(who: str, name: str, seeds) -> list[int]:
         return list(range(seeds))
     if isinstance(seeds, str | bytes):
         raise ValueError(f"`{who}` expected `{name}` to be a number of seeds or a list of seeds, got {seeds!r}.")
-    return as_values(SEED, list(seeds)).tolist()
+    return as_values(who, SEED, list(seeds)).tolist()
 
 
 def check_can_succeed(who: str, name, reasons: tuple[str, ...]) -> None:

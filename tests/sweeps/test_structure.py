@@ -240,3 +240,36 @@ def test_bad_input(structure, make, axes, options, message):
 def test_labels_too_long_for_a_folder_are_refused_before_training(tmp_path):
     with pytest.raises(ValueError, match="shorter labels"):
         sweep_over({"width": [2], "goal": {"x" * 300: 1.0}}, make_trial, AXES, key=KEY, store=tmp_path / "s")
+
+
+def test_a_store_is_opened_as_one_dataset_at_any_time(tmp_path):
+    folder = tmp_path / "store"
+
+    def stop(state):
+        if state.done:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        sweep_over(STRUCTURE, make_trial, AXES, key=KEY, store=folder, progress=stop)
+    partial = bp.sweeps.open_sweep(folder)
+    there = partial.reason >= 0
+    assert partial.attrs["missing"] == int((~there).sum()) and there.any() and not (partial.solved & ~there).any()
+    sweep_over({"width": [3], "goal": {"low": 1.0}}, make_trial, {"rate": [0.25], "seed": [7]}, key=KEY, store=folder)
+    result = sweep_over(STRUCTURE, make_trial, AXES, key=KEY, store=folder)
+    opened = bp.sweeps.open_sweep(folder)
+    assert opened.goal.values.tolist() == ["high", "low"] and opened.rate.values.tolist() == [0.25, 0.5, 1.0]
+    assert opened.attrs["missing"] == int((opened.reason == -1).sum()) == 4 * 3 * 4 - 24 - 1
+    assert opened.reason.attrs["flag_meanings"].split()[-1] == "missing"
+    same = opened.sel(goal=["low", "high"], rate=AXES["rate"], seed=AXES["seed"])
+    for name in ("solved", "diverged", "epochs", "place", "mean", "twice"):
+        np.testing.assert_array_equal(same[name], result[name])
+    words = [np.array([*one.reason.attrs["flag_meanings"].split()])[one.reason.values] for one in (same, result)]
+    np.testing.assert_array_equal(*words)
+    extra = opened.sel(width=3, goal="low", rate=0.25, seed=7)
+    assert int(extra.reason) >= 0 and np.isfinite(extra.place).all()
+
+
+def test_an_empty_store_has_nothing_to_open(tmp_path):
+    (tmp_path / "structure.json").write_text('{"structure": {"width": "number"}}')
+    with pytest.raises(ValueError, match="got none so far"):
+        bp.sweeps.open_sweep(tmp_path)
