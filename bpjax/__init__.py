@@ -44,7 +44,7 @@ from bpjax.losses import squared_error, mean_squared_error, softmax_cross_entrop
 from bpjax.rules import Rule, backprop, autodiff, feedback_alignment
 
 # 5. change the weights
-from bpjax.optimizers import momentum, quickprop, rprop
+from bpjax.optimizers import momentum, quickprop, rprop, set_hyperparameters
 
 # 6. again, until the error is small
 from bpjax.training import fit, trial, make_train_step, error_below, outputs_within, stop_when, accuracy, predict
@@ -118,6 +118,7 @@ __all__ = [
     "momentum",
     "quickprop",
     "rprop",
+    "set_hyperparameters",
     "fit",
     "trial",
     "make_train_step",

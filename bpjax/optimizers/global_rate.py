@@ -11,11 +11,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import optax
 
-from bpjax.optimizers.hyperparameters import Number, scalar
-from bpjax.optimizers.transformation import each_weight, prints_its_call, transformation
+from bpjax.optimizers.hyperparameters import Number, Rate, check_hyperparameter, check_not_scheduled, scalar
+from bpjax.optimizers.transformation import factory, transformation
 from bpjax.optimizers.undo import AcceptedPoint, accept, before_first_step
+from bpjax.optimizers.weights import each_weight
 from bpjax.types import Array
-from bpjax.util.checks import check_between, check_number
 
 
 class GlobalRateState(NamedTuple):
@@ -27,16 +27,17 @@ class GlobalRateState(NamedTuple):
     shrink: Array  # ()
     tolerance: Array  # ()
     accepted: AcceptedPoint
+    steps: Array  # () int32, steps taken
     given: tuple[Array, ...] = ()  # see `bpjax.optimizers.hyperparameters`
 
 
-@prints_its_call
+@factory
 def bold_driver(
     learning_rate: Number,
-    momentum: Number = 0.0,
-    growth: Number = 1.05,
-    shrink: Number = 0.7,
-    tolerance: Number = 1.04,
+    momentum: Rate = 0.0,
+    growth: Rate = 1.05,
+    shrink: Rate = 0.7,
+    tolerance: Rate = 1.04,
 ) -> optax.GradientTransformation:
     """Raise the rate while the error falls; undo the step and lower it otherwise (Vogl et al. 1988).
 
@@ -60,12 +61,12 @@ def bold_driver(
     return _global_rate("bold_driver", "heavy_ball", learning_rate, momentum, growth, shrink, tolerance)
 
 
-@prints_its_call
+@factory
 def traingda(
     learning_rate: Number = 0.01,
-    growth: Number = 1.05,
-    shrink: Number = 0.7,
-    tolerance: Number = 1.04,
+    growth: Rate = 1.05,
+    shrink: Rate = 0.7,
+    tolerance: Rate = 1.04,
 ) -> optax.GradientTransformation:
     """MATLAB's `traingda`: gradient descent with an adaptive rate; `bold_driver` without momentum.
 
@@ -83,13 +84,13 @@ def traingda(
     return _global_rate("traingda", "convex", learning_rate, 0.0, growth, shrink, tolerance)
 
 
-@prints_its_call
+@factory
 def traingdx(
     learning_rate: Number = 0.01,
-    momentum: Number = 0.9,
-    growth: Number = 1.05,
-    shrink: Number = 0.7,
-    tolerance: Number = 1.04,
+    momentum: Rate = 0.9,
+    growth: Rate = 1.05,
+    shrink: Rate = 0.7,
+    tolerance: Rate = 1.04,
 ) -> optax.GradientTransformation:
     """MATLAB's `traingdx`: an adaptive rate and momentum in the convex form.
 
@@ -113,17 +114,20 @@ def traingdx(
 
 
 def _global_rate(who, form, learning_rate, momentum, growth, shrink, tolerance):
-    check_number(who, "learning_rate", learning_rate, above=0.0)
-    check_number(who, "momentum", momentum, least=0.0, most=1.0)
-    check_number(who, "growth", growth, above=1.0)
-    check_between(who, "shrink", shrink, 0.0, 1.0)
-    check_number(who, "tolerance", tolerance, least=1.0)
+    check_not_scheduled(who, "learning_rate", learning_rate)
+    check_hyperparameter(who, "learning_rate", learning_rate, above=0.0)
+    check_hyperparameter(who, "momentum", momentum, least=0.0, most=1.0)
+    check_hyperparameter(who, "growth", growth, above=1.0)
+    check_hyperparameter(who, "shrink", shrink, above=0.0, below=1.0)
+    check_hyperparameter(who, "tolerance", tolerance, least=1.0)
 
     def init(params, **hyperparameters):
         return GlobalRateState(scalar(learning_rate), accepted=before_first_step(params), **hyperparameters)
 
     hyperparameters = {"momentum": momentum, "growth": growth, "shrink": shrink, "tolerance": tolerance}
-    return transformation(who, init, _step(form), hyperparameters, needs=("params", "value"))
+    adapted = {"learning_rate": learning_rate}
+    needs = ("params", "value")
+    return transformation(who, GlobalRateState, init, _step(form), hyperparameters, adapted=adapted, needs=needs)
 
 
 @functools.cache

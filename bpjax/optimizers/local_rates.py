@@ -11,11 +11,19 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import optax
 
-from bpjax.optimizers.hyperparameters import Number
-from bpjax.optimizers.transformation import each_weight, filled, no_signs, prints_its_call, transformation, zeros
+from bpjax.optimizers.hyperparameters import (
+    Number,
+    Rate,
+    check_hyperparameter,
+    check_not_scheduled,
+    check_order,
+    is_infinite,
+    scalar,
+)
+from bpjax.optimizers.transformation import factory, transformation
 from bpjax.optimizers.undo import AcceptedPoint, accept, before_first_step
+from bpjax.optimizers.weights import each_weight, filled, no_signs, zeros
 from bpjax.types import Array, Params
-from bpjax.util.checks import check_between, check_bound, check_number
 
 
 class DeltaBarDeltaState(NamedTuple):
@@ -26,15 +34,16 @@ class DeltaBarDeltaState(NamedTuple):
     decrease: Array  # () φ
     averaging: Array  # () θ
     average: Params  # δ̄, trace of past gradients
+    steps: Array  # () int32, steps taken
     given: tuple[Array, ...] = ()  # see `bpjax.optimizers.hyperparameters`
 
 
-@prints_its_call
+@factory
 def delta_bar_delta(
     learning_rate: Number,
-    increase: Number = 0.035,
-    decrease: Number = 0.333,
-    averaging: Number = 0.7,
+    increase: Rate = 0.035,
+    decrease: Rate = 0.333,
+    averaging: Rate = 0.7,
 ) -> optax.GradientTransformation:
     """Delta-bar-delta: rates grow by steps and shrink by factors (Jacobs 1988).
 
@@ -52,16 +61,20 @@ def delta_bar_delta(
     Raises:
         ValueError: a value outside its range.
     """
-    check_number("delta_bar_delta", "learning_rate", learning_rate, above=0.0)
-    check_number("delta_bar_delta", "increase", increase, above=0.0)
-    check_between("delta_bar_delta", "decrease", decrease, 0.0, 1.0)
-    check_number("delta_bar_delta", "averaging", averaging, least=0.0, most=math.nextafter(1.0, 0.0))
+    check_not_scheduled("delta_bar_delta", "learning_rate", learning_rate)
+    check_hyperparameter("delta_bar_delta", "learning_rate", learning_rate, above=0.0)
+    check_hyperparameter("delta_bar_delta", "increase", increase, above=0.0)
+    check_hyperparameter("delta_bar_delta", "decrease", decrease, above=0.0, below=1.0)
+    check_hyperparameter("delta_bar_delta", "averaging", averaging, least=0.0, below=1.0)
 
     def init(params, **hyperparameters):
-        return DeltaBarDeltaState(filled(params, learning_rate), average=zeros(params), **hyperparameters)
+        return DeltaBarDeltaState(filled(params, scalar(learning_rate)), average=zeros(params), **hyperparameters)
 
     hyperparameters = {"increase": increase, "decrease": decrease, "averaging": averaging}
-    return transformation("delta_bar_delta", init, _delta_bar_delta_step, hyperparameters)
+    adapted = {"learning_rate": learning_rate}
+    return transformation(
+        "delta_bar_delta", DeltaBarDeltaState, init, _delta_bar_delta_step, hyperparameters, adapted=adapted
+    )
 
 
 def _delta_bar_delta_step(state, g, params, value):
@@ -86,16 +99,17 @@ class SuperSABState(NamedTuple):
     largest: Array  # () bound of η
     sign: Params  # of g_last, int8; 0 after an undone step
     change: Params  # Δw_last, 0 after an undone step
+    steps: Array  # () int32, steps taken
     given: tuple[Array, ...] = ()  # see `bpjax.optimizers.hyperparameters`
 
 
-@prints_its_call
+@factory
 def supersab(
     learning_rate: Number,
-    momentum: Number = 0.0,
-    growth: Number = 1.05,
-    shrink: Number = 0.5,
-    largest: Number = math.inf,
+    momentum: Rate = 0.0,
+    growth: Rate = 1.05,
+    shrink: Rate = 0.5,
+    largest: Rate = math.inf,
 ) -> optax.GradientTransformation:
     """SuperSAB: rates grow and shrink by factors, and a weight that passed a minimum goes back (Tollenaere 1990).
 
@@ -112,18 +126,22 @@ def supersab(
     Raises:
         ValueError: a value outside its range.
     """
-    check_number("supersab", "learning_rate", learning_rate, above=0.0)
-    check_number("supersab", "momentum", momentum, least=0.0, most=1.0)
-    check_number("supersab", "growth", growth, above=1.0)
-    check_between("supersab", "shrink", shrink, 0.0, 1.0)
-    check_bound("supersab", "largest", largest, "learning_rate", learning_rate)
+    check_not_scheduled("supersab", "learning_rate", learning_rate)
+    check_hyperparameter("supersab", "learning_rate", learning_rate, above=0.0)
+    check_hyperparameter("supersab", "momentum", momentum, least=0.0, most=1.0)
+    check_hyperparameter("supersab", "growth", growth, above=1.0)
+    check_hyperparameter("supersab", "shrink", shrink, above=0.0, below=1.0)
+    if not is_infinite(largest):
+        check_hyperparameter("supersab", "largest", largest, above=0.0)
+    check_order("supersab", "learning_rate", learning_rate, "largest", largest)
 
     def init(params, **hyperparameters):
-        rates, nothing = filled(params, learning_rate), zeros(params)
+        rates, nothing = filled(params, scalar(learning_rate)), zeros(params)
         return SuperSABState(rates, sign=no_signs(params), change=nothing, **hyperparameters)
 
     hyperparameters = {"momentum": momentum, "growth": growth, "shrink": shrink, "largest": largest}
-    return transformation("supersab", init, _supersab_step, hyperparameters)
+    adapted = {"learning_rate": learning_rate}
+    return transformation("supersab", SuperSABState, init, _supersab_step, hyperparameters, adapted=adapted)
 
 
 def _supersab_step(state, g, params, value):
@@ -151,15 +169,16 @@ class SilvaAlmeidaState(NamedTuple):
     shrink: Array  # () d
     backoff: Array  # ()
     accepted: AcceptedPoint
+    steps: Array  # () int32, steps taken
     given: tuple[Array, ...] = ()  # see `bpjax.optimizers.hyperparameters`
 
 
-@prints_its_call
+@factory
 def silva_almeida(
     learning_rate: Number,
-    growth: Number = 1.2,
-    shrink: Number = 0.8,
-    backoff: Number = 0.5,
+    growth: Rate = 1.2,
+    shrink: Rate = 0.8,
+    backoff: Rate = 0.5,
 ) -> optax.GradientTransformation:
     """Rates adapted by the signs of the gradients; a step that raised the error is undone (Silva & Almeida 1990).
 
@@ -177,17 +196,26 @@ def silva_almeida(
     Raises:
         ValueError: a value outside its range; in `update`, when `params` or `value=` is missing.
     """
-    check_number("silva_almeida", "learning_rate", learning_rate, above=0.0)
-    check_number("silva_almeida", "growth", growth, above=1.0)
-    check_between("silva_almeida", "shrink", shrink, 0.0, 1.0)
-    check_between("silva_almeida", "backoff", backoff, 0.0, 1.0)
+    check_not_scheduled("silva_almeida", "learning_rate", learning_rate)
+    check_hyperparameter("silva_almeida", "learning_rate", learning_rate, above=0.0)
+    check_hyperparameter("silva_almeida", "growth", growth, above=1.0)
+    check_hyperparameter("silva_almeida", "shrink", shrink, above=0.0, below=1.0)
+    check_hyperparameter("silva_almeida", "backoff", backoff, above=0.0, below=1.0)
 
     def init(params, **hyperparameters):
-        rates = filled(params, learning_rate)
+        rates = filled(params, scalar(learning_rate))
         return SilvaAlmeidaState(rates, accepted=before_first_step(params), **hyperparameters)
 
     hyperparameters = {"growth": growth, "shrink": shrink, "backoff": backoff}
-    return transformation("silva_almeida", init, _silva_almeida_step, hyperparameters, needs=("params", "value"))
+    return transformation(
+        "silva_almeida",
+        SilvaAlmeidaState,
+        init,
+        _silva_almeida_step,
+        hyperparameters,
+        adapted={"learning_rate": learning_rate},
+        needs=("params", "value"),
+    )
 
 
 def _silva_almeida_step(state, g, params, value):

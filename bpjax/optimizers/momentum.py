@@ -18,16 +18,15 @@ Nesterov's method evaluates its gradient.
 import functools
 from typing import Any, Literal, NamedTuple, get_args
 
-import jax.numpy as jnp
 import optax
 
-from bpjax.optimizers.hyperparameters import Number, Schedule
-from bpjax.optimizers.transformation import Step, each_weight, prints_its_call, transformation, zeros
+from bpjax.optimizers.hyperparameters import Rate, check_hyperparameter
+from bpjax.optimizers.transformation import Step, factory, transformation
+from bpjax.optimizers.weights import each_weight, zeros
 from bpjax.types import Array, Params
-from bpjax.util.checks import check_choice, check_number, is_concrete
+from bpjax.util.checks import check_choice, is_concrete
 
 Form = Literal["heavy_ball", "convex", "velocity", "nesterov"]
-Rate = Number | Schedule
 
 
 class MomentumState(NamedTuple):
@@ -40,29 +39,27 @@ class MomentumState(NamedTuple):
     given: tuple[Array, ...] = ()  # see `bpjax.optimizers.hyperparameters`
 
 
-@prints_its_call
-def momentum(learning_rate: Rate, momentum: Rate, form: Form = "heavy_ball") -> optax.GradientTransformation:
+@functools.partial(factory, shows=("momentum",))
+def momentum(learning_rate: Rate, momentum: Rate = 0.9, form: Form = "heavy_ball") -> optax.GradientTransformation:
     """Gradient descent with momentum, in one of four conventions, `form`; see the table at the head of this file.
 
     Args:
-        learning_rate: η > 0, or a schedule.
-        momentum: α from 0, plain gradient descent, to 1, or a schedule. It has no default.
+        learning_rate: η > 0, or a schedule, which may begin at 0.
+        momentum: α from 0, plain gradient descent, to 1, or a schedule.
         form: "heavy_ball", "convex", "velocity" or "nesterov".
 
     Raises:
         ValueError: η ≤ 0, α outside 0 … 1, an unknown form.
     """
     check_choice("momentum", "form", form, get_args(Form))
-    if not callable(learning_rate):
-        check_number("momentum", "learning_rate", learning_rate, above=0.0)
-    if not callable(momentum):
-        check_number("momentum", "momentum", momentum, least=0.0, most=1.0)
+    check_hyperparameter("momentum", "learning_rate", learning_rate, above=0.0)
+    check_hyperparameter("momentum", "momentum", momentum, least=0.0, most=1.0)
 
     def init(params, **hyperparameters):
-        return MomentumState(velocity=zeros(params), steps=jnp.zeros((), jnp.int32), **hyperparameters)
+        return MomentumState(velocity=zeros(params), **hyperparameters)
 
     hyperparameters = {"learning_rate": learning_rate, "momentum": momentum}
-    return transformation("momentum", init, _step(form), hyperparameters)
+    return transformation("momentum", MomentumState, init, _step(form), hyperparameters)
 
 
 @functools.cache
@@ -72,7 +69,7 @@ def _step(form: Form) -> Step:
     def step(state, g, params, value):
         scalars = (state.learning_rate, state.momentum)
         change, velocity = each_weight(change_of, 2, scalars, g, state.velocity)
-        return change, state._replace(velocity=velocity, steps=state.steps + 1)
+        return change, state._replace(velocity=velocity)
 
     return step
 
@@ -117,6 +114,8 @@ def convert_momentum(learning_rate: Rate, momentum: Rate, source: Form, target: 
     """
     check_choice("convert_momentum", "source", source, get_args(Form))
     check_choice("convert_momentum", "target", target, get_args(Form))
+    check_hyperparameter("convert_momentum", "learning_rate", learning_rate, least=0.0)
+    check_hyperparameter("convert_momentum", "momentum", momentum, least=0.0, most=1.0)
     if source == target:
         return learning_rate, momentum
     if "nesterov" in (source, target):
@@ -132,13 +131,11 @@ def convert_momentum(learning_rate: Rate, momentum: Rate, source: Form, target: 
         )
     if "convex" not in (source, target):
         return learning_rate, momentum
-    if not callable(momentum):
-        check_number("convert_momentum", "momentum", momentum, least=0.0, most=1.0)
-        if is_concrete(momentum) and float(momentum) == 1.0:
-            raise ValueError(
-                f"`convert_momentum` expected `momentum` < 1 between {source} and {target}, got 1: "
-                "the convex form then ignores the gradient, the others do not."
-            )
+    if not callable(momentum) and is_concrete(momentum) and float(momentum) == 1.0:
+        raise ValueError(
+            f"`convert_momentum` expected `momentum` < 1 between {source} and {target}, got 1: "
+            "the convex form then ignores the gradient, the others do not."
+        )
     to_convex = target == "convex"
 
     def converted(rate: Any, alpha: Any) -> Any:

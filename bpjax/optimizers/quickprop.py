@@ -1,5 +1,6 @@
 """Quickprop: each weight moves to the minimum of the parabola through its last two slopes (Fahlman 1988)."""
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -7,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bpjax.optimizers.hyperparameters import Number
-from bpjax.optimizers.transformation import each_weight, prints_its_call, transformation, zeros
+from bpjax.optimizers.hyperparameters import Rate, check_hyperparameter
+from bpjax.optimizers.transformation import Step, factory, transformation
+from bpjax.optimizers.weights import ComplexParts, each_weight, is_complex, zeros
 from bpjax.types import Array, Params
-from bpjax.util.checks import check_number
+from bpjax.util.checks import check_flag
 
 
 class QuickpropState(NamedTuple):
@@ -21,20 +23,20 @@ class QuickpropState(NamedTuple):
     momentum: Array  # ()
     decay: Array  # ()
     mode_switch: Array  # ()
-    fan_in: Params  # () for each array of weights: what ε is divided by
     change: Params  # D, the last step
     slope: Params  # S_last
+    steps: Array  # () int32, steps taken
     given: tuple[Array, ...] = ()  # see `bpjax.optimizers.hyperparameters`
 
 
-@prints_its_call
+@factory
 def quickprop(
-    learning_rate: Number,
-    growth: Number = 1.75,
-    momentum: Number = 0.0,
-    decay: Number = 0.0,
+    learning_rate: Rate,
+    growth: Rate = 1.75,
+    momentum: Rate = 0.0,
+    decay: Rate = 0.0,
     split: bool = False,
-    mode_switch: Number = 0.0,
+    mode_switch: Rate = 0.0,
 ) -> optax.GradientTransformation:
     """Quickprop as in Fahlman's program (CMU-CS-88-162, and the C translation of September 1988).
 
@@ -60,16 +62,16 @@ def quickprop(
     Raises:
         ValueError: a value outside its range; in `update`, when `params` is missing.
     """
-    check_number("quickprop", "learning_rate", learning_rate, above=0.0)
-    check_number("quickprop", "growth", growth, above=0.0)
-    check_number("quickprop", "momentum", momentum, least=0.0, most=1.0)
-    check_number("quickprop", "decay", decay, most=0.0)
-    check_number("quickprop", "mode_switch", mode_switch, least=0.0)
+    check_hyperparameter("quickprop", "learning_rate", learning_rate, above=0.0)
+    check_hyperparameter("quickprop", "growth", growth, above=0.0)
+    check_hyperparameter("quickprop", "momentum", momentum, least=0.0, most=1.0)
+    check_hyperparameter("quickprop", "decay", decay, most=0.0)
+    check_hyperparameter("quickprop", "mode_switch", mode_switch, least=0.0)
+
+    split = check_flag("quickprop", "split", split)
 
     def init(params, **hyperparameters):
-        nothing = zeros(params)
-        divisors = jax.tree.map(lambda z, n: jnp.asarray(n if split else 1, z.dtype), nothing, fan_in(params))
-        return QuickpropState(fan_in=divisors, change=nothing, slope=nothing, **hyperparameters)
+        return QuickpropState(change=zeros(params), slope=zeros(params), **hyperparameters)
 
     hyperparameters = {
         "learning_rate": learning_rate,
@@ -78,13 +80,18 @@ def quickprop(
         "decay": decay,
         "mode_switch": mode_switch,
     }
-    return transformation("quickprop", init, _step, hyperparameters, needs=("params",))
+    return transformation("quickprop", QuickpropState, init, _step(split), hyperparameters, needs=("params",))
 
 
-def _step(state, g, params, value):
-    scalars = (state.learning_rate, state.growth, state.momentum, state.decay, state.mode_switch)
-    change, slope = each_weight(_quickprop, 2, scalars, g, params, state.change, state.slope, state.fan_in)
-    return change, state._replace(change=change, slope=slope)
+@functools.cache
+def _step(split: bool) -> Step:
+    def step(state, g, params, value):
+        scalars = (state.learning_rate, state.growth, state.momentum, state.decay, state.mode_switch)
+        inputs = fan_in(params) if split else jax.tree.map(lambda _: 1, params)
+        change, slope = each_weight(_quickprop, 2, scalars, g, params, state.change, state.slope, inputs)
+        return change, state._replace(change=change, slope=slope)
+
+    return step
 
 
 def _quickprop(epsilon, mu, momentum, decay, mode_switch, g, w, d, last_slope, fan_in):
@@ -106,11 +113,17 @@ def fan_in(params: Params) -> Params:
     Arrays in one container belong together: (w, b) of `bp.dense`, {"kernel", "bias"} of Flax. The last axis is the
     units; a vector without a matrix has a fan-in of 1.
     """
-    flat, structure = jax.tree.flatten_with_path(params)
+    flat, structure = jax.tree.flatten_with_path(params, is_leaf=is_complex)
     inputs, biased = {}, set()
     for path, w in flat:
-        if jnp.ndim(w) >= 2:
-            inputs[path[:-1]] = math.prod(jnp.shape(w)[:-1])
+        shape = jnp.shape(w.real if is_complex(w) else w)
+        if len(shape) >= 2:
+            inputs[path[:-1]] = math.prod(shape[:-1])
         else:
             biased.add(path[:-1])
-    return structure.unflatten(inputs.get(path[:-1], 0) + (path[:-1] in biased) for path, _ in flat)
+
+    def of_unit(path, w):
+        n = inputs.get(path[:-1], 0) + (path[:-1] in biased)
+        return ComplexParts(n, n) if is_complex(w) else n
+
+    return structure.unflatten(of_unit(path, w) for path, w in flat)

@@ -22,10 +22,19 @@ from typing import Literal, NamedTuple, get_args
 import jax.numpy as jnp
 import optax
 
-from bpjax.optimizers.hyperparameters import Number
-from bpjax.optimizers.transformation import Step, each_weight, filled, no_signs, prints_its_call, transformation
+from bpjax.optimizers.hyperparameters import (
+    Number,
+    Rate,
+    check_hyperparameter,
+    check_not_scheduled,
+    check_order,
+    is_infinite,
+    scalar,
+)
+from bpjax.optimizers.transformation import Step, factory, transformation
+from bpjax.optimizers.weights import each_weight, filled, no_signs
 from bpjax.types import Array, Params
-from bpjax.util.checks import check_between, check_bound, check_choice, check_number
+from bpjax.util.checks import check_choice
 
 Variant = Literal["rprop-", "rprop+", "irprop-", "irprop+"]
 
@@ -39,18 +48,19 @@ class RpropState(NamedTuple):
     largest: Array  # () Δ_max
     step_size: Params  # Δ of each weight
     sign: Params  # of g_last: −1, 0 or 1, int8
-    value: Array  # () E_last
+    value: Array  # () E_last, for irprop+
+    steps: Array  # () int32, steps taken
     given: tuple[Array, ...] = ()  # see `bpjax.optimizers.hyperparameters`
 
 
-@prints_its_call
+@factory
 def rprop(
     initial: Number = 0.1,
     variant: Variant = "rprop+",
-    growth: Number = 1.2,
-    shrink: Number = 0.5,
-    smallest: Number = 1e-6,
-    largest: Number = 50.0,
+    growth: Rate = 1.2,
+    shrink: Rate = 0.5,
+    smallest: Rate = 1e-6,
+    largest: Rate = 50.0,
 ) -> optax.GradientTransformation:
     """Resilient backpropagation, in one of four variants; see the table at the head of this file.
 
@@ -68,20 +78,26 @@ def rprop(
         ValueError: a value outside its range, an unknown variant; in `update`, when `value=` is missing for irprop+.
     """
     check_choice("rprop", "variant", variant, get_args(Variant))
-    check_number("rprop", "initial", initial, above=0.0)
-    check_number("rprop", "growth", growth, above=1.0)
-    check_between("rprop", "shrink", shrink, 0.0, 1.0)
-    check_number("rprop", "smallest", smallest, least=0.0)
-    check_bound("rprop", "largest", largest, "initial", initial)
-    check_bound("rprop", "initial", initial, "smallest", smallest)
+    check_not_scheduled("rprop", "initial", initial)
+    check_hyperparameter("rprop", "initial", initial, above=0.0)
+    check_hyperparameter("rprop", "growth", growth, above=1.0)
+    check_hyperparameter("rprop", "shrink", shrink, above=0.0, below=1.0)
+    check_hyperparameter("rprop", "smallest", smallest, least=0.0)
+    if not is_infinite(largest):
+        check_hyperparameter("rprop", "largest", largest, above=0.0)
+    check_order("rprop", "initial", initial, "largest", largest)
+    check_order("rprop", "smallest", smallest, "initial", initial)
 
     def init(params, **hyperparameters):
         unknown = jnp.asarray(jnp.inf, jnp.result_type(float))
-        return RpropState(step_size=filled(params, initial), sign=no_signs(params), value=unknown, **hyperparameters)
+        return RpropState(
+            step_size=filled(params, scalar(initial)), sign=no_signs(params), value=unknown, **hyperparameters
+        )
 
     hyperparameters = {"growth": growth, "shrink": shrink, "smallest": smallest, "largest": largest}
     needs = ("value",) if variant == "irprop+" else ()
-    return transformation("rprop", init, _step(variant), hyperparameters, needs)
+    adapted = {"step_size": initial}
+    return transformation("rprop", RpropState, init, _step(variant), hyperparameters, adapted=adapted, needs=needs)
 
 
 @functools.cache
@@ -106,7 +122,7 @@ def _step(variant: Variant) -> Step:
         undoes = value > state.value if variant == "irprop+" else jnp.asarray(variant == "rprop+")
         scalars = (state.growth, state.shrink, state.smallest, state.largest, undoes)
         change, step_size, sign = each_weight(of_weight, 3, scalars, g, state.step_size, state.sign)
-        error = state.value if value is None else value
-        return change, state._replace(step_size=step_size, sign=sign, value=error)
+        last = value if variant == "irprop+" else state.value
+        return change, state._replace(step_size=step_size, sign=sign, value=last)
 
     return step

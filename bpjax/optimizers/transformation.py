@@ -1,10 +1,11 @@
 """From a step written for one array of weights to an optax transformation: what all optimizers share.
 
 An optimizer is a pure function `step(state, g, params, value) -> (change, state)` over a `NamedTuple` that holds its
-hyperparameters as fields. `transformation` makes an optax transformation of it, `each_weight` maps over a pytree.
+hyperparameters as fields. `transformation` makes an optax transformation of it.
 
 Half precision is computed in float32 and rounded once; the state is kept in float32. The change has the gradient's
-dtype. How hyperparameters reach the step is described in `bpjax.optimizers.hyperparameters`.
+dtype. How hyperparameters reach the step is described in `bpjax.optimizers.hyperparameters`, what the step sees of the
+weights in `bpjax.optimizers.weights`.
 """
 
 import functools
@@ -18,13 +19,16 @@ import optax
 
 from bpjax.optimizers.hyperparameters import (
     Number,
-    Schedule,
+    Rate,
     follow_factory,
     given_values,
     initial_values,
-    scalar,
+    not_a_number,
+    schedule_value,
 )
+from bpjax.optimizers.injected import MARK, hiding
 from bpjax.optimizers.undo import AcceptedPoint
+from bpjax.optimizers.weights import complex_again, real_weights
 from bpjax.types import Array, Params
 from bpjax.util.checks import is_concrete
 from bpjax.util.precision import widen
@@ -60,37 +64,47 @@ class Step(Protocol):
 
 def transformation(
     who: str,
+    kind: type,
     init: InitState,
     step: Step,
-    hyperparameters: Mapping[str, Number | Schedule],
+    hyperparameters: Mapping[str, Rate],
+    *,
+    adapted: Mapping[str, Number] = {},  # noqa: B006  (never changed)
     needs: tuple[str, ...] = (),
 ) -> Optimizer:
     """An optax transformation from an optimizer's step.
 
     Args:
         who: the factory's name, for messages.
+        kind: the NamedTuple of the state.
         init: makes the state.
         step: a function of the module, or cached, so that optimizers share it. Where its state has a field `accepted`
             it returns the change from that point (see `bpjax.optimizers.undo`).
         hyperparameters: by name, the values that `step` reads from the state and does not change itself.
+        adapted: by field of the state, the values at the start that `step` changes itself.
         needs: "params" and "value", where `step` reads them.
     """
     schedules = {name: given for name, given in hyperparameters.items() if callable(given)}
-    from_state = _update(who, step, needs, **schedules) if schedules else _shared_update(who, step, needs)
+    from_state = (_update if schedules else _shared_update)(who, kind, step, needs, **schedules)
+    from_factory = {**hyperparameters, **adapted}
 
     def start(params):
-        return init(params, **initial_values(hyperparameters))._replace(given=given_values(hyperparameters))
+        values = initial_values(who, hyperparameters)
+        state = init(real_weights(who, params), steps=jnp.zeros((), jnp.int32), **values)
+        return state._replace(given=given_values(from_factory))
 
     def update(updates, state, params=None, **extra_args):
-        return from_state(updates, follow_factory(state, hyperparameters), params, **extra_args)
+        check_state(who, kind, state)
+        return from_state(updates, follow_factory(state, from_factory), params, **extra_args)
 
     optimizer = Optimizer(start, update)
     optimizer.static = optax.GradientTransformationExtraArgs(None, from_state)  # type: ignore[arg-type]
     return optimizer
 
 
-def _update(who, step, needs, **schedules):
+def _update(who, kind, step, needs, **schedules):
     def update(updates, state, params=None, *, value=None, undo=False, **others):
+        check_state(who, kind, state)
         if "params" in needs and params is None:
             raise ValueError(f"`{who}` expected the weights, `update(grads, state, params)`, got none.")
         if "value" in needs and value is None:
@@ -98,18 +112,36 @@ def _update(who, step, needs, **schedules):
                 f"`{who}` expected the error of the batch, `update(grads, state, params, value=error)`, got none. "
                 "`bp.fit` and `bp.make_train_step` pass it."
             )
-        state = state._replace(**{name: scalar(schedule(state.steps)) for name, schedule in schedules.items()})
-        g = jax.tree.map(widen, updates)
-        change, new = step(state, g, params, None if value is None else scalar(value))
+        now = {name: schedule_value(who, name, schedule, state.steps) for name, schedule in schedules.items()}
+        state = state._replace(steps=optax.safe_increment(state.steps), **now)
+        g = jax.tree.map(widen, real_weights(who, updates, "gradients"))
+        w = real_weights(who, params) if "params" in needs else None
+        change, new = step(state, g, w, None if value is None else error_value(who, value))
         accepted: AcceptedPoint | None = getattr(new, "accepted", None)
         if accepted is not None and not undo:
-            change = accepted.change_from(params, change)
-        return jax.tree.map(lambda c, g: c.astype(g.dtype), change, updates), new
+            change = accepted.change_from(w, change)
+        return jax.tree.map(lambda c, g: c.astype(jnp.result_type(g)), complex_again(change), updates), new
 
     return update
 
 
 _shared_update = functools.cache(_update)
+
+
+def check_state(who: str, kind: type, state) -> None:
+    """Raise a `ValueError` unless the state is one of this optimizer."""
+    if not isinstance(state, kind):
+        raise ValueError(
+            f"`{who}` expected the state that its `init` makes, a {kind.__name__}, got {type(state).__name__}. "
+            "The order is `update(grads, state, params)`."
+        )
+
+
+def error_value(who: str, value) -> Array:
+    """The error of the batch as an array () of explicit dtype, or a `ValueError`."""
+    if got := not_a_number(value):
+        raise ValueError(f"`{who}` expected `value` to be the error of the batch, a real number (), got {got}.")
+    return jnp.asarray(value, jnp.result_type(float))
 
 
 def static_part(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
@@ -122,23 +154,41 @@ def static_part(optimizer: optax.GradientTransformation) -> optax.GradientTransf
     return static._replace(init=None)  # type: ignore[arg-type]
 
 
-def prints_its_call(factory: Factory) -> Factory:
-    """A decorator: the optimizers of the factory print as the call that made them, defaults left out."""
-    signature = inspect.signature(factory)
+def factory(make: Factory, shows: tuple[str, ...] = ()) -> Factory:
+    """A decorator of factories: their optimizers print as the call that made them.
 
-    @functools.wraps(factory)
-    def make(*args, **kwargs):
-        optimizer = factory(*args, **kwargs)
-        arguments = signature.bind(*args, **kwargs).arguments
-        shown = [
-            _described(value) if parameter.default is parameter.empty else f"{name}={_described(value)}"
-            for name, value in arguments.items()
-            if not _equal(value, (parameter := signature.parameters[name]).default)
-        ]
-        optimizer.call = f"{factory.__name__}({', '.join(shown)})"
-        return optimizer
+    Defaults are left out, except those of the arguments in `shows`. Under `optax.inject_hyperparams` the states hide
+    the hyperparameters (see `bpjax.optimizers.injected`).
+    """
+    signature = inspect.signature(make)
 
-    return make  # type: ignore[return-value]
+    @functools.wraps(make)
+    def call(*args, _injected=False, **kwargs):
+        optimizer = make(*args, **kwargs)
+        optimizer.call = f"{make.__name__}({', '.join(_arguments(signature.bind(*args, **kwargs), shows))})"
+        return hidden(optimizer) if _injected else optimizer
+
+    call.__signature__ = signature.replace(parameters=[*signature.parameters.values(), MARK])  # type: ignore
+    return call  # type: ignore[return-value]
+
+
+def _arguments(bound: inspect.BoundArguments, shows: tuple[str, ...]):
+    bound.apply_defaults()
+    for name, value in bound.arguments.items():
+        default = bound.signature.parameters[name].default
+        if default is inspect.Parameter.empty or name in shows:
+            yield _described(value)
+        elif not _equal(value, default):
+            yield f"{name}={_described(value)}"
+
+
+def hidden(optimizer: Optimizer) -> Optimizer:
+    """The optimizer on states in which optax finds no hyperparameter by name."""
+    other = Optimizer(*hiding(*optimizer))
+    other.call = optimizer.call
+    _, update = hiding(optimizer.init, optimizer.static.update)
+    other.static = optax.GradientTransformationExtraArgs(None, update)  # type: ignore[arg-type]
+    return other
 
 
 def _equal(value, default) -> bool:
@@ -151,40 +201,3 @@ def _described(value) -> str:
     if callable(value):
         return getattr(value, "__name__", "<schedule>")
     return repr(value) if isinstance(value, str | bool) else f"{float(value):g}"
-
-
-def each_weight(step: Callable, outputs: int, scalars: tuple, *trees) -> tuple[Params, ...]:
-    """Apply `step(*scalars, *arrays) -> arrays` to every array of weights.
-
-    Args:
-        step: written for the arrays of one place in the pytrees.
-        outputs: how many arrays it returns.
-        scalars: hyperparameters, converted to the dtype of the arrays, and booleans, passed as they are.
-        *trees: pytrees of one structure; the first one holds the gradients.
-
-    Returns:
-        A pytree for each of the `outputs`.
-    """
-    structure = jax.tree.structure(trees[0])
-    columns: list[list[Any]] = [[] for _ in range(outputs)]
-    for arrays in zip(*(jax.tree.leaves(tree) for tree in trees), strict=True):
-        dtype = arrays[0].dtype
-        converted = [s.astype(dtype) if jnp.issubdtype(s.dtype, jnp.floating) else s for s in scalars]
-        for column, array in zip(columns, step(*converted, *arrays), strict=True):
-            column.append(array)
-    return tuple(structure.unflatten(column) for column in columns)
-
-
-def zeros(params: Params) -> Params:
-    """Zeros like the weights, half precision as float32."""
-    return jax.tree.map(lambda w: jnp.zeros_like(widen(jnp.asarray(w))), params)
-
-
-def no_signs(params: Params) -> Params:
-    """Signs like the weights, all 0: −1, 0 and 1 fit into an int8, a quarter of the memory traffic of a float32."""
-    return jax.tree.map(lambda w: jnp.zeros(jnp.shape(w), jnp.int8), params)
-
-
-def filled(params: Params, number: Number) -> Params:
-    """Arrays like the weights filled with a number, half precision as float32."""
-    return jax.tree.map(lambda w: jnp.full_like(w, number), zeros(params))

@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from bpjax.optimizers.weights import complex_again, copies, zeros
 from bpjax.types import Array, Params
 from bpjax.util.trees import norm, select
 
@@ -47,12 +48,8 @@ class AcceptedPoint(NamedTuple):
 
 def before_first_step(params: Params) -> AcceptedPoint:
     """The initial weights, with gradient 0 and an error that any other one is below."""
-    return AcceptedPoint(
-        jax.tree.map(lambda w: jnp.array(w, copy=True), params),
-        jax.tree.map(lambda w: jnp.zeros(jnp.shape(w), jnp.promote_types(jnp.result_type(w), jnp.float32)), params),
-        jnp.asarray(jnp.inf, jnp.result_type(float)),
-        jnp.asarray(False),
-    )
+    infinite = jnp.asarray(jnp.inf, jnp.result_type(float))
+    return AcceptedPoint(copies(params), zeros(params), infinite, jnp.asarray(False))
 
 
 def accept(last: AcceptedPoint, params: Params, g: Params, value: Array, tolerance: Array) -> AcceptedPoint:
@@ -95,7 +92,7 @@ def take_step(
         for point in points:
             params = jax.tree.map(
                 lambda accepted, w, undone=point.undone: w if is_masked(accepted) else jnp.where(undone, accepted, w),
-                point.params,
+                complex_again(point.params),
                 params,
                 is_leaf=is_masked,
             )
