@@ -101,7 +101,7 @@ def start_leaves(computation: Computation, prints: dict, values: dict) -> Iterat
         name = jax.tree_util.keystr(path)
         constant = getattr(atom, "val", values.get(atom) if not hasattr(atom, "val") else None)
         if constant is not None and np.size(constant) == 1 and not hasattr(constant, "_base_array"):
-            yield name, str(np.asarray(constant).item())
+            yield name, str(np.asarray(constant).reshape(())[()])
             continue
         writer = Canonical(inputs | prints)
         texts = [step.text for step in writer.steps(jaxpr, wanted=(atom,))]
