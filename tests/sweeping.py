@@ -1,8 +1,10 @@
 """A small sweep that tests also run in another process, to kill it or to vary the devices: `python sweeping.py`."""
 
 import hashlib
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import bpjax as bp
@@ -23,6 +25,41 @@ def xor(key, learning_rate, momentum):
 
 def swept(store=None, **options):
     return bp.sweep(xor, AXES, key=jax.random.key(3), store=store, curves=[1, 50, 600], **options)
+
+
+class Countdown(NamedTuple):
+    """A process of a given number of epochs: the simplest run of all."""
+
+    epoch: jax.Array
+    reason: jax.Array
+    left: jax.Array
+    draw: jax.Array
+
+
+class Record(NamedTuple):
+    error: jax.Array
+
+
+def countdown(key, length, **hyperparameters):
+    """Stops after `length` epochs; its error is the number of epochs left."""
+
+    def epoch(run):
+        left = run.left - 1
+        after = Countdown(run.epoch + 1, jnp.where(left <= 0, 1, 0).astype(jnp.int32), left, run.draw)
+        running = run.reason == 0
+        after = jax.tree.map(lambda new, old: jnp.where(running, new, old), after, run)
+        return after, Record(after.left.astype(jnp.result_type(float)))
+
+    def outcome(run):
+        return {
+            "epochs": run.epoch,
+            "draw": run.draw,
+            **{f"given_{name}": value for name, value in hyperparameters.items()},
+        }
+
+    zero = jnp.zeros((), jnp.int32)
+    start = Countdown(zero, zero, jnp.asarray(length, jnp.int32), jax.random.uniform(key))
+    return bp.training.Trial(start, bp.training.Program(epoch, outcome, ("running", "done")))
 
 
 def digest(result) -> str:

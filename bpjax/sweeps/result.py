@@ -38,6 +38,7 @@ class Results:
         self.wanted = wanted.ravel() if store is None else in_chunk_order(wanted.ravel(), store)
         self.boxes = None if store is None else store.boxes(np.arange(runs))
         self.unsaved: set[int] = set()
+        self.failure: OSError | None = None
 
     @property
     def finished(self) -> int:
@@ -60,20 +61,25 @@ class Results:
             self.unsaved |= set(np.unique(self.boxes[numbers]).tolist())
             if time.monotonic() - self.flushed > FLUSH_SECONDS:
                 self._write(self.unsaved)
-            else:
+            elif self.failure is None:
                 left = set(np.unique(self.boxes[self.missing()]).tolist())
                 self._write(self.unsaved - left)
 
     def flush(self) -> None:
-        """Write what is not in the store yet, if there is one."""
+        """Write what is not in the store yet, if there is one; `failure` says why it could not be written."""
         with self.lock:
             self._write(self.unsaved)
 
     def _write(self, boxes) -> None:
-        for box in sorted(boxes):  # a copy: `unsaved` shrinks
-            self.store.write(box, self.values, self.done)  # type: ignore[union-attr]
-            self.unsaved.discard(box)
-        if not self.unsaved:
+        """Write chunks; what cannot be written stays in memory and is tried again later."""
+        try:
+            for box in sorted(boxes):  # a copy: `unsaved` shrinks
+                self.store.write(box, self.values, self.done)  # type: ignore[union-attr]
+                self.unsaved.discard(box)
+            self.failure = None if not self.unsaved else self.failure
+        except OSError as error:
+            self.failure = error
+        if not self.unsaved or self.failure:
             self.flushed = time.monotonic()
 
 

@@ -100,15 +100,8 @@ class SweepStore:
         sums = np.where(is_done, checksums(self.points, numbers.ravel(), flat).reshape(is_done.shape), MISSING)
         part = {name: part[name] for name in sorted(part, key=lambda name: name == "reason")}
         part |= derived(part["reason"], self.record)
-        try:
-            for name, array in {**part, CHECK: sums}.items():
-                self.arrays[name][region] = array
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f"{self.folder} could not be written ({error.strerror}). Results written before are kept: "
-                "free some space and start again, and the sweep continues from there",
-            ) from error
+        for name, array in {**part, CHECK: sums}.items():
+            self.arrays[name][region] = array
 
     def read(self) -> Stored:
         """The valid runs; damaged ones are logged, to be run again."""

@@ -13,7 +13,7 @@ from bpjax.sweeps.plan import Plan, numbers_in, union
 from bpjax.sweeps.record_file import plan_of, read_record
 from bpjax.sweeps.result import dataset, import_xarray
 from bpjax.sweeps.skeleton import CHECK, fill_of, is_sound
-from bpjax.sweeps.store import Stored, open_store, read_runs
+from bpjax.sweeps.store import Stored, log, open_store, read_runs
 from bpjax.sweeps.structure_folder import combinations_in, dimensions
 
 
@@ -39,19 +39,17 @@ def open_sweep(store: str | Path):
     """
     if dimensions(store) is not None:
         return open_combinations(Path(store))
-    folder, record = record_of("open_sweep", store)
-    points = plan_of(record["axes"])
-    stored = read_runs(folder, record)
-    xr = import_xarray()
-    result = xr.open_zarr(folder, chunks=None, consolidated=True).drop_vars(CHECK)
+    while True:
+        folder, record = record_of("open_sweep", store)
+        points, stored = plan_of(record["axes"]), read_runs(folder, record)
+        lazy = import_xarray().open_zarr(folder, chunks=None, consolidated=True).drop_vars(CHECK)
+        if record_of("open_sweep", store)[1]["files"] == record["files"]:
+            break  # otherwise the grid has grown meanwhile
     if stored.damaged:
-        for name, array in stored.values.items():
-            result[name] = result[name].copy(data=array.reshape((*points.shape, *array.shape[1:])))
-        for name in ("solved", "diverged"):
-            result[name] = result[name] & (result.reason >= 0)
-    order = [name for name in ("reason", "solved", "diverged", *stored.values) if name in result]
-    result = result[list(dict.fromkeys(order))].assign_attrs(missing=int((~stored.done).sum()))
-    return ascending(result, points)
+        log.warning("%s: %d runs are damaged, and missing here; sweep again to replace them", folder, stored.damaged)
+        lazy = dataset(points, stored.values, record)
+    names = dict.fromkeys(("reason", "solved", "diverged", *stored.values))
+    return ascending(lazy[list(names)].assign_attrs(missing=int((~stored.done).sum())), points)
 
 
 def open_combinations(parent: Path):

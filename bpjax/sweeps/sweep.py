@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from bpjax.sweeps.progress import Progress, progress_report
 from bpjax.sweeps.record_file import read_record
 from bpjax.sweeps.replay import remember
 from bpjax.sweeps.result import Results, curves_of, dataset, success_of
-from bpjax.sweeps.store import new_record, open_store
+from bpjax.sweeps.store import SweepStore, new_record, open_store
 from bpjax.sweeps.workers import Job, run_all
 from bpjax.training.trial import Trial
 from bpjax.types import Key
@@ -107,19 +108,31 @@ def sweep(
 
 
 @contextlib.contextmanager
-def resumable(results: Results, stored) -> Iterator[None]:
-    """A context that writes what has been computed, however it ends, and says after Ctrl-C how to go on."""
+def resumable(results: Results, stored: SweepStore | None) -> Iterator[None]:
+    """A context that writes what has been computed, however it ends, and says after Ctrl-C how to go on.
+
+    Results that cannot be written, as on a full disk, are returned with a warning: they are not lost.
+    """
     try:
         yield
     except KeyboardInterrupt:
         results.flush()
-        done, wanted = results.finished, results.wanted.size
-        where = "" if stored is None else (
-            f"; they are stored in {stored.folder}: start the same sweep again, and it continues there"
-        )  # fmt: skip
-        raise KeyboardInterrupt(f"{done} of {wanted} runs have stopped{where}") from None
+        where = "" if stored is None else f"; {where_stored(results, stored)}"
+        raise KeyboardInterrupt(f"{results.finished} of {results.wanted.size} runs have stopped{where}") from None
     finally:
         results.flush()
+    if stored is not None and results.failure:
+        warnings.warn(where_stored(results, stored), RuntimeWarning, stacklevel=4)
+
+
+def where_stored(results: Results, stored: SweepStore) -> str:
+    """Where the results are, and how to go on."""
+    if results.failure is None:
+        return f"they are stored in {stored.folder}: start the same sweep again, and it continues there"
+    return (
+        f"{stored.folder} could not be written ({results.failure.strerror}): runs written before are kept, and the "
+        "others are only in the returned result. Save it elsewhere, or free some space and sweep again"
+    )
 
 
 def choice_of(name: str, computation, there: dict | None) -> Choice:

@@ -7,13 +7,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import sweeping
+from sweeping import countdown
 
 import bpjax as bp
 from bpjax.sweeps.axes import plan
@@ -79,41 +79,6 @@ def test_one_compilation_for_the_whole_sweep(caplog):
     with jax.log_compiles(), caplog.at_level("WARNING"):
         bp.sweep(one_axis, {"learning_rate": np.geomspace(1, 5, 40), "seed": range(40)}, key=jax.random.key(7))
     assert "module conversion" not in caplog.text and "Finished XLA compilation" not in caplog.text
-
-
-class Countdown(NamedTuple):
-    """A process of a given number of epochs: the simplest run of all."""
-
-    epoch: jax.Array
-    reason: jax.Array
-    left: jax.Array
-    draw: jax.Array
-
-
-class Record(NamedTuple):
-    error: jax.Array
-
-
-def countdown(key, length, **hyperparameters):
-    """Stops after `length` epochs; its error is the number of epochs left."""
-
-    def epoch(run):
-        left = run.left - 1
-        after = Countdown(run.epoch + 1, jnp.where(left <= 0, 1, 0).astype(jnp.int32), left, run.draw)
-        running = run.reason == 0
-        after = jax.tree.map(lambda new, old: jnp.where(running, new, old), after, run)
-        return after, Record(after.left.astype(jnp.result_type(float)))
-
-    def outcome(run):
-        return {
-            "epochs": run.epoch,
-            "draw": run.draw,
-            **{f"given_{name}": value for name, value in hyperparameters.items()},
-        }
-
-    zero = jnp.zeros((), jnp.int32)
-    start = Countdown(zero, zero, jnp.asarray(length, jnp.int32), jax.random.uniform(key))
-    return bp.training.Trial(start, bp.training.Program(epoch, outcome, ("running", "done")))
 
 
 @pytest.mark.parametrize("name", ["lanes", "vmap"])
