@@ -157,7 +157,7 @@ def wrong_trees(value) -> Iterator[tuple[str, Any]]:
     }
     for label, change in changes.items():
         yield f"leaves: {label}", jax.tree.map(lambda a, change=change: change(jnp.asarray(a)), value)
-    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+    if isinstance(value, tuple) and value and not hasattr(value, "_fields"):
         yield "an entry missing", value[1:]
         yield "an entry too many", (*value, value[-1])
         yield "swapped", value[::-1]
