@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
+from bpjax.util.call_text import shown
+from bpjax.util.checks import check_arguments, check_function
 from bpjax.util.jaxprs import CALL_JAXPR, ELEMENTWISE, live_equations, num_entries, opened
 
 
@@ -54,6 +56,12 @@ def count_operations(f: Callable, *args, rules: Mapping[str, Rule] | None = None
     Raises:
         ValueError: a primitive without a rule, or a `while_loop`, whose number of iterations is not in the jaxpr.
     """
+    check_function("count_operations", "f", f)
+    check_arguments("count_operations", (args, kwargs))
+    if not (rules is None or isinstance(rules, Mapping)):
+        raise ValueError(
+            f"`count_operations` expected `rules` to be a dict of functions by the name of a primitive, got {shown(rules)}."
+        )
     jaxpr = opened(jax.make_jaxpr(f)(*args, **kwargs))
     return _of_jaxpr(jaxpr, jaxpr.outvars, RULES | dict(rules or {}))
 
@@ -108,7 +116,7 @@ def _entries(equation) -> int:
 
 def _combined(equation) -> int:
     """A reduction of n numbers to one: n − 1."""
-    return num_entries(equation.invars[0]) - num_entries(equation.outvars[0])
+    return max(num_entries(equation.invars[0]) - num_entries(equation.outvars[0]), 0)  # a sum of no numbers costs none
 
 
 def _accumulated(equation) -> int:

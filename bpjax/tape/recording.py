@@ -27,6 +27,8 @@ def record(
     recorder: Recorder = ON_KNOWN_VALUES,
 ) -> Recorded:
     """Everything that `Tape` shows, before a sweep: see `Tape.record`."""
+    check_function("tape", "f", f)
+    check_choice("tape", "custom_rules", custom_rules, ("use", "open", "open_all"))
     call, arguments = bound(f, args, kwargs)
     paths, structure = jax.tree_util.tree_flatten_with_path(list(arguments.values()))
     argument_names = tuple(arguments)

@@ -12,6 +12,10 @@ from bpjax.tape.control_flow import STRUCTURES
 from bpjax.tape.record import Recorder, sweep
 from bpjax.tape.scattered import as_sparse_array
 from bpjax.tape.values import Adjoints, Value, is_differentiable
+from bpjax.util.call_text import shown
+from bpjax.util.checks import check_arguments, check_choice, check_count, check_flag, check_function
+
+CUSTOM_RULES = ("use", "open", "open_all")
 
 
 def reverse(
@@ -52,14 +56,16 @@ def reverse(
         TypeError: the result is no real scalar, or a differentiated argument is not of floating-point numbers.
         ValueError: the number of iterations of a `while_loop` is not known while JAX traces it: give `while_bound`.
     """
-    if holomorphic:
+    if check_flag("reverse", "holomorphic", holomorphic):
         raise ValueError("`reverse` has no `holomorphic` mode: use `vjp` with a complex cotangent.")
-    several = isinstance(argnums, Sequence)
-    positions = [operator.index(k) for k in (argnums if isinstance(argnums, Sequence) else (argnums,))]
+    _check_options("reverse", f, has_aux, custom_rules, while_bound, recompute, sparse)
+    positions, several = _positions(argnums), isinstance(argnums, tuple | list)
 
     def value_and_gradient(*args, **kwargs):
         if any(not -len(args) <= k < len(args) for k in positions):
-            raise ValueError(f"`argnums` is {argnums}, but there are {len(args)} positional arguments.")
+            raise ValueError(
+                f"`reverse` expected `argnums` to be places of the {len(args)} positional arguments, got {argnums}."
+            )
         chosen = [args[k] for k in positions]
 
         def of_chosen(*chosen):
@@ -110,6 +116,8 @@ def vjp(
         (result, pullback), or (result, pullback, aux). The pullback takes a cotangent of the structure of the result
         and returns one for each argument; those of integers and keys have dtype `float0`.
     """
+    _check_options("vjp", f, has_aux, custom_rules, while_bound, recompute, sparse)
+    check_arguments("vjp", primals)
     leaves, structure = jax.tree.flatten(primals)
     shapes: list = []
 
@@ -141,6 +149,24 @@ def vjp(
     extra = [next(arrays) if leaf is None else leaf for leaf in others]
     aux = (aux_structure.unflatten(extra),) if has_aux else ()
     return out.unflatten([jnp.asarray(v.array) for v in results]), pull_back, *aux
+
+
+def _check_options(who: str, f, has_aux, custom_rules, while_bound, recompute, sparse) -> None:
+    check_function(who, "f", f)
+    check_choice(who, "custom_rules", custom_rules, CUSTOM_RULES)
+    for name, flag in (("has_aux", has_aux), ("recompute", recompute), ("sparse", sparse)):
+        check_flag(who, name, flag)
+    if while_bound is not None:
+        check_count(who, "while_bound", while_bound, least=0)
+
+
+def _positions(argnums) -> list[int]:
+    """The places of `argnums`, an integer or several."""
+    chosen = list(argnums) if isinstance(argnums, tuple | list) else [argnums]
+    integers = [k for k in chosen if isinstance(k, int | np.integer) and not isinstance(k, bool)]
+    if not chosen or len(integers) < len(chosen):
+        raise ValueError(f"`reverse` expected `argnums` to be an integer or several, got {shown(argnums)}.")
+    return [operator.index(k) for k in integers]
 
 
 def _pair(result) -> tuple:

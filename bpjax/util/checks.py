@@ -191,6 +191,16 @@ def check_instance(who: str, name: str, value, kind: type, example: str):
     raise ValueError(f"`{who}` expected `{name}` to be a {kind.__name__}, got {shown(value)}. {cure}")
 
 
+def check_arguments(who: str, arguments) -> None:
+    """Raise a `ValueError` that names the first leaf of a function's arguments that is no array, number or key."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(arguments):
+        try:
+            jax.eval_shape(lambda a: a, leaf)
+        except (TypeError, ValueError, OverflowError):
+            where = jax.tree_util.keystr(path)
+            raise ValueError(f"`{who}` expected arguments of arrays and numbers, got {shown(leaf)} at {where}.") from None
+
+
 def check_key(who: str, name: str, key):
     """`key` itself, or a `ValueError` unless it is one random key of JAX, typed or of the old kind uint32 (2,)."""
     if isinstance(key, jax.Array | np.ndarray):
