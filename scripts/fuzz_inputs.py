@@ -74,12 +74,10 @@ def verdict(call, parameter: str, label: str, changes: dict, wrong: bool) -> tup
     except TimeoutError as error:
         return "hung", str(error)
     except Exception as error:
-        if not wrong:
-            return "refused", said(error)
-        if is_sentence(error):
+        if wrong and is_sentence(error):
             return "sentence", said(error)
         reason = fuzz_on_purpose.may_raise(call, parameter, label, error)
-        return ("on purpose", reason) if reason else ("to decode", said(error))
+        return ("on purpose", reason) if reason else ("to decode" if wrong else "refused", said(error))
     if not wrong:
         return "fine", ""
     reason = fuzz_on_purpose.may_accept(call, parameter, label, changes.get(parameter))
@@ -97,6 +95,8 @@ def is_sentence(error: Exception) -> bool:
     if not isinstance(error, ValueError | TypeError | ModuleNotFoundError | OSError | LookupError):
         return False
     frame = traceback.extract_tb(error.__traceback__)[-1]
+    if Path(frame.filename).name == "fuzz_cases.py":  # the user's own function raised it
+        return True
     ours = str(ROOT / "bpjax") in frame.filename and "raise" in (frame.line or linecache.getline(frame.filename, 1))
     text = str(error)
     return ours and "\n" not in text and 20 < len(text) < 700

@@ -10,21 +10,45 @@ ANY = ".*"
 NUMBERS = "number|integer|zero|negative|fraction|float of an integer|1e300|10[*][*]30"
 ARRAYS = "array|array [(]2,[)]|list|an entry .*|integer array|another float dtype|another width|a further axis|rank 0"
 
+ANYTHING = (
+    "True|complex|key|None|text|object|uncalled factory|class|layer|loss|tuple of texts|rank 7|swapped|nested lists|"
+    "(empty|complex|boolean) (text|tuple|list|dict|array)|(NaN|infinity) in an array|array of (texts|objects)"
+)
+
 ACCEPTED = (
     ("theory.*", ANY, f"{NUMBERS}|{ARRAYS}|swapped|leaves: (integers|another float dtype)",
      "closed forms take finite numbers and arrays of any dtype and size within their bounds, entry by entry"),
     ("theory.duplicate_unit", "params", "leaves: NaN|leaves: no rows|leaves: double width|swapped",
      "weights that fit each other are rearranged, whatever their values and sizes"),
+    ("tape.*|gradcheck.check_gradient", "[*]0|.*, [*]0", f"{NUMBERS}|{ARRAYS}|{ANYTHING}",
+     "the arguments of the user's own function: whatever it computes with"),
+    ("tape.reverse|gradcheck.check_gradient", "argnums|argnums, .*",
+     "negative|zero|None|10[*][*].*|text|tuple of texts|swapped",
+     "places of arguments, counted from either end; whether they exist is checked when the arguments are there"),
+    ("audit.*|analysis.recording", "steps|at", "zero|integer|an entry missing|an entry too many",
+     "any number of steps, none included, or several of them"),
+    ("audit.*|tape.count_operations", "rules|rows", "empty .*", "none: an empty table, no further rules"),
+    ("gradcheck.*|audit.*|training.*|rules.*|tape.*", "key|seed|tolerance|while_bound|threshold",
+     "None|key|number|integer|zero", "optional arguments, and any of their kind will do"),
+    ("analysis.alignment|analysis.share_along", ANY, "leaves: .*|swapped|a (tuple|dict) around",
+     "directions of any floating-point dtype; NaN in, NaN out"),
+    ("analysis.*", "params|batch", "leaves: NaN", "NaN in, NaN out: the function also works under jit and vmap"),
     ("util.cast|optimizers.fan_in", "tree|params", "(?!.*text)(?!object|class|uncalled|layer|loss).*",
      "a pytree of any structure, empty ones included, and of arrays of any kind"),
+    ("util.cache_compilations", "folder|at_least", "None|text|number|zero|10[*][*]30|integer",
+     "any name of a folder; None is the default one; any duration"),
 )  # fmt: skip
 """(callable, parameter, label, reason) of what returns."""
 
-RAISED: tuple[tuple[str, str, str, str, str], ...] = ()
+RAISED = (
+    ("tape.*|gradcheck.check_gradient", "[*]0|.*, [*]0", ANY, "(?!AttributeError|IndexError|KeyError).*",
+     "JAX names the operation of the user's function that cannot take the argument"),
+    ("util.compile_small_loops", "threshold", ANY, "RuntimeError.*", "JAX has started already"),
+)  # fmt: skip
 """(callable, parameter, label, text of the error, reason) of errors that come from elsewhere and are right."""
 
 
-def may_accept(call, parameter: str, label: str, value) -> str | None:
+def may_accept((call, parameter: str, label: str, value) -> str | None:
     """The reason why a call with this value returns, or None."""
     for callables, parameters, labels, reason in ACCEPTED:
         found = zip((callables, parameters, labels), (call.name, parameter, label), strict=True)

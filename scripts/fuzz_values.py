@@ -184,5 +184,5 @@ def same_values(value) -> Iterator[tuple[str, Any]]:
     elif kind == "array":
         yield "a NumPy array", np.asarray(value)
         yield "nested lists", np.asarray(value).tolist()
-    elif kind == "tree":
+    elif kind == "tree" and all(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(value)):
         yield "NumPy leaves", jax.tree.map(np.asarray, value)

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from bpjax.layers.layer import Layer
+from bpjax.layers.layer import Layer, check_layer
 from bpjax.rules.backprop import backprop
-from bpjax.rules.rule import Rule
+from bpjax.rules.rule import Rule, check_rule
 from bpjax.rules.units import Unit, split_units, units_within
 from bpjax.types import Array, Params, RuleState
-from bpjax.util.checks import check_count
+from bpjax.util.checks import check_count, check_instance, check_like
 from bpjax.util.precision import widen
 from bpjax.util.trees import flat
 
@@ -37,8 +37,16 @@ def alignment(network: Layer, params: Params, direction: Params, gradient: Param
         params: of the network.
         direction: d, in the structure of the params, such as the result of a rule.
         gradient: g, likewise.
+
+    Raises:
+        ValueError: not a network with weights and its params, or a direction or gradient of another structure or shape.
     """
-    pairs = _by_units(network, params, direction, gradient)
+    check_layer("alignment", network)
+    for name, tree in (("direction", direction), ("gradient", gradient)):
+        check_like("alignment", name, tree, "params", params)
+    pairs = list(_by_units(network, params, direction, gradient))
+    if not pairs:
+        raise ValueError(f"`alignment` expected a network with weights, got {network.name} without.")
     aligned = [_aligned(jnp, _flat(d), _flat(g)) for d, g in pairs]
     return Alignment(*map(jnp.stack, zip(*aligned, strict=True)))
 
@@ -109,9 +117,14 @@ def recording(rule: Rule, at, reference: Rule | None = None) -> Rule:
     Raises:
         ValueError: no steps, or one that is not an integer ≥ 0; a rule that does not name its network and loss.
     """
-    steps = np.atleast_1d(np.asarray(at)).tolist()
-    for step in steps:
-        check_count("recording", "at", step, least=0)
+    check_rule("recording", rule)
+    if reference is not None:
+        check_instance("recording", "reference", reference, Rule, "bp.autodiff(network, loss)")
+    if isinstance(at, jax.Array) and not jnp.issubdtype(at.dtype, jax.dtypes.prng_key):
+        at = np.asarray(at)
+    at = np.atleast_1d(at) if isinstance(at, np.ndarray) else at
+    given = at if isinstance(at, tuple | list | range | np.ndarray) else [at]
+    steps = [check_count("recording", "at", step, least=0) for step in given]
     if not steps:
         raise ValueError("`recording` expected `at` to hold at least one step, got none.")
     network, loss = rule.network, rule.loss

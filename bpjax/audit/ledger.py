@@ -15,7 +15,8 @@ from bpjax.rules.registry import RULES, RuleCase
 from bpjax.rules.rule import Rule, check_batch, check_made_of
 from bpjax.rules.units import inner_chain, units, units_within
 from bpjax.types import Key, Params, Shape
-from bpjax.util.checks import check_count
+from bpjax.util.call_text import shown
+from bpjax.util.checks import check_count, check_function, check_instance, check_key
 
 QUESTIONS = ("weight transport", "exact derivatives", "later layers", "target", "early target", "same-step target")
 
@@ -96,6 +97,8 @@ def ledger(make: MakeRule, network: Layer, loss: Loss, params: Params, batch, *,
     """
     check_made_of("ledger", network, loss)
     check_count("ledger", "steps", steps, least=0)
+    check_function("ledger", "make", make)
+    check_key("ledger", "key", key)
     rule = make(network, loss)
     if not isinstance(rule, Rule):
         raise ValueError(f"`ledger` expected `make(network, loss)` to return a Rule, got {type(rule).__name__}.")
@@ -138,8 +141,15 @@ def _row(name: str, probe: Probe) -> LedgerRow:
 WORDS = {True: "yes", False: "no", None: "cannot tell"}
 
 
+def _entries(rows) -> list:
+    """The rows of a table as a list; something that is no row stays, for the check that names it."""
+    is_row = isinstance(rows, LedgerRow | str | jax.Array) or not isinstance(rows, Iterable)
+    return [rows] if is_row else list(rows)
+
+
 def ledger_table(rows: Iterable[LedgerRow]) -> str:
     """The rows as one plain-text table."""
+    rows = [check_instance("ledger_table", "rows", row, LedgerRow, "bp.ledger(…)") for row in _entries(rows)]
     cells = [(row.rule, *(WORDS[answer] for answer in row.answers), str(row.steps)) for row in rows]
     header = ("a hidden layer's update depends on", *QUESTIONS, "steps before")
     return "\n".join(table(header, cells)).rstrip()
@@ -150,7 +160,12 @@ def ledger_table(rows: Iterable[LedgerRow]) -> str:
 
 def ledger_of_rules(rules: dict[str, RuleCase] = RULES, *, key: Key | None = None) -> list[LedgerRow]:
     """A row for each rule of the registry, on the network of its case, with a second hidden layer where possible."""
-    key = jax.random.key(0) if key is None else key
+    who = "ledger_of_rules"
+    if not isinstance(rules, dict):
+        raise ValueError(f"`{who}` expected `rules` to be a dict such as `bp.rules.RULES`, got {shown(rules)}.")
+    for case in rules.values():
+        check_instance(who, "rules", case, RuleCase, "bp.rules.RULES['backprop']")
+    key = jax.random.key(0) if key is None else check_key(who, "key", key)
     return [ledger_of_case(case, key=key)._replace(rule=name) for name, case in rules.items()]
 
 

@@ -12,10 +12,10 @@ from bpjax.audit.resampling import CHANGED, Resampling, largest_error, same_bits
 from bpjax.gradcheck.agreement import budget
 from bpjax.gradcheck.report import table, to_plain_data
 from bpjax.rules.backprop import autodiff, backprop
-from bpjax.rules.rule import Rule, check_batch
+from bpjax.rules.rule import Rule, check_batch, check_rule
 from bpjax.rules.units import units_within
 from bpjax.types import Key, Params, RuleState
-from bpjax.util.checks import check_count
+from bpjax.util.checks import check_count, check_flag, check_key
 
 
 class LayerReceipt(NamedTuple):
@@ -152,6 +152,9 @@ def receipt(rule: Rule, params: Params, batch, *, key: Key, steps: int = 0, show
         ValueError: the rule does not name its network or loss, a batch or params that do not fit, or a network
             without weights.
     """
+    check_rule("receipt", rule)
+    check_key("receipt", "key", key)
+    check_flag("receipt", "show", show)
     if rule.network is None or rule.loss is None:
         raise ValueError(
             f"`receipt` expected a rule that names what it was made from: `Rule(..., network, loss)` for {rule.name}."

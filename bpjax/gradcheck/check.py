@@ -17,6 +17,8 @@ from bpjax.gradcheck.subject import Subject, subject_of
 from bpjax.gradcheck.truth import Truth, find_truth, own_noise, unit_roundoff
 from bpjax.gradcheck.widen import Widened, widened
 from bpjax.tape import vjp
+from bpjax.util.call_text import shown
+from bpjax.util.checks import check_count, check_function, check_number
 
 COTANGENTS = 3
 """Random cotangents that a rule is checked with."""
@@ -64,12 +66,29 @@ def check_gradient(
     Raises:
         ValueError: there is nothing to check, or the gradient does not fit the arguments.
     """
+    _check_options(f, gradient, tolerance, order, seed, argnums)
     with standard_settings():
         subject = subject_of(f, args, kwargs, gradient, argnums)
         report = _check(subject, None, tolerance, seed)
         if order == 2 and report.verdict != "wrong":
             report = report.with_second_order(_check(*_second_order(subject, seed), tolerance, seed))
     return report
+
+
+def _check_options(f, gradient, tolerance, order, seed, argnums) -> None:
+    """Raise a `ValueError` for an option that no check can use."""
+    who = "check_gradient"
+    check_function(who, "f", f)
+    if gradient is not None:
+        check_function(who, "gradient", gradient)
+    if tolerance is not None:
+        check_number(who, "tolerance", tolerance, above=0.0)
+    check_count(who, "order", order, least=1, most=2)
+    check_count(who, "seed", seed, least=0, most=2**32 - 1)
+    given = argnums if isinstance(argnums, tuple | list) else [argnums]
+    is_place = [isinstance(k, int | str | np.integer) and not isinstance(k, bool) for k in given]
+    if argnums is not None and not (is_place and all(is_place)):
+        raise ValueError(f"`{who}` expected `argnums` to be positions or names of arguments, got {shown(argnums)}.")
 
 
 def _check(subject: Subject, function: Callable | None, tolerance: float | None, seed: int) -> CheckReport:

@@ -18,7 +18,8 @@ from bpjax.gradcheck.trace import Trace, trace_network
 from bpjax.layers.layer import PlacedLayer, placed_layers
 from bpjax.rules.rule import Rule, check_batch
 from bpjax.rules.units import units_within
-from bpjax.util.checks import check_finite
+from bpjax.util.call_text import shown
+from bpjax.util.checks import check_finite, check_flag, check_key
 
 
 def compare(
@@ -51,12 +52,24 @@ def compare(
     Raises:
         ValueError: a batch or params that do not fit, or a gradient whose structure differs from the reference's.
     """
+    _check_options(rule, reference, key, timed, show)
     params, batch = to_host(_checked(rule, params, batch))
     evaluated = _evaluate(rule, reference, params, batch, key, timed)
     report = _report(rule, reference, params, batch, evaluated)
     if show:
         print(report)
     return report
+
+
+def _check_options(rule, reference, key, timed, show) -> None:
+    """Raise a `ValueError` for an argument of the wrong kind."""
+    for name, given in (("rule", rule), ("reference", reference)):
+        if isinstance(given, type) or not (isinstance(given, Rule) or callable(given)):
+            raise ValueError(f"`compare` expected `{name}` to be a Rule or a function, got {shown(given)}.")
+    if key is not None:
+        check_key("compare", "key", key)
+    check_flag("compare", "timed", timed)
+    check_flag("compare", "show", show)
 
 
 class Gradient(NamedTuple):

@@ -127,7 +127,8 @@ def _positions(argnums, function, count: int):
     def position(given):
         if isinstance(given, str):
             return names.index(given) if given in names else given
-        return given % count if isinstance(given, int) and -count <= given < 0 else given
+        given = int(given)
+        return given % count if -count <= given < 0 else given
 
     return tuple(map(position, argnums)) if isinstance(argnums, tuple | list) else position(argnums)
 

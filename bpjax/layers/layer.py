@@ -200,7 +200,7 @@ def check_layer(who: str, layer) -> Layer:
     """`layer` itself, or a `ValueError` if it is not a Layer, such as a factory that was not called."""
     if isinstance(layer, Layer):
         return layer
-    got = getattr(layer, "__name__", repr(layer))
+    got = shown(layer)
     cure = f"Call it first: `{got}(...)`." if callable(layer) else "Make one: `bp.dense(32)`."
     raise ValueError(f"`{who}` expected a Layer, got {got}. {cure}")
 

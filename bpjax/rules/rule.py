@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from bpjax.layers.layer import Layer, check_layer
 from bpjax.losses import Loss
 from bpjax.types import Array, Batch, Key, Params, RuleState
-from bpjax.util.call_text import value_text
-from bpjax.util.checks import check_finite
+from bpjax.util.call_text import shown, value_text
+from bpjax.util.checks import as_array, check_finite, check_instance
 
 
 class InitRule(Protocol):
@@ -61,8 +61,14 @@ def check_made_of(who: str, network, loss) -> None:
     """Raise a `ValueError` unless `network` is a Layer and `loss` a Loss, the two things a rule is made from."""
     check_layer(who, network)
     if not isinstance(loss, Loss):
-        got = getattr(loss, "__name__", repr(loss))
-        raise ValueError(f"`{who}` expected a Loss as second argument, got {got}. For example: `bp.squared_error`.")
+        raise ValueError(
+            f"`{who}` expected a Loss as second argument, got {shown(loss)}. For example: `bp.squared_error`."
+        )
+
+
+def check_rule(who: str, rule) -> Rule:
+    """`rule` itself, or a `ValueError` if it is not a Rule, such as `bp.backprop` without its arguments."""
+    return check_instance(who, "rule", rule, Rule, "bp.backprop(network, loss)")
 
 
 def check_batch(who: str, rule: Rule, params: Params, batch) -> tuple[Any, jax.Array]:
@@ -82,9 +88,11 @@ def check_batch(who: str, rule: Rule, params: Params, batch) -> tuple[Any, jax.A
         ValueError: the batch is not a pair, is empty, has not as many targets as examples, holds NaN or infinity, or
             has labels out of range; the params are not finite or do not fit the network.
     """
+    check_rule(who, rule)
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise ValueError(f"`{who}` expected a batch `(x, target)`, got {type(batch).__name__}.")
-    x, target = jax.tree.map(jnp.asarray, batch[0]), jnp.asarray(batch[1])
+    x = jax.tree.map(lambda leaf: as_array(who, "x", leaf), batch[0])
+    target = as_array(who, "target", batch[1])
     examples = [leaf for leaf in jax.tree.leaves(x) if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)]
     for shape in map(jnp.shape, examples):
         if not shape or target.ndim == 0 or shape[0] != target.shape[0]:

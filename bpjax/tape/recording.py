@@ -14,7 +14,7 @@ from bpjax.tape.lines import lines_of
 from bpjax.tape.record import Recorder
 from bpjax.tape.unrolled import UNROLLED
 from bpjax.tape.values import Value, is_differentiable
-from bpjax.util.checks import is_concrete
+from bpjax.util.checks import check_choice, check_function, is_concrete
 
 ON_KNOWN_VALUES = Recorder(UNROLLED, keep_inactive=True)
 

@@ -69,6 +69,7 @@ def check_same_dtype(who: str, x: Array, w: Array) -> None:
 
 def check_finite(who: str, name: str, tree) -> None:
     """Raise a `ValueError` that names the first concrete leaf holding a NaN or an infinity, and where."""
+    check_arguments(who, tree, f"`{name}`")
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         if not is_concrete(leaf) or not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             continue
@@ -191,14 +192,40 @@ def check_instance(who: str, name: str, value, kind: type, example: str):
     raise ValueError(f"`{who}` expected `{name}` to be a {kind.__name__}, got {shown(value)}. {cure}")
 
 
-def check_arguments(who: str, arguments) -> None:
-    """Raise a `ValueError` that names the first leaf of a function's arguments that is no array, number or key."""
+def check_arguments(who: str, arguments, what: str = "arguments") -> None:
+    """Raise a `ValueError` that names the first leaf of a pytree that is no array, number or key."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(arguments):
-        try:
-            jax.eval_shape(lambda a: a, leaf)
-        except (TypeError, ValueError, OverflowError):
+        if not _is_array_like(leaf):
+            where = f" at {jax.tree_util.keystr(path)}" if path else ""
+            raise ValueError(f"`{who}` expected {what} of arrays and numbers, got {shown(leaf)}{where}.")
+
+
+def check_like(who: str, name: str, tree, like_name: str, like) -> None:
+    """Raise a `ValueError` unless a pytree of arrays has the structure and the shapes of another one."""
+    check_arguments(who, tree, f"`{name}`")
+    check_arguments(who, like, f"`{like_name}`")
+    if jax.tree.structure(tree) != jax.tree.structure(like):
+        raise ValueError(
+            f"`{who}` expected `{name}` in the structure of `{like_name}`, {shown(jax.tree.structure(like))}, "
+            f"got {shown(jax.tree.structure(tree))}."
+        )
+    both = zip(jax.tree_util.tree_leaves_with_path(tree), jax.tree.leaves(like), strict=True)
+    for (path, leaf), expected in both:
+        if jnp.shape(leaf) != jnp.shape(expected):
             where = jax.tree_util.keystr(path)
-            raise ValueError(f"`{who}` expected arguments of arrays and numbers, got {shown(leaf)} at {where}.") from None
+            raise ValueError(
+                f"`{who}` expected `{name}{where}` of shape {jnp.shape(expected)}, as in `{like_name}`, "
+                f"got {jnp.shape(leaf)}."
+            )
+
+
+def _is_array_like(leaf) -> bool:
+    """Whether JAX takes it for an array: a number, or anything of a dtype of numbers, booleans or keys."""
+    dtype = getattr(leaf, "dtype", None)
+    if dtype is None or isinstance(leaf, type):
+        return isinstance(leaf, bool | float | complex) or (isinstance(leaf, int) and abs(leaf) < 2**63)
+    kinds = (jnp.number, jnp.bool_, jax.dtypes.extended)
+    return dtype == jax.dtypes.float0 or any(jnp.issubdtype(dtype, kind) for kind in kinds)
 
 
 def check_key(who: str, name: str, key):

@@ -94,7 +94,7 @@ def test_complex_arguments():
     [
         (lambda: reverse(jnp.sum, holomorphic=True), ValueError, "`vjp` with a complex cotangent"),
         (lambda: reverse(jnp.sum)(jnp.arange(3)), TypeError, "got int64: leave the argument out of `argnums`"),
-        (lambda: reverse(jnp.sum, 2)(X), ValueError, "`argnums` is 2, but there are 1 positional arguments"),
+        (lambda: reverse(jnp.sum, 2)(X), ValueError, "`argnums` to be places of the 1 positional arguments, got 2"),
         (lambda: reverse(jnp.sin)(X), TypeError, r"float64\[4\]. Sum an array"),
         (lambda: reverse(lambda x: x.sum() * 1j)(X), TypeError, r"real scalar result.*complex128\[\]"),
         (lambda: reverse(lambda x: (x.sum(), x))(X), TypeError, r"tuple: float64\[\], float64\[4\]"),
