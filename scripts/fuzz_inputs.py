@@ -109,6 +109,8 @@ def out_of_time(*_):
 
 def work(room: str, sample: int | None, seed: int, first: int) -> None:
     """Run the cases of a room from a number on; one line of JSON for each, written before and after the call."""
+    import fuzz_on_purpose  # noqa: F401  (here, so that a mistake in it is no verdict of a call)
+
     warnings.simplefilter("ignore")
     signal.signal(signal.SIGALRM, out_of_time)
     out = os.fdopen(os.dup(1), "w", buffering=1)

@@ -48,7 +48,7 @@ RAISED = (
 """(callable, parameter, label, text of the error, reason) of errors that come from elsewhere and are right."""
 
 
-def may_accept((call, parameter: str, label: str, value) -> str | None:
+def may_accept(call, parameter: str, label: str, value) -> str | None:
     """The reason why a call with this value returns, or None."""
     for callables, parameters, labels, reason in ACCEPTED:
         found = zip((callables, parameters, labels), (call.name, parameter, label), strict=True)

@@ -60,7 +60,7 @@ def count_operations(f: Callable, *args, rules: Mapping[str, Rule] | None = None
     check_arguments("count_operations", (args, kwargs))
     if not (rules is None or isinstance(rules, Mapping)):
         raise ValueError(
-            f"`count_operations` expected `rules` to be a dict of functions by the name of a primitive, got {shown(rules)}."
+            f"`count_operations` expected `rules` to be a dict, primitive name to function, got {shown(rules)}."
         )
     jaxpr = opened(jax.make_jaxpr(f)(*args, **kwargs))
     return _of_jaxpr(jaxpr, jaxpr.outvars, RULES | dict(rules or {}))
