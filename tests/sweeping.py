@@ -62,6 +62,15 @@ def countdown(key, length, **hyperparameters):
     return bp.training.Trial(start, bp.training.Program(epoch, outcome, ("running", "done")))
 
 
+SMALL = {"length": [3, 9], "rate": [0.5], "seed": range(3)}
+LARGE = {"rate": [0.25, 0.5, 1.0], "seed": [7, 0, 1, 2, 9], "length": [9, 4, 3]}
+
+
+def counted(axes, store=None, **options):
+    """A sweep of countdowns."""
+    return bp.sweep(countdown, axes, key=jax.random.key(5), store=store, curves=[1, 3, 8], **options)
+
+
 def digest(result) -> str:
     """A hash of the bits of a result."""
     parts = [np.ascontiguousarray(result[name].values).tobytes() for name in sorted(result.data_vars)]

@@ -1,39 +1,21 @@
-"""Stores that grow, are opened while they are incomplete, are merged, damaged, and written by one process at a time."""
+"""Stores that grow, are opened while they are incomplete, and are merged."""
 
 import json
-import os
-import random
-import shutil
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from sweeping import countdown
+from sweeping import LARGE, SMALL, countdown
+from sweeping import counted as swept
 
 import bpjax as bp
-from bpjax.sweeps import skeleton, writer
-from bpjax.sweeps.record_file import COPY, digest
+from bpjax.sweeps.record_file import digest
 from bpjax.sweeps.store import SweepStore
 
-pytestmark = pytest.mark.usefixtures("as_a_user_runs_it")
+pytestmark = pytest.mark.usefixtures("as_a_user_runs_it", "small_chunks")
 KEY = jax.random.key(5)
-SMALL = {"length": [3, 9], "rate": [0.5], "seed": range(3)}
-LARGE = {"rate": [0.25, 0.5, 1.0], "seed": [7, 0, 1, 2, 9], "length": [9, 4, 3]}
-
-
-@pytest.fixture(autouse=True)
-def small_chunks(monkeypatch):
-    monkeypatch.setattr(skeleton, "RUNS_A_CHUNK", 4)
-
-
-def swept(axes, store=None, **options):
-    return bp.sweep(countdown, axes, key=KEY, store=store, curves=[1, 3, 8], **options)
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +23,6 @@ def large():
     """The large sweep without a store; the tests compare with it."""
     with jax.enable_x64(False), jax.numpy_rank_promotion("allow"):
         return swept(LARGE)
-
-
-@pytest.fixture
-def store(tmp_path):
-    """The small sweep in a store."""
-    swept(SMALL, tmp_path / "store")
-    return tmp_path / "store"
 
 
 def same(one, other) -> bool:
@@ -152,86 +127,6 @@ def test_a_run_with_two_results_is_named(tmp_path, store, monkeypatch):
         bp.merge_sweeps([store, tmp_path / "other"])
 
 
-def damage(path: Path, draw: random.Random) -> str:
-    """Change a file at random; returns what was done."""
-    data, kind = bytearray(path.read_bytes()), draw.choice(("flip", "flip", "cut", "gone", "zeros", "foreign", "empty"))
-    at = draw.randrange(max(1, len(data)))
-    if kind == "gone":
-        path.unlink()
-        return kind
-    if kind == "flip" and data:
-        data[at] ^= 1 << draw.randrange(8)
-    elif kind == "zeros":
-        data[at : at + 16] = bytes(len(data[at : at + 16]))
-    data = data[:at] if kind == "cut" else b"" if kind == "empty" else b"{}" if kind == "foreign" else data
-    path.write_bytes(bytes(data))
-    return f"{kind} at {at}"
-
-
-def damaged_copies(store: Path, folder: Path, count: int):
-    """Copies of a store, each with one file damaged or two swapped."""
-    draw = random.Random(0)
-    for index in range(count):
-        copy = folder / f"copy{index}"
-        shutil.copytree(store, copy)
-        files = sorted(path for path in copy.rglob("*") if path.is_file() and path.name != writer.LOCK)
-        path = draw.choice(files)
-        if draw.random() < 0.2:
-            other = draw.choice(files)
-            one, two = path.read_bytes(), other.read_bytes()
-            path.write_bytes(two), other.write_bytes(one)
-            what = f"swapped with {other.relative_to(copy)}"
-        else:
-            what = damage(path, draw)
-        yield copy, f"{path.relative_to(copy)} {what}"
-        shutil.rmtree(copy)
-
-
-def outcome_of_damage(copy: Path, whole) -> str:
-    """What `open_sweep`, then `sweep`, then `open_sweep` again make of a damaged store."""
-    found = []
-    for attempt in (lambda: bp.open_sweep(copy).load(), lambda: swept(SMALL, copy), lambda: bp.open_sweep(copy).load()):
-        try:
-            result = attempt()
-        except ValueError as error:
-            found.append("sentence" if str(copy) in str(error) else f"UNCLEAR {error}")
-        except Exception as error:
-            found.append(f"TRACEBACK {type(error).__name__}: {error}")
-        else:
-            there = result.reason.values >= 0
-            names = ("draw", "curve", "epochs", "solved")
-            right = all(np.array_equal(result[n].values[there], whole[n].values[there], equal_nan=True) for n in names)
-            found.append(("whole" if there.all() else "some missing") if right else "WRONG")
-    return " | ".join(found)
-
-
-@pytest.mark.parametrize(
-    "count", [4, pytest.param(40, marks=pytest.mark.thorough)], ids=["a few damages", "many damages"]
-)
-def test_whatever_is_damaged_is_run_again_or_named(tmp_path, store, count):
-    whole = bp.open_sweep(store).load()
-    found = {what: outcome_of_damage(copy, whole) for copy, what in damaged_copies(store, tmp_path, count)}
-    bad = {what: text for what, text in found.items() if any(w in text for w in ("WRONG", "UNCLEAR", "TRACEBACK"))}
-    assert not bad, json.dumps(bad, indent=1)
-    unfinished = {what: text for what, text in found.items() if not text.endswith("whole | whole")}
-    assert not unfinished, json.dumps(unfinished, indent=1)
-
-
-def test_both_records_damaged_is_one_sentence(store):
-    for name in ("record.json", COPY):
-        (store / name).write_text("{")
-    for attempt in (lambda: swept(SMALL, store), lambda: bp.open_sweep(store)):
-        with pytest.raises(ValueError, match="holds a record that is damaged.*restore record.json"):
-            attempt()
-    assert xr.open_zarr(store).draw.shape == (2, 1, 3)
-
-
-def test_a_store_of_version_0_1_is_named(tmp_path):
-    (tmp_path / "record.json").write_text(json.dumps({"sweep": {"axes": {}}, "versions": {}}))
-    with pytest.raises(ValueError, match="a record of version 0.1"):
-        swept(SMALL, tmp_path)
-
-
 def test_nothing_foreign_is_touched(tmp_path):
     """A folder called runs, a record of another program: refused, and left as they are."""
     (tmp_path / "one" / "runs").mkdir(parents=True)
@@ -244,49 +139,6 @@ def test_nothing_foreign_is_touched(tmp_path):
             swept(SMALL, tmp_path / name)
         assert {path: path.read_bytes() for path in (tmp_path / name).rglob("*") if path.is_file()} == before
     assert digest({"format": "bpjax sweep, version 2"}) != "0"
-
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from bpjax.sweeps.writer import only_writer
-with only_writer(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
-def test_one_writer_at_a_time(store):
-    """A second process is refused in a sentence that says who writes; after SIGKILL nothing is held."""
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(store)], stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-        with pytest.raises(ValueError, match=rf"is being written by process {holder.pid} on .*one writer at a time"):
-            swept(LARGE, store)
-        assert bp.open_sweep(store).attrs["missing"] == 0  # reading is possible
-        holder.kill()
-    assert (store / writer.HOLDER).exists()
-    swept(SMALL, store)
-    assert not (store / writer.HOLDER).exists()
-
-
-def test_a_writer_on_another_machine_counts_until_it_is_silent(store, monkeypatch):
-    """There the lock of the operating system may not be seen: its file with signs of life is."""
-    (store / writer.HOLDER).write_text(json.dumps({"host": "elsewhere", "process": 7, "since": "2026-01-01 00:00:00"}))
-    with pytest.raises(ValueError, match="process 7 on elsewhere, since 2026-01-01.*counts as dead after 120 s"):
-        swept(SMALL, store)
-    long_ago = time.time() - 2 * writer.SILENCE
-    os.utime(store / writer.HOLDER, (long_ago, long_ago))
-    swept(SMALL, store)
-
-
-def test_a_writer_gives_signs_of_life(store, monkeypatch):
-    monkeypatch.setattr(writer, "BEAT", 0.01)
-    with writer.only_writer(store):
-        os.utime(store / writer.HOLDER, (1, 1))
-        deadline = time.time() + 10
-        while (store / writer.HOLDER).stat().st_mtime < 2 and time.time() < deadline:
-            time.sleep(0.01)
-        assert (store / writer.HOLDER).stat().st_mtime > 2
 
 
 def test_an_interrupt_writes_what_is_there_and_says_how_to_go_on(tmp_path, large):
