@@ -11,7 +11,7 @@ from bpjax.layers.layer import Kind, Layer, check_any_shape, no_gradient
 from bpjax.layers.params import check_params
 from bpjax.types import Array
 from bpjax.util.call_text import call_text
-from bpjax.util.checks import check_count, is_concrete
+from bpjax.util.checks import as_array, check_count, is_concrete
 from bpjax.util.precision import widen
 
 
@@ -69,7 +69,8 @@ def _embedding(vocabulary: int, features: int, weights: Initializer) -> Layer:
 
 def check_tokens(x, vocabulary: int) -> Array:
     """Tokens (N, ...) as int32, or a `ValueError`; traced tokens out of range cannot raise and become `vocabulary`."""
-    x = jnp.asarray(x)
+    given = x
+    x = as_array("embedding", "x", x)
     if not jnp.issubdtype(x.dtype, jnp.integer):
         raise ValueError(
             f"`embedding` expected tokens of an integer dtype, got {x.dtype}{list(x.shape)}. "
@@ -78,7 +79,7 @@ def check_tokens(x, vocabulary: int) -> Array:
     if x.ndim == 0 or x.shape[0] == 0:
         raise ValueError(f"`embedding` expected tokens (N, ...) of at least one example, got shape {x.shape}.")
     if is_concrete(x):
-        values = np.asarray(x)
+        values = np.asarray(given)  # as given: without x64 JAX has narrowed them
         wrong = np.argwhere((values < 0) | (values >= vocabulary))
         if len(wrong):
             index = tuple(int(i) for i in wrong[0])

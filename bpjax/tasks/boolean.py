@@ -4,14 +4,14 @@
 Fahlman's symmetric units, or (0.1, 0.9) for targets that a sigmoid can reach.
 """
 
-import itertools
+import math
 from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.tasks.task import Task
-from bpjax.util.checks import check_count, check_number
+from bpjax.tasks.task import Task, check_fits
+from bpjax.util.checks import check_count, check_function, check_number, check_text, is_concrete
 
 Levels = tuple[float, float]
 
@@ -33,21 +33,48 @@ def truth_table(
         hidden: widths of the hidden layers in the literature.
         levels: (false, true) in the examples.
         target_levels: (false, true) in the targets; None for `levels`.
+
+    Raises:
+        ValueError: `inputs` is not a positive integer, the table does not fit in memory, or the levels are not two
+            finite numbers, lower first.
     """
-    table = np.array(list(itertools.product((0, 1), repeat=inputs)))
-    targets = np.array([function(tuple(row)) for row in table.tolist()])
+    check_text("truth_table", "name", name)
+    inputs = check_count("truth_table", "inputs", inputs)
+    check_function("truth_table", "function", function)
+    rows = lambda table: np.array([function(tuple(row)) for row in table.tolist()])
+    return _boolean(name, inputs, rows, hidden, (levels, target_levels))
+
+
+def _boolean(name: str, inputs: int, function: Callable, hidden: tuple[int, ...], levels) -> Task:
+    """The task of a function of the whole table: bits (2ⁿ, n) -> bits (2ⁿ, outputs)."""
+    levels, target_levels = check_levels(name, *levels)
+    check_fits(name, f"2^{inputs} examples of {inputs} bits", lambda: 2**inputs * (inputs + 1), log2=inputs)
+    table = np.stack(
+        [np.arange(2**inputs) >> k & 1 for k in range(inputs)[::-1]], axis=1, dtype=np.uint8, casting="unsafe"
+    )
+    targets = function(table)
 
     def present(key=None):
-        return in_levels(name, table, levels), in_levels(name, targets, target_levels or levels)
+        return in_levels(table, levels), in_levels(targets, target_levels)
 
     return Task(name, (inputs,), targets.shape[1:], present, hidden)
 
 
-def in_levels(who: str, bits: np.ndarray, levels: Levels):
-    """Bits as floats, with 0 and 1 replaced by the two levels; `who` names the task in messages."""
+def check_levels(who: str, levels, target_levels=None) -> tuple[Levels, Levels]:
+    """The levels of examples and of targets, those of the examples by default, or a `ValueError`."""
+    target_levels = levels if target_levels is None else target_levels
+    for name, pair in (("levels", levels), ("target_levels", target_levels)):
+        if not isinstance(pair, tuple | list | np.ndarray) or len(pair) != 2:
+            raise ValueError(f"`{who}` expected `{name}` to be a pair (false, true), such as (0.1, 0.9), got {pair!r}.")
+        low, high = pair
+        check_number(who, f"{name}[0]", low)
+        check_number(who, f"{name}[1]", high, above=float(low) if is_concrete(low) else -math.inf)
+    return tuple(levels), tuple(target_levels)
+
+
+def in_levels(bits: np.ndarray, levels: Levels):
+    """Bits as floats, with 0 and 1 replaced by the two levels."""
     low, high = levels
-    check_number(who, "levels[0]", low)
-    check_number(who, "levels[1]", high, above=float(low))
     return jnp.asarray(low + (high - low) * bits, dtype=jnp.result_type(float))
 
 
@@ -63,9 +90,14 @@ def parity(bits: int, levels: Levels = (0.0, 1.0), target_levels: Levels | None 
         bits: n ≥ 1.
         levels: (false, true) in the examples.
         target_levels: (false, true) in the targets; None for `levels`.
+
+    Raises:
+        ValueError: the number of bits is too small, or so large that the examples do not fit in memory; the levels are
+            not two finite numbers, lower first.
     """
     bits = check_count("parity", "bits", bits)
-    return truth_table(f"parity-{bits}", bits, lambda x: (sum(x) % 2,), (bits,), levels, target_levels)
+    odd = lambda x: x.sum(axis=1, keepdims=True) % 2
+    return _boolean(f"parity-{bits}", bits, odd, (bits,), (levels, target_levels))
 
 
 def symmetry(bits: int, levels: Levels = (0.0, 1.0), target_levels: Levels | None = None) -> Task:
@@ -75,9 +107,14 @@ def symmetry(bits: int, levels: Levels = (0.0, 1.0), target_levels: Levels | Non
         bits: n ≥ 2.
         levels: (false, true) in the examples.
         target_levels: (false, true) in the targets; None for `levels`.
+
+    Raises:
+        ValueError: the number of bits is too small, or so large that the examples do not fit in memory; the levels are
+            not two finite numbers, lower first.
     """
     bits = check_count("symmetry", "bits", bits, least=2)
-    return truth_table(f"symmetry-{bits}", bits, lambda x: (int(x == x[::-1]),), (2,), levels, target_levels)
+    same = lambda x: (x == x[:, ::-1]).all(axis=1, keepdims=True).astype(int)
+    return _boolean(f"symmetry-{bits}", bits, same, (2,), (levels, target_levels))
 
 
 def multiplexer(address_bits: int, levels: Levels = (0.0, 1.0), target_levels: Levels | None = None) -> Task:
@@ -89,15 +126,20 @@ def multiplexer(address_bits: int, levels: Levels = (0.0, 1.0), target_levels: L
         address_bits: a ≥ 1.
         levels: (false, true) in the examples.
         target_levels: (false, true) in the targets; None for `levels`.
+
+    Raises:
+        ValueError: the number of bits is too small, or so large that the examples do not fit in memory; the levels are
+            not two finite numbers, lower first.
     """
-    address_bits = check_count("multiplexer", "address_bits", address_bits)
+    address_bits = check_count("multiplexer", "address_bits", address_bits, most=16)
     lines = 2**address_bits
 
     def selected(x):
-        address = int("".join(map(str, x[:address_bits])), 2)
-        return (x[address_bits + address],)
+        address = number(x[:, :address_bits])
+        return np.take_along_axis(x, address_bits + address[:, None], axis=1)
 
-    return truth_table(f"multiplexer-{address_bits}", address_bits + lines, selected, (lines,), levels, target_levels)
+    name, inputs = f"multiplexer-{address_bits}", address_bits + lines
+    return _boolean(name, inputs, selected, (lines,), (levels, target_levels))
 
 
 def binary_addition(bits: int, levels: Levels = (0.0, 1.0), target_levels: Levels | None = None) -> Task:
@@ -109,14 +151,23 @@ def binary_addition(bits: int, levels: Levels = (0.0, 1.0), target_levels: Level
         bits: n ≥ 1.
         levels: (false, true) in the examples.
         target_levels: (false, true) in the targets; None for `levels`.
+
+    Raises:
+        ValueError: the number of bits is too small, or so large that the examples do not fit in memory; the levels are
+            not two finite numbers, lower first.
     """
     bits = check_count("binary_addition", "bits", bits)
 
     def added(x):
-        total = int("".join(map(str, x[:bits])), 2) + int("".join(map(str, x[bits:])), 2)
-        return tuple(int(bit) for bit in f"{total:0{bits + 1}b}")
+        total = number(x[:, :bits]) + number(x[:, bits:])
+        return total[:, None] >> np.arange(bits + 1)[None, ::-1] & 1
 
-    return truth_table(f"binary_addition-{bits}", 2 * bits, added, (bits + 1,), levels, target_levels)
+    return _boolean(f"binary_addition-{bits}", 2 * bits, added, (bits + 1,), (levels, target_levels))
+
+
+def number(bits: np.ndarray) -> np.ndarray:
+    """The integers (rows,) of bits (rows, n), most significant bit first."""
+    return bits @ 2 ** np.arange(bits.shape[1])[::-1]
 
 
 def negation(bits: int, levels: Levels = (0.0, 1.0), target_levels: Levels | None = None) -> Task:
@@ -126,13 +177,11 @@ def negation(bits: int, levels: Levels = (0.0, 1.0), target_levels: Levels | Non
         bits: n ≥ 1.
         levels: (false, true) in the examples.
         target_levels: (false, true) in the targets; None for `levels`.
+
+    Raises:
+        ValueError: the number of bits is too small, or so large that the examples do not fit in memory; the levels are
+            not two finite numbers, lower first.
     """
     bits = check_count("negation", "bits", bits)
-    return truth_table(
-        f"negation-{bits}",
-        bits + 1,
-        lambda x: tuple(bit ^ x[-1] for bit in x[:-1]),
-        (2 * bits,),
-        levels,
-        target_levels,
-    )
+    negated = lambda x: x[:, :-1] ^ x[:, -1:]
+    return _boolean(f"negation-{bits}", bits + 1, negated, (2 * bits,), (levels, target_levels))

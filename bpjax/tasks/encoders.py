@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from bpjax.tasks.boolean import Levels, in_levels
-from bpjax.tasks.task import Task
+from bpjax.tasks.boolean import Levels, check_levels, in_levels
+from bpjax.tasks.task import Task, check_fits
 from bpjax.util.checks import check_count
 
 
@@ -21,12 +21,19 @@ def encoder(
         hidden: m; None for log₂ n, rounded up.
         levels: (off, on) in the examples.
         target_levels: (off, on) in the targets; None for `levels`.
+
+    Raises:
+        ValueError: `n` or `hidden` is not such an integer, the examples do not fit in memory, or the levels are not two
+            finite numbers, lower first.
     """
     n = check_count("encoder", "n", n, least=2)
     m = math.ceil(math.log2(n)) if hidden is None else hidden
     m = check_count("encoder", "hidden", m)
 
+    levels, target_levels = check_levels("encoder", levels, target_levels)
+    check_fits("encoder", f"{n} examples of {n} inputs and {n} outputs", lambda: 2 * n * n)
+
     def present(key=None):
-        return in_levels("encoder", np.eye(n), levels), in_levels("encoder", np.eye(n), target_levels or levels)
+        return in_levels(np.eye(n), levels), in_levels(np.eye(n), target_levels)
 
     return Task(f"encoder-{n}-{m}-{n}", (n,), (n,), present, (m,))

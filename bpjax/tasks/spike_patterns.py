@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from bpjax.tasks.task import Task
+from bpjax.tasks.task import Task, check_fits
 from bpjax.util.checks import check_count, check_number
 
 
@@ -27,7 +27,7 @@ def spike_patterns(
 
     Raises:
         ValueError: a count is not a positive integer, `classes` is below 2, `rate` or `dt` is not above 0, more
-            than one spike a step.
+            than one spike a step, or the examples do not fit in memory.
     """
     who = "spike_patterns"
     examples, inputs, steps = (
@@ -39,6 +39,8 @@ def spike_patterns(
     chance = rate * dt / 1000
     if chance > 1:
         raise ValueError(f"`spike_patterns` expected at most one spike a step, `rate` · `dt` ≤ 1000, got {rate * dt}.")
+
+    check_fits(who, f"{examples} examples of {steps} steps and {inputs} inputs", lambda: examples * steps * inputs)
 
     def present(key=None):
         if key is None:

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.tasks.boolean import Levels, in_levels
+from bpjax.tasks.boolean import Levels, check_levels, in_levels
 from bpjax.tasks.task import Task
 
 POINTS = 97
@@ -20,8 +20,9 @@ def two_spirals(target_levels: Levels = (0.0, 1.0)) -> Task:
     "Learning to tell two spirals apart", with `two_spirals_net`.
 
     Raises:
-        ValueError: in `present`, the levels are not two finite numbers, lower first.
+        ValueError: the levels are not two finite numbers, lower first.
     """
+    levels, _ = check_levels("two_spirals", target_levels)
     i = np.arange(POINTS)
     angle, radius = i * np.pi / 16, 6.5 * (104 - i) / 104
     spiral = np.stack([radius * np.sin(angle), radius * np.cos(angle)], axis=1)
@@ -29,6 +30,6 @@ def two_spirals(target_levels: Levels = (0.0, 1.0)) -> Task:
     bits = np.tile([[1], [0]], (POINTS, 1))
 
     def present(key=None):
-        return jnp.asarray(x, jnp.result_type(float)), in_levels("two_spirals", bits, target_levels)
+        return jnp.asarray(x, jnp.result_type(float)), in_levels(bits, levels)
 
     return Task("two_spirals", (2,), (1,), present, (5, 5, 5))

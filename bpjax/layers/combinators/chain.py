@@ -18,7 +18,7 @@ def chain(*layers: Layer) -> Layer:
     forward    x₀ = x,     xₗ₊₁ = fₗ(xₗ),     y = x_L
     backward   dx_L = dy,  dxₗ = (∂fₗ/∂xₗ)ᵀ dxₗ₊₁     for l = L−1 … 0: the chain rule, last layer first
 
-    Params and residuals are tuples with one entry per layer.
+    Params and residuals are tuples with one entry per layer. A list of params works as well: dparams is then a list.
 
     Raises:
         ValueError: an argument is not a Layer, or there is none; in `init`, the shapes of consecutive layers do not
@@ -56,7 +56,7 @@ def chain(*layers: Layer) -> Layer:
         for layer, layer_params, layer_residuals in zip(layers[::-1], params[::-1], residuals[::-1], strict=True):
             layer_dparams, dy = layer.backward(layer_params, layer_residuals, dy)
             dparams.append(layer_dparams)
-        return tuple(dparams[::-1]), dy
+        return alike(params, dparams[::-1]), dy
 
     return Layer("chain", init, forward, backward, Kind.CHAIN, Parts(layers, chain), uses=uses_of(layers))
 
@@ -140,7 +140,7 @@ def parallel(*layers: Layer, combine: Literal["sum", "concatenate"] = "sum") -> 
         dys = jnp.split(dy, np.cumsum([e.shape[-1] for e in empty])[:-1], axis=-1) if empty else [dy] * len(layers)
         pairs = [layer.backward(*given) for layer, *given in zip(layers, params, layer_residuals, dys, strict=True)]
         dparams, dxs = zip(*pairs, strict=True)
-        return dparams, add_trees(*dxs)
+        return alike(params, dparams), add_trees(*dxs)
 
     def check_fit(shapes):
         same = shapes if combine == "sum" else [shape[:-1] if isinstance(shape[0], int) else None for shape in shapes]
@@ -242,6 +242,11 @@ def check_unchanged(who: str, layer: Layer, in_shape, out_shape) -> None:
             f"`{who}` expected a layer that keeps the shape of its input, got {layer.name} from {in_shape} to "
             f"{out_shape}. Use a projection in parallel with the layer: `parallel(dense(H), layer)`."
         )
+
+
+def alike(params, dparams):
+    """The gradients of several layers as a list where their params are one, otherwise as a tuple."""
+    return list(dparams) if isinstance(params, list) else tuple(dparams)
 
 
 def check_length(who: str, layers: tuple[Layer, ...], params) -> None:

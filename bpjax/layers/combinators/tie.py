@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from bpjax.layers.combinators.chain import add_trees, chain, check_length
+from bpjax.layers.combinators.chain import add_trees, alike, chain, check_length
 from bpjax.layers.layer import EMPTY, Kind, Layer, Parts, check_layer
 from bpjax.util.call_text import call_text
 from bpjax.util.checks import check_count
@@ -54,7 +54,7 @@ def tie(network: Layer, *groups: tuple[int, ...]) -> Layer:
         dparams, dx = network.backward(with_copies(params), residuals, dy)
         places = {shared: [shared, *(p for p, s in first.items() if s == shared)] for shared in first.values()}
         summed = {shared: add_trees(*(dparams[p] for p in group)) for shared, group in places.items()}
-        return without_copies(summed.get(i, d) for i, d in enumerate(dparams)), dx
+        return alike(params, without_copies(summed.get(i, d) for i, d in enumerate(dparams))), dx
 
     def with_copies(params):
         check_length("tie", network.layers, params)
