@@ -92,11 +92,11 @@ def said(error: BaseException) -> str:
 
 def is_sentence(error: Exception) -> bool:
     """Whether bpjax raised it on purpose, in one line that is not long."""
-    if not isinstance(error, ValueError | TypeError | ModuleNotFoundError | OSError | LookupError):
-        return False
     frame = traceback.extract_tb(error.__traceback__)[-1]
     if Path(frame.filename).name == "fuzz_cases.py":  # the user's own function raised it
         return True
+    if not isinstance(error, ValueError | TypeError | ModuleNotFoundError | OSError | LookupError):
+        return False
     ours = str(ROOT / "bpjax") in frame.filename and "raise" in (frame.line or linecache.getline(frame.filename, 1))
     text = str(error)
     return ours and "\n" not in text and 20 < len(text) < 700

@@ -1,5 +1,6 @@
 """The command line, as a user calls it."""
 
+import io
 import json
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from bpjax import cli
 from bpjax.gradcheck import registry
 from bpjax.gradcheck.agreement import agree
+from bpjax.util.terminal import encodable, make_printable, write
 
 RIGHT = """
 import jax, jax.numpy as jnp
@@ -149,3 +151,12 @@ def test_a_wrong_built_in_is_reported(monkeypatch, capsys):
     assert "WRONG in float64, float32, bfloat16, float16" in capsys.readouterr().out
     assert cli.main(["compare", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["ok"] is False
+
+
+def test_characters_that_a_terminal_lacks_are_replaced():
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    make_printable(stream)
+    print("δ ≤ 3 × σ ☃", file=stream, flush=True)
+    assert stream.buffer.getvalue() == b"delta <= 3 x sigma \\u2603\n"
+    assert encodable("δ ≤ 3", "latin-1") == "delta <= 3" and encodable("3 × 2 ± 1", "latin-1") == "3 × 2 ± 1"
+    write("δ", None)

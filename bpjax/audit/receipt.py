@@ -1,6 +1,7 @@
 """Receipts: check what kind of learning rule a rule is by running it."""
 
 import math
+import sys
 from typing import NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from bpjax.rules.rule import Rule, check_batch, check_rule
 from bpjax.rules.units import units_within
 from bpjax.types import Key, Params, RuleState
 from bpjax.util.checks import check_count, check_flag, check_key
+from bpjax.util.terminal import write
 
 
 class LayerReceipt(NamedTuple):
@@ -169,7 +171,7 @@ def receipt(rule: Rule, params: Params, batch, *, key: Key, steps: int = 0, show
         state = grads(params, state, batch)[2]
     result = _found(rule, params, state, batch, key_draws)
     if show:
-        print(result)
+        write(str(result), sys.stdout)
     return result
 
 

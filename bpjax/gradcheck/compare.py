@@ -1,5 +1,6 @@
 """Compare a gradient with float64: whether it is right, and if not, where it is wrong and what the mistake is."""
 
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from bpjax.rules.rule import Rule, check_batch
 from bpjax.rules.units import units_within
 from bpjax.util.call_text import shown
 from bpjax.util.checks import check_finite, check_flag, check_key
+from bpjax.util.terminal import write
 
 
 def compare(
@@ -57,7 +59,7 @@ def compare(
     evaluated = _evaluate(rule, reference, params, batch, key, timed)
     report = _report(rule, reference, params, batch, evaluated)
     if show:
-        print(report)
+        write(str(report), sys.stdout)
     return report
 
 

@@ -7,11 +7,14 @@ import hashlib
 import os
 import platform
 import re
+import tempfile
+import warnings
 from pathlib import Path
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
+from bpjax.util.call_text import shown
 from bpjax.util.checks import check_count, check_number
 
 FLAG = "xla_backend_extra_options"
@@ -86,6 +89,9 @@ def backend_has_started() -> bool:
 def cache_compilations(folder: str | Path | None = None, at_least: float = 0.1) -> Path:
     """Turn on JAX's persistent compilation cache: programs compiled by one process are read by the next.
 
+    A folder that cannot be written to, because the home directory is missing or read-only or the disk is full, is
+    replaced by a temporary one, with a warning: a cache saves time, and its absence must not cost a result.
+
     The key of an entry contains the program, the versions, the flags and the kind of device, but not the processor
     model. Therefore the name of the default folder contains the processor model.
 
@@ -98,17 +104,39 @@ def cache_compilations(folder: str | Path | None = None, at_least: float = 0.1) 
         The folder.
 
     Raises:
-        ValueError: `at_least` is negative.
-        OSError: the folder cannot be made.
+        ValueError: `at_least` is negative, or `folder` is not a name.
     """
     check_number("cache_compilations", "at_least", at_least, least=0.0)
+    if not (folder is None or (isinstance(folder, str | os.PathLike) and str(folder))):
+        raise ValueError(f"`cache_compilations` expected `folder` to be the name of a folder, got {shown(folder)}.")
     configured = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
-    folder = Path(folder or configured or default_folder()).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = usable_folder(Path(folder or configured or default_folder()))
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", float(at_least))
     compilation_cache.reset_cache()  # otherwise a cache that is already open keeps its folder
     return folder
+
+
+def usable_folder(folder: Path) -> Path:
+    """The folder, made and tried; where nothing can be written to it, a temporary one, with a warning."""
+    try:
+        folder = folder.expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder) as probe:
+            probe.write(b"bpjax")
+            probe.flush()
+        return folder
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home directory
+        reason = f"{type(error).__name__}: {error}"
+    try:
+        other = Path(tempfile.mkdtemp(prefix="bpjax-compiled-"))
+    except OSError:
+        other = folder  # JAX warns, and compiles without a cache
+    warnings.warn(
+        f"`cache_compilations` cannot write to {folder} ({reason}); compiled programs go to {other} for now.",
+        stacklevel=3,
+    )
+    return other
 
 
 def default_folder() -> Path:
@@ -118,5 +146,5 @@ def default_folder() -> Path:
     except OSError:
         kind = [platform.processor()]
     processor = hashlib.sha256("\n".join(sorted(set(kind))).encode()).hexdigest()[:12]
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     return caches / "bpjax" / f"compiled-{platform.machine()}-{processor}"

@@ -1,5 +1,6 @@
 """Write to a terminal of any encoding, past whatever other code does to standard output."""
 
+import codecs
 import contextlib
 import os
 import sys
@@ -17,17 +18,36 @@ ASCII = str.maketrans(
 """What a terminal without these characters shows in their place."""
 
 
+def _replacement(error: UnicodeError) -> tuple[str, int]:
+    """What to show for the characters that an encoding lacks: Python's interface of an error handler."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    missing = error.object[error.start : error.end].translate(ASCII)
+    return missing.encode("ascii", "backslashreplace").decode("ascii"), error.end
+
+
+codecs.register_error("bpjax", _replacement)
+
+
 def encodable(text: str, encoding: str | None) -> str:
     """The text in characters that an encoding has."""
     try:
-        text.encode(encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return text.translate(ASCII).encode("ascii", "backslashreplace").decode("ascii")
-    return text
+        return text.encode(encoding or "ascii", "bpjax").decode(encoding or "ascii")
+    except (LookupError, UnicodeError):
+        return text.encode("ascii", "bpjax").decode("ascii")
 
 
-def write(text: str, stream: TextIO) -> None:
-    """Print a text in the encoding of a stream; a reader that is gone is no error."""
+def make_printable(stream) -> None:
+    """Let a stream show replacements for the characters that its encoding lacks, where it would raise an error."""
+    if getattr(stream, "errors", None) == "strict":
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # closed or replaced by other code
+            stream.reconfigure(errors="bpjax")
+
+
+def write(text: str, stream: TextIO | None) -> None:
+    """Print a text in the encoding of a stream; no stream, or a reader that is gone, is no error."""
+    if stream is None:
+        return
     try:
         with contextlib.suppress(AttributeError, ValueError):  # closed or replaced by other code
             sys.stdout.flush()

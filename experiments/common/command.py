@@ -14,6 +14,7 @@ from rich.table import Table
 
 from bpjax.results.replace import claimed, target_of
 from bpjax.util.compilation import backend_has_started, cache_compilations, compile_small_loops
+from bpjax.util.terminal import make_printable
 from experiments.common.config import Settings, StoredSettings
 from experiments.common.start import INTERRUPTED
 
@@ -56,6 +57,8 @@ def command(
         compile_small_loops()
         cache_compilations()
     config = tyro.cli(config_type, prog=f"python -m experiments.{name}", description=description, args=arguments)
+    make_printable(sys.stdout)
+    make_printable(sys.stderr)
     console = Console()
     try:
         config.check()
@@ -65,7 +68,7 @@ def command(
     except KeyboardInterrupt:
         console.print("\nInterrupted: nothing was written, an earlier result is unchanged.")
         return INTERRUPTED
-    except (ValueError, ModuleNotFoundError) as error:
+    except (ValueError, ModuleNotFoundError, OSError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
 

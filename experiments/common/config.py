@@ -1,12 +1,14 @@
 """The settings that experiments share: the precision of matrix products, the seed, and the output folder."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from bpjax.results.record import check_replaceable
-from bpjax.util.checks import check_count
+from bpjax.util.checks import check_count, check_number
 
 PRECISIONS = ("default", "high", "highest", "float32", "tensorfloat32", "bfloat16")
+LARGEST = 10_000_000
+"""The largest size, count or number of epochs: beyond it no machine ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,25 @@ class Settings:
             raise ValueError(
                 f"`Config` expected `matmul_precision` among {', '.join(PRECISIONS)}, got {self.matmul_precision!r}."
             )
+        for field in fields(self):
+            default = field.default if isinstance(field.default, tuple) else ()
+            check_field(field.name, getattr(self, field.name), default)
+
+
+def check_field(name: str, value, default: tuple) -> None:
+    """Raise a `ValueError` for what no experiment can use: NaN, infinity, nothing, repeats, sizes out of reach."""
+    if isinstance(value, float):
+        check_number("Config", name, value)
+    elif isinstance(value, int) and not isinstance(value, bool) and name != "seed":
+        check_count("Config", name, value, least=0, most=LARGEST)
+    elif isinstance(value, tuple):
+        if not value and default:
+            raise ValueError(f"`Config` expected at least one entry in `{name}`, got none.")
+        distinct = len(set(value)) == len(value) or len(set(default)) < len(default)
+        if not distinct:
+            raise ValueError(f"`Config` expected distinct entries in `{name}`, got {value}.")
+        for entry in value:
+            check_field(name, entry, ())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,5 +57,5 @@ class StoredSettings(Settings):
     def check(self) -> None:
         """Raise a `ValueError` for a value out of range."""
         super().check()
-        check_count("Config", "seed", self.seed, least=0)
+        check_count("Config", "seed", self.seed, least=0, most=2**32 - 1)
         check_replaceable(self.out)

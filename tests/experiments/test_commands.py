@@ -110,3 +110,21 @@ def test_an_interruption_stops_the_work_in_other_threads():
     with pytest.raises(KeyboardInterrupt):
         threads.in_parallel(work, ["interrupted", "other"], workers=2)
     assert stopped == [True]
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "message"),
+    [
+        ("learning_rate", "--seed 4294967296", "`seed` to be an integer"),
+        ("learning_rate", "--highest-rate nan", "`highest_rate` to be a finite number"),
+        ("learning_rate", "--seeds 100000000000", "`seeds` to be an integer"),
+        ("learning_rate", "--squared-rates 0.1 0.1", "distinct"),
+        ("plateau_escape", "--offset inf", "`offset` to be a finite number"),
+        ("learning_rules", "--xor-starts -1", "`xor_starts` to be an integer"),
+        ("plateau_escape", "--only nothing", "`only` to be part of a plateau's name"),
+    ],
+)
+def test_a_bad_value_is_refused_in_one_line_before_anything_is_computed(name, flags, message, monkeypatch, capsys):
+    assert status_of(name, monkeypatch, *flags.split()) == 2
+    err = capsys.readouterr().err.strip()
+    assert message in err and "\n" not in err and "Traceback" not in err

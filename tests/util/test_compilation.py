@@ -14,8 +14,10 @@ from bpjax.util.compilation import (
     cache_compilations,
     compile_small_loops,
     default_folder,
+    usable_folder,
     with_option,
 )
+from bpjax.util.precision import cast
 
 OPTION = "xla_cpu_small_while_loop_byte_threshold"
 FLAG = "--xla_backend_extra_options"
@@ -140,3 +142,18 @@ def test_a_configured_folder_is_kept_and_the_default_names_the_processor(tmp_pat
     here = default_folder()
     monkeypatch.setattr("pathlib.Path.read_text", lambda _: "model name : another\nflags : sse")
     assert default_folder() != here
+
+
+def test_a_folder_that_cannot_be_written_to_is_replaced_by_a_temporary_one(tmp_path):
+    with pytest.warns(UserWarning, match="cannot write to .* compiled programs go to"):
+        other = usable_folder(tmp_path / "file" / "below" if (tmp_path / "file").write_text("x") else tmp_path)
+    assert other.is_dir() and tmp_path not in other.parents
+    assert usable_folder(tmp_path / "new") == tmp_path / "new" and list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize("dtype", [int, "word", None, True, (), jnp.int32])
+def test_cast_takes_floating_point_types_alone(dtype):
+    with pytest.raises(ValueError, match="`cast` expected `dtype` to be a floating-point type"):
+        cast({"w": jnp.ones(2)}, dtype)
+    with pytest.raises(ValueError, match=r"`cast` expected `tree` of arrays and numbers, got 'word' at \['w'\]"):
+        cast({"w": "word"}, "float32")
