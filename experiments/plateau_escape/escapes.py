@@ -126,20 +126,16 @@ def verdict(test, level: float) -> str:
 
 
 def measured(result: xr.Dataset, plateau: Plateau, method: int = 0) -> Measured:
-    """Onset, height, length and escape of the plateaus on the error curves of a method, with hysteresis.
+    """Onset, height, length and escape of the plateaus on the error curves of a method.
 
-    A plateau begins where the error decreases by less than a factor e in all epochs together, and ends where it
-    decreases 4 times as fast.
+    By `bpjax.results.find_plateaus`: a plateau begins where a run learns at less than a tenth of its own mean speed,
+    and ends where it learns at half of it, so fast methods are measured as slow ones are.
     """
     at = result.sel(method_index=method)
     stride = int(result.epoch[0])
-    samples = result.sizes["epoch"]
     curves = at.curve.values.astype(float)
     usable = np.isfinite(curves[:, 0])
-    found = bp.results.find_plateaus(
-        curves[usable], low=1 / samples, high=4 / samples, window=max(2, samples // 50),
-        least_length=max(2, samples // 100),
-    )  # fmt: skip
+    found = bp.results.find_plateaus(curves[usable])
     longest = bp.results.escape_times(found)
     on = ~np.isnan(longest.epochs)
     chosen = [max(np.flatnonzero(found.run == run), key=lambda i: found.length[i]) for run in np.flatnonzero(on)]

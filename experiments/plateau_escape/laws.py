@@ -274,7 +274,7 @@ def committee_heights(curves: xr.Dataset) -> list[Height]:
 
 def _heights(curves: np.ndarray) -> np.ndarray:
     """Height of the longest plateau of each curve that has one."""
-    found = bp.results.find_plateaus(curves, low=2e-3, high=1e-2, window=20, least_length=30)
+    found = bp.results.find_plateaus(curves)
     longest: dict[int, tuple] = {}
     for run, length, height in zip(found.run, found.length, found.height, strict=True):
         longest[run] = max(longest.get(run, (0, 0.0)), (length, height))
