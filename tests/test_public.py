@@ -34,7 +34,7 @@ print([name for name, value in before.items() if getattr(jax.config, name, None)
 
 @pytest.mark.parametrize("package", ["sklearn", "scipy.stats"])
 def test_a_missing_extra_is_named(package):
-    call = {"sklearn": "bp.digits()", "scipy.stats": "bpjax.results.statistics.wilson(1, 2)"}[package]
+    call = {"sklearn": "bp.digits()", "scipy.stats": "bpjax.results.statistics.student([1, 2])"}[package]
     code = f"import sys; import bpjax as bp; import bpjax.results.statistics; sys.modules['{package}'] = None; {call}"
     result = python(code)
     assert "pip install 'bpjax[experiments]'" in result.stderr

@@ -132,7 +132,7 @@ class Cell(NamedTuple):
 def medians(plane: xr.Dataset) -> np.ndarray:
     """Median epochs to the goal (momentum, learning_rate), ∞ where half of the seeds or more failed."""
     plane = plane.transpose("momentum", "learning_rate", "seed", ...)
-    return quantiles_with_failures(epochs_or_never(plane.solved, plane.epochs), 0.5)
+    return quantiles_with_failures(epochs_or_never(plane.solved.values, plane.epochs.values), 0.5)
 
 
 def fastest(plane: xr.Dataset) -> Cell | None:
