@@ -99,10 +99,10 @@ def find_plateaus(
     check_number(who, "goal", goal, least=0.0)
     curves, counts, shape = _check_curves(who, error)
     logs = _logs(curves, counts)
-    low, high, window, least_length = _per_epoch(given, unit, logs, counts, goal)
+    slow, fast, widths, shortest = _per_epoch(given, unit, logs, counts, goal)
     epoch = np.arange(curves.shape[1])
-    speed = _speed(logs, counts, np.ceil(window / 2).astype(int))
-    enters, leaves = speed < low[:, None], speed > high[:, None]
+    speed = _speed(logs, counts, np.ceil(widths / 2).astype(int))
+    enters, leaves = speed < slow[:, None], speed > fast[:, None]
     last = np.maximum.accumulate(np.where(enters | leaves, epoch, 0), axis=1)  # latest epoch with an event; 0 if none
     on = np.take_along_axis(enters, last, axis=1) & (epoch < counts[:, None])
     edges = np.diff(on.astype(np.int8), axis=1, prepend=0, append=0)  # column e: what changes at epoch e
@@ -112,7 +112,7 @@ def find_plateaus(
     total = np.concatenate([np.zeros((len(curves), 1)), total], axis=1)
     length = escape - onset
     height = np.exp((total[run, escape] - total[run, onset]) / length)
-    is_plateau = (length >= least_length[run]) & (height >= goal)
+    is_plateau = (length >= shortest[run]) & (height >= goal)
     run, onset, escape, length, height = (column[is_plateau] for column in (run, onset, escape, length, height))
     return Plateaus(run, onset, escape, length, height, escaped=escape < counts[run], shape=shape)
 
