@@ -156,7 +156,7 @@ def leaky_integrator(
 
 def _leaks(who: str, features: int, membrane: float, synapse: float, dt: float) -> tuple[float, float]:
     """α and β, the fractions of the synaptic current and of the potential that remain after a step."""
-    features = check_count(who, "features", features)
+    check_count(who, "features", features)
     check_number(who, "membrane", membrane, above=0.0)
     check_number(who, "synapse", synapse, least=0.0)
     check_number(who, "dt", dt, above=0.0)
@@ -165,7 +165,7 @@ def _leaks(who: str, features: int, membrane: float, synapse: float, dt: float) 
 
 def _cell(who: str, features: int, weights: str | Initializer, step, back) -> Cell:
     """A cell with weights W (D, H) and the state (current, potential), two leaky sums (N, H) each."""
-    draw = initializer(weights)
+    features, draw = int(features), initializer(weights)
 
     def init(key, in_shape):
         (in_features,) = check_in_shape(who, in_shape, rank=1)
