@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bpjax.types import Array
 from bpjax.util.checks import check_number, is_concrete
@@ -213,10 +214,10 @@ def batch_mean(loss: Loss) -> Loss:
         raise ValueError(f"`batch_mean` expected a loss that sums over the batch, got `{loss.name}`, a mean already.")
 
     def value(output, target):
-        return loss.value(output, target) / jnp.shape(output)[0]
+        return loss.value(output, target) / np.shape(output)[0]
 
     def gradient(output, target):
-        return loss.gradient(output, target) / jnp.shape(output)[0]
+        return loss.gradient(output, target) / np.shape(output)[0]
 
     return Loss(f"mean {loss.name}", value, gradient, "mean", f"batch_mean({loss!r})", loss.check)
 

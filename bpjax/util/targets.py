@@ -47,7 +47,7 @@ def logits_and_weights(name, output, target) -> tuple[Array, Array]:
 
 def check_classes(who: str, target, output) -> None:
     """Raise a `ValueError` unless an integral target is labels, or rows of 0 and 1, for outputs (N, ..., K)."""
-    shape, found = jnp.shape(output), jnp.shape(target)
+    shape, found = np.shape(output), np.shape(target)
     if len(shape) < 2 or shape[0] == 0 or found not in (shape[:-1], shape):
         raise ValueError(
             f"`{who}` expected integer labels of shape (N,) for outputs (N, K), got {found} for {shape}. "
@@ -66,7 +66,7 @@ def logits_and_probabilities(name, output, target) -> tuple[Array, Array]:
     """Logits (N, ...) and targets from 0 to 1 of that shape; a traced target outside 0 … 1 cannot raise: it is NaN."""
     check_probabilities(name, target, output)
     target = jnp.asarray(target)
-    if jnp.shape(output) == (*target.shape, 1):
+    if np.shape(output) == (*target.shape, 1):
         target = target[..., None]
     dtype = jnp.result_type(target) if jnp.issubdtype(target.dtype, jnp.floating) else jnp.float32
     output, target = same_shape(name, output, target.astype(dtype))
@@ -76,7 +76,7 @@ def logits_and_probabilities(name, output, target) -> tuple[Array, Array]:
 
 def check_probabilities(who: str, target, output) -> None:
     """Raise a `ValueError` unless a target holds numbers from 0 to 1, in the shape of the output."""
-    shape, found = jnp.shape(output), jnp.shape(target)
+    shape, found = np.shape(output), np.shape(target)
     if _is_integral(target) and found != shape and (*found, 1) != shape:
         raise ValueError(
             f"`{who}` expected `target` of the output's shape {shape}, or (N,) for outputs (N, 1), got {found}. "

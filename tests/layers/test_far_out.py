@@ -129,7 +129,7 @@ def test_norms_at_any_scale(name, scale):
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5 * abs(b).max() + (1e-38 if scale > 1e30 else 0))
     if scale > 1:
         np.testing.assert_allclose(truth[0], at_one[0], atol=1e-3)
-        np.testing.assert_allclose(truth[1][1] * scale, at_one[1][1], atol=1e-3 * abs(at_one[1][1]).max())
+        np.testing.assert_allclose(truth[1][1] * scale, at_one[1][1], atol=1e-2 * abs(at_one[1][1]).max())
 
 
 def test_weights_of_any_length_are_normed(float32):
