@@ -1,5 +1,6 @@
 """The contract of a learning rule: how a batch becomes an update direction."""
 
+import numbers
 import re
 from typing import Any, NamedTuple, Protocol
 
@@ -71,6 +72,24 @@ def check_rule(who: str, rule) -> Rule:
     return check_instance(who, "rule", rule, Rule, "bp.backprop(network, loss)")
 
 
+def as_batch(who: str, batch) -> tuple[Any, jax.Array]:
+    """A pair (x, target) as arrays, or a `ValueError`."""
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        present = " Call `present()` of the task." if hasattr(batch, "present") else ""
+        raise ValueError(f"`{who}` expected a batch `(x, target)`, got {shown(batch)}.{present}")
+    return as_examples(who, batch[0]), as_array(who, "target", batch[1])
+
+
+def as_examples(who: str, x) -> Any:
+    """Examples as arrays, or a `ValueError`: nested lists of numbers are one array, any other x is a pytree."""
+    leaves = jax.tree.leaves(x)
+    if not leaves:
+        raise ValueError(f"`{who}` expected `x` to be an array of examples, got {shown(x)}.")
+    if isinstance(x, list) and all(isinstance(leaf, numbers.Number) for leaf in leaves):
+        return as_array(who, "x", x)
+    return jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else as_array(who, "x", leaf), x)
+
+
 def check_batch(who: str, rule: Rule, params: Params, batch) -> tuple[Any, jax.Array]:
     """The examples (an array or a pytree of arrays) and the targets as arrays that fit the rule.
 
@@ -89,10 +108,7 @@ def check_batch(who: str, rule: Rule, params: Params, batch) -> tuple[Any, jax.A
             has labels out of range; the params are not finite or do not fit the network.
     """
     check_rule(who, rule)
-    if not isinstance(batch, tuple | list) or len(batch) != 2:
-        raise ValueError(f"`{who}` expected a batch `(x, target)`, got {type(batch).__name__}.")
-    x = jax.tree.map(lambda leaf: as_array(who, "x", leaf), batch[0])
-    target = as_array(who, "target", batch[1])
+    x, target = as_batch(who, batch)
     examples = [leaf for leaf in jax.tree.leaves(x) if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)]
     for shape in map(jnp.shape, examples):
         if not shape or target.ndim == 0 or shape[0] != target.shape[0]:

@@ -111,10 +111,8 @@ def as_stops(who: str, stops) -> tuple[Stop, ...]:
                 "`bp.fit` takes `time_limit`."
             )
         if not isinstance(stop, Stop):
-            cure = (
-                f'Call it first, `{shown(stop)}(...)`; a condition of your own is `bp.stop_when(function, "reason")`.'
-                if callable(stop)
-                else "For example: `bp.error_below(0.1)`."
+            raise ValueError(
+                f"`{who}` expected `stops` to be a stop or a tuple of stops, got {shown(stop)}. Stops are made by "
+                'calls such as `bp.error_below(0.1)` or, for a condition of your own, `bp.stop_when(f, "reason")`.'
             )
-            raise ValueError(f"`{who}` expected `stops` to be a stop or a tuple of stops, got {shown(stop)}. {cure}")
     return watching_divergence(several)

@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.layers.layer import Layer, check_layer
+from bpjax.rules.rule import as_batch, as_examples
+from bpjax.training.inputs import as_params
 from bpjax.types import Array, Batch, Params
 from bpjax.util.call_text import shown
-from bpjax.util.checks import as_array, check_number, is_concrete
+from bpjax.util.checks import check_number, is_concrete
 from bpjax.util.jax_settings import jax_settings
 from bpjax.util.jaxprs import evaluate_jaxpr
 from bpjax.util.targets import check_labels
@@ -26,7 +28,7 @@ def predict(network: Layer, params: Params, x) -> Array:
         ValueError: the network is no `Layer`, or params and examples do not fit it.
     """
     check_layer("predict", network)
-    inputs = jax.tree.map(_as_jax, (params, _as_examples(x)))
+    inputs = as_params("predict", params), as_examples("predict", x)
     leaves, structure = jax.tree.flatten(inputs)
     if not all(map(is_concrete, leaves)):
         return network.forward(*inputs)[0]
@@ -36,16 +38,6 @@ def predict(network: Layer, params: Params, x) -> Array:
         programs[kind] = _traced(network, inputs)
     program, consts, out_structure = programs[kind]
     return out_structure.unflatten(program(consts, leaves))
-
-
-def _as_jax(leaf) -> Array:
-    return leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf)
-
-
-def _as_examples(x):
-    """Examples as arrays; nested lists of numbers are one array, other lists are a pytree."""
-    leaves = jax.tree.leaves(x)
-    return np.asarray(x) if isinstance(x, list) and leaves and all(map(np.isscalar, leaves)) else x
 
 
 @functools.lru_cache(maxsize=64)
@@ -99,16 +91,15 @@ def accuracy(network: Layer, params: Params, data: Batch, threshold: float | Non
         ValueError: one output and no threshold, targets of another shape or number of classes, labels outside the
             classes, targets that are NaN.
     """
-    if not isinstance(data, tuple | list) or len(data) != 2:
-        raise ValueError(f"`accuracy` expected a batch `(x, target)`, got {shown(data)}.")
-    output, target = predict(network, params, data[0]), as_array("accuracy", "target", data[1])
+    x, target = as_batch("accuracy", data)
+    output = predict(network, params, x)
     if not isinstance(output, jax.Array) or output.ndim == 0 or output.shape[0] == 0:
         raise ValueError(f"`accuracy` expected an output (N, ...) of at least one example, got {shown(output)}.")
-    if jnp.issubdtype(target.dtype, jnp.floating) and is_concrete(target) and bool(jnp.isnan(target).any()):
+    if is_concrete(target) and np.isnan(np.asarray(target, np.float64)).any():
         raise ValueError("`accuracy` expected targets that are numbers, got NaN among them. Drop those examples.")
     right = _same_class(output, target) if threshold is None else _same_side(output, target, threshold)
     right &= ~jnp.isnan(output).reshape(*right.shape, -1).any(axis=-1)
-    return float(np.asarray(right).mean()) if is_concrete(right) else jnp.mean(right)
+    return float(np.asarray(right).mean()) if is_concrete(right) else jnp.mean(right, dtype=jnp.result_type(float))
 
 
 def _same_side(output, target, threshold) -> Array:

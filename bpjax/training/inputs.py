@@ -31,7 +31,7 @@ def check_inputs(who: str, rule, optimizer, params, data, validation, key) -> In
     check_rule(who, rule)
     check_optimizer(who, optimizer)
     check_key(who, "key", key)
-    params = check_params(who, params)
+    params = as_params(who, params)
     data = check_batch(who, rule, params, data)
     validation = None if validation is None else check_batch(who, rule, params, validation)
     return Inputs(without_lists(who, rule, params, data, key), data, validation)
@@ -61,7 +61,7 @@ def check_optimizer(who: str, optimizer) -> None:
     raise ValueError(f"`{who}` expected an optax optimizer as its second argument, got {shown(optimizer)}. {cure}")
 
 
-def check_params(who: str, params) -> Params:
+def as_params(who: str, params) -> Params:
     """The params as a pytree of arrays, or a `ValueError`."""
     if isinstance(params, Layer) or callable(params):
         raise ValueError(
@@ -69,7 +69,7 @@ def check_params(who: str, params) -> Params:
             "Make them: `params, out_shape = network.init(key, in_shape)`."
         )
     try:
-        return jax.tree.map(jnp.asarray, params)
+        return jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf), params)
     except (TypeError, ValueError):
         raise ValueError(f"`{who}` expected `params` to be a pytree of arrays, got {shown(params)}.") from None
 

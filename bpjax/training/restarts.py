@@ -5,8 +5,10 @@ from typing import Protocol
 import jax
 import jax.numpy as jnp
 
+from bpjax.training.inputs import as_epochs
 from bpjax.training.run import Run, Training
 from bpjax.types import Key, Params
+from bpjax.util.checks import check_function, check_instance, check_key
 from bpjax.util.trees import select
 
 
@@ -34,7 +36,15 @@ def restart_unsolved(training: Training, start: Start, run: Run, key: Key, epoch
         run: a run that has stopped.
         key: for the weights and the shuffles.
         epochs: how many more epochs the restarted run may take.
+
+    Raises:
+        ValueError: an argument of another kind.
     """
+    check_instance("restart_unsolved", "training", training, Training, "bp.training.make_training(rule, optimizer)")
+    check_function("restart_unsolved", "start", start)
+    check_instance("restart_unsolved", "run", run, Run, "training.init(key, params, epochs)")
+    check_key("restart_unsolved", "key", key)
+    epochs = as_epochs("restart_unsolved", epochs)
     failures = jnp.array([reason in ("epoch limit", "diverged") for reason in training.reasons])
     failed = failures[run.reason]
     weights_key, run_key = jax.random.split(key)

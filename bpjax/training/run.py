@@ -16,11 +16,12 @@ from bpjax.optimizers.undo import undone
 from bpjax.rules.rule import Rule
 from bpjax.training.conditions import as_stops
 from bpjax.training.epoch import Epoch, error_of
+from bpjax.training.inputs import as_count, check_optimizer, check_rule
 from bpjax.training.step import TrainState, make_presentation
 from bpjax.training.stops import Stop, start_watches
 from bpjax.types import Array, Batch, Key, Params
 from bpjax.util.call_text import shown
-from bpjax.util.checks import is_concrete
+from bpjax.util.checks import check_flag, check_function, check_instance, is_concrete
 from bpjax.util.trees import select
 
 
@@ -133,8 +134,15 @@ def make_training(
         batch_size: examples per step; None for all, 1 for on-line learning.
         shuffle: a new order of the examples each epoch, where there are batches.
         chunk: epochs that `Training.advance` runs.
+
+    Raises:
+        ValueError: an argument of another kind, or a `time_limit`, which `fit` alone can measure.
     """
+    check_rule("make_training", rule)
+    check_optimizer("make_training", optimizer)
     stops = as_stops("make_training", stops)
+    batch_size = None if batch_size is None else as_count("make_training", "batch_size", batch_size)
+    shuffle, chunk = check_flag("make_training", "shuffle", shuffle), as_count("make_training", "chunk", chunk)
     reasons = ("running", *(stop.reason for stop in stops), "epoch limit")
     present = make_presentation(rule, static_part(optimizer), batch_size, shuffle)
 
@@ -206,7 +214,16 @@ def run_to_end(advance: HostAdvance, run: Run, on_chunk: OnChunk | None = None) 
 
     Returns:
         The run, and its curves as NumPy arrays whose last axis is the epochs, cut where the last run stopped.
+
+    Raises:
+        ValueError: `advance` is no function, or no run goes on.
     """
+    check_function("run_to_end", "advance", advance)
+    if on_chunk is not None:
+        check_function("run_to_end", "on_chunk", on_chunk)
+    check_instance("run_to_end", "run", run, Run, "training.init(key, params, epochs)")
+    if np.asarray(run.reason).all():
+        raise ValueError("`run_to_end` expected a run that goes on, got one that has stopped. Start another.")
     curves = []
     while not np.asarray(run.reason).all():
         run, history = advance(run)

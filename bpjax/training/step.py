@@ -9,6 +9,7 @@ import optax
 
 from bpjax.optimizers.undo import take_step
 from bpjax.rules.rule import Rule
+from bpjax.training.inputs import check_optimizer, check_rule
 from bpjax.types import Array, Batch, Key, Params, RuleState
 from bpjax.util.trees import norm, take
 
@@ -19,6 +20,10 @@ class TrainState(NamedTuple):
     params: Params
     optimizer: optax.OptState
     rule: RuleState
+
+    def __repr__(self) -> str:
+        entries = sum(np.size(leaf) for leaf in jax.tree.leaves(self.params))
+        return f"TrainState({entries} params, {type(self.optimizer).__name__})"
 
 
 class Metrics(NamedTuple):
@@ -49,7 +54,12 @@ def make_train_step(rule: Rule, optimizer: optax.GradientTransformation) -> Trai
     """(state, batch) -> (state, metrics), a pure function to scan, jit and vmap.
 
     The optimizer receives the error as `value=`, and may take its last step back; see `bpjax.optimizers.undo`.
+
+    Raises:
+        ValueError: `rule` is no `Rule`, or `optimizer` no optax transformation.
     """
+    check_rule("make_train_step", rule)
+    check_optimizer("make_train_step", optimizer)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         value, grads, rule_state = rule.grads(state.params, state.rule, batch)

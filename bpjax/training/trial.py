@@ -47,6 +47,9 @@ class Program(NamedTuple):
     reasons: tuple[str, ...]  # of `run.reason`: "running" first; all others but "diverged", "epoch limit" are success
     watch: Mapping[str, WatchFunction] = NOTHING  # what to follow along a run beside the error, at chosen epochs
 
+    def __repr__(self) -> str:
+        return f"Program(stops: {', '.join(self.reasons[1:])}; watch: {', '.join(self.watch) or 'nothing'})"
+
 
 class Trial(NamedTuple):
     """One run of a sweep: its data (`start`) and its program.

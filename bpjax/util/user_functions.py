@@ -34,7 +34,7 @@ def call_user(who: str, role: str, function: Callable, *arguments):
         return function(*arguments)
     except Exception as error:
         line = failing_line(function, error)
-        message = " ".join(str(error).split("\n\n")[0].split()) or "no message"
+        message = next(iter(str(error).splitlines()), "") or "no message"
         hint = f" {HINT}" if isinstance(error, TRACING) else ""
         raise ValueError(
             f"`{who}` called the {role} function {place(function)}, which raised {type(error).__name__}"

@@ -1,46 +1,14 @@
 """Training: presentations against NumPy loops, every reason to stop, one compilation, many runs at once."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from linear_unit import SGD, grads, linear, numpy_epochs
 from passes import quick_jit
 
 import bpjax as bp
-
-RATE = 0.05
-SGD = optax.sgd(RATE)  # one optimizer and one rule, so that the tests share compiled programs
-UNIT = bp.dense(1)
-RULE = bp.backprop(UNIT, bp.squared_error)
-grads = quick_jit(lambda params, batch: RULE.grads(params, (), batch)[:2])
-
-
-@functools.cache
-def linear(examples=10):
-    """A linear unit on random data: the rule, params and batch."""
-    one, two, three = (jax.random.fold_in(jax.random.key(20261123), i) for i in range(3))
-    batch = jax.random.normal(two, (examples, 3)), jax.random.normal(three, (examples, 1))
-    return RULE, UNIT.init(one, (3,))[0], batch
-
-
-def numpy_epochs(params, batch, sizes, epochs):
-    """Gradient descent on ½ Σ (t − x·w − b)² by NumPy, in the order of the examples; the error of every epoch."""
-    w, b = (np.array(p) for p in params)
-    x, t = (np.asarray(a) for a in batch)
-    errors = []
-    for _ in range(epochs):
-        total, start = 0.0, 0
-        for size in sizes:
-            rows = slice(start, start + size)
-            delta = x[rows] @ w + b - t[rows]
-            total += 0.5 * (delta**2).sum()
-            w, b = w - RATE * x[rows].T @ delta, b - RATE * delta.sum(axis=0)
-            start += size
-        errors.append(total)
-    return w, b, errors
 
 
 @pytest.mark.parametrize(
@@ -251,13 +219,6 @@ def test_on_chunk_is_called_between_chunks(keys):
     assert seen == [(9, 25), (18, 25), (25, 25)]
 
 
-def test_accuracy_is_the_share_classified_correctly():
-    identity, x = bp.layers.identity, jnp.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
-    assert bp.accuracy(identity, (), (x, jnp.array([0, 1, 1]))) == pytest.approx(2 / 3)
-    assert bp.accuracy(identity, (), (x, jnp.eye(2)[jnp.array([0, 1, 0])])) == 1.0
-    assert bp.accuracy(identity, (), (x, jnp.array([[1.0, 0], [0, 1], [1, 1]])), threshold=0.5) == pytest.approx(2 / 3)
-
-
 def test_the_digits_are_learnt():
     """More than 85 % of the digits of unseen writers are classified correctly, where chance is 10 %."""
     with jax.enable_x64(False):
@@ -267,12 +228,3 @@ def test_the_digits_are_learnt():
         train, test = bp.digits("train").present(), bp.digits("test").present()
         result = bp.fit(rule, optax.adam(0.01), params, train, key=jax.random.key(1), epochs=6, batch_size=64)
         assert bp.accuracy(network, result.params, test) > 0.85
-
-
-def test_records_print_on_one_short_line():
-    rule, params, batch = linear()
-    result = bp.fit(rule, SGD, params, batch, key=jax.random.key(0), epochs=7, chunk=3)
-    assert repr(result) == f"Fit('epoch limit', epochs=7, error={result.history.error[-1]:.4g})"
-    assert repr(bp.error_below(0.1)) == "Stop('error below goal', 0.1)"
-    training = bp.training.make_training(rule, SGD)
-    assert repr(training) == "Training(reasons=('running', 'diverged', 'epoch limit'))"
