@@ -160,7 +160,12 @@ def free_name(folder: Path) -> Path:
 def writing_folder(folder: Path) -> tuple[Path, str]:
     """A new hidden folder to write a result into, and its token."""
     aside, token = new_folder(folder, "new")
-    (aside / WRITING).write_text("A result is being written here.\n")
+    try:
+        (aside / WRITING).write_text("A result is being written here.\n")
+    except BaseException:
+        (aside / WRITING).unlink(missing_ok=True)
+        aside.rmdir()
+        raise
     return aside, token
 
 
