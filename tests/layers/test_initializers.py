@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import bpjax as bp
 from bpjax.layers.dense import dense
+from bpjax.layers.edges import random_edges
 from bpjax.layers.initializers import (
     NAMED,
     delta_orthogonal,
@@ -100,3 +102,38 @@ def test_bad_input_raises(name):
     call, sentence = BAD[name]
     with pytest.raises(ValueError, match=sentence):
         call()
+
+
+# layer and in_shape -> the fan-in and fan-out of one weight: D inputs feed a unit, H units are fed by an input
+FANS = {
+    "dense": (lambda w: bp.dense(250, weights=w), (400,), 400, 250),
+    "conv": (lambda w: bp.conv(60, (3, 3), weights=w), (4, 4, 20), 9 * 20, 9 * 60),
+    "conv in groups": (lambda w: bp.conv(240, (3, 3), groups=4, weights=w), (4, 4, 80), 9 * 20, 9 * 60),
+    "depthwise": (lambda w: bp.conv(4000, (3, 3), groups=4000, weights=w), (4, 4, 4000), 9, 9),
+    "depthwise, two features": (lambda w: bp.conv(4000, 5, groups=2000, weights=w), (9, 2000), 5, 10),
+    "conv transpose": (lambda w: bp.layers.conv_transpose(60, (3, 3), weights=w), (4, 4, 20), 9 * 20, 9 * 60),
+    "fir": (lambda w: bp.layers.fir(50, 9, weights=w), (7, 60), 9 * 60, 9 * 50),
+    "sparse": (lambda w: bp.layers.sparse(random_edges(KEY, 1000, 2000, per_unit=10), weights=w), (1000,), 10, 20),
+}
+
+
+@pytest.mark.parametrize("name", FANS)
+def test_the_fans_of_every_layer(name):
+    make, in_shape, inputs, outputs = FANS[name]
+    for weights, variance in (("glorot_uniform", 2 / (inputs + outputs)), ("lecun_uniform", 1 / inputs)):
+        w = np.asarray(make(weights).init(KEY, in_shape)[0].w, np.float64)
+        assert w.size >= 10_000
+        assert w.var() == pytest.approx(variance, rel=0.045)  # of a uniform: 5 standard errors, 5 √(0.8 / size)
+        assert abs(w).max() <= math.sqrt(3 * variance) * (1 + 1e-6)
+
+
+def test_a_kernel_without_groups_is_that_of_jax():
+    found = bp.conv(6, (3, 3), weights="glorot").init(KEY, (4, 4, 5))[0].w
+    expected = jax.nn.initializers.glorot_normal()(jax.random.split(KEY)[0], (3, 3, 5, 6), jnp.float64)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_every_group_is_orthogonal():
+    w = np.asarray(bp.conv(6, 3, groups=2, weights="orthogonal").init(KEY, (4, 4))[0].w)  # (3, 2, 6)
+    for group in (w[..., :3], w[..., 3:]):
+        np.testing.assert_allclose(group.reshape(6, 3).T @ group.reshape(6, 3), np.eye(3), atol=1e-12)

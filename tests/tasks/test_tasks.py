@@ -112,3 +112,42 @@ def test_by_name(name, expected):
 
 def test_a_task_prints_its_name_and_shapes():
     assert repr(bp.xor()) == "Task('xor', in_shape=(2,), out_shape=(1,))"
+
+
+LARGE = {
+    "parity": (lambda: bp.parity(40), r"`parity-40` .* 4 GiB, got 2\^40 .* 40 bits: 3.36e\+05 GiB"),
+    "parity of a million": (lambda: bp.parity(10**6), r"2\^1000000 examples of 1000000 bits: more than any memory"),
+    "symmetry": (lambda: bp.tasks.symmetry(2**31 - 1), r"symmetry.*more than any memory"),
+    "multiplexer": (lambda: bp.tasks.multiplexer(6), r"got 2\^70 examples of 70 bits"),
+    "multiplexer of a million": (lambda: bp.tasks.multiplexer(10**6), r"`address_bits` to be an integer ≥ 1 and ≤ 16"),
+    "binary_addition": (lambda: bp.tasks.binary_addition(20), r"got 2\^40 examples"),
+    "negation": (lambda: bp.tasks.negation(63), r"got 2\^64 examples"),
+    "encoder": (lambda: bp.encoder(10**6), r"1000000 examples of 1000000 inputs and 1000000 outputs: 1.49e\+04 GiB"),
+    "spike_patterns": (lambda: bp.tasks.spike_patterns(10**6, 10**4, 10**4), r"`spike_patterns` .* 7.45e\+05 GiB"),
+    "by name": (lambda: bp.tasks.task("parity-40"), r"`parity-40` expected examples"),
+    "levels": (lambda: bp.parity(2, levels=3), r"`levels` to be a pair \(false, true\), such as \(0.1, 0.9\), got 3"),
+    "levels of NaN": (lambda: bp.parity(2, levels=(float("nan"), 1)), r"`levels\[0\]` to be a finite number, got nan"),
+    "target levels": (lambda: bp.encoder(4, target_levels=(1, 0)), r"`target_levels\[1\]` to be a finite number > 1"),
+    "spirals' levels": (lambda: bp.tasks.two_spirals((0, np.inf)), r"`two_spirals` expected .*got inf"),
+    "negative bits": (lambda: bp.parity(-1), r"`bits` to be an integer ≥ 1, got -1"),
+    "fractional bits": (lambda: bp.parity(3.0), r"`bits` to be an integer ≥ 1, got 3.0"),
+    "a truth table of nothing": (lambda: bp.tasks.truth_table("x", 2, 5, (2,), (0, 1), None), r"`function` to be"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_bad_sizes_are_refused_at_once(name):
+    call, sentence = LARGE[name]
+    with pytest.raises(ValueError, match=sentence):
+        call()
+
+
+def test_a_truth_table_of_a_users_function():
+    x, t = present(bp.tasks.truth_table("and", np.int64(2), lambda bits: (bits[0] & bits[1],), (1,), (0, 1), (-1, 1)))
+    np.testing.assert_array_equal(x, [[0, 0], [0, 1], [1, 0], [1, 1]])
+    np.testing.assert_array_equal(t, [[-1], [-1], [-1], [1]])
+
+
+def test_a_truth_table_of_a_million_rows():
+    x, t = bp.parity(20).present()
+    assert x.shape == (2**20, 20) and int(t.sum()) == 2**19
