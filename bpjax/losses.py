@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.types import Array
-from bpjax.util.checks import check_number, is_concrete
+from bpjax.util.checks import check_instance, check_number, is_concrete
 from bpjax.util.targets import (
     check_classes,
     check_probabilities,
@@ -210,6 +210,7 @@ def batch_mean(loss: Loss) -> Loss:
     Raises:
         ValueError: the loss is already a mean.
     """
+    check_instance("batch_mean", "loss", loss, Loss, "bp.losses.huber(1.0)")
     if loss.reduction == "mean":
         raise ValueError(f"`batch_mean` expected a loss that sums over the batch, got `{loss.name}`, a mean already.")
 
@@ -231,6 +232,7 @@ def error_tolerance(loss: Loss, tolerance: float | Array = 0.1) -> Loss:
     Raises:
         ValueError: `tolerance` is negative.
     """
+    check_instance("error_tolerance", "loss", loss, Loss, "bp.losses.huber(1.0)")
     check_number("error_tolerance", "tolerance", tolerance, least=0.0)
 
     def gradient(output, target):

@@ -420,6 +420,8 @@ def valid_call(name: str, function) -> Call:
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
+        if parameter.name.startswith("_"):  # for other modules, not for users
+            continue
         make = special.get(parameter.name, BY_PARAMETER.get(parameter.name))
         if parameter.name not in special and parameter.default is None:
             make = None  # an optional argument of which each callable has its own idea

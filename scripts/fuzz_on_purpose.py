@@ -33,6 +33,19 @@ ACCEPTED = (
     ("analysis.alignment|analysis.share_along", ANY, "leaves: .*|swapped|a (tuple|dict) around",
      "directions of any floating-point dtype; NaN in, NaN out"),
     ("analysis.*", "params|batch", "leaves: NaN", "NaN in, NaN out: the function also works under jit and vmap"),
+    ("layers[.](glorot|he|lecun)_.*|layers.zeros", ANY, ANY, "JAX's own initializers, re-exported as they are"),
+    (ANY, "truncate|goal|rtol|atol|tolerance|damping|delta|epsilon|offset|scale|factor|momentum|decay|growth|shrink|"
+     "increase|decrease|averaging|largest|smallest|initial|learning_rate|rate|radius|steepness|slope|threshold|beta|"
+     "deviation|potentiation|depression|tau_plus|tau_minus|dt|output_variance|forget_bias|membrane|synapse|low|high|"
+     "levels|target_levels|step|split|mode_switch|backoff",
+     f"{NUMBERS}|None|an entry negative|array|swapped",
+     "numbers within the bounds that the docstring names: 0, negative or large; None where it is the default"),
+    ("networks.*|layers.*|tasks.*", "sizes|hidden|maps|channels|image|shape|state_shape|padding|cells|output|"
+     "norm|stride|head_features|block|backward_cell|truncate|target_levels|groups|in_shape",
+     "an entry (missing|too many|negative)|empty (tuple|list)|None|layer|integer|zero",
+     "networks of any depth; None where the docstring offers it; -1 for the axis that is left over"),
+    (ANY, "weights|biases|recurrent|noise|make|function|phi|derivative|params|f|start|change|init|apply|noise",
+     "uncalled factory|class", "any function: what it returns is checked when it is called"),
     ("util.cast|optimizers.fan_in", "tree|params", "(?!.*text)(?!object|class|uncalled|layer|loss).*",
      "a pytree of any structure, empty ones included, and of arrays of any kind"),
     ("util.cache_compilations", "folder|at_least", "None|text|number|zero|10[*][*]30|integer",
@@ -43,6 +56,7 @@ ACCEPTED = (
 RAISED = (
     ("tape.*|gradcheck.check_gradient", "[*]0|.*, [*]0", ANY, "(?!AttributeError|IndexError|KeyError).*",
      "JAX names the operation of the user's function that cannot take the argument"),
+    ("layers[.](glorot|he|lecun)_.*|layers.zeros", ANY, ANY, ANY, "JAX's own initializers, re-exported as they are"),
     ("util.compile_small_loops", "threshold", ANY, "RuntimeError.*", "JAX has started already"),
 )  # fmt: skip
 """(callable, parameter, label, text of the error, reason) of errors that come from elsewhere and are right."""

@@ -79,7 +79,10 @@ CASES = {
     "epochs": (lambda: fit(epochs=0), r"`epochs` to be an integer ≥ 1, got 0"),
     "batch size": (lambda: fit(batch_size=2.5), r"`batch_size` to be an integer ≥ 1, got 2.5"),
     "batch size zero": (lambda: fit(batch_size=0), r"`batch_size` to be an integer ≥ 1, got 0"),
-    "validation missing": (lambda: fit(stops=bp.training.no_improvement(3)), r"expected `validation=\(x, target\)`"),
+    "validation missing": (
+        lambda: fit(stops=bp.training.no_improvement(3)),
+        r"expected validation data, got none: give `validation=\(x, target\)`",
+    ),
     "goal": (lambda: bp.error_below(-1.0), r"`goal` to be a finite number > 0, got -1.0"),
     "tolerance": (lambda: bp.outputs_within(float("nan")), r"`tolerance` to be a finite number > 0, got nan"),
     "patience": (lambda: bp.training.no_improvement(0), r"`epochs` to be an integer ≥ 1, got 0"),

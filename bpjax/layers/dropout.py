@@ -7,7 +7,7 @@ import numpy as np
 from bpjax.layers.activations import identity
 from bpjax.layers.layer import EMPTY, Kind, Layer, Parts, check_any_shape, check_layer, map_layers
 from bpjax.types import Array
-from bpjax.util.call_text import call_text
+from bpjax.util.call_text import call_text, shown
 from bpjax.util.checks import as_floating, check_number, is_concrete
 from bpjax.util.precision import widen
 from bpjax.util.trees import described
@@ -29,7 +29,7 @@ def dropout(rate: float | Array) -> Layer:
     """
     check_number("dropout", "rate", rate, least=0.0)
     if is_concrete(rate) and not float(rate) < 1:
-        raise ValueError(f"`dropout` expected `rate` below 1, the fraction that is dropped, got {rate!r}.")
+        raise ValueError(f"`dropout` expected `rate` below 1, the fraction that is dropped, got {shown(rate)}.")
 
     def init(key, in_shape):
         return (), check_any_shape("dropout", in_shape)

@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.types import Array, Key, Shape
+from bpjax.util.call_text import shown
 from bpjax.util.checks import check_count, check_number
 from bpjax.util.sequential_under_vmap import sequential_under_vmap
 
@@ -177,10 +178,10 @@ def initializer(weights: str | Initializer) -> Initializer:
     """
     if callable(weights):
         return weights
-    if weights in NAMED:
+    if isinstance(weights, str) and weights in NAMED:
         return NAMED[weights]
     near = difflib.get_close_matches(str(weights), NAMED, n=1, cutoff=0.5)
     cure = f"Did you mean {near[0]!r}?" if near else f"Use one of {', '.join(NAMED)}, or a function."
     raise ValueError(
-        f"An initializer must be a name or a function (key, shape, dtype) -> array, got {weights!r}. {cure}"
+        f"An initializer must be a name or a function (key, shape, dtype) -> array, got {shown(weights)}. {cure}"
     )

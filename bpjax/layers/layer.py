@@ -10,6 +10,7 @@ import numpy as np
 
 from bpjax.types import Array, Key, Params, Residuals, Shape
 from bpjax.util.call_text import shown
+from bpjax.util.checks import check_function
 
 
 class Context(NamedTuple):
@@ -171,6 +172,8 @@ def placed_layers(network: Layer, params: Params, path: tuple[int, ...] = ()) ->
 
 def map_layers(change: Callable[[Layer], Layer], network: Layer) -> Layer:
     """The network with `change(layer)` in place of every layer that has no parts, in forward order."""
+    check_function("map_layers", "change", change)
+    check_layer("map_layers", network)
     if network.parts is None:
         return change(network)
     return network.parts.rebuild(*(map_layers(change, layer) for layer in network.layers))

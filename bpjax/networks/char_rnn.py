@@ -7,6 +7,7 @@ from bpjax.layers.embedding import embedding
 from bpjax.layers.layer import Layer
 from bpjax.layers.recurrent.gated import lstm
 from bpjax.layers.recurrent.recurrent import Cell, unroll
+from bpjax.util.call_text import shown
 
 
 def char_rnn(
@@ -27,6 +28,6 @@ def char_rnn(
         ValueError: a size is not a positive integer, `cells` is empty or an entry of it is not a Cell.
     """
     if not isinstance(cells, tuple | list) or not cells:
-        raise ValueError(f"`char_rnn` expected a tuple of at least one cell, got {cells!r}.")
+        raise ValueError(f"`char_rnn` expected a tuple of at least one cell, got {shown(cells)}.")
     recurrent = [unroll(cell, truncate=truncate) for cell in cells]
     return chain(embedding(vocabulary, features), *recurrent, over_positions(dense(vocabulary)))

@@ -9,6 +9,7 @@ from bpjax.layers.initializers import Initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer
 from bpjax.layers.shapes import flatten, reshape
 from bpjax.types import Shape
+from bpjax.util.call_text import shown
 from bpjax.util.checks import check_count, check_counts
 
 
@@ -56,7 +57,7 @@ def lenet(
     classes = check_count("lenet", "classes", classes)
     kernel = check_count("lenet", "kernel", kernel)
     if image is not None and (not isinstance(image, tuple | list) or len(image) != 3):
-        raise ValueError(f"`lenet` expected `image` to be (H, W, C), or None if x consists of images, got {image!r}.")
+        raise ValueError(f"`lenet` expected `image` to be (H, W, C), or None if x is images, got {shown(image)}.")
     layers = [] if image is None else [reshape(tuple(image))]
     for features in maps:
         layers += [conv(features, (kernel, kernel), weights=weights, biases=biases), max_pool((2, 2)), activation]

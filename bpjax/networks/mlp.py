@@ -5,6 +5,7 @@ from bpjax.layers.combinators.chain import chain
 from bpjax.layers.dense import dense
 from bpjax.layers.initializers import Initializer, lecun_normal, zeros
 from bpjax.layers.layer import Layer, check_in_shape, check_layer
+from bpjax.util.call_text import shown
 from bpjax.util.checks import check_counts
 
 
@@ -33,7 +34,7 @@ def mlp(
     """
     sizes = check_counts("mlp", "sizes", sizes)
     if len(sizes) < 2:
-        raise ValueError(f"`mlp` expected at least two sizes, inputs and outputs, got {sizes!r}.")
+        raise ValueError(f"`mlp` expected at least two sizes, inputs and outputs, got {shown(sizes)}.")
     check_layer("mlp", activation)
     layers = [dense(sizes[1], weights=weights, biases=biases)]
     for size in sizes[2:]:
@@ -42,7 +43,7 @@ def mlp(
 
     def init(key, in_shape):
         if check_in_shape("mlp", in_shape, rank=1) != (sizes[0],):
-            raise ValueError(f"`mlp({sizes})` expected `in_shape` ({sizes[0]},), got {in_shape!r}.")
+            raise ValueError(f"`mlp({sizes})` expected `in_shape` ({sizes[0]},), got {shown(in_shape)}.")
         return network.init(key, in_shape)
 
     return network._replace(init=init)

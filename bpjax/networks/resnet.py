@@ -10,6 +10,7 @@ from bpjax.layers.layer import Layer, check_layer
 from bpjax.layers.normalization.layer import group_norm
 from bpjax.layers.shapes import reshape
 from bpjax.types import Shape
+from bpjax.util.call_text import shown
 from bpjax.util.checks import check_count, check_counts
 
 
@@ -50,7 +51,7 @@ def resnet(
     blocks = check_count("resnet", "blocks", blocks)
     channels = check_counts("resnet", "channels", channels)
     if image is not None and (not isinstance(image, tuple | list) or len(image) != 3):
-        raise ValueError(f"`resnet` expected `image` to be (H, W, C), or None if x consists of images, got {image!r}.")
+        raise ValueError(f"`resnet` expected `image` to be (H, W, C), or None if x is images, got {shown(image)}.")
 
     def convolution(features, size, stride=1):
         return chain(conv(features, (size, size), stride, use_bias=False, weights=weights), norm)

@@ -12,6 +12,7 @@ from bpjax.layers.dense import dense
 from bpjax.layers.embedding import embedding
 from bpjax.layers.layer import Layer, check_in_shape
 from bpjax.layers.normalization.layer import layer_norm
+from bpjax.util.call_text import shown
 from bpjax.util.checks import check_choice, check_count
 
 
@@ -60,7 +61,7 @@ def transformer(
         (steps,) = check_in_shape("transformer", in_shape, rank=1)
         if steps > length:
             raise ValueError(
-                f"`transformer` of `length` {length} expected an `in_shape` (T,) up to it, got {in_shape!r}."
+                f"`transformer` of `length` {length} expected an `in_shape` (T,) up to it, got {shown(in_shape)}."
             )
         return network.init(key, in_shape)
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from bpjax.results.plots import cell_edges, is_geometric
 from bpjax.results.statistics import epochs_or_never, quantiles_with_failures
+from bpjax.util.call_text import shown
 from bpjax.util.extras import require_extra
 from bpjax.util.files import write_file
 
@@ -145,7 +146,7 @@ def chosen_axes(result, x: str | None, y: str | None) -> tuple[str, str]:
                 f"`sweep_page` expected numbers along `{axis}`, got {result[axis].dtype}. Select one value."
             )
     if x == y:
-        raise ValueError(f"`sweep_page` expected two different axes, got {x!r} twice.")
+        raise ValueError(f"`sweep_page` expected two different axes, got {shown(x)} twice.")
     if SAMPLE not in dims and (rest := [dim for dim in dims if dim not in (x, y, SEED)]):
         one = result[rest[0]].values.flat[0]
         raise ValueError(

@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from bpjax.util.checks import check_bound, check_choice, check_count, check_number
+from bpjax.util.checks import as_real_numbers, check_bound, check_choice, check_count, check_instance, check_number
 
 
 class Plateaus(NamedTuple):
@@ -192,6 +192,7 @@ def escape_times(plateaus: Plateaus, which: Literal["first", "last", "longest"] 
     Raises:
         ValueError: `which` is another word.
     """
+    check_instance("escape_times", "plateaus", plateaus, Plateaus, "bp.results.find_plateaus(error)")
     ranks = {"first": plateaus.onset, "last": -plateaus.onset, "longest": -plateaus.length}
     check_choice("escape_times", "which", which, ranks)
     order = np.lexsort((plateaus.onset, ranks[which], plateaus.run))
@@ -205,11 +206,7 @@ def escape_times(plateaus: Plateaus, which: Literal["first", "last", "longest"] 
 
 def _check_curves(who, error):
     """The curves as (runs, epochs), the number of epochs of each (runs,), and the leading shape."""
-    try:
-        curves = np.asarray(error)
-        curves = curves.astype(np.float64, casting="same_kind" if curves.dtype.kind == "c" else "unsafe")
-    except (TypeError, ValueError):
-        raise ValueError(f"`{who}` expected an error curve, (epochs,) or (..., epochs), got {error!r:.60}.") from None
+    curves = as_real_numbers(who, "error", error)
     if curves.ndim == 0 or curves.size == 0:
         raise ValueError(f"`{who}` expected an error curve, (epochs,) or (..., epochs), got shape {curves.shape}.")
     shape, curves = curves.shape[:-1], curves.reshape(-1, curves.shape[-1])

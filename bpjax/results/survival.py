@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bpjax.util.checks import check_between, check_number
+from bpjax.util.checks import as_array, as_real_numbers, check_between, check_instance, check_number
 from bpjax.util.extras import require_extra
 
 
@@ -96,6 +96,7 @@ def survival_quantile(curve: SurvivalCurve, share: float = 0.5) -> Estimate:
     Raises:
         ValueError: `share` is not between 0 and 1.
     """
+    check_instance("survival_quantile", "curve", curve, SurvivalCurve, "bp.results.kaplan_meier(durations, observed)")
     check_between("survival_quantile", "share", share, 0, 1)
 
     def first(curve_part):
@@ -116,6 +117,7 @@ def restricted_mean(curve: SurvivalCurve, horizon: float) -> Estimate:
     Raises:
         ValueError: `horizon` is not above 0, or is beyond the last time while some runs have not had the event.
     """
+    check_instance("restricted_mean", "curve", curve, SurvivalCurve, "bp.results.kaplan_meier(durations, observed)")
     who = "restricted_mean"
     check_number(who, "horizon", horizon, above=0.0)
     if horizon > curve.times[-1] and curve.survival[-1] > 0:
@@ -163,7 +165,8 @@ def log_rank(durations, observed, other_durations, other_observed) -> LogRank:
 
 
 def _check_lifetimes(who, durations, observed):
-    durations, observed = np.asarray(durations, dtype=np.float64), np.asarray(observed)
+    durations = as_real_numbers(who, "durations", durations)
+    observed = np.asarray(as_array(who, "observed", observed))
     if durations.ndim != 1 or durations.shape != observed.shape or durations.size == 0:
         raise ValueError(
             f"`{who}` expected `durations` and `observed` of one shape (N,), got {durations.shape} and "

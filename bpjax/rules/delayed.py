@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.layers.layer import placed_layers
-from bpjax.rules.rule import Rule, call_of
+from bpjax.rules.rule import Rule, call_of, check_rule
 from bpjax.types import Array, RuleState
 from bpjax.util.checks import check_count
 
@@ -46,6 +46,7 @@ def delayed(rule: Rule, steps: int | tuple[int, ...]) -> Rule:
         ValueError: a delay is not an integer ≥ 0; per-layer delays for a rule without a `network`; in `init`, the
             number of delays is not the number of layers with parameters.
     """
+    check_rule("delayed", rule)
     by_layer = isinstance(steps, tuple | list)
     own = tuple(steps) if isinstance(steps, tuple | list) else (steps,)
     for delay in own:

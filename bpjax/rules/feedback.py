@@ -20,8 +20,9 @@ from bpjax.layers.initializers import Initializer, initializer, lecun_normal, le
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
 from bpjax.rules.feedback_params import check_feedback, check_weights, feedback_params, random_feedback
-from bpjax.rules.rule import Rule, call_of, check_made_of
+from bpjax.rules.rule import Rule, call_of, check_made_of, check_rule
 from bpjax.types import Array, Key, Params
+from bpjax.util.call_text import shown
 from bpjax.util.checks import check_number
 
 
@@ -100,7 +101,7 @@ def sign_symmetry(
     check_number("sign_symmetry", "scale", scale, above=0.0)
     draw = initializer(weights)
     if kind not in ("uSF", "brSF", "frSF"):
-        raise ValueError(f"`sign_symmetry` expected `kind` to be 'uSF', 'brSF' or 'frSF', got {kind!r}.")
+        raise ValueError(f"`sign_symmetry` expected `kind` to be 'uSF', 'brSF' or 'frSF', got {shown(kind)}.")
 
     def magnitudes(key, params):
         return random_feedback("sign_symmetry", key, network, params, draw, scale)
@@ -139,6 +140,7 @@ def batch_manhattan(rule: Rule) -> Rule:
     "Batch Manhattan", Liao, Leibo & Poggio 2016: every weight changes by the learning rate. A weight whose gradient is
     exactly 0 does not change.
     """
+    check_rule("batch_manhattan", rule)
 
     def grads(params, state, batch):
         value, direction, state = rule.grads(params, state, batch)

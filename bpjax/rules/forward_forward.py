@@ -11,7 +11,7 @@ from bpjax.layers.activations import identity
 from bpjax.layers.combinators.chain import chain
 from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, lecun_normal
-from bpjax.layers.layer import Kind, Layer
+from bpjax.layers.layer import Kind, Layer, check_layer
 from bpjax.layers.normalization.unit_length import unit_length
 from bpjax.losses import Loss, batch_mean, share, softmax_cross_entropy
 from bpjax.rules.direct import unit_shapes
@@ -20,7 +20,7 @@ from bpjax.rules.models import predict
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.rules.units import Unit, merge_units, propagate, unit_backward, units
 from bpjax.types import Array, Params, Shape
-from bpjax.util.checks import check_count, check_number
+from bpjax.util.checks import as_floating, check_arguments, check_count, check_number
 from bpjax.util.precision import widen
 from bpjax.util.targets import labels_of
 
@@ -113,6 +113,9 @@ def ff_goodness(network: Layer, params: Params, x: Array, classes: int, skip: in
         ValueError: `classes` is not an integer ≥ 2, `skip` not one ≥ 0, no hidden layer is left or one does not end
             with `unit_length`.
     """
+    check_layer("ff_goodness", network)
+    x = as_floating("ff_goodness", "x", x)
+    check_arguments("ff_goodness", params, "`params`")
     check_count("ff_goodness", "classes", classes, least=2)
     check_count("ff_goodness", "skip", skip, least=0)
     hidden = units(network, params)[:-1]
@@ -189,6 +192,9 @@ def mono_predict(network: Layer, params: Params, heads: list[Affine], x: Array) 
         heads: the state of the rule.
         x: examples (N, ...).
     """
+    check_layer("mono_predict", network)
+    x = as_floating("mono_predict", "x", x)
+    check_arguments("mono_predict", (params, heads), "`params` and `heads`")
     forward = propagate(units(network, params), x)
     classes = forward[-1].output.shape[1:]
     by_layer = [predict(head, at.output, classes) for head, at in zip(heads, forward[:-1], strict=True)]

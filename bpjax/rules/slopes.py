@@ -18,11 +18,11 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.layers.backward_transforms import check_activation
-from bpjax.layers.layer import Kind, Layer, map_layers
+from bpjax.layers.layer import Kind, Layer, check_layer, map_layers
 from bpjax.losses import Loss
 from bpjax.rules.rule import Rule, call_of, check_made_of
 from bpjax.types import Array, Key, RuleState
-from bpjax.util.checks import check_number
+from bpjax.util.checks import check_function, check_number
 
 
 def with_slopes(network: Layer, change: Callable[[Layer], Layer]) -> Layer:
@@ -34,6 +34,8 @@ def with_slopes(network: Layer, change: Callable[[Layer], Layer]) -> Layer:
     Raises:
         ValueError: `network` is not a Layer, or has no activation.
     """
+    check_layer("with_slopes", network)
+    check_function("with_slopes", "change", change)
     activations = []
 
     def changed(layer: Layer) -> Layer:
@@ -111,6 +113,7 @@ def noisy_slopes(make: Callable[[Layer, Loss], Rule], network: Layer, loss: Loss
         ValueError: `network` is not a Layer or `loss` not a Loss, the network has no activation, `deviation` is
             negative.
     """
+    check_function("noisy_slopes", "make", make)
     check_made_of("noisy_slopes", network, loss)
     check_number("noisy_slopes", "deviation", deviation, least=0.0)
     exact = make(network, loss)

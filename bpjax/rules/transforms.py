@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from bpjax.layers.dropout import without_dropout
 from bpjax.layers.layer import Kind
-from bpjax.rules.rule import Rule, call_of
+from bpjax.rules.rule import Rule, call_of, check_rule
 from bpjax.types import Array, Key, RuleState
 from bpjax.util.checks import check_number
 from bpjax.util.precision import widen
@@ -23,6 +23,7 @@ def weight_decay(rule: Rule, rate: float | Array) -> Rule:
     Raises:
         ValueError: `rate` is negative.
     """
+    check_rule("weight_decay", rule)
     check_number("weight_decay", "rate", rate, least=0.0)
 
     def grads(params, state, batch):
@@ -49,6 +50,7 @@ def weight_noise(rule: Rule, deviation: float | Array) -> Rule:
     Raises:
         ValueError: `deviation` is negative.
     """
+    check_rule("weight_noise", rule)
     check_number("weight_noise", "deviation", deviation, least=0.0)
 
     def init(key, params):
@@ -84,6 +86,7 @@ def fresh_keys(rule: Rule) -> Rule:
     Raises:
         ValueError: the rule's network is not made by `keyed`.
     """
+    check_rule("fresh_keys", rule)
     network = rule.network
     if network is None or network.kind is not Kind.KEYED:
         got = "without a network" if network is None else f"of the network {network.name}"

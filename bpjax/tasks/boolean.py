@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.tasks.task import Task, check_fits
+from bpjax.util.call_text import shown
 from bpjax.util.checks import check_count, check_function, check_number, check_text, is_concrete
 
 Levels = tuple[float, float]
@@ -65,7 +66,9 @@ def check_levels(who: str, levels, target_levels=None) -> tuple[Levels, Levels]:
     target_levels = levels if target_levels is None else target_levels
     for name, pair in (("levels", levels), ("target_levels", target_levels)):
         if not isinstance(pair, tuple | list | np.ndarray) or len(pair) != 2:
-            raise ValueError(f"`{who}` expected `{name}` to be a pair (false, true), such as (0.1, 0.9), got {pair!r}.")
+            raise ValueError(
+                f"`{who}` expected `{name}` to be a pair (false, true) like (0.1, 0.9), got {shown(pair)}."
+            )
         low, high = pair
         check_number(who, f"{name}[0]", low)
         check_number(who, f"{name}[1]", high, above=float(low) if is_concrete(low) else -math.inf)

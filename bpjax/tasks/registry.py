@@ -10,6 +10,7 @@ from bpjax.tasks.encoders import encoder
 from bpjax.tasks.spike_patterns import spike_patterns
 from bpjax.tasks.task import Task
 from bpjax.tasks.two_spirals import two_spirals
+from bpjax.util.call_text import shown
 
 TASKS: dict[str, Callable[..., Task]] = {
     "xor": xor,
@@ -35,7 +36,7 @@ def task(name: str, **options) -> Task:
     if base not in TASKS:
         near = difflib.get_close_matches(base, TASKS, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"`task` expected one of {', '.join(TASKS)}, got {name!r}.{hint}")
+        raise ValueError(f"`task` expected one of {', '.join(TASKS)}, got {shown(name)}.{hint}")
     factory = TASKS[base]
     arguments = [int(size) if size.isdecimal() else size for size in sizes]
     if base == "encoder" and len(arguments) == 3 and arguments[0] == arguments[2]:

@@ -34,6 +34,17 @@ def as_array(who: str, name: str, x) -> Array:
         raise ValueError(f"`{who}` expected `{name}` to be an array of numbers, got {shown(x)}.") from None
 
 
+def as_real_numbers(who: str, name: str, x) -> np.ndarray:
+    """Integers or floating-point numbers as a NumPy array of float64, or a `ValueError`."""
+    try:
+        numbers = np.asarray(x)
+    except (TypeError, ValueError):
+        numbers = np.asarray(None)
+    if not any(jnp.issubdtype(numbers.dtype, kind) for kind in (jnp.floating, jnp.integer)):
+        raise ValueError(f"`{who}` expected `{name}` to be an array of real numbers, got {shown(x)}.")
+    return numbers.astype(np.float64)
+
+
 def as_floating(who: str, name: str, x) -> Array:
     """`x` as an array of a floating-point dtype, or a `ValueError`."""
     x = as_array(who, name, x)
@@ -126,8 +137,11 @@ def check_between(who: str, name: str, value, low: float, high: float) -> None:
 
 def check_bound(who: str, name: str, bound, lower_name: str, lower) -> None:
     """Raise a `ValueError` unless a concrete upper bound, infinity allowed, is at least `lower`."""
-    if is_concrete(bound) and is_concrete(lower) and not float(bound) >= float(lower):
-        raise ValueError(f"`{who}` expected `{name}` ≥ `{lower_name}`, {lower!r}, got {bound!r}.")
+    if not is_concrete(bound) or not is_concrete(lower):
+        return
+    number = math.inf if isinstance(bound, float) and bound == math.inf else _as_number(bound)
+    if not number >= float(lower):
+        raise ValueError(f"`{who}` expected `{name}` ≥ `{lower_name}`, {lower!r}, got {shown(bound)}.")
 
 
 def check_choice(who: str, name: str, value, choices: Iterable[str]) -> None:

@@ -17,6 +17,7 @@ from bpjax.layers.attention.positions import check_sequence
 from bpjax.layers.initializers import Initializer, lecun_normal, zeros
 from bpjax.layers.layer import EMPTY, Layer, check_in_shape
 from bpjax.types import Array
+from bpjax.util.call_text import shown
 from bpjax.util.checks import check_count
 
 
@@ -160,7 +161,7 @@ def _cross_attention(form: Form) -> Layer:
 
     def init(key, in_shape):
         if not isinstance(in_shape, tuple | list) or len(in_shape) != 2:
-            raise ValueError(f"`cross_attention` expected an `in_shape` ((T, D), (S, M)), got {in_shape!r}.")
+            raise ValueError(f"`cross_attention` expected an `in_shape` ((T, D), (S, M)), got {shown(in_shape)}.")
         length, features = check_in_shape("cross_attention", in_shape[0], rank=2)
         _, memory_features = check_in_shape("cross_attention", in_shape[1], rank=2)
         return make_params(form, key, features, memory_features), (length, features)

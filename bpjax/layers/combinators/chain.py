@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.layers.layer import EMPTY, Kind, Layer, Parts, as_shape, check_any_shape, check_layer, uses_of
+from bpjax.util.call_text import shown
 from bpjax.util.checks import as_floating
 from bpjax.util.precision import widen
 
@@ -113,7 +114,7 @@ def parallel(*layers: Layer, combine: Literal["sum", "concatenate"] = "sum") -> 
     for layer in layers:
         check_layer("parallel", layer)
     if combine not in ("sum", "concatenate"):
-        raise ValueError(f"`parallel` expected `combine` to be 'sum' or 'concatenate', got {combine!r}.")
+        raise ValueError(f"`parallel` expected `combine` to be 'sum' or 'concatenate', got {shown(combine)}.")
 
     def init(key, in_shape):
         pairs = [f.init(k, in_shape) for f, k in zip(layers, jax.random.split(key, len(layers)), strict=True)]

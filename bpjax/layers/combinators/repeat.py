@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from bpjax.layers.combinators.chain import check_unchanged
 from bpjax.layers.layer import EMPTY, Kind, Layer, Parts, as_shape, check_layer, no_gradient
 from bpjax.types import Params
-from bpjax.util.checks import check_count, other_params
+from bpjax.util.checks import check_arguments, check_count, other_params
 
 
 def repeat(layer: Layer, n: int) -> Layer:
@@ -75,7 +75,16 @@ def repeat(layer: Layer, n: int) -> Layer:
 
 
 def unstack(params: Params, n: int) -> tuple[Params, ...]:
-    """Convert the params of `repeat(layer, n)` to those of `chain(*[layer] * n)`."""
+    """Convert the params of `repeat(layer, n)` to those of `chain(*[layer] * n)`.
+
+    Raises:
+        ValueError: `n` is not the first axis of all params.
+    """
+    check_count("unstack", "n", n)
+    check_arguments("unstack", params, "`params`")
+    for leaf in jax.tree.leaves(params):
+        if jnp.ndim(leaf) == 0 or len(leaf) != n:
+            raise other_params("`unstack`", f"with a first axis of {n}", params)
     return tuple(jax.tree.map(lambda leaf, i=i: leaf[i], params) for i in range(n))
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from bpjax.layers.combinators.chain import add_trees, alike, chain, check_length
 from bpjax.layers.layer import EMPTY, Kind, Layer, Parts, check_layer
-from bpjax.util.call_text import call_text
+from bpjax.util.call_text import call_text, shown
 from bpjax.util.checks import check_count
 
 
@@ -81,7 +81,7 @@ def _first_places(network: Layer, groups) -> dict[int, int]:
     seen, first = set(), {}
     for group in groups:
         if not isinstance(group, tuple | list) or len(group) < 2:
-            raise ValueError(f"`tie` expected a group to be a tuple of at least two places, got {group!r}.")
+            raise ValueError(f"`tie` expected a group to be a tuple of at least two places, got {shown(group)}.")
         for place in group:
             check_count("tie", "place", place, least=0)
             if place >= len(network.layers):

@@ -28,7 +28,7 @@ from bpjax.layers.convolution.windows import (
 )
 from bpjax.layers.layer import Layer, as_shape
 from bpjax.types import Array, Shape
-from bpjax.util.call_text import call_text
+from bpjax.util.call_text import call_text, shown
 from bpjax.util.precision import widen
 
 
@@ -130,7 +130,7 @@ def _pool_windows(who: str, window, stride, padding) -> Windows:
         for k, pair in zip(shape.size, shape.padding, strict=True):
             if max(pair) >= k:
                 raise ValueError(
-                    f"`{who}` expected a padding smaller than the window, {shape.size}, got {padding!r}. "
+                    f"`{who}` expected a padding smaller than the window, {shape.size}, got {shown(padding)}. "
                     "Pad less: a window that contains only padding has no maximum and no average."
                 )
     return shape

@@ -18,6 +18,7 @@ from jax import lax
 
 from bpjax.layers.layer import check_in_shape
 from bpjax.types import Array, Shape
+from bpjax.util.call_text import shown
 from bpjax.util.checks import as_floating
 
 Pairs = tuple[tuple[int, int], ...]
@@ -106,7 +107,7 @@ def windows(who: str, what: str, size, stride, padding, dilation: int | Shape = 
     if rank not in IMAGES:
         raise ValueError(
             f"`{who}` expected `{what}` to be an integer for sequences, or a tuple of up to three for images, "
-            f"got {size!r}."
+            f"got {shown(size)}."
         )
     sizes = per_axis(who, what, size, rank)
     strides, dilations = per_axis(who, "stride", stride, rank), per_axis(who, "dilation", dilation, rank)
@@ -120,7 +121,7 @@ def per_axis(who: str, name: str, value, rank: int) -> Shape:
     if len(values) != rank or not whole:
         raise ValueError(
             f"`{who}` expected `{name}` to be an integer ≥ 1 or a tuple of {rank} of them, one for each "
-            f"spatial axis, got {value!r}."
+            f"spatial axis, got {shown(value)}."
         )
     return tuple(int(n) for n in values)
 
@@ -133,7 +134,7 @@ def _padding(who: str, padding, rank: int) -> Literal["SAME", "VALID"] | Pairs:
     if not isinstance(padding, tuple | list) or len(padding) != rank or not all(map(is_pair, padding)):
         raise ValueError(
             f'`{who}` expected `padding` to be "SAME", "VALID" or {rank} pair(s) of integers ≥ 0, '
-            f"((low, high), ...), one pair for each spatial axis, got {padding!r}."
+            f"((low, high), ...), one pair for each spatial axis, got {shown(padding)}."
         )
     return tuple((int(low), int(high)) for low, high in padding)
 

@@ -28,7 +28,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bpjax.layers.layer import EMPTY, Layer, leaf_layers, map_layers
+from bpjax.layers.layer import EMPTY, Layer, check_layer, leaf_layers, map_layers
 from bpjax.layers.normalization.layer import (
     check_normalized,
     check_positions,
@@ -41,7 +41,7 @@ from bpjax.layers.normalization.layer import (
 )
 from bpjax.types import Array, Params, Residuals
 from bpjax.util.call_text import call_text
-from bpjax.util.checks import check_between, check_flag, check_number
+from bpjax.util.checks import as_array, check_arguments, check_between, check_flag, check_number
 from bpjax.util.precision import widen
 
 
@@ -150,7 +150,8 @@ def batch_statistics(network: Layer, params: Params, x) -> Statistics:
         ValueError: the statistics of a batch norm are not in the residuals of the network: it is inside a `repeat`,
             which stacks those of all depths, or a `remat`, which does not store any.
     """
-    return _found("batch_statistics", network, network.forward(params, x)[1])
+    check_layer("batch_statistics", network)
+    return _found("batch_statistics", network, network.forward(params, as_array("batch_statistics", "x", x))[1])
 
 
 def init_statistics(network: Layer, params: Params, x) -> Statistics:
@@ -164,6 +165,8 @@ def init_statistics(network: Layer, params: Params, x) -> Statistics:
     Raises:
         ValueError: as `batch_statistics`.
     """
+    check_layer("init_statistics", network)
+    check_arguments("init_statistics", (params, x), "`params` and `x`")
     residuals = jax.eval_shape(network.forward, params, x)[1]
     found = _found("init_statistics", network, residuals)
     return tuple(BatchStatistics(jnp.zeros(m.shape, m.dtype), jnp.ones(v.shape, v.dtype)) for m, v in found)
