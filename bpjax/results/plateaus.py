@@ -206,7 +206,7 @@ def escape_times(plateaus: Plateaus, which: Literal["first", "last", "longest"] 
 
 def _check_curves(who, error):
     """The curves as (runs, epochs), the number of epochs of each (runs,), and the leading shape."""
-    curves = as_real_numbers(who, "error", error)
+    curves = as_real_numbers(who, "error curve", error)
     if curves.ndim == 0 or curves.size == 0:
         raise ValueError(f"`{who}` expected an error curve, (epochs,) or (..., epochs), got shape {curves.shape}.")
     shape, curves = curves.shape[:-1], curves.reshape(-1, curves.shape[-1])
