@@ -11,114 +11,189 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from bpjax.interop.from_function import dtype_of, from_function, output_shape
-from bpjax.layers.layer import Layer
+from bpjax.interop.example_inputs import as_shapes, traced
+from bpjax.interop.from_function import dtype_of, from_function, without_batch
+from bpjax.layers.layer import Layer, is_shape
 from bpjax.types import Params
 
 
-def from_nnx(module: Any) -> Layer:
+def from_nnx(module: Any, *, wrt: Any = None, dtype: Any = None) -> Layer:
     """A Flax NNX module as a layer, with the weights of the module.
 
-    `init` ignores the key and returns the weights that the module holds, a nested dictionary of its `nnx.Param`s. After
-    training, put them back with `to_nnx`:
+    `init` ignores the key and returns the module's weights, a nested dictionary. `to_nnx` puts trained ones back:
 
         layer = from_nnx(nnx.Linear(4, 3, rngs=nnx.Rngs(0)))
         params, _ = layer.init(key, (4,))
         module = to_nnx(module, trained)
 
-    The module is not changed. Other state than `nnx.Param` (running statistics, random number streams of dropout) is
-    refused. x has the dtype of the weights; in `init`, it is an array.
+    The module is not changed. Everything that `wrt` does not choose is a constant: arrays that are no `nnx.Param`, as
+    for `nnx.grad`, and, after `module.eval()`, running statistics and the random numbers of dropout. A module that
+    changes them when it is called is refused, because a layer has no state. x has the dtype of the weights.
+
+    Args:
+        module: it is called with x alone, a batch.
+        wrt: a filter of Flax that chooses what is trained, as in `nnx.Optimizer`; None for `nnx.Param`, `jax.Array` for
+            arrays that are plain attributes.
+        dtype: of x in `init`, or a pytree of dtypes; None to find out whether x is floats or integers (tokens).
 
     Raises:
         ModuleNotFoundError: Flax is not installed.
-        ValueError: it is not an NNX module, or holds other state than parameters.
+        ValueError: it is not an NNX module; when called, it cannot take x, or changes its state.
     """
     nnx = _nnx()
     _check_is("from_nnx", module, nnx.Module, "a module of Flax NNX", "nnx.Linear(4, 3, rngs=nnx.Rngs(0))")
-    graph, state, rest = nnx.split(module, nnx.Param, ...)
-    if jax.tree.leaves(rest):
-        kinds = sorted({type(variable).__name__ for _, variable in nnx.to_flat_state(rest)})
-        raise ValueError(
-            f"`from_nnx` expected a module whose only state is nnx.Param, got {', '.join(kinds)} too in "
-            f"{type(module).__name__}. Leave out dropout and batch norm, and use bpjax's."
-        )
-    weights = nnx.to_pure_dict(state)
+    name = type(module).__name__
+    _check_callable("from_nnx", module)
+    graph, state, rest = jax.tree.map(lambda leaf: leaf, nnx.split(module, nnx.Param if wrt is None else wrt, ...))
+    before = {path: (type(variable).__name__, jax.tree.leaves(variable)) for path, variable in nnx.to_flat_state(rest)}
 
     def apply(params, x):
-        return nnx.merge(graph, _with_values(nnx, state, params))(x)
+        whole = nnx.merge(graph, _with_values(nnx, state, params), jax.tree.map(lambda leaf: leaf, rest))
+        y = whole(x)
+        after = dict(nnx.to_flat_state(nnx.state(whole)))
+        changed = {
+            kind
+            for path, (kind, leaves) in before.items()
+            if path in after and not _same_objects(leaves, jax.tree.leaves(after[path]))
+        }
+        if changed:
+            raise ValueError(
+                f"`from_nnx` expected a module that stays as it is when it is called, {name} changes its "
+                f"{', '.join(sorted(changed))}: switch it to evaluation, `module.eval()`, or use bpjax's dropout and "
+                "batch norm."
+            )
+        return y
 
-    return _of_a_module(type(module).__name__, weights, apply)
+    return _of_a_module("from_nnx", name, nnx.to_pure_dict(state), apply, dtype)
 
 
-def to_nnx(module: Any, params: Params) -> Any:
-    """A new module like `module` that holds the params of `from_nnx(module)`."""
+def to_nnx(module: Any, params: Params, *, wrt: Any = None) -> Any:
+    """A new module like `module` that holds the params of `from_nnx(module, wrt=wrt)`."""
     nnx = _nnx()
-    graph, state, rest = nnx.split(module, nnx.Param, ...)
-    return nnx.merge(graph, _with_values(nnx, state, params), rest)
+    graph, state, rest = nnx.split(module, nnx.Param if wrt is None else wrt, ...)
+    return nnx.merge(graph, _with_values(nnx, state, params), jax.tree.map(lambda leaf: leaf, rest))
 
 
-def from_linen(module: Any) -> Layer:
+def from_linen(module: Any, variables: Any = None, *, dtype: Any = None, **call: Any) -> Layer:
     """A Flax Linen module as a layer; its params are its "params" collection, a nested dictionary.
 
     `init` is `module.init(key, zeros)`, with a batch of one example. The trained params can be used directly:
-    `module.apply({"params": params}, x)`. Other collections (batch_stats) and random numbers (dropout) are refused.
-    Set other arguments of the call in the module: `nn.Dropout(0.1, deterministic=True)`.
+    `module.apply({"params": params}, x)`. Other arguments of the call are passed on to the module:
+
+        layer = from_linen(model, variables, train=False)
+
+    Args:
+        module: it is called with x, a batch.
+        variables: what `module.init` or a training returned. `init` of the layer then ignores the key and returns the
+            collection "params"; the other collections (batch_stats) are constants. None for new params; the module may
+            then have no other collections.
+        dtype: of x in `init`, or a pytree of dtypes; None to find out whether x is floats or integers (tokens).
+        call: keyword arguments of every call, such as `train=False` or `deterministic=True`.
 
     Raises:
         ModuleNotFoundError: Flax is not installed.
-        ValueError: it is not a Linen module; in `init`, it makes other collections than "params".
+        ValueError: it is not a Linen module; when called, it cannot take x, makes other collections than "params",
+            changes them, or needs random numbers.
     """
     with _installed("flax", "`from_linen`"):
         import flax.linen as nn
+        from flax import errors
     _check_is("from_linen", module, nn.Module, "a module of Flax Linen", "nn.Dense(3)")
     name = type(module).__name__
+    if variables is not None and not (hasattr(variables, "keys") and "params" in variables):
+        raise ValueError(
+            "`from_linen` expected `variables` of the form {'params': ..., 'batch_stats': ...}, as `module.init` "
+            f"returns them, got {type(variables).__name__}."
+        )
+    constants = {kind: variables[kind] for kind in variables or {} if kind != "params"}
 
-    def init(key, in_shape):
-        dtype = getattr(module, "param_dtype", jnp.result_type(float))
-        variables = module.init(key, jnp.zeros((1, *in_shape), dtype))
-        if set(variables) - {"params"}:
+    @contextlib.contextmanager
+    def in_evaluation():
+        try:
+            yield
+        except (errors.ModifyScopeVariableError, errors.InvalidRngError) as error:
             raise ValueError(
-                f"`from_linen` expected a module whose only collection is 'params', got {sorted(variables)} of {name}. "
-                "A layer has no state: leave out batch norm and similar modules, and use bpjax's."
-            )
-        params = variables.get("params", {})
-        return params, output_shape(apply, params, tuple(in_shape))
+                f"`from_linen` expected a module without state and random numbers, {name} needs them: pass the "
+                "argument that switches them off, `from_linen(module, variables, train=False)`, or use bpjax's. "
+                f"({str(error).splitlines()[0]})"
+            ) from error
+
+    def make(key, x):
+        with in_evaluation():
+            return module.init(key, x, **call)
 
     def apply(params, x):
-        return module.apply({"params": params}, x)
+        with in_evaluation():
+            return module.apply({"params": params, **constants}, x, **call)
+
+    def init(key, in_shape):
+        shapes = as_shapes("from_linen", in_shape)
+        floating = getattr(module, "param_dtype", jnp.result_type(float))
+        if variables is not None:
+            params = variables["params"]
+            _, y = traced("from_linen", name, lambda x: apply(params, x), shapes, dtype, floating)
+            return params, without_batch(y)
+        x, made = traced("from_linen", name, lambda x: make(key, x), shapes, dtype, floating)
+        if set(made) - {"params"}:
+            raise ValueError(
+                f"`from_linen` expected a module whose only collection is 'params', got {sorted(made)} of {name}. "
+                "Pass its variables, `from_linen(module, module.init(key, x))`, which makes the others constants."
+            )
+        params = make(key, jax.tree.map(lambda leaf: jnp.zeros((1, *leaf.shape[1:]), leaf.dtype), x)).get("params", {})
+        return params, without_batch(jax.eval_shape(apply, params, x))
 
     return from_function(init, apply, name)
 
 
-def from_equinox(module: Any, per_example: bool = True) -> Layer:
+def from_equinox(module: Any, per_example: bool = True, *, state: Any = None, dtype: Any = None) -> Layer:
     """An Equinox module as a layer, with the weights of the module.
 
     Equinox calls a module on one example: `per_example=True` maps it over the batch; use `per_example=False` for a
     module that takes a whole batch. `init` ignores the key and returns the weights that the module holds: the module
-    with None in place of everything that is not a floating-point array. After training, put them back with
+    with None in place of everything that is not a floating-point JAX array. After training, put them back with
     `to_equinox`:
 
         layer = from_equinox(eqx.nn.MLP(4, 3, 5, 1, key=key))
         params, _ = layer.init(key, (4,))
         module = to_equinox(module, trained)
 
-    The module is not changed; integers and functions inside it are constants. State (`eqx.nn.BatchNorm`)
-    and dropout that is not in inference mode are refused.
+    The module is not changed; integers, NumPy arrays and functions inside it are constants, as for `eqx.filter_grad`.
+
+    Args:
+        module: it is called with x alone, or with (x, state).
+        per_example: whether x is one example, without the batch axis.
+        state: of a module in inference mode that has one (`eqx.nn.BatchNorm`), a constant.
+        dtype: of x in `init`, or a pytree of dtypes; None to find out whether x is floats or integers (tokens).
 
     Raises:
         ModuleNotFoundError: Equinox is not installed.
-        ValueError: it is not an Equinox module, cannot be called, or needs state or a key.
+        ValueError: it is not an Equinox module, or cannot be called; it needs a key, or state that is not given or
+            that it changes.
     """
     eqx = _equinox()
     _check_is("from_equinox", module, eqx.Module, "an Equinox module", "eqx.nn.Linear(4, 3, key=key)")
-    _check_needs_x_alone(eqx, module)
+    _check_callable("from_equinox", module)
+    _check_needs_x_alone(eqx, module, state)
+    name = type(module).__name__
     weights, constants = eqx.partition(module, eqx.is_inexact_array)
 
     def apply(params, x):
         whole = eqx.combine(params, constants)
-        return jax.vmap(whole)(x) if per_example else whole(x)
 
-    return _of_a_module(type(module).__name__, weights, apply)
+        def call(x):
+            if state is None:
+                return whole(x)
+            y, new_state = whole(x, jax.tree.map(lambda leaf: leaf, state))
+            if not _same_objects(jax.tree.leaves(state), jax.tree.leaves(new_state)):
+                raise ValueError(
+                    f"`from_equinox` expected a module that leaves its state as it is, {name} changes it: "
+                    "switch it to inference, `eqx.nn.inference_mode(module)`."
+                )
+            return y
+
+        return jax.vmap(call)(x) if per_example else call(x)
+
+    return _of_a_module("from_equinox", name, weights, apply, dtype)
 
 
 def to_equinox(module: Any, params: Params) -> Any:
@@ -144,19 +219,31 @@ def from_stax(pair: tuple) -> Layer:
     stax_init, apply = pair
 
     def init(key, in_shape):
-        out_shape, params = stax_init(key, (-1, *in_shape))
-        return params, tuple(out_shape[1:])
+        with_batch = jax.tree.map(lambda shape: (-1, *shape), as_shapes("from_stax", in_shape), is_leaf=is_shape)
+        out_shape, params = stax_init(key, with_batch)
+        return params, jax.tree.map(lambda shape: tuple(shape[1:]), out_shape, is_leaf=is_shape)
 
     return from_function(init, apply, "stax")
 
 
-def _of_a_module(name: str, weights: Params, apply) -> Layer:
+def _of_a_module(who: str, name: str, weights: Params, apply, dtype) -> Layer:
     """The layer of a module that already holds its weights."""
 
     def init(key, in_shape):
-        return weights, output_shape(apply, weights, tuple(in_shape), dtype_of(weights))
+        shapes = as_shapes(who, in_shape)
+        _, y = traced(who, name, lambda x: apply(weights, x), shapes, dtype, dtype_of(weights))
+        return weights, without_batch(y)
 
     return from_function(init, apply, name)
+
+
+def _same_objects(a: list, b: list) -> bool:
+    return len(a) == len(b) and all(x is y for x, y in zip(a, b, strict=True))
+
+
+def _check_callable(who: str, module) -> None:
+    if not callable(module):
+        raise ValueError(f"`{who}` expected a module with `__call__(x)`, got {type(module).__name__}, which has none.")
 
 
 def _with_values(nnx, state, values):
@@ -166,15 +253,16 @@ def _with_values(nnx, state, values):
     return state
 
 
-def _check_needs_x_alone(eqx, module) -> None:
-    """Raise a `ValueError` where an Equinox module cannot be called with x and nothing else."""
+def _check_needs_x_alone(eqx, module, state) -> None:
+    """Raise a `ValueError` where an Equinox module needs a key, or state that is not given."""
     name = type(module).__name__
-    if not callable(module):
-        raise ValueError(f"`from_equinox` expected a module with `__call__(x)`, got {name}, which has none.")
     inner = (eqx.nn.StateIndex, eqx.nn.Dropout)
     for part in jax.tree.leaves(module, is_leaf=lambda node: isinstance(node, inner)):
-        if isinstance(part, eqx.nn.StateIndex):
-            raise ValueError(f"`from_equinox` expected a module without state, got {name}. Use bpjax's batch norm.")
+        if isinstance(part, eqx.nn.StateIndex) and state is None:
+            raise ValueError(
+                f"`from_equinox` expected a module without state, got {name}: pass its state, "
+                "`from_equinox(eqx.nn.inference_mode(module), state=state)`, or use bpjax's batch norm."
+            )
         if isinstance(part, eqx.nn.Dropout) and not part.inference and part.p != 0:
             raise ValueError(
                 f"`from_equinox` expected a module that needs no key, got dropout in {name}. "

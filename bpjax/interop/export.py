@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from bpjax.interop.as_function import as_function
 from bpjax.interop.checkpoints import named
-from bpjax.interop.from_function import batch_of, dtype_of
+from bpjax.interop.example_inputs import as_shapes, batch_of
+from bpjax.interop.from_function import dtype_of
 from bpjax.layers.layer import Layer, check_layer
 from bpjax.types import Params
 from bpjax.util.checks import check_count
@@ -76,9 +78,9 @@ def export_network(
     def program(x):
         return network.forward(params, x)[0]
 
-    names = named("export_network", params)
+    names = {name: _as_array(name, leaf) for name, leaf in named("export_network", params).items()}
     (examples,) = export.symbolic_shape("N") if batch_size is None else (batch_size,)
-    x = batch_of(in_shape, examples, dtype_of(params) if dtype is None else dtype)
+    x = batch_of(as_shapes("export_network", in_shape), examples, dtype_of(params) if dtype is None else dtype)
     to_export = export.export(jax.jit(trainable_program if trainable else program), platforms=platforms)
     try:
         made = to_export(jax.eval_shape(lambda: names), x) if trainable else to_export(x)
@@ -93,3 +95,12 @@ def export_network(
     if path is not None:
         write_file(path, data)
     return data
+
+
+def _as_array(name: str, leaf):
+    if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
+        raise ValueError(
+            f"`export_network` expected `params` to be a pytree of arrays, got {type(leaf).__name__} at '{name}': "
+            "pass the params of `network.init`."
+        )
+    return leaf

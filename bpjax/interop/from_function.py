@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from bpjax.interop.example_inputs import as_shapes, batch_of
 from bpjax.layers.layer import Layer, is_shape
 from bpjax.types import Params
 
@@ -40,9 +41,13 @@ def from_function(init: Callable, apply: Callable, name: str = "function") -> La
     for which, function in (("init", init), ("apply", apply)):
         if not callable(function):
             raise ValueError(f"`from_function` expected `{which}` to be a function, got {function!r}.")
+    if not isinstance(name, str):
+        raise ValueError(f"`from_function` expected `name` to be a text, got {name!r}.")
 
     def checked_init(key, in_shape):
         made = init(key, in_shape)
+        if isinstance(made, tuple) and len(made) == 2:
+            made = made[0], _without_arrays(made[1])
         if not isinstance(made, tuple) or len(made) != 2 or not is_shapes(made[1]):
             raise ValueError(
                 f"`from_function` expected `init` of '{name}' to return (params, out_shape), the shape without the "
@@ -69,21 +74,32 @@ def output_shape(apply: Callable, params: Params, in_shape, dtype=None):
         in_shape: the shape of x without the batch axis, or a pytree of shapes.
         dtype: of x; None for the dtype of the floating-point params.
     """
-    y = jax.eval_shape(apply, params, batch_of(in_shape, 2, dtype or dtype_of(params)))
+    shapes = as_shapes("output_shape", in_shape)
+    y = jax.eval_shape(apply, params, batch_of(shapes, 2, dtype_of(params) if dtype is None else dtype))
+    return without_batch(y)
+
+
+def without_batch(y):
+    """The shapes of a pytree of arrays without their first axis."""
     return jax.tree.map(lambda leaf: tuple(leaf.shape[1:]), y)
-
-
-def batch_of(in_shape, examples, dtype):
-    """A pytree of shapes as abstract arrays (examples, *shape)."""
-    return jax.tree.map(lambda shape: jax.ShapeDtypeStruct((examples, *shape), dtype), in_shape, is_leaf=is_shape)
 
 
 def dtype_of(params: Params):
     """The dtype of the floating-point leaves; JAX's default if there are none."""
-    dtypes = [leaf.dtype for leaf in jax.tree.leaves(params) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    dtypes = [jnp.result_type(leaf) for leaf in jax.tree.leaves(params)]
+    dtypes = [dtype for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating)]
     return jnp.result_type(*dtypes) if dtypes else jnp.result_type(float)
 
 
 def is_shapes(shapes) -> bool:
     """Whether it is a shape or a pytree of shapes."""
     return all(is_shape(leaf) for leaf in jax.tree.leaves(shapes, is_leaf=is_shape))
+
+
+def _without_arrays(shapes):
+    """Shapes with Python integers where a compiled `init` returned arrays () of integers."""
+
+    def convert(n):
+        return int(n) if isinstance(n, jax.Array) and n.ndim == 0 and jnp.issubdtype(n.dtype, jnp.integer) else n
+
+    return jax.tree.map(convert, shapes)

@@ -63,7 +63,7 @@ def check_optimizer(who: str, optimizer) -> None:
 
 def as_params(who: str, params) -> Params:
     """The params as a pytree of arrays, or a `ValueError`."""
-    if isinstance(params, Layer) or callable(params):
+    if isinstance(params, Layer) or (callable(params) and jax.tree_util.all_leaves([params])):  # not modules
         raise ValueError(
             f"`{who}` expected `params`, the weights, got {shown(params)}. "
             "Make them: `params, out_shape = network.init(key, in_shape)`."

@@ -82,10 +82,12 @@ def test_nnx(keys):
 
 def test_nnx_refuses_what_changes(keys):
     nnx = pytest.importorskip("flax.nnx")
-    with pytest.raises(ValueError, match=r"only state is nnx.Param, got BatchStat too in BatchNorm"):
-        from_nnx(nnx.BatchNorm(3, rngs=nnx.Rngs(0)))
-    with pytest.raises(ValueError, match=r"got RngCount, RngKey too in Dropout"):
-        from_nnx(nnx.Dropout(0.5, rngs=nnx.Rngs(0)))
+    norm, dropout = nnx.BatchNorm(3, rngs=nnx.Rngs(0)), nnx.Dropout(0.5, rngs=nnx.Rngs(0))
+    for module, kind in ((norm, "BatchStat"), (dropout, "RngCount")):
+        with pytest.raises(ValueError, match=rf"changes its {kind}: switch it to evaluation, `module.eval\(\)`"):
+            from_nnx(module).init(next(keys), (3,))
+        with pytest.raises(ValueError, match=rf"changes its {kind}: switch"):
+            from_nnx(module).forward(nnx.to_pure_dict(nnx.state(module, nnx.Param)), jnp.ones((2, 3), jnp.float32))
     with pytest.raises(ValueError, match=r"expected a module of Flax NNX, such as .*, got the class Linear"):
         from_nnx(nnx.Linear)
     with pytest.raises(ValueError, match=r"expected a module of Flax NNX, such as .*, got a Layer"):
