@@ -8,15 +8,19 @@ from bpjax.analysis.curvature import (
     share_along,
     steepest_direction,
 )
+from bpjax.analysis.preconditioned import adaptive_limit, preconditioned_curvature, preconditioner_of
 from bpjax.analysis.signals import Signals, signals
 
 __all__ = [
     "Alignment",
     "Signals",
+    "adaptive_limit",
     "alignment",
     "extreme_curvatures",
     "hessian_vector_product",
     "largest_curvature",
+    "preconditioned_curvature",
+    "preconditioner_of",
     "recording",
     "share_along",
     "signals",

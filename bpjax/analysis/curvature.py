@@ -72,9 +72,7 @@ def largest_curvature(rule: Rule, params, batch, key, steps: int = 24) -> Array:
     """
     check_count("largest_curvature", "steps", steps)
     flat, unravel = ravel_pytree(params)
-    product = hessian_vector_product(rule, params, batch)
-    _, alphas, betas = _lanczos(_flat(product, unravel), flat, key, min(steps, flat.size), restarts=False)
-    return _eigenvalues(_tridiagonal(alphas, betas))[-1]
+    return largest_eigenvalue(_flat(hessian_vector_product(rule, params, batch), unravel), flat, key, steps)
 
 
 def steepest_direction(rule: Rule, params: Params, batch, key: Key, steps: int = 24) -> Curvature:
@@ -144,6 +142,19 @@ def share_along(gradient: Params, direction: Params) -> Array:
     g, v = ravel_pytree(gradient)[0], ravel_pytree(direction)[0]
     norms = (g @ g) * (v @ v)
     return jnp.where(norms > 0, (g @ v) ** 2 / jnp.where(norms > 0, norms, 1.0), 0.0)
+
+
+def largest_eigenvalue(product: Callable, like: Array, key: Key, steps: int) -> Array:
+    """The largest eigenvalue of a symmetric matrix, given as v -> A v, by Lanczos iterations from a random direction.
+
+    Args:
+        product: v (n,) -> A v (n,).
+        like: an array (n,) of the dtype to compute in.
+        key: for the random direction.
+        steps: Lanczos iterations.
+    """
+    _, alphas, betas = _lanczos(product, like, key, min(steps, like.size), restarts=False)
+    return _eigenvalues(_tridiagonal(alphas, betas))[-1]
 
 
 def _flat(product: Callable, unravel: Callable) -> Callable:
