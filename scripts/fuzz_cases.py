@@ -357,6 +357,13 @@ BY_CALLABLE: dict[str, dict[str, Callable[[], Any]]] = {
     "second_order.least_squares": {"max_steps": lambda: 2},
     "sweeps.lanes": {"f": lambda: lambda x: x + 1},
     "sweeps.replay": {"store": stored, "seed": lambda: 0},
+    "sweeps.delete_runs": {"store": stored, "seed": lambda: [0]},
+    "sweeps.merge_sweeps": {"stores": lambda: [stored()]},
+    "sweeps.open_sweep": {"store": stored},
+    "sweeps.sweep_over": {
+        "structure": lambda: {"rate": [0.1, 0.2]},
+        "make_trial": lambda: lambda rate: lambda key: bare_trial(key, rate),
+    },
     "sweeps.sweep": {"store": lambda: OMIT},
     "tape.count_operations": {"*0": lambda: jnp.ones(2)},
     "tape.tape": {"*0": lambda: jnp.ones(2)},
@@ -383,6 +390,8 @@ BY_CALLABLE: dict[str, dict[str, Callable[[], Any]]] = {
     "training.restart_unsolved": {"start": lambda: lambda key: NETWORK.init(key, (3,))[0]},
     "training.diverged": {"factor": lambda: 10.0},
     "training.run_to_end": {"run": lambda: training()[0].init(KEY, PARAMS, 2)},
+    "training.stop_when": {"condition": lambda: lambda run: run.error < 0.1, "reason": lambda: "solved"},
+    "training.time_limit": {"seconds": lambda: 10.0},
     "training.fit": {"on_chunk": lambda: OMIT},
     "interop.export_network": {"path": lambda: OMIT},
     "interop.from_function": {
@@ -411,6 +420,19 @@ def public(room: str) -> dict[str, Any]:
 def is_record(thing) -> bool:
     """Whether it is a class: records hold what they are given; the functions that take them check it."""
     return inspect.isclass(thing)
+
+
+def missing(room: str) -> list[str]:
+    """The required parameters of a room's callables that have no valid value here, "layers.dense(features)"."""
+    without = []
+    for name, function in public(room).items():
+        if not callable(function) or is_record(function) or hasattr(function, "_fields"):
+            continue
+        known = BY_PARAMETER | BY_CALLABLE.get(name, {})
+        for parameter in inspect.signature(function).parameters.values():
+            if parameter.default is parameter.empty and parameter.kind not in (2, 4) and parameter.name not in known:
+                without.append(f"{name}({parameter.name})")
+    return without
 
 
 def valid_call(name: str, function) -> Call:
