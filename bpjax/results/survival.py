@@ -24,6 +24,12 @@ class SurvivalCurve(NamedTuple):
     events: np.ndarray  # (S,) runs with the event at that time
     confidence: float  # of the interval
 
+    def __repr__(self) -> str:
+        runs, events = int(self.at_risk[0]), int(np.sum(self.events))
+        reached = np.asarray(self.survival) <= 0.5 + 1e-12
+        median = f"{float(self.times[reached.argmax()]):g}" if reached.any() else "not reached"
+        return f"SurvivalCurve({runs} runs, {events} events, median {median}, up to {float(self.times[-1]):g})"
+
 
 class Estimate(NamedTuple):
     """An estimate with its interval; ∞ where it is beyond the observed times."""

@@ -158,3 +158,11 @@ for call in (lambda: kaplan_meier([1.0], np.array([True])), lambda: symmetric_pl
 """
     result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=300)
     assert result.stdout.count("pip install 'bpjax[experiments]'") == 2, result.stderr
+
+
+def test_the_repr_of_a_curve_is_short():
+    """Of 4 runs two have the event at 3 and 5, so S = ½ from 5 on; with one event of 4 it stays at ¾."""
+    curve = kaplan_meier([3.0, 5.0, 7.0, 8.0], np.array([True, True, False, False]))
+    assert repr(curve) == "SurvivalCurve(4 runs, 2 events, median 5, up to 8)"
+    few = kaplan_meier([3.0, 5.0, 7.0, 8.0], np.array([True, False, False, False]))
+    assert repr(few) == "SurvivalCurve(4 runs, 1 events, median not reached, up to 8)"
