@@ -105,7 +105,7 @@ def from_linen(module: Any, variables: Any = None, *, dtype: Any = None, **call:
             "`from_linen` expected `variables` of the form {'params': ..., 'batch_stats': ...}, as `module.init` "
             f"returns them, got {type(variables).__name__}."
         )
-    constants = {kind: variables[kind] for kind in variables or {} if kind != "params"}
+    constants = {kind: collection for kind, collection in dict(variables or {}).items() if kind != "params"}
 
     @contextlib.contextmanager
     def in_evaluation():

@@ -1,6 +1,7 @@
 """Tokens, several inputs, evaluation mode and constants through the adapters; gradients by two other ways."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +50,7 @@ def test_linen_in_evaluation():
             x = nn.BatchNorm(use_running_average=not train)(nn.Dense(3)(x))
             return nn.Dropout(0.5, deterministic=not train)(x)
 
-    x = np.float32([[1, 2], [3, -1], [0, 1]])
+    x = np.array([[1, 2], [3, -1], [0, 1]], np.float32)
     variables = Model().init(jax.random.key(0), x, train=False)
     variables = variables | {"batch_stats": jax.tree.map(lambda a: a + 0.5, variables["batch_stats"])}
     original = lambda p, x: Model().apply(variables | {"params": p}, x, train=False)
@@ -99,7 +100,7 @@ def test_nnx_plain_arrays_are_constants_unless_chosen():
         def __call__(self, x):
             return x @ self.w
 
-    x = np.float32([[1, 2], [3, 4]])
+    x = np.array([[1, 2], [3, 4]], np.float32)
     assert from_nnx(Plain()).init(jax.random.key(0), (2,)) == ({}, (3,))
     trained = from_nnx(Plain(), wrt=jax.Array)
     params = check(trained, (2,), x, lambda p, x: x @ p["w"])
@@ -111,14 +112,14 @@ def test_equinox_tokens_and_a_dictionary():
     eqx = pytest.importorskip("equinox")
 
     class Model(eqx.Module):
-        embed: eqx.nn.Embedding
-        linear: eqx.nn.Linear
+        embed: Any
+        linear: Any
 
         def __call__(self, x):
             return self.linear(x["numbers"]) + jax.vmap(self.embed)(x["tokens"]).sum(axis=0)
 
     module = Model(eqx.nn.Embedding(11, 4, key=jax.random.key(0)), eqx.nn.Linear(2, 4, key=jax.random.key(1)))
-    x = {"tokens": TOKENS, "numbers": np.float32([[1, 2], [3, 4]])}
+    x = {"tokens": TOKENS, "numbers": np.array([[1, 2], [3, 4]], np.float32)}
     shapes = {"tokens": (3,), "numbers": (2,)}
     check(from_equinox(module), shapes, x, lambda p, x: jax.vmap(p)(x))
     dtype = {"tokens": jnp.int32, "numbers": jnp.float32}
@@ -131,15 +132,15 @@ def test_equinox_state_in_inference():
     eqx = pytest.importorskip("equinox")
 
     class Model(eqx.Module):
-        linear: eqx.nn.Linear
-        norm: eqx.nn.BatchNorm
+        linear: Any
+        norm: Any
 
         def __call__(self, x, state):
             return self.norm(self.linear(x), state)
 
     make = lambda key: Model(eqx.nn.Linear(2, 3, key=key), eqx.nn.BatchNorm(3, "batch", mode="ema"))
     module, state = eqx.nn.make_with_state(make)(jax.random.key(0))
-    x = np.float32([[1, 2], [3, -1]])
+    x = np.array([[1, 2], [3, -1]], np.float32)
     run = jax.vmap(module, axis_name="batch", in_axes=(0, None), out_axes=(0, None))
     _, state = run(x, state)
     inference = eqx.nn.inference_mode(module)
