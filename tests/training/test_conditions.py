@@ -61,18 +61,20 @@ def test_with_batches_it_sees_the_weights_after_the_epoch_and_the_validation_dat
 
 
 def test_it_reads_what_the_history_records():
-    """Each field of the epoch, at the epoch where it is first below a bound between two neighbours of the curve."""
-    _, _, batch = linear()
-    history = FIT(validation=batch).history
+    """Each field, at the first epoch where its curve is on the other side of a bound than at the start."""
+    x, target = linear()[2]
+    validation = x + 0.3, 3 * target
+    history = FIT(validation=validation).history
     for field in ("error", "gradient_norm", "validation_error"):
         curve = getattr(history, field)
-        bound = (curve[9] + curve[10]) / 2
-        epoch = 1 + int(np.argmax(curve < bound))
+        bound, starts_below = (curve[3] + curve[4]) / 2, bool(curve[0] < (curve[3] + curve[4]) / 2)
+        epoch = 1 + int(np.argmax((curve < bound) != starts_below))
+        assert epoch > 1
 
-        def below(now, field=field, bound=bound):
-            return (getattr(now, field) < bound) & (now.epoch > 0)
+        def crossed(now, field=field, bound=bound, starts_below=starts_below):
+            return (getattr(now, field) < bound) != starts_below
 
-        assert FIT(validation=batch, stops=bp.stop_when(below, "below")).epochs == epoch
+        assert FIT(validation=validation, stops=bp.stop_when(crossed, "crossed")).epochs == epoch
 
 
 def spy_network():
