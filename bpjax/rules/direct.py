@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal
-from bpjax.layers.layer import Kind, Layer, check_layer
+from bpjax.layers.layer import Kind, Layer, check_any_shape, check_layer
 from bpjax.layers.product import matmul
 from bpjax.losses import Loss, share
 from bpjax.rules.rule import Rule, check_made_of
@@ -54,6 +54,8 @@ def direct_feedback(
             initializer; in `init`, the network has no hidden layer of units, or `in_shape` is missing; in `grads`, the
             state belongs to another network.
     """
+    if in_shape is not None:
+        in_shape = check_any_shape("direct_feedback", in_shape)
     check_made_of("direct_feedback", network, loss)
 
     def error(output, delta, target):
@@ -88,6 +90,8 @@ def direct_random_target_projection(
     Raises:
         ValueError: as `direct_feedback`.
     """
+    if in_shape is not None:
+        in_shape = check_any_shape("direct_random_target_projection", in_shape)
     check_made_of("direct_random_target_projection", network, loss)
 
     def projected(output, delta, target):

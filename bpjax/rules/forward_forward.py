@@ -11,7 +11,7 @@ from bpjax.layers.activations import identity
 from bpjax.layers.combinators.chain import chain
 from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, lecun_normal
-from bpjax.layers.layer import Kind, Layer, check_layer
+from bpjax.layers.layer import Kind, Layer, check_any_shape, check_layer
 from bpjax.layers.normalization.unit_length import unit_length
 from bpjax.losses import Loss, batch_mean, share, softmax_cross_entropy
 from bpjax.rules.direct import unit_shapes
@@ -57,6 +57,8 @@ def forward_forward(network: Layer, loss: Loss, threshold: float | Array = 2.0, 
             has no hidden layer of units or one that does not end with `unit_length`, outputs are not (N, K) with
             K ≥ 2, there are fewer inputs than classes, or `in_shape` is missing.
     """
+    if in_shape is not None:
+        in_shape = check_any_shape("forward_forward", in_shape)
     who = "forward_forward"
     check_made_of(who, network, loss)
     check_number(who, "threshold", threshold, above=0.0)
@@ -178,6 +180,8 @@ def mono_forward(
     Raises:
         ValueError: as `local_losses`.
     """
+    if in_shape is not None:
+        in_shape = check_any_shape("mono_forward", in_shape)
     check_made_of("mono_forward", network, loss)
     local = batch_mean(softmax_cross_entropy) if loss.reduction == "mean" else softmax_cross_entropy
     return local_heads("mono-forward", "mono_forward", network, loss, local, rate, weights, False, in_shape)

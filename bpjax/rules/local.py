@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal
-from bpjax.layers.layer import Layer
+from bpjax.layers.layer import Layer, check_any_shape
 from bpjax.layers.product import matmul
 from bpjax.losses import Loss
 from bpjax.rules.direct import unit_shapes
@@ -54,6 +54,8 @@ def local_losses(
         ValueError: `network` is not a Layer or `loss` not a Loss, `rate` is negative, there is no such initializer; in
             `init`, the network has no hidden layer of units or `in_shape` is missing.
     """
+    if in_shape is not None:
+        in_shape = check_any_shape("local_losses", in_shape)
     check_made_of("local_losses", network, loss)
     return local_heads("local losses", "local_losses", network, loss, loss, rate, weights, True, in_shape)
 

@@ -19,7 +19,7 @@ from bpjax.losses import Loss, share
 from bpjax.rules.rule import Rule, call_of, check_made_of
 from bpjax.rules.units import check_units, merge_units, units
 from bpjax.types import Array, Params
-from bpjax.util.checks import check_number
+from bpjax.util.checks import check_flag, check_function, check_number
 from bpjax.util.precision import widen
 from bpjax.util.trees import noise_like
 
@@ -52,6 +52,8 @@ def weight_perturbation(
     Raises:
         ValueError: `network` is not a Layer or `loss` not a Loss, `deviation` is not above 0.
     """
+    check_flag("weight_perturbation", "symmetric", symmetric)
+    check_function("weight_perturbation", "noise", noise)
     check_made_of("weight_perturbation", network, loss)
     check_number("weight_perturbation", "deviation", deviation, above=0.0)
 
@@ -94,6 +96,7 @@ def forward_gradient(network: Layer, loss: Loss, noise: Initializer = jax.random
     Raises:
         ValueError: `network` is not a Layer or `loss` not a Loss.
     """
+    check_function("forward_gradient", "noise", noise)
     check_made_of("forward_gradient", network, loss)
 
     def init(key, params):
@@ -137,6 +140,7 @@ def node_perturbation(
             has no layers with weights, the params belong to another network, or no net input depends on some of the
             params, such as those of a norm after the last dense layer.
     """
+    check_function("node_perturbation", "noise", noise)
     who = "node_perturbation"
     check_made_of(who, network, loss)
     check_number(who, "deviation", deviation, above=0.0)

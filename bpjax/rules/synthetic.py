@@ -3,14 +3,14 @@
 import jax.numpy as jnp
 
 from bpjax.layers.dense import Affine
-from bpjax.layers.layer import Layer
+from bpjax.layers.layer import Layer, check_any_shape
 from bpjax.losses import Loss
 from bpjax.rules.direct import unit_shapes
 from bpjax.rules.models import predict, sgd_step
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.rules.units import check_units, merge_units, propagate, unit_backward, units
 from bpjax.types import Array, Shape
-from bpjax.util.checks import check_number
+from bpjax.util.checks import check_flag, check_number
 from bpjax.util.targets import rows_of
 
 
@@ -45,6 +45,9 @@ def synthetic_gradients(
         ValueError: `network` is not a Layer or `loss` not a Loss, `rate` is not above 0; in `init`, the network has no
             hidden layer of units, the params belong to another network, or `in_shape` is missing.
     """
+    check_flag("synthetic_gradients", "with_target", with_target)
+    if in_shape is not None:
+        in_shape = check_any_shape("synthetic_gradients", in_shape)
     who = "synthetic_gradients"
     check_made_of(who, network, loss)
     check_number(who, "rate", rate, above=0.0)

@@ -15,7 +15,7 @@ from bpjax.rules.models import sgd_step
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.rules.units import Unit, check_units, merge_units, propagate, unit_backward, units
 from bpjax.types import Array, Key, Params
-from bpjax.util.checks import check_number
+from bpjax.util.checks import check_function, check_number
 
 
 class Inverses(NamedTuple):
@@ -68,6 +68,7 @@ def difference_target_propagation(
             negative, there is no such initializer; in `init`, the params belong to another network, a layer of units is
             not dense, or there is only one.
     """
+    check_function("difference_target_propagation", "noise", noise)
     who = "difference_target_propagation"
     check_made_of(who, network, loss)
     check_number(who, "step", step, above=0.0)

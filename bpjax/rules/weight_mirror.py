@@ -13,7 +13,7 @@ from bpjax.rules.feedback_params import feedback_mask, random_feedback
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.rules.units import Unit, merge_units, propagate, split_units, units
 from bpjax.types import Array, Key, Params
-from bpjax.util.checks import check_count, check_number
+from bpjax.util.checks import check_count, check_function, check_number
 
 
 class Mirror(NamedTuple):
@@ -65,6 +65,7 @@ def weight_mirror(
             is above 1, `examples` is below 2, there is no such initializer; in `init`, the network has no weights; in
             `grads`, B belongs to another network.
     """
+    check_function("weight_mirror", "noise", noise)
     check_made_of("weight_mirror", network, loss)
     for name, value in (("rate", rate), ("deviation", deviation)):
         check_number("weight_mirror", name, value, least=0.0)

@@ -12,7 +12,7 @@ import numpy as np
 
 from bpjax.tasks.task import Task, check_fits
 from bpjax.util.call_text import shown
-from bpjax.util.checks import check_count, check_function, check_number, check_text, is_concrete
+from bpjax.util.checks import check_count, check_counts, check_function, check_number, check_text, is_concrete
 
 Levels = tuple[float, float]
 
@@ -42,6 +42,7 @@ def truth_table(
     check_text("truth_table", "name", name)
     inputs = check_count("truth_table", "inputs", inputs)
     check_function("truth_table", "function", function)
+    hidden = check_counts("truth_table", "hidden", hidden, fewest=0)
     rows = lambda table: np.array([function(tuple(row)) for row in table.tolist()])
     return _boolean(name, inputs, rows, hidden, (levels, target_levels))
 
