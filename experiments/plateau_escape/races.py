@@ -85,7 +85,7 @@ def chosen(index, *optimizers: Any) -> optax.GradientTransformationExtraArgs:
 
 def plateau_left(level: float) -> bp.training.Stop:
     """Stop when the error of the weights without noise is below the level."""
-    return bp.training.Stop("plateau left", level, _plateau_left, needs="validation_error")
+    return bp.training.Stop("plateau left", level, _plateau_left)
 
 
 def _plateau_left(level, epoch):
