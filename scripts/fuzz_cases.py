@@ -370,6 +370,7 @@ BY_CALLABLE: dict[str, dict[str, Callable[[], Any]]] = {
     "tape.vjp": {"*0": lambda: jnp.ones(2)},
     "gradcheck.check_gradient": {"*0": lambda: jnp.ones(2), "gradient": lambda: lambda w: 2 * w, "argnums": lambda: 0},
     "gradcheck.compare": {},
+    "analysis.preconditioned_curvature": {"preconditioner": lambda: jax.tree.map(jnp.ones_like, PARAMS)},
     "analysis.recording": {"at": lambda: [0, 1]},
     "audit.ledger_of_rules": {"rules": lambda: {"backprop": bp.rules.RULES["backprop"]}},
     "audit.ledger_table": {
