@@ -140,7 +140,8 @@ def wrong_arrays(value) -> Iterator[tuple[str, Any]]:
 
 def wrong_trees(value) -> Iterator[tuple[str, Any]]:
     """Pytrees with leaves of another shape or dtype, with a leaf missing, or something around them."""
-    if any(not isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(value)):
+    leaves = jax.tree.leaves(value)
+    if any(not isinstance(a, jax.Array | np.ndarray) or jnp.issubdtype(a.dtype, jax.dtypes.prng_key) for a in leaves):
         return
     yield "a tuple around", (value,)
     yield "a dict around", {"a": value}
