@@ -186,4 +186,7 @@ def same_values(value) -> Iterator[tuple[str, Any]]:
         yield "a NumPy array", np.asarray(value)
         yield "nested lists", np.asarray(value).tolist()
     elif kind == "tree" and all(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(value)):
-        yield "NumPy leaves", jax.tree.map(np.asarray, value)
+        yield (
+            "NumPy leaves",
+            jax.tree.map(lambda a: a if jnp.issubdtype(a.dtype, jax.dtypes.prng_key) else np.asarray(a), value),
+        )

@@ -92,7 +92,8 @@ def without_lists(who: str, rule: Rule, params: Params, data: Batch, key) -> Par
 
 def as_count(who: str, name: str, value) -> int:
     """`value` as an `int`: a Python or NumPy integer or an array () of one, from 1; otherwise a `ValueError`."""
-    if isinstance(value, np.ndarray | jax.Array) and is_concrete(value) and value.shape == ():
+    is_number = isinstance(value, np.ndarray | jax.Array) and jnp.issubdtype(value.dtype, np.number)
+    if is_number and is_concrete(value) and value.shape == ():
         value = np.asarray(value)[()]
     return check_count(who, name, value)
 

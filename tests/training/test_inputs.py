@@ -33,6 +33,7 @@ BOTH = {
     "epochs huge": (dict(epochs=2**40), "`epochs` to be an integer ≥ 1 and ≤ 2147483647, got 1099511627776"),
     "epochs many": (dict(epochs=np.array([3, 4])), "`epochs` to be an integer ≥ 1, got int64[2]"),
     "batch_size 2.0": (dict(batch_size=2.0), "`batch_size` to be an integer ≥ 1, got 2.0"),
+    "batch_size key": (dict(batch_size=KEY), "`batch_size` to be an integer ≥ 1, got key<fry>[]"),
     "batch_size 0": (dict(batch_size=0), "`batch_size` to be an integer ≥ 1, got 0"),
     "shuffle text": (dict(shuffle="no"), "`shuffle` to be True or False, got 'no'"),
     "key 0": (dict(key=0), "`key` to be one random key, got 0. Make one: `jax.random.key(0)`"),
