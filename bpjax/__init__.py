@@ -51,6 +51,7 @@ from bpjax.training import fit, trial, make_train_step, error_below, outputs_wit
 
 # 7. a million times at once
 from bpjax.sweeps import sweep, sweep_over, replay, log_draws, points, open_sweep, merge_sweeps
+from bpjax.sweeps import compare_optimizers, compare_rules
 
 # look inside
 from bpjax.tape import tape, reverse
@@ -129,6 +130,8 @@ __all__ = [
     "predict",
     "sweep",
     "sweep_over",
+    "compare_optimizers",
+    "compare_rules",
     "replay",
     "log_draws",
     "points",

@@ -4,6 +4,7 @@ The colours are safe for colour-blind readers (Okabe & Ito 2008). No global styl
 """
 
 from bpjax.results.plots.colours import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, label_once, legend_below
+from bpjax.results.plots.comparison import comparison_figure
 from bpjax.results.plots.maps import cell_edges, is_geometric, outcome_map, theory_line
 from bpjax.results.plots.numbers import write_csv
 from bpjax.results.plots.rates import classical_limit, epochs_to_goal, proportion, region
@@ -28,6 +29,7 @@ __all__ = [
     "carry_forward",
     "cell_edges",
     "classical_limit",
+    "comparison_figure",
     "distribution",
     "epochs_to_goal",
     "error_curves",
