@@ -18,7 +18,7 @@ from sweeping import countdown
 import bpjax as bp
 from bpjax.sweeps.axes import plan
 from bpjax.sweeps.computation import trace
-from bpjax.sweeps.lanes.layout import Layout, choose_layout
+from bpjax.sweeps.lanes.layout import Layout
 from bpjax.sweeps.pool import make_pool
 
 XOR = bp.xor().present()
@@ -249,17 +249,6 @@ def test_progress_is_reported():
     result = bp.sweep(xor, AXES, key=ROOT, curves=CURVES, progress=reports.append)
     assert reports[0].done == 0 and reports[-1].done == reports[-1].runs == 20
     assert reports[-1].epochs == int(result.epochs.sum()) and reports[-1].rate > 0
-
-
-def test_layout_by_size():
-    def chosen(name, size):
-        jaxpr = jax.make_jaxpr(lambda x: jnp.tanh(x) * 2)(jnp.ones(size))
-        return choose_layout(name, (jax.ShapeDtypeStruct((size,), float), jax.ShapeDtypeStruct((), int)), jaxpr)
-
-    assert chosen("auto", 9).layout[:2] == ("lanes", 256)
-    assert chosen("auto", 40_000).layout[:2] == ("single", 1)
-    assert chosen("lanes", 40_000).layout.feed * 40_000 <= 2**20
-    assert chosen("auto", 9).why and chosen("vmap", 9).layout.name == "vmap"
 
 
 def test_the_result_does_not_depend_on_the_number_of_devices(whole):

@@ -1,11 +1,7 @@
-"""Which layout suits a trial: chosen by size, from measurements on two CPU cores.
+"""Which layout suits a trial: the one with the lowest time per epoch and run by a model of the time.
 
-    tiny      up to 3,000 entries that change (weights, momenta, rates) and arrays of up to 8,192 entries:
-              lanes, as many as keep the largest array in the cache
-    larger    single: one run after another, a separate run on each core
-
-2-2-1 is fastest with 512 lanes, 10-5-10 with 64, 8-16-1 with 256 examples with 8. For 64-32-10 on 1,197 digits, one run
-after another takes 0.4 times as long as lanes and 0.6 times as long as `vmap`, which was the fastest for none.
+The work of an epoch is counted on its jaxpr (`counts`); the nanoseconds of each operation were fitted to measurements
+of 22 trials on two CPU cores (`times`). There is no model for accelerators: there the layout is lanes.
 """
 
 from collections.abc import Callable
@@ -14,15 +10,22 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from bpjax.sweeps.lanes.counts import count_work
+from bpjax.sweeps.lanes.times import modelled_time
 from bpjax.sweeps.lanes.transform import lanes
 from bpjax.util.checks import check_choice
-from bpjax.util.jaxprs import largest_array
+from bpjax.util.jaxprs import largest_array, opened
 
-TINY, SHORT = 3_000, 8_192
-"""Entries that change, and entries of the largest array, up to which runs side by side are faster."""
-CACHED = 32_000
-"""Entries of the largest array, all active runs together, that stay in the cache of a core."""
-WIDEST = 256
+WIDTHS = (256, 128, 64, 32, 16)
+"""Active runs of lanes, the widest first."""
+VMAP_WIDTH = 8
+"""Active runs of `vmap`: more were hardly faster on any workload, and up to six times slower on some."""
+CACHED = 2**18
+"""Entries of the largest array, all active runs together, that stay in the caches of a core."""
+POOL_EPOCH = 3e6
+"""Nanoseconds that an epoch of all active runs may take: places without a run cost as much as those with one."""
+FREQUENT = 5e4
+"""Nanoseconds per epoch and run up to which stopped runs are looked for every 32 epochs, else every 4."""
 MOST_PREPARED = 1024
 """Runs prepared at a time. Memory use follows this number, not the number of runs."""
 MOST_ENTRIES = 2**17
@@ -60,30 +63,40 @@ class Choice(NamedTuple):
     why: str  # one sentence, for the record of a sweep
 
 
-def choose_layout(name: str, start, epoch_jaxpr) -> Choice:
-    """The layout called `name`, "auto" by size. It depends on the program alone, never on the number of runs.
+def choose_layout(name: str, start, epoch_jaxpr, shared: int = 0) -> Choice:
+    """The layout called `name`; "auto": the one with the lowest modelled time per epoch and run.
+
+    It depends on the program alone, never on the number of runs nor on a measurement, so that the same sweep has the
+    same layout everywhere, and a run's numbers do not depend on how many others there are.
 
     Args:
         name: "auto", "lanes", "vmap" or "single".
         start: the state of a run before its first epoch; shapes and dtypes are enough.
         epoch_jaxpr: the jaxpr, open or closed, of one epoch of one run.
+        shared: how many of its first arguments are the same for all runs.
 
     Raises:
         ValueError: there is no layout of that name.
     """
     check_choice("sweep", "layout", name, NAMES)
-    largest = largest_array(epoch_jaxpr)
-    size = sum(leaf.size for leaf in jax.tree.leaves(start) if jnp.issubdtype(leaf.dtype, jnp.floating))
+    per_run = [place >= shared for place in range(len(opened(epoch_jaxpr).invars))]
+    work, largest = count_work(epoch_jaxpr, per_run), max(1, largest_array(epoch_jaxpr))
     on_cpu = jax.default_backend() == "cpu"
-    is_tiny = size <= TINY and largest <= SHORT
-    why = "as asked for"
+    lanes_width = next(
+        (w for w in WIDTHS if w * largest <= CACHED and w * modelled_time("lanes", w, work) <= POOL_EPOCH), WIDTHS[-1]
+    )
+    widths = {"lanes": lanes_width, "vmap": VMAP_WIDTH, "single": 1}
+    times = {which: modelled_time(which, width, work) for which, width in widths.items()}
+    why = "asked for by name"
     if name == "auto":
-        name = "lanes" if is_tiny or not on_cpu else "single"
-        why = f"a run's state has {size} numbers, the largest array of its epoch {largest}"
-    most = min(WIDEST, max(8, power_of_two(CACHED // max(1, largest)))) * (1 if on_cpu else 64)
-    width = 1 if name == "single" else most
+        name = min(times, key=lambda which: times[which]) if on_cpu else "lanes"
+        shown = ", ".join(f"{which} {time / 1e3:.3g} µs" for which, time in times.items())
+        why = f"the model of the time per epoch and run says {shown}" if on_cpu else "many runs fill an accelerator"
+    width = widths[name] if on_cpu or name == "single" else 64 * widths[name]
+    size = sum(leaf.size for leaf in jax.tree.leaves(start) if jnp.issubdtype(leaf.dtype, jnp.floating))
     prepared = min(MOST_PREPARED, power_of_two(MOST_ENTRIES // max(1, size) + 1) // 2)
-    return Choice(Layout(name, width, chunk=32 if is_tiny else 4, feed=max(width, prepared)), why)  # type: ignore[arg-type]
+    chunk = 32 if times["single"] <= FREQUENT else 4
+    return Choice(Layout(name, width, chunk, feed=max(width, prepared)), why)  # type: ignore[arg-type]
 
 
 def power_of_two(n: int) -> int:
