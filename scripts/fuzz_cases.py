@@ -135,6 +135,12 @@ def keyed_rule():
     return bp.backprop(bp.layers.keyed(bp.chain(bp.dense(3), bp.dropout(0.5))), bp.squared_error)
 
 
+def stopping_trial(key, optimizer=SGD, rule=RULE):
+    """One small run of a comparison, with a stop that means success."""
+    params = NETWORK.init(key, (3,))[0]
+    return bp.trial(rule, optimizer, params, (X, T), key=key, epochs=2, stops=bp.error_below(0.1))
+
+
 def spiking():
     """A chain with one layer of spiking units."""
     return bp.chain(bp.unroll(bp.layers.leaky_integrate_and_fire(2), last=True))
@@ -331,6 +337,9 @@ BY_CALLABLE: dict[str, dict[str, Callable[[], Any]]] = {
     "theory.saddle_distance": {"curvature": lambda: -0.5},
     "theory.saddle_growth": {"curvature": lambda: -0.5},
     "theory.saddle_steps": {"curvature": lambda: -0.5},
+    "results.holm": {"p_values": lambda: [0.01, 0.2]},
+    "results.success_contrast": {"first": lambda: [True, False, True], "second": lambda: [True, True, False]},
+    "results.time_contrast": {"first": lambda: [10.0, 20.0, np.nan], "second": lambda: [12.0, np.nan, 30.0]},
     "rules.delayed": {"steps": lambda: 1},
     "rules.equilibrium_propagation": {"nudged_steps": lambda: 1},
     "rules.ff_goodness": {
@@ -357,6 +366,24 @@ BY_CALLABLE: dict[str, dict[str, Callable[[], Any]]] = {
     "second_order.least_squares": {"max_steps": lambda: 2},
     "sweeps.lanes": {"f": lambda: lambda x: x + 1},
     "sweeps.replay": {"store": stored, "seed": lambda: 0},
+    "sweeps.compare_choices": {
+        "choices": lambda: {"SGD": SGD},
+        "make_trial": lambda: lambda choice: lambda key, rate: bare_trial(key, rate),
+        "rates": lambda: [0.1, 0.2],
+        "seeds": lambda: 2,
+    },
+    "sweeps.compare_optimizers": {
+        "trial": lambda: stopping_trial,
+        "optimizers": lambda: {"momentum": lambda rate: bp.momentum(rate, 0.5)},
+        "rates": lambda: [0.1, 0.2],
+        "seeds": lambda: 2,
+    },
+    "sweeps.compare_rules": {
+        "trial": lambda: lambda key, rule, learning_rate: stopping_trial(key, bp.momentum(learning_rate, 0.5), rule),
+        "rules": lambda: {"backprop": RULE},
+        "rates": lambda: [0.1, 0.2],
+        "seeds": lambda: 2,
+    },
     "sweeps.delete_runs": {"store": stored, "seed": lambda: [0]},
     "sweeps.merge_sweeps": {"stores": lambda: [stored()]},
     "sweeps.open_sweep": {"store": stored},
