@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from bpjax.util.extras import require_extra
 from bpjax.util.files import write_file
+from bpjax.util.locks import locked
 
 LOCK, HOLDER = "writer.lock", "writer.json"
 BEAT = 10.0
@@ -32,17 +32,13 @@ def only_writer(folder: Path) -> Iterator[None]:
 
     Raises:
         ValueError: another process holds it; the message says who, and how to take over after a crash.
-        ModuleNotFoundError: filelock is missing; the message names the extra to install.
     """
-    with require_extra("A store is locked by filelock"):
-        import filelock
-    lock = filelock.FileLock(folder / LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        raise ValueError(held_by(folder)) from None
-    try:
-        if is_held_elsewhere(folder):
+    with contextlib.ExitStack() as held:
+        try:
+            is_locked = held.enter_context(locked(folder / LOCK, str(folder)))
+        except ValueError:
+            raise ValueError(held_by(folder)) from None
+        if is_held_elsewhere(folder, is_locked):
             raise ValueError(held_by(folder))
         write_file(folder / HOLDER, json.dumps(this_process(), indent=2).encode() + b"\n")
         stop = threading.Event()
@@ -54,8 +50,6 @@ def only_writer(folder: Path) -> Iterator[None]:
             stop.set()
             beat.join()
             (folder / HOLDER).unlink(missing_ok=True)
-    finally:
-        lock.release()
 
 
 def this_process() -> dict:
@@ -88,10 +82,16 @@ def silence_of(folder: Path) -> float:
         return 0.0
 
 
-def is_held_elsewhere(folder: Path) -> bool:
-    """Whether a process on another machine, whose locks are not seen here, still writes."""
+def is_held_elsewhere(folder: Path, is_locked: bool) -> bool:
+    """Whether a process whose lock is not seen here still writes: on another machine, or where nothing can be locked.
+
+    Args:
+        folder: of the store.
+        is_locked: whether this process holds a lock of the operating system.
+    """
     host = holder_of(folder).get("host")
-    return host not in (None, socket.gethostname()) and silence_of(folder) < SILENCE
+    may_write = host is not None and (host != socket.gethostname() or not is_locked)
+    return may_write and silence_of(folder) < SILENCE
 
 
 def held_by(folder: Path) -> str:

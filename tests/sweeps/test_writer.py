@@ -12,6 +12,7 @@ from sweeping import counted as swept
 
 import bpjax as bp
 from bpjax.sweeps import writer
+from bpjax.util import locks
 
 pytestmark = pytest.mark.usefixtures("as_a_user_runs_it", "small_chunks")
 
@@ -45,6 +46,15 @@ def test_a_writer_on_another_machine_counts_until_it_is_silent(store, monkeypatc
         swept(SMALL, store)
     long_ago = time.time() - 2 * writer.SILENCE
     os.utime(store / writer.HOLDER, (long_ago, long_ago))
+    swept(SMALL, store)
+
+
+def test_where_nothing_can_be_locked_signs_of_life_decide(store, monkeypatch):
+    monkeypatch.setattr(locks, "fcntl", None)
+    (store / writer.HOLDER).write_text(json.dumps(writer.this_process()))
+    with pytest.raises(ValueError, match="one writer at a time"):
+        swept(SMALL, store)
+    os.utime(store / writer.HOLDER, (1, 1))
     swept(SMALL, store)
 
 
