@@ -339,7 +339,7 @@ BY_CALLABLE: dict[str, dict[str, Callable[[], Any]]] = {
     "theory.saddle_steps": {"curvature": lambda: -0.5},
     "results.holm": {"p_values": lambda: [0.01, 0.2]},
     "results.success_contrast": {"first": lambda: [True, False, True], "second": lambda: [True, True, False]},
-    "results.time_contrast": {"first": lambda: [10.0, 20.0, np.nan], "second": lambda: [12.0, np.nan, 30.0]},
+    "results.time_contrast": {"first": lambda: [10.0, 20.0, np.inf], "second": lambda: [12.0, np.inf, 30.0]},
     "rules.delayed": {"steps": lambda: 1},
     "rules.equilibrium_propagation": {"nudged_steps": lambda: 1},
     "rules.ff_goodness": {
