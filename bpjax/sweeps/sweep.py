@@ -62,7 +62,7 @@ def sweep(
             argument of the trial: its values are folded into the key.
         key: root of all random numbers.
         curves: epochs, from 1, at which the error and the values of `watch` of `bp.trial` are stored.
-        layout: "auto" by size, or "lanes", "vmap", "single"; see `bpjax.sweeps.lanes.layout`.
+        layout: "auto" by a model of an epoch's time, or "lanes", "vmap", "single"; see `bpjax.sweeps.lanes.layout`.
         store: a folder for the result, written as runs stop. If it holds the same computation, its runs are kept and
             only missing ones are run: after an interruption, for a larger or finer grid, for more seeds or draws.
         config: what else to record of how the result was made: a dataclass or plain data.

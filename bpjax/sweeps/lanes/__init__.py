@@ -16,6 +16,8 @@ few units is unrolled into multiply-adds. One epoch of all runs is then a handfu
     values          values shared by all runs, and values with one entry per run
     jaxprs          what can be read off a jaxpr: live equations, sizes, number of reads
     layout          which layout a sweep uses: lanes, vmap, or one run after another
+      counts          the work of an epoch, counted on its jaxpr
+      times           the time that this work takes in each layout
 
 Only documented interfaces of JAX are used (`jax.make_jaxpr`, `jax.extend.core`), and only in this folder.
 """
