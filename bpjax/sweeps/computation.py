@@ -49,7 +49,7 @@ class Part(NamedTuple):
 class Computation:
     """The programs of a trial; two with the same structure are equal, whatever their constants."""
 
-    def __init__(self, jaxpr, parts: dict[str, Any], arguments: Any, run: Any, reasons: tuple[str, ...]):
+    def __init__(self, jaxpr, parts: dict[str, Any], arguments: Any, run: Any, words: tuple[tuple[str, ...], ...]):
         """Cut a jaxpr in its parts.
 
         Args:
@@ -57,9 +57,10 @@ class Computation:
             parts: the name of each part, and its results as a tree of shapes, in the order of the jaxpr's results.
             arguments: (key, hyperparameters) as shapes.
             run: the state of a run as a tree of shapes.
-            reasons: the words for the values of `reason`.
+            words: the words for the values of `reason`, and those that are no success.
         """
-        self.jaxpr, self.arguments, self.run_shape, self.reasons = jaxpr, arguments, run, reasons
+        self.jaxpr, self.arguments, self.run_shape = jaxpr, arguments, run
+        self.reasons, self.failures = words
         self.shapes = parts
         before = len(jax.tree.leaves(arguments))
         outputs, self.parts = list(jaxpr.outvars), {}
@@ -75,7 +76,7 @@ class Computation:
         self.steps = list(writer.steps(jaxpr))
         outputs = map(writer.name_of, jaxpr.outvars)
         trees = repr({name: jax.tree.structure(shapes) for name, shapes in parts.items()})
-        self.structure = fingerprint([*(step.text for step in self.steps), *outputs, trees, *reasons])
+        self.structure = fingerprint([*(step.text for step in self.steps), *outputs, trees, repr(words)])
         self.used = tuple(writer.used)
         """The constants in the order of their first use."""
 
@@ -147,25 +148,25 @@ def trace(trial: Callable, points: Plan, key: Key) -> tuple[Computation, tuple]:
     try:
         start = jax.eval_shape(lambda key, values: made(trial, key, values).start, *arguments)
         run = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), start)
-        reasons: list[str] = []
-        everything = _everything(trial, reasons)
+        words: list[tuple[str, ...]] = []
+        everything = _everything(trial, words)
         closed, shapes = jax.make_jaxpr(everything, return_shape=True)(*arguments, run)
     except TypeError as error:  # JAX has several for a value that is not known while tracing
         raise _concrete_value_error(error, points) from None
     check_epoch(run, shapes["epoch"][0])
     check_outcome([*shapes["outcome"], *shapes["watch"]], (*points.dims, *points.coords))
-    computation = Computation(closed.jaxpr, shapes, arguments, run, tuple(reasons))
+    computation = Computation(closed.jaxpr, shapes, arguments, run, tuple(words))
     return computation, tuple(closed.consts)
 
 
-def _everything(trial: Callable, reasons: list[str]) -> Callable:
-    """All results of a trial as one function; it writes the words for `reason` to `reasons`."""
+def _everything(trial: Callable, words: list[tuple[str, ...]]) -> Callable:
+    """All results of a trial as one function; it writes the words for `reason`, and those of failures, to `words`."""
 
     def everything(key, values, run):
         start, program = made(trial, key, values)
-        reasons[:] = program.reasons
+        words[:] = tuple(program.reasons), tuple(program.failures)
         after, record = program.epoch(run)
-        watch = getattr(program, "watch", None) or {}
+        watch = program.watch
         return {
             "start": start,
             "epoch": (after, record.error),

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from bpjax.sweeps.computation import Computation
 from bpjax.sweeps.result import Results, success_of
 from bpjax.util.extras import require_extra
 
@@ -42,17 +43,18 @@ class Report(Protocol):
 
 @contextlib.contextmanager
 def progress_report(
-    progress: bool | Callable[[Progress], None], results: Results, reasons: tuple[str, ...]
+    progress: bool | Callable[[Progress], None], results: Results, computation: Computation
 ) -> Iterator[Report]:
     """Yields a `Report` that shows a bar or calls `progress`.
 
     Args:
         progress: True for a bar, or a function that is called with the `Progress`.
         results: with the runs of earlier sessions.
-        reasons: the words for the values of `reason`.
+        computation: whose reasons say what is success.
     """
     began, lock = time.perf_counter(), threading.Lock()
-    success = success_of(reasons)
+    reasons = computation.reasons
+    success = success_of(reasons, computation.failures)
     earlier = results.wanted[results.done[results.wanted]]
     state = counted(Progress(0, results.wanted.size, 0, 0.0), results.values["reason"][earlier], success, reasons)
 

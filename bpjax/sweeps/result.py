@@ -10,8 +10,6 @@ from bpjax.sweeps.plan import Plan
 from bpjax.sweeps.skeleton import DERIVED, LONG_NAMES, fill_of, flags, inner_dims
 from bpjax.util.extras import require_extra
 
-FAILURES = ("running", "diverged", "epoch limit")
-"""Reasons that are not success."""
 FLUSH_SECONDS = 5.0
 """How long results of incomplete chunks stay in memory before they are written."""
 
@@ -88,9 +86,9 @@ def in_chunk_order(numbers: np.ndarray, store) -> np.ndarray:
     return numbers[np.argsort(store.boxes(numbers), kind="stable")]
 
 
-def success_of(reasons: tuple[str, ...]) -> list[int]:
+def success_of(reasons: tuple[str, ...], failures: tuple[str, ...]) -> list[int]:
     """The values of `reason` that are success."""
-    return [index for index, word in enumerate(reasons) if word not in FAILURES]
+    return [index for index, word in enumerate(reasons) if word not in ("running", *failures)]
 
 
 def dataset(points: Plan, values: dict[str, np.ndarray], record: dict):

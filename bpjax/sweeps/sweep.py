@@ -92,14 +92,14 @@ def sweep(
     variables = computation.variables(curve_epochs)
     more = {"trial": name_of(trial), "why": chosen.why, "config": config, "receipt": receipt}
     record = new_record(
-        identity, variables, curves_of(computation, curve_epochs), success_of(computation.reasons), more
+        identity, variables, curves_of(computation, curve_epochs), success_of(computation.reasons, computation.failures), more
     )
     devices = jax.local_devices() if devices is None else devices
     with contextlib.nullcontext() if store is None else open_store(store, record, points) as stored:
         whole = points if stored is None else stored.points
         numbers = numbers_in(whole, points)
         results = Results(whole.runs, numbers, variables, stored)
-        with resumable(results, stored), progress_report(progress, results, computation.reasons) as report:
+        with resumable(results, stored), progress_report(progress, results, computation) as report:
             run_all(job._replace(points=whole), results, devices, report)
         if stored is not None:
             remember(stored.folder, trial)

@@ -9,7 +9,7 @@ from bpjax.results.comparison import Comparison, compared
 from bpjax.sweeps.axes import SEED, as_values
 from bpjax.sweeps.join import join
 from bpjax.sweeps.progress import Progress, progress_bar
-from bpjax.sweeps.result import FAILURES
+from bpjax.training.trial import FAILURES
 from bpjax.sweeps.structure import Combination, check_options, check_outcomes, combine, labels_of, sweep_each
 from bpjax.sweeps.structure_folder import prepare_folder
 from bpjax.sweeps.sweep import check_key
@@ -99,7 +99,7 @@ def seeds_of(who: str, name: str, seeds) -> list[int]:
 
 def check_can_succeed(who: str, name, reasons: tuple[str, ...]) -> None:
     """Raise a `ValueError` for a trial whose runs cannot succeed."""
-    if all(reason in FAILURES for reason in reasons):
+    if all(reason in ("running", *FAILURES) for reason in reasons):
         raise ValueError(
             f"`{who}` expected a trial whose runs can succeed, such as `bp.trial(..., stops=bp.outputs_within(0.4))` "
             f"or `stops=bp.error_below(0.01)`, got {name!r}, whose runs stop for {', '.join(reasons[1:])} alone."

@@ -10,7 +10,7 @@ from bpjax.training.epoch import Epoch
 from bpjax.training.stops import Stop, watching_divergence
 from bpjax.types import Array
 from bpjax.util.call_text import shown
-from bpjax.util.checks import check_function, check_number, check_text
+from bpjax.util.checks import check_flag, check_function, check_number, check_text
 from bpjax.util.user_functions import call_user, hashable, place
 
 
@@ -40,7 +40,7 @@ class UserCheck(NamedTuple):
         return watch, jnp.asarray(holds)
 
 
-def stop_when(condition: Condition, reason: str) -> Stop:
+def stop_when(condition: Condition, reason: str, success: bool = True) -> Stop:
     """Stop when a condition of your own holds after an epoch: on accuracy, on weights, on validation data.
 
         def accurate(now):
@@ -53,12 +53,10 @@ def stop_when(condition: Condition, reason: str) -> Stop:
     compiles once. With all examples in one batch `now.params` are the weights at which `now.error` was measured, and
     the run keeps them when it stops.
 
-    In a sweep `solved` is true for runs that stopped for any reason but "diverged" and "epoch limit"; for a condition
-    that is no success look at `reason`.
-
     Args:
         condition: `Epoch` -> a boolean (), a pure function of `jax.numpy`.
         reason: what `Fit.reason` and a sweep's `reason` say when it has fired.
+        success: whether a sweep counts such a run as solved.
 
     Raises:
         ValueError: `condition` is no function or `reason` is not a text, or one of those that every training has;
@@ -69,7 +67,8 @@ def stop_when(condition: Condition, reason: str) -> Stop:
         raise ValueError(
             f"`stop_when` expected another reason than {reason!r}: every training has that one. Name the condition."
         )
-    return Stop(reason, (), UserCheck(hashable(condition)))
+    check_flag("stop_when", "success", success)
+    return Stop(reason, (), UserCheck(hashable(condition)), is_success=success)
 
 
 RESERVED_REASONS = ("running", "diverged", "epoch limit", "time limit")

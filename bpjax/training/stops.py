@@ -28,6 +28,8 @@ class Stop(NamedTuple):
     check: Check
     keeps_old: bool = False
     """Whether the run keeps the weights from before the epoch, as after a divergence."""
+    is_success: bool = True
+    """Whether a sweep counts a run that stops for this reason as solved."""
 
     def __repr__(self) -> str:
         return f"Stop({self.reason!r}, {self.watch})"

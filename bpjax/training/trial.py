@@ -39,13 +39,18 @@ class OutcomeFunction(Protocol):
         ...
 
 
+FAILURES = ("diverged", "epoch limit")
+"""Reasons that are no success in any training."""
+
+
 class Program(NamedTuple):
     """How a run proceeds: pure functions, which may close over the key and the hyperparameters of the run."""
 
     epoch: EpochFunction
     outcome: OutcomeFunction
-    reasons: tuple[str, ...]  # of `run.reason`: "running" first; all others but "diverged", "epoch limit" are success
+    reasons: tuple[str, ...]  # of `run.reason`: "running" first
     watch: Mapping[str, WatchFunction] = NOTHING  # what to follow along a run beside the error, at chosen epochs
+    failures: tuple[str, ...] = FAILURES  # the reasons that are no success
 
     def __repr__(self) -> str:
         return f"Program(stops: {', '.join(self.reasons[1:])}; watch: {', '.join(self.watch) or 'nothing'})"
@@ -133,4 +138,5 @@ def trial(
 
     start = training.init(key, params, jnp.asarray(epochs, jnp.int32))
     followed = {name: functools.partial(array_of, "trial", name, function) for name, function in functions.items()}
-    return Trial(start, Program(epoch, stored, training.reasons, followed))
+    failures = (*FAILURES, *(stop.reason for stop in stops if not stop.is_success))
+    return Trial(start, Program(epoch, stored, training.reasons, followed, failures))
