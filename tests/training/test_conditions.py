@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import sweeping
 from linear_unit import RATE, RULE, SGD, UNIT, linear, numpy_epochs
 
 import bpjax as bp
@@ -218,3 +219,18 @@ def test_in_a_trial_the_condition_sees_the_same_weights():
     assert made.program.reasons[int(run.reason)] == "four" and int(run.epoch) == 4
     np.testing.assert_allclose(run.params.w, weights_of(3)[0], rtol=1e-12)
     assert RATE == 0.05 and jnp.isfinite(run.error)
+
+
+def test_a_condition_that_is_no_success():
+    """In a sweep such a run is not solved, and its reason names the condition."""
+
+    def trial(key, rate):
+        stops = (bp.stop_when(lambda now: now.epoch >= 3, "given up", success=False), bp.error_below(1e-9))
+        params, _ = sweeping.NETWORK.init(key, (2,))
+        return bp.trial(
+            sweeping.RULE, bp.momentum(rate, 0.0), params, bp.xor().present(), key=key, epochs=9, stops=stops
+        )
+
+    result = bp.sweep(trial, {"rate": [0.5], "seed": range(2)}, key=jax.random.key(0))
+    assert result.epochs.values.tolist() == [[3, 3]] and not result.solved.any()
+    assert result.reason.attrs["flag_meanings"].split()[int(result.reason[0, 0])] == "given_up"
