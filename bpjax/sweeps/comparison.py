@@ -37,8 +37,8 @@ def compare_optimizers(
         comparison.figure().savefig("comparison.png")
 
     Args:
-        trial: (key, optimizer) -> Trial: the trial of `bp.sweep` with the optimizer in place of its hyperparameters. It
-            needs a stop that means success.
+        trial: (key, optimizer) -> Trial: the trial of `bp.sweep` with the optimizer in place of its hyperparameters; or
+            make_trial: optimizer -> trial, where trial is (key) -> Trial. It needs a stop that means success.
         optimizers: {name: factory}; a factory takes the learning rate, which is traced, and returns an optax
             transformation: `optax.adam`, `bp.rprop`, or a function of one line.
         rates: the learning rates that each optimizer is tuned over.
@@ -55,7 +55,7 @@ def compare_optimizers(
     """
     who = "compare_optimizers"
     check_choices(who, "optimizers", "factory", optimizers, callable, "a function of the rate such as `optax.adam`")
-    check_trial(who, trial, "(key, optimizer)")
+    trial = with_key(who, trial, "(key, optimizer)", "(optimizer)")
 
     def make_trial(name: str):
         def with_optimizer(key, learning_rate):
@@ -91,7 +91,8 @@ def compare_rules(
         print(bp.compare_rules(xor, rules, np.geomspace(0.01, 10, 7), 200, key=key))
 
     Args:
-        trial: (key, rule, learning_rate) -> Trial. It needs a stop that means success.
+        trial: (key, rule, learning_rate) -> Trial, or make_trial: (rule, learning_rate) -> trial, where trial is
+            (key) -> Trial. It needs a stop that means success.
         rules: {name: rule}.
         rates: the learning rates that each rule is tuned over.
         seeds: as for `bp.sweeps.compare_choices`.
@@ -107,7 +108,7 @@ def compare_rules(
     """
     who = "compare_rules"
     check_choices(who, "rules", "rule", rules, is_rule, "a rule such as `bp.backprop(network, loss)`")
-    check_trial(who, trial, "(key, rule, learning_rate)")
+    trial = with_key(who, trial, "(key, rule, learning_rate)", "(rule, learning_rate)")
 
     def make_trial(name: str):
         return lambda key, learning_rate: trial(key, rules[name], learning_rate)
@@ -182,6 +183,28 @@ def check_trial(who: str, trial, signature: str) -> None:
             f"`{who}` expected a function {signature} as its trial, got {shown}"
             f"{inspect.signature(trial) if callable(trial) else ''}."
         ) from None
+
+
+def with_key(who: str, trial: Callable, signature: str, without_key: str) -> Callable[..., Trial]:
+    """The trial (key, ...) -> Trial that is given, or that a given make_trial (...) -> trial makes."""
+    try:
+        bound = inspect.signature(trial).bind(*range(without_key.count(",") + 1))
+    except (TypeError, ValueError):
+        bound = None
+    if bound is None or next(iter(bound.arguments)) == "key":
+        check_trial(who, trial, signature)
+        return trial
+
+    def made(key, *choice):
+        made_trial = trial(*choice)
+        if not callable(made_trial):
+            raise ValueError(
+                f"`{who}` expected a trial {signature} -> Trial, or a function {without_key} that returns a trial "
+                f"(key) -> Trial, got one that returns {made_trial!r}."
+            )
+        return made_trial(key)
+
+    return made
 
 
 def is_rule(value) -> bool:

@@ -91,9 +91,8 @@ def sweep(
     identity = identity_of(job, explained=store is not None)
     variables = computation.variables(curve_epochs)
     more = {"trial": name_of(trial), "why": chosen.why, "config": config, "receipt": receipt}
-    record = new_record(
-        identity, variables, curves_of(computation, curve_epochs), success_of(computation.reasons, computation.failures), more
-    )
+    success = success_of(computation.reasons, computation.failures)
+    record = new_record(identity, variables, curves_of(computation, curve_epochs), success, more)
     devices = jax.local_devices() if devices is None else devices
     with contextlib.nullcontext() if store is None else open_store(store, record, points) as stored:
         whole = points if stored is None else stored.points

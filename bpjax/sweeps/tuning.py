@@ -9,10 +9,10 @@ from bpjax.results.comparison import Comparison, compared
 from bpjax.sweeps.axes import SEED, as_values
 from bpjax.sweeps.join import join
 from bpjax.sweeps.progress import Progress, progress_bar
-from bpjax.training.trial import FAILURES
 from bpjax.sweeps.structure import Combination, check_options, check_outcomes, combine, labels_of, sweep_each
 from bpjax.sweeps.structure_folder import prepare_folder
 from bpjax.sweeps.sweep import check_key
+from bpjax.training.trial import FAILURES
 from bpjax.util.checks import check_between, check_count
 
 RATE, PHASE = "learning_rate", "phase"

@@ -112,6 +112,14 @@ def test_the_figure_shows_what_the_table_says():
     figure.canvas.draw()  # fails if something cannot be drawn
 
 
+def test_a_function_that_makes_trials():
+    """`make_trial(optimizer) -> trial(key)` means the same as `trial(key, optimizer)`."""
+    made = bp.compare_optimizers(
+        lambda optimizer: lambda key: quadratic(key, optimizer), OPTIMIZERS, RATES, 24, key=KEY
+    )
+    assert made.test.drop_attrs().identical(compared().test.drop_attrs())
+
+
 def test_rules_and_other_choices():
     def with_rule(key, rule, learning_rate):
         params, _ = LINEAR.init(key, (2,))
@@ -140,6 +148,7 @@ BAD = {
     "made": (lambda: bp.compare_optimizers(quadratic, {"a": optax.sgd(0.1)}, RATES, 4, key=KEY), "a function of the"),
     "no optimizer": (lambda: bp.compare_optimizers(quadratic, {"a": abs}, RATES, 4, key=KEY), "an optax transf"),
     "signature": (lambda: bp.compare_optimizers(lambda key: key, OPTIMIZERS, RATES, 4, key=KEY), r"\(key, optimizer\)"),
+    "no trial": (lambda: bp.compare_optimizers(lambda opt: 3, OPTIMIZERS, RATES, 4, key=KEY), "one that returns 3"),
     "one seed": (lambda: bp.compare_optimizers(quadratic, OPTIMIZERS, RATES, 1, key=KEY), "at least 2 seeds"),
     "no seeds": (lambda: bp.compare_optimizers(quadratic, OPTIMIZERS, RATES, 0, key=KEY), "`seeds`"),
     "seeds twice": (lambda: bp.compare_optimizers(quadratic, OPTIMIZERS, RATES, [1, 1], key=KEY), "different values"),
