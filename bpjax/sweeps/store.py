@@ -255,6 +255,7 @@ def new_record(identity: dict, variables: dict, curved: list[str], success: list
         "configs": [config],
         "attributes": {
             "record": json.dumps(record, default=str),
+            "layout": f"{identity['layout']['name']}, {identity['layout']['width']} runs side by side: {more['why']}",
             "receipt": str(more["receipt"]) if more["receipt"] is not None else "none was given",
         },
     }

@@ -74,7 +74,8 @@ def sweep(
         A dataset with a dimension for each axis: `reason` (int8, its attribute `flag_meanings` names the values),
         `solved`, `diverged`, `epochs` (epochs done), `error` (of the last epoch), `refused` (steps not taken), the
         other entries of the trial's outcome, and `curve` and the watched values with the dimension `epoch`, NaN after a
-        run's end.
+        run's end. Its attributes: `record`, how the result was made, as JSON; `layout`, which was chosen and why;
+        `receipt`.
 
     Raises:
         ValueError: axes that do not fit the trial, a trial whose shapes depend on its hyperparameters, an unknown

@@ -2,8 +2,9 @@
 
     time = Σ work · cost  +  Σ launches · cost / width        launches: of kernels, equations and loop iterations
 
-Fitted by non-negative least squares of relative errors to 22 trials on two cores of an AVX-512 processor. The median
-error is 10 %, the largest a factor of 2.4, on which the layouts agree: what matters is their order.
+Fitted by non-negative least squares of relative errors to the 22 trials of `scripts/layout_workloads.py`, on two cores
+of an AVX-512 processor. What matters is the order of the layouts, which the model has right for 21 of them; there is no
+independent test. `scripts/benchmark_layouts.py` measures whole sweeps.
 """
 
 from bpjax.sweeps.lanes.counts import Counts
