@@ -2,24 +2,16 @@
 
 import linecache
 import re
-import sysconfig
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
-import jaxlib
-import numpy as np
-
 from bpjax.util.jaxprs import opened
+from bpjax.util.source_files import is_library
 
 _ROOM = Path(__file__).parent
-HIDDEN = tuple(f"{Path(str(package.__file__)).parent.as_posix()}/" for package in (jax, jaxlib, np)) + (
-    f"{_ROOM.as_posix()}/",
-    f"{(_ROOM.parent / 'tape').as_posix()}/",
-)
-"""Folders whose lines are not the user's: JAX, NumPy, the tape and the gradient check."""
+OWN = (f"{_ROOM.as_posix()}/", f"{(_ROOM.parent / 'tape').as_posix()}/")
+"""Folders whose lines are not the user's, beside those of libraries: the tape and the gradient check."""
 
-STANDARD_LIBRARY = f"{Path(sysconfig.get_path('stdlib')).as_posix()}/"
 LIBRARY_FUNCTION = re.compile(r"/jax/_src/(nn|numpy|scipy|image)/")
 """Files of JAX with the functions that users call by name."""
 
@@ -74,8 +66,7 @@ def place_of(equation) -> Place:
 
 
 def _is_hidden(file: str) -> bool:
-    standard = file.startswith(STANDARD_LIBRARY) and "/site-packages/" not in file
-    return standard or file.startswith("<frozen") or file.startswith(HIDDEN)
+    return is_library(file) or file.startswith(OWN)
 
 
 def is_library_function(jaxpr) -> bool:
