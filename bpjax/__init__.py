@@ -6,8 +6,11 @@ a room and a function: `bp.tape(f, x)` records `f`; `from bpjax.tape import Tape
 """
 
 # ruff: noqa: I001  (in the order data flows)
+import sys
+
 from bpjax import analysis, audit, gradcheck, interop, layers, losses, networks, optimizers, results, rules
 from bpjax import second_order, sweeps, tasks, theory, training, types, util
+from bpjax.util.missing_names import missing_name
 
 # 1. present an example
 from bpjax.tasks import xor, parity, encoder, digits
@@ -63,6 +66,12 @@ from bpjax.audit import receipt, ledger
 from bpjax.interop import from_function, save, load
 
 __version__ = "0.2.0"
+
+
+def __getattr__(name: str):
+    """Say in which room a name is that is not here."""
+    raise missing_name(sys.modules[__name__], name)
+
 
 __all__ = [
     "analysis",

@@ -132,6 +132,16 @@ def test_public_names_are_documented_and_importable_from_their_rooms():
     assert all(getattr(bp, name) is public[name] for name in [*top, "tape"] if name in public)
 
 
+def test_a_name_of_another_room_is_pointed_out():
+    import bpjax as bp
+
+    with pytest.raises(AttributeError, match=r"no attribute 'from_linen'; it is bpjax.interop.from_linen$"):
+        bp.from_linen  # noqa: B018
+    with pytest.raises(AttributeError, match=r"module 'bpjax' has no attribute 'nonsense'$"):
+        bp.nonsense  # noqa: B018
+    assert not hasattr(bp, "group_norm")
+
+
 def test_importing_the_room_leaves_the_function_tape_at_the_top_level():
     code = """
 import bpjax as bp, bpjax.tape, bpjax.tape.tape, bpjax.tape.derivatives, importlib
