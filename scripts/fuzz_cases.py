@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 import bpjax as bp
 
@@ -50,6 +51,11 @@ X, T = jnp.linspace(-1.0, 1.0, 15).reshape(5, 3), jnp.zeros((5, 2))
 RULE = bp.backprop(NETWORK, bp.squared_error)
 TOKENS = jnp.array([[0, 1, 2], [1, 2, 0]])
 SGD = bp.momentum(0.1, 0.5)
+
+
+def adam():
+    """An optimizer that has a preconditioner."""
+    return optax.adam(0.1)
 
 
 def bare_trial(key, rate=0.1):
@@ -337,6 +343,7 @@ BY_CALLABLE: dict[str, dict[str, Callable[[], Any]]] = {
     "theory.saddle_distance": {"curvature": lambda: -0.5},
     "theory.saddle_growth": {"curvature": lambda: -0.5},
     "theory.saddle_steps": {"curvature": lambda: -0.5},
+    "results.find_plateaus": {"unit": lambda: "run"},
     "results.holm": {"p_values": lambda: [0.01, 0.2]},
     "results.success_contrast": {"first": lambda: [True, False, True], "second": lambda: [True, True, False]},
     "results.time_contrast": {"first": lambda: [10.0, 20.0, np.inf], "second": lambda: [12.0, np.inf, 30.0]},
@@ -398,6 +405,7 @@ BY_CALLABLE: dict[str, dict[str, Callable[[], Any]]] = {
     "gradcheck.check_gradient": {"*0": lambda: jnp.ones(2), "gradient": lambda: lambda w: 2 * w, "argnums": lambda: 0},
     "gradcheck.compare": {},
     "analysis.preconditioned_curvature": {"preconditioner": lambda: jax.tree.map(jnp.ones_like, PARAMS)},
+    "analysis.preconditioner_of": {"state": lambda: adam().update(PARAMS, adam().init(PARAMS))[1]},
     "analysis.recording": {"at": lambda: [0, 1]},
     "audit.ledger_of_rules": {"rules": lambda: {"backprop": bp.rules.RULES["backprop"]}},
     "audit.ledger_table": {

@@ -55,6 +55,8 @@ def kind_of(value) -> str:
     if isinstance(value, jax.Array | np.ndarray):
         return "array"
     if isinstance(value, tuple | list) and not hasattr(value, "_fields") and value:
+        if all(isinstance(entry, bool) for entry in value):
+            return "booleans"
         if all(isinstance(entry, int) for entry in value):
             return "integers"
         if all(isinstance(entry, float | int) for entry in value):
@@ -66,7 +68,8 @@ def kind_of(value) -> str:
 
 OWN_KIND = {
     "None": ("None",), "flag": ("True",), "integer": ("integer",), "number": ("number", "integer"), "text": ("text",),
-    "layer": ("layer",), "loss": ("loss",), "key": ("key",), "array": (), "integers": (), "numbers": (), "tree": (),
+    "layer": ("layer",), "loss": ("loss",), "key": ("key",), "array": (), "integers": (), "numbers": (), "booleans": (),
+    "tree": (),
     "function": ("uncalled factory", "class"), "other": (),
 }  # fmt: skip
 """Wrong kinds that are right, or that nobody can tell from right, for a valid value of a kind."""
@@ -76,16 +79,21 @@ def wrong_values(value) -> Iterator[tuple[str, Any]]:
     """(label, wrong value) for one argument."""
     kind = kind_of(value)
     for label, make in WRONG_KINDS.items():
-        if label not in OWN_KIND[kind]:
+        if label not in OWN_KIND[kind] and not (is_empty(value) and type(made := make()) is type(value) and not made):
             yield label, make()
     if kind in ("integer", "number"):
         yield from wrong_numbers(kind)
-    elif kind in ("integers", "numbers"):
-        yield from wrong_tuples(value)
+    elif kind in ("integers", "numbers", "booleans"):
+        yield from (entry for entry in wrong_tuples(value) if (kind, entry[0]) != ("booleans", "an entry True"))
     elif kind == "array":
         yield from wrong_arrays(value)
     elif kind in ("tree", "layer", "loss", "other") and not callable(value):
         yield from wrong_trees(value)
+
+
+def is_empty(value) -> bool:
+    """Whether it is a tuple, a list or a dictionary without entries."""
+    return isinstance(value, tuple | list | dict) and not value
 
 
 def wrong_numbers(kind: str) -> Iterator[tuple[str, Any]]:
@@ -145,6 +153,8 @@ def wrong_trees(value) -> Iterator[tuple[str, Any]]:
         return
     yield "a tuple around", (value,)
     yield "a dict around", {"a": value}
+    if not leaves:
+        return
     changes: dict[str, Callable] = {
         "a further axis": lambda a: a[None],
         "complex": lambda a: a.astype(complex),
@@ -179,6 +189,9 @@ def same_values(value) -> Iterator[tuple[str, Any]]:
     elif kind == "integers":
         yield "a list", list(value)
         yield "NumPy integers", tuple(np.int64(entry) for entry in value)
+    elif kind == "booleans":
+        yield "a list", list(value)
+        yield "NumPy booleans", np.array(value)
     elif kind == "numbers":
         yield "a list", list(value)
         yield "NumPy numbers", tuple(np.float32(entry) for entry in value)

@@ -12,7 +12,7 @@ from bpjax.rules.backprop import backprop
 from bpjax.rules.rule import Rule, check_rule
 from bpjax.rules.units import Unit, split_units, units_within
 from bpjax.types import Array, Params, RuleState
-from bpjax.util.checks import check_count, check_instance, check_like
+from bpjax.util.checks import check_count, check_instance, check_like, check_real
 from bpjax.util.precision import widen
 from bpjax.util.trees import flat
 
@@ -44,6 +44,8 @@ def alignment(network: Layer, params: Params, direction: Params, gradient: Param
     check_layer("alignment", network)
     for name, tree in (("direction", direction), ("gradient", gradient)):
         check_like("alignment", name, tree, "params", params)
+        check_real("alignment", name, tree)
+    check_real("alignment", "params", params)
     pairs = list(_by_units(network, params, direction, gradient))
     if not pairs:
         raise ValueError(f"`alignment` expected a network with weights, got {network.name} without.")

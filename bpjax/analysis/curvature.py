@@ -7,9 +7,12 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from bpjax.rules.rule import Rule
+from bpjax.rules.rule import Rule, check_batch, check_rule
+from bpjax.training.inputs import as_params
 from bpjax.types import Array, Key, Params
-from bpjax.util.checks import check_count
+from bpjax.util.call_text import shown
+from bpjax.util.checks import check_count, check_key, check_like, check_real
+from bpjax.util.precision import widen
 from bpjax.util.sequential_under_vmap import sequential_under_vmap
 from bpjax.util.trees import described
 
@@ -45,12 +48,42 @@ def hessian_vector_product(rule: Rule, params, batch, rule_state=()) -> Callable
 
     Returns:
         A function of v, a pytree of the structure of `params`.
+
+    Raises:
+        ValueError: no rule, or params, a batch or a state that are not its own.
     """
+    who = "hessian_vector_product"
+    params, batch = check_place(who, rule, params, batch)
+    expected = jax.tree.structure(jax.eval_shape(rule.init, jax.random.key(0), params))
+    if jax.tree.structure(rule_state) != expected:
+        raise ValueError(
+            f"`{who}` expected `rule_state` of the structure {shown(expected)}, got {shown(rule_state)}. "
+            "Make it: `rule.init(key, params)`."
+        )
 
     def gradient(params):
         return rule.grads(params, rule_state, batch)[1]
 
-    return lambda v: jax.jvp(gradient, (params,), (v,))[1]
+    def product(v):
+        check_like(who, "v", v, "params", params)
+        return jax.jvp(gradient, (params,), (v,))[1]
+
+    return product
+
+
+def check_place(who: str, rule: Rule, params, batch, *key):
+    """(params, batch) as arrays that fit the rule, at which the Hessian exists, or a `ValueError`."""
+    check_rule(who, rule)
+    for one in key:
+        check_key(who, "key", one)
+    params = as_params(who, params)
+    if not jax.tree.leaves(params):
+        raise ValueError(f"`{who}` expected `params` with at least one array, got {shown(params)}.")
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            where = jax.tree_util.keystr(path)
+            raise ValueError(f"`{who}` expected `params{where}` of a floating-point type, got {shown(leaf)}.")
+    return params, check_batch(who, rule, params, batch)
 
 
 def largest_curvature(rule: Rule, params, batch, key, steps: int = 24) -> Array:
@@ -68,9 +101,10 @@ def largest_curvature(rule: Rule, params, batch, key, steps: int = 24) -> Array:
         steps: Lanczos iterations.
 
     Raises:
-        ValueError: `steps` is not a positive integer.
+        ValueError: `steps` is not a positive integer; the rule, params and batch do not fit; not one key.
     """
     check_count("largest_curvature", "steps", steps)
+    params, batch = check_place("largest_curvature", rule, params, batch, key)
     flat, unravel = ravel_pytree(params)
     return largest_eigenvalue(_flat(hessian_vector_product(rule, params, batch), unravel), flat, key, steps)
 
@@ -89,9 +123,10 @@ def steepest_direction(rule: Rule, params: Params, batch, key: Key, steps: int =
         steps: Lanczos iterations.
 
     Raises:
-        ValueError: `steps` is not a positive integer.
+        ValueError: `steps` is not a positive integer; the rule, params and batch do not fit; not one key.
     """
     check_count("steepest_direction", "steps", steps)
+    params, batch = check_place("steepest_direction", rule, params, batch, key)
     largest = extreme_curvatures(rule, params, batch, key, count=1, steps=steps).largest
     return jax.tree.map(lambda leaf: leaf[0], largest)
 
@@ -113,11 +148,12 @@ def extreme_curvatures(rule: Rule, params: Params, batch, key: Key, count: int =
 
     Raises:
         ValueError: `count` or `steps` is not a positive integer, or `count` exceeds `steps` or the number
-            of parameters.
+            of parameters; the rule, params and batch do not fit; not one key.
     """
     who = "extreme_curvatures"
     check_count(who, "count", count)
     check_count(who, "steps", steps)
+    params, batch = check_place(who, rule, params, batch, key)
     flat, unravel = ravel_pytree(params)
     steps = min(steps, flat.size)
     if count > steps:
@@ -138,8 +174,16 @@ def share_along(gradient: Params, direction: Params) -> Array:
     """(g·v)² / ‖g‖²‖v‖², from 0 to 1: the share of the squared gradient along `direction`; 0 where either is 0.
 
     For a random direction in n dimensions its mean is 1/n. Both have the structure of the params.
+
+    Raises:
+        ValueError: they differ in structure or shapes, or are no real numbers.
     """
-    g, v = ravel_pytree(gradient)[0], ravel_pytree(direction)[0]
+    for name, tree in (("gradient", gradient), ("direction", direction)):
+        check_real("share_along", name, tree)
+    check_like("share_along", "direction", direction, "gradient", gradient)
+    if not jax.tree.leaves(gradient):
+        raise ValueError(f"`share_along` expected `gradient` with at least one array, got {shown(gradient)}.")
+    g, v = (ravel_pytree(jax.tree.map(lambda a: widen(jnp.asarray(a)), tree))[0] for tree in (gradient, direction))
     norms = (g @ g) * (v @ v)
     return jnp.where(norms > 0, (g @ v) ** 2 / jnp.where(norms > 0, norms, 1.0), 0.0)
 

@@ -15,13 +15,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
-from bpjax.analysis.curvature import hessian_vector_product, largest_eigenvalue
+from bpjax.analysis.curvature import check_place, hessian_vector_product, largest_eigenvalue
 from bpjax.rules.rule import Rule
 from bpjax.types import Array, Key, Params
-from bpjax.util.checks import check_count, check_number, is_concrete
+from bpjax.util.call_text import shown
+from bpjax.util.checks import check_count, check_number, check_real, is_concrete
 
 _ADAM = (optax.ScaleByAdamState, optax.ScaleByAmsgradState)
 _RMSPROP = (optax.ScaleByRmsState,)
@@ -47,10 +49,12 @@ def preconditioned_curvature(
 
     Raises:
         ValueError: `steps` is not a positive integer, or `preconditioner` differs from `params` in structure or
-            shapes, or is not positive and finite.
+            shapes, or is not positive and finite; the rule, params and batch do not fit; not one key.
     """
     who = "preconditioned_curvature"
     check_count(who, "steps", steps)
+    params, batch = check_place(who, rule, params, batch, key)
+    check_real(who, "preconditioner", preconditioner)
     here, there = (jax.tree.structure(params), jax.tree.map(jnp.shape, params)), (
         jax.tree.structure(preconditioner),
         jax.tree.map(jnp.shape, preconditioner),
@@ -64,7 +68,7 @@ def preconditioned_curvature(
     diagonal = ravel_pytree(preconditioner)[0]
     if is_concrete(diagonal) and not bool((jnp.isfinite(diagonal) & (diagonal > 0)).all()):
         raise ValueError(f"`{who}` expected positive, finite entries in `preconditioner`, got others.")
-    scale = jax.lax.rsqrt(diagonal).astype(flat.dtype)
+    scale = jax.lax.rsqrt(diagonal.astype(flat.dtype))
     product = hessian_vector_product(rule, params, batch)
     return largest_eigenvalue(lambda v: scale * ravel_pytree(product(unravel(scale * v)))[0], flat, key, steps)
 
@@ -144,8 +148,23 @@ def _adaptive_states(state, injected: dict):
         yield from _adaptive_states(part, injected)
 
 
+def _check_state(who: str, state) -> None:
+    """Raise a `ValueError` unless the state of one adaptive optimizer holds what optax puts there."""
+    for name in {"nu", "nu_max", "sum_of_squares"} & set(state._fields):
+        for leaf in jax.tree.leaves(getattr(state, name)):
+            if not jnp.issubdtype(getattr(leaf, "dtype", None) or bool, jnp.floating):
+                raise ValueError(f"`{who}` expected floating-point arrays in `{name}` of the state, got {shown(leaf)}.")
+    count = getattr(state, "count", 0)
+    if isinstance(count, str) or np.shape(count) != () or count is None:
+        raise ValueError(
+            f"`{who}` expected `count` of the state to be one integer, got {shown(count)}. "
+            "For the states of several runs use `jax.vmap(preconditioner_of)`."
+        )
+
+
 def _diagonal(who: str, state, given: dict):
     """P of one adaptive optimizer; masked parameters stay `MaskedNode`, which has no leaves."""
+    _check_state(who, state)
     if isinstance(state, _ADAGRAD):
         eps = given.get("eps", 1e-7)
         return jax.tree.map(lambda total: jnp.sqrt(total + eps), state.sum_of_squares)

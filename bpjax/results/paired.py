@@ -11,7 +11,8 @@ import numpy as np
 
 from bpjax.results.statistics import wilson
 from bpjax.results.survival import Estimate
-from bpjax.util.checks import check_between
+from bpjax.util.call_text import shown
+from bpjax.util.checks import as_booleans, as_real_numbers, check_between
 from bpjax.util.extras import require_extra
 
 
@@ -58,10 +59,8 @@ def success_contrast(first, second, confidence: float = 0.95) -> SuccessContrast
     """
     who = "success_contrast"
     check_between(who, "confidence", confidence, 0, 1)
-    first, second = np.asarray(first), np.asarray(second)
+    first, second = as_booleans(who, "first", first), as_booleans(who, "second", second)
     check_pairs(who, first, second)
-    if first.dtype != bool or second.dtype != bool:
-        raise ValueError(f"`{who}` expected booleans, got {first.dtype} and {second.dtype}.")
     a, b = int((first & second).sum()), int((first & ~second).sum())
     c, d = int((~first & second).sum()), int((~first & ~second).sum())
     n, p1, p2 = len(first), float(first.mean()), float(second.mean())
@@ -104,10 +103,12 @@ def time_contrast(first, second, confidence: float = 0.95) -> TimeContrast:
     """
     who = "time_contrast"
     check_between(who, "confidence", confidence, 0, 1)
-    first, second = np.asarray(first, float), np.asarray(second, float)
+    first, second = as_real_numbers(who, "first", first), as_real_numbers(who, "second", second)
     check_pairs(who, first, second)
-    if not ((first > 0) & (second > 0)).all():
-        raise ValueError(f"`{who}` expected times > 0, with ∞ where a run failed, got {first} and {second}.")
+    for name, times in (("first", first), ("second", second)):
+        if not (times > 0).all():
+            odd = times[~(times > 0)][0]
+            raise ValueError(f"`{who}` expected times > 0 in `{name}`, with ∞ where a run failed, got {odd:g}.")
     faster, slower = int((first < second).sum()), int((first > second).sum())
     with np.errstate(invalid="ignore"):  # ∞/∞ is a tie
         ratios = np.where(first == second, 1.0, first / second)
@@ -147,9 +148,9 @@ def holm(p_values) -> np.ndarray:
     Raises:
         ValueError: numbers outside 0 … 1.
     """
-    p_values = np.asarray(p_values, float)
+    given, p_values = p_values, as_real_numbers("holm", "p_values", p_values)
     if p_values.ndim != 1 or not ((p_values >= 0) & (p_values <= 1)).all():
-        raise ValueError(f"`holm` expected p-values (M,) from 0 to 1, got {p_values}.")
+        raise ValueError(f"`holm` expected `p_values` (M,) from 0 to 1, got {shown(given)}.")
     order = np.argsort(p_values)
     adjusted = np.empty_like(p_values)
     adjusted[order] = np.minimum(1, np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1)))

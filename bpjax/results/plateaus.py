@@ -97,6 +97,7 @@ def find_plateaus(
     who = "find_plateaus"
     given = _check_thresholds(who, unit, low, high, window, least_length)
     check_number(who, "goal", goal, least=0.0)
+    goal = float(goal)
     curves, counts, shape = _check_curves(who, error)
     logs = _logs(curves, counts)
     slow, fast, widths, shortest = _per_epoch(given, unit, logs, counts, goal)

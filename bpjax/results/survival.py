@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bpjax.util.checks import as_array, as_real_numbers, check_between, check_instance, check_number
+from bpjax.util.checks import as_booleans, as_real_numbers, check_between, check_instance, check_number
 from bpjax.util.extras import require_extra
 
 
@@ -126,6 +126,7 @@ def restricted_mean(curve: SurvivalCurve, horizon: float) -> Estimate:
     check_instance("restricted_mean", "curve", curve, SurvivalCurve, "bp.results.kaplan_meier(durations, observed)")
     who = "restricted_mean"
     check_number(who, "horizon", horizon, above=0.0)
+    horizon = float(horizon)
     if horizon > curve.times[-1] and curve.survival[-1] > 0:
         raise ValueError(
             f"`{who}` expected `horizon` ≤ {curve.times[-1]:g}, the last time observed, got {horizon:g}: "
@@ -172,15 +173,11 @@ def log_rank(durations, observed, other_durations, other_observed) -> LogRank:
 
 def _check_lifetimes(who, durations, observed):
     durations = as_real_numbers(who, "durations", durations)
-    observed = np.asarray(as_array(who, "observed", observed))
+    observed = as_booleans(who, "observed", observed)
     if durations.ndim != 1 or durations.shape != observed.shape or durations.size == 0:
         raise ValueError(
             f"`{who}` expected `durations` and `observed` of one shape (N,), got {durations.shape} and "
             f"{observed.shape}. Flatten leading axes: `.ravel()`."
-        )
-    if observed.dtype != bool:
-        raise ValueError(
-            f"`{who}` expected booleans in `observed`, got {observed.dtype}. Pass True where the event was observed."
         )
     if not (np.isfinite(durations) & (durations > 0)).all():
         odd = durations[~(np.isfinite(durations) & (durations > 0))][0]

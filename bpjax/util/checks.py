@@ -40,9 +40,23 @@ def as_real_numbers(who: str, name: str, x) -> np.ndarray:
         numbers = np.asarray(x)
     except (TypeError, ValueError):
         numbers = np.asarray(None)
+    if isinstance(x, tuple | list) and any(isinstance(leaf, bool | np.bool_) for leaf in jax.tree.leaves(x)):
+        numbers = np.asarray(None)  # NumPy makes 1 of a True among numbers
     if not any(jnp.issubdtype(numbers.dtype, kind) for kind in (jnp.floating, jnp.integer)):
         raise ValueError(f"`{who}` expected `{name}` to be an array of real numbers, got {shown(x)}.")
     return numbers.astype(np.float64)
+
+
+def as_booleans(who: str, name: str, x) -> np.ndarray:
+    """Booleans as a NumPy array, or a `ValueError`."""
+    try:
+        flags = np.asarray(x)
+    except (TypeError, ValueError):
+        flags = np.asarray(None)
+    flags = flags.astype(bool) if isinstance(x, tuple | list) and flags.shape == (0,) else flags
+    if flags.dtype != bool:
+        raise ValueError(f"`{who}` expected booleans in `{name}`, got {shown(x)}.")
+    return flags
 
 
 def as_floating(who: str, name: str, x) -> Array:
@@ -212,6 +226,15 @@ def check_arguments(who: str, arguments, what: str = "arguments") -> None:
         if not _is_array_like(leaf):
             where = f" at {jax.tree_util.keystr(path)}" if path else ""
             raise ValueError(f"`{who}` expected {what} of arrays and numbers, got {shown(leaf)}{where}.")
+
+
+def check_real(who: str, name: str, tree) -> None:
+    """Raise a `ValueError` that names the first leaf of a pytree that holds no real numbers."""
+    check_arguments(who, tree, f"`{name}`")
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if not any(jnp.issubdtype(jnp.result_type(leaf), kind) for kind in (jnp.floating, jnp.integer)):
+            where = jax.tree_util.keystr(path)
+            raise ValueError(f"`{who}` expected real numbers in `{name}{where}`, got {shown(leaf)}.")
 
 
 def check_like(who: str, name: str, tree, like_name: str, like) -> None:

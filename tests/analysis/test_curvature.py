@@ -157,6 +157,45 @@ def test_share_of_the_gradient_along_a_direction():
     assert float(share_along(jax.tree.map(jnp.zeros_like, g), v)) == 0
 
 
+PLACES = {
+    "a factory": (lambda rule, p, batch, key: (bp.backprop, p, batch, key), "`rule` to be a Rule, got backprop"),
+    "texts": (lambda rule, p, batch, key: (rule, "word", batch, key), "`params` to be a pytree of arrays"),
+    "no params": (lambda rule, p, batch, key: (rule, (), batch, key), "`params` with at least one array"),
+    "integers": (lambda rule, p, batch, key: (rule, jax.tree.map(lambda w: w.astype(int), p), batch, key), "floating"),
+    "x alone": (lambda rule, p, batch, key: (rule, p, batch[0], key), r"a batch `\(x, target\)`"),
+    "other sizes": (lambda rule, p, batch, key: (rule, p, (batch[0][:, :1], batch[1]), key), "`x` of shape"),
+    "a number as key": (lambda rule, p, batch, key: (rule, p, batch, 0), "one random key, got 0"),
+}
+
+
+@pytest.mark.parametrize(("changed", "words"), PLACES.values(), ids=PLACES)
+def test_a_place_without_a_hessian_is_refused(changed, words, keys):
+    rule, params, batch = linear_unit([1.0, 2.0], keys)
+    rule, params, batch, key = changed(rule, params, batch, next(keys))
+    for function in (bp.analysis.largest_curvature, steepest_direction, extreme_curvatures):
+        with pytest.raises(ValueError, match=words):
+            function(rule, params, batch, key)
+    ones = jax.tree.map(jnp.ones_like, params) if not words.startswith("`params` to") else params
+    with pytest.raises(ValueError, match=words):
+        bp.analysis.preconditioned_curvature(rule, params, batch, ones, key)
+    if "key" not in words:
+        with pytest.raises(ValueError, match=words):
+            bp.analysis.hessian_vector_product(rule, params, batch)
+
+
+def test_a_state_or_a_direction_of_another_rule_is_refused(keys):
+    case = linear_unit([1.0, 2.0], keys)
+    with pytest.raises(ValueError, match="`rule_state` of the structure"):
+        bp.analysis.hessian_vector_product(*case, rule_state=case[1])
+    with pytest.raises(ValueError, match="`v`"):
+        bp.analysis.hessian_vector_product(*case)(jnp.ones(7))
+    for wrong, words in ((jnp.ones(2), "structure of"), ("word", "arrays and numbers"), ((), "structure of")):
+        with pytest.raises(ValueError, match=words):
+            share_along(case[1], wrong)
+    with pytest.raises(ValueError, match="real numbers in `gradient`"):
+        share_along(jnp.ones(2, complex), jnp.ones(2))
+
+
 def test_more_curvatures_than_parameters_are_refused(keys):
     case = linear_unit([1.0, 2.0], keys)
     with pytest.raises(ValueError, match="`count` ≤ 2"):

@@ -93,6 +93,14 @@ STATES = {
     "no adaptive optimizer": (lambda p: preconditioner_of(optax.sgd(0.1).init(p)), "Adam, AMSGrad, RMSprop or Adagrad"),
     "no step": (lambda p: preconditioner_of(optax.adam(0.1).init(p)), "after at least one step"),
     "not a state": (lambda p: preconditioner_of(3), "got int without one"),
+    "weights in place of moments": (
+        lambda p: preconditioner_of(jax.tree.map(lambda a: a.astype(int), optax.adam(0.1).init(p))),
+        "floating-point arrays in `nu`",
+    ),
+    "several runs": (
+        lambda p: preconditioner_of(jax.vmap(optax.adam(0.1).init)(jnp.ones((2, 3)))),
+        "`count` of the state to be one integer.*vmap",
+    ),
     "a part is not adaptive": (
         lambda p: preconditioner_of(optax.masked(optax.adagrad(0.1), {"x": True, "y": False}).init({"x": p, "y": p})),
         "one adaptive optimizer for each parameter, got 0",

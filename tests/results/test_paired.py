@@ -82,6 +82,12 @@ def test_holm_by_hand():
         (lambda: time_contrast([1, np.nan], [1, 3]), "times > 0"),
         (lambda: time_contrast([1], [1], confidence=1.0), "confidence"),
         (lambda: holm([0.5, 1.5]), "from 0 to 1"),
+        (lambda: holm("word"), "`p_values` to be an array of real numbers, got 'word'"),
+        (lambda: holm([0.5, "a"]), "`p_values` to be an array of real numbers"),
+        (lambda: holm([0.5, True]), "`p_values` to be an array of real numbers"),
+        (lambda: time_contrast([1.0, (2.0,)], [1, 3]), "`first` to be an array of real numbers"),
+        (lambda: time_contrast([1.0, 2.0], {}), "`second` to be an array of real numbers"),
+        (lambda: success_contrast([True, (1,)], [True, False]), "booleans in `first`"),
     ],
 )
 def test_bad_input(call, message):

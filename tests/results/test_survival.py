@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -132,6 +133,8 @@ YES = np.array([True, True])
         (lambda: kaplan_meier([1.0, np.inf], YES), "got inf"),
         (lambda: kaplan_meier([0.0, 1.0], YES), "> 0, got 0"),
         (lambda: kaplan_meier([1.0, 2.0], np.array([1, 0])), "expected booleans"),
+        (lambda: kaplan_meier([1.0, True], YES), "array of real numbers"),
+        (lambda: kaplan_meier([1.0, 2.0], jax.random.key(0)), "expected booleans in `observed`"),
         (lambda: kaplan_meier([1.0, 2.0], YES, confidence=95), "between 0 and 1"),
         (lambda: survival_quantile(kaplan_meier([1.0, 2.0], YES), 1.0), "between 0 and 1"),
         (lambda: restricted_mean(kaplan_meier([1.0, 2.0], ~YES), 3.0), "≤ 2"),
