@@ -89,7 +89,14 @@ def blocks(page, language):
     return [(text.count("\n", 0, block.start()) + 2, block[1]) for block in found]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=page.name, marks=[] if page.name == "README.md" else pytest.mark.thorough)
+        for page in PAGES
+        if blocks(page, "python")
+    ],
+)
 def test_the_code_on_a_page_runs(page, tmp_path):
     """Each block by itself, as a reader would paste it; all blocks of a page in one process."""
     code = json.dumps([(f"{page.name}, line {line}", code) for line, code in blocks(page, "python")])

@@ -233,6 +233,7 @@ def test_a_file_put_there_at_the_last_moment_stays(result, monkeypatch, caplog):
 # --- Killed, and two at once -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_writer_killed_at_any_event_leaves_a_complete_result(tmp_path):
     """See `killed_writer.py`: some 140 kills, and after each the next write succeeds and leaves nothing behind."""
     script, root = Path(__file__).with_name("killed_writer.py"), str(Path(__file__).parents[2])

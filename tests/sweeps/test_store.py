@@ -41,7 +41,7 @@ def test_stored_and_opened_again(stored, whole):
     assert [report.done for report in reports] == [sweeping.RUNS]  # nothing was run again
 
 
-@pytest.mark.parametrize("after", [0.0, 0.5])
+@pytest.mark.parametrize("after", [0.0, pytest.param(0.5, marks=pytest.mark.thorough)])
 def test_killed_and_started_again_it_ends_with_the_same_bits(tmp_path, whole, after):
     """Killed at the first block and half a second later: the sweep continues from whatever is there."""
     store = tmp_path / "store"

@@ -251,6 +251,7 @@ def test_progress_is_reported():
     assert reports[-1].epochs == int(result.epochs.sum()) and reports[-1].rate > 0
 
 
+@pytest.mark.thorough
 def test_the_result_does_not_depend_on_the_number_of_devices(whole):
     """A process with two devices makes the same bits as this one."""
     environment = {

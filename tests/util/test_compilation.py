@@ -64,11 +64,13 @@ def loop_after(code: str, **environment: str) -> str:
     return python("import jax, jax.numpy as jnp\n" + textwrap.dedent(code) + textwrap.dedent(LOOP), **environment)
 
 
+@pytest.mark.thorough
 def test_a_loop_over_kilobytes_becomes_one_function_below_the_threshold():
     assert loop_after("import bpjax.util.compilation as s; print(s.compile_small_loops())") == "65536\nTrue"
     assert loop_after("import bpjax.util.compilation as s; print(s.compile_small_loops(2000))") == "2000\nFalse"
 
 
+@pytest.mark.thorough
 def test_existing_flags_are_kept():
     ask = "import bpjax.util.compilation as s; print(s.compile_small_loops())"
     assert loop_after(ask, XLA_FLAGS=f"{FLAG}={OPTION}=1500") == "1500\nFalse"
@@ -88,6 +90,7 @@ def test_after_the_first_array_it_raises(monkeypatch):
     assert jax.config.jax_num_cpu_devices == before  # type: ignore[attr-defined]
 
 
+@pytest.mark.thorough
 def test_backend_has_started_does_not_start_it():
     code = """
         import jax
@@ -125,6 +128,7 @@ CACHED = """
 ANOTHER = "cache_compilations('{}', at_least=0); jax.jit(jnp.cos)(jnp.ones(3))"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("first", ["", "jnp.sin(jnp.ones(3))", ANOTHER], ids=["at first", "late", "after another"])
 def test_a_second_process_reads_what_the_first_has_compiled(tmp_path, first):
     folder = tmp_path / "new" / "cache"
@@ -134,6 +138,7 @@ def test_a_second_process_reads_what_the_first_has_compiled(tmp_path, first):
     assert one.endswith("False") and two.endswith("True") and one.split()[1] == two.split()[1]
 
 
+@pytest.mark.thorough
 def test_a_configured_folder_is_kept_and_the_default_names_the_processor(tmp_path, monkeypatch):
     code = CACHED.format(first="", arguments="")
     assert python(code, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "mine")).splitlines()[0] == str(tmp_path / "mine")
