@@ -17,6 +17,7 @@ import numpy as np
 
 from bpjax.sweeps.plan import Plan
 from bpjax.types import Key
+from bpjax.util.call_text import shown
 from bpjax.util.checks import check_count, check_number
 
 SEED = "seed"
@@ -132,7 +133,7 @@ def plan(trial: Callable, axes: Mapping, key: Key) -> Plan:
     """
     if not isinstance(axes, Mapping):
         raise ValueError(
-            f"`sweep` expected `axes` to be a dictionary such as `{{'learning_rate': [0.1, 1]}}`, got {axes!r}."
+            f"`sweep` expected `axes` to be a dictionary such as `{{'learning_rate': [0.1, 1]}}`, got {shown(axes)}."
         )
     check_names(trial, axes)
     if isinstance(axes.get(SEED), Draws):
@@ -182,21 +183,30 @@ def as_values(who: str, name: str, axis, may_repeat: bool = False) -> np.ndarray
     Raises:
         ValueError: something else, an empty list, a value twice, or a number that the program cannot represent.
     """
+    axis = list(axis) if isinstance(axis, range | map | filter) else axis
     values = numbers_of(axis)
     if values is None:
         raise ValueError(
             f"`{who}` expected the axis `{name}` to be a list of numbers, at least one, or `bp.sweeps.draws(...)`, got "
-            f"{axis!r}. For a choice of what is not a number (a network, an optimizer) use `bp.sweep_over`."
+            f"{shown(axis)}. For a choice of what is not a number (a network, an optimizer) use `bp.sweep_over`."
         )
-    if name == SEED and (values.dtype.kind != "i" or values.min() < 0 or values.max() > LARGEST_SEED):
-        raise ValueError(f"`{who}` expected the axis `{SEED}` to hold integers from 0 to {LARGEST_SEED}, got {axis!r}.")
+    if name == SEED and (
+        np.asarray(axis).dtype.kind == "b"
+        or values.dtype.kind != "i"
+        or values.min() < 0
+        or values.max() > LARGEST_SEED
+    ):
+        raise ValueError(
+            f"`{who}` expected the axis `{SEED}` to hold integers from 0 to {LARGEST_SEED}, got {shown(axis)}."
+        )
     limits = np.iinfo(np.int32)
     if name != SEED and values.dtype.kind == "i" and not (limits.min <= values.min() and values.max() <= limits.max):
         raise ValueError(
-            f"`{who}` expected integers on the axis `{name}` from {limits.min} to {limits.max} (int32), got {axis!r}."
+            f"`{who}` expected integers on the axis `{name}` from {limits.min} to {limits.max} (int32), got "
+            f"{shown(axis)}."
         )
     if not may_repeat and len(np.unique(values)) < len(values):
-        raise ValueError(f"`{who}` expected different values on the axis `{name}`, got {axis!r}.")
+        raise ValueError(f"`{who}` expected different values on the axis `{name}`, got {shown(axis)}.")
     if values.dtype.kind == "f":
         check_representable(who, name, values)
     return values
@@ -205,8 +215,11 @@ def as_values(who: str, name: str, axis, may_repeat: bool = False) -> np.ndarray
 def numbers_of(axis) -> np.ndarray | None:
     """A list of real numbers as int64 or float64 (n,), or None."""
     try:
-        values = np.atleast_1d(np.asarray(list(axis) if isinstance(axis, range | map | filter) else axis))
+        values = np.atleast_1d(np.asarray(axis))
     except (TypeError, ValueError):
+        return None
+    flags = [isinstance(entry, bool | np.bool_) for entry in axis] if isinstance(axis, tuple | list) else []
+    if any(flags) and not all(flags):
         return None
     if values.ndim != 1 or values.dtype.kind not in "iufb" or not values.size:
         return None
@@ -276,6 +289,6 @@ def parameters_of(trial: Callable) -> list[inspect.Parameter]:
     ):
         raise ValueError(
             "`sweep` expected a trial: a function (key, **hyperparameters) that returns `bp.trial(...)`, got "
-            f"{trial!r}."
+            f"{shown(trial)}."
         )
     return [p for p in parameters if p is not parameters[0] or p.kind == p.VAR_POSITIONAL]

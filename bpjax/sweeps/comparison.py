@@ -14,6 +14,7 @@ from bpjax.rules.rule import Rule
 from bpjax.sweeps.tuning import compare
 from bpjax.training.trial import Trial
 from bpjax.types import Key
+from bpjax.util.call_text import shown
 
 
 def compare_optimizers(
@@ -62,7 +63,7 @@ def compare_optimizers(
             optimizer = optimizers[name](learning_rate)
             if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
                 raise ValueError(
-                    f"`{who}` expected the factory {name!r} to return an optax transformation, got {optimizer!r}."
+                    f"`{who}` expected the factory {name!r} to return an optax transformation, got {shown(optimizer)}."
                 )
             return trial(key, optimizer)
 
@@ -166,10 +167,10 @@ def compare_choices(
 def check_choices(who: str, name: str, kind: str, choices, fits: Callable[[Any], bool], expected: str) -> None:
     """Raise a `ValueError` unless `choices` is {name: value} with values that fit."""
     if not isinstance(choices, Mapping) or not choices:
-        raise ValueError(f"`{who}` expected `{name}` to be a dictionary {{name: {kind}}}, got {choices!r}.")
+        raise ValueError(f"`{who}` expected `{name}` to be a dictionary {{name: {kind}}}, got {shown(choices)}.")
     for label, value in choices.items():
         if not fits(value):
-            raise ValueError(f"`{who}` expected `{name}[{label!r}]` to be {expected}, got {value!r}.")
+            raise ValueError(f"`{who}` expected `{name}[{label!r}]` to be {expected}, got {shown(value)}.")
 
 
 def check_trial(who: str, trial, signature: str) -> None:
@@ -178,9 +179,8 @@ def check_trial(who: str, trial, signature: str) -> None:
     try:
         inspect.signature(trial).bind(*range(count))
     except TypeError:
-        shown = getattr(trial, "__name__", repr(trial))
         raise ValueError(
-            f"`{who}` expected a function {signature} as its trial, got {shown}"
+            f"`{who}` expected a function {signature} as its trial, got {shown(trial)}"
             f"{inspect.signature(trial) if callable(trial) else ''}."
         ) from None
 
@@ -196,11 +196,11 @@ def with_key(who: str, trial: Callable, signature: str, without_key: str) -> Cal
         return trial
 
     def made(key, *choice):
-        made_trial = trial(*choice)
+        made_trial: Any = trial(*choice)
         if not callable(made_trial):
             raise ValueError(
                 f"`{who}` expected a trial {signature} -> Trial, or a function {without_key} that returns a trial "
-                f"(key) -> Trial, got one that returns {made_trial!r}."
+                f"(key) -> Trial, got one that returns {shown(made_trial)}."
             )
         return made_trial(key)
 

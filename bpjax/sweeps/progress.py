@@ -4,12 +4,13 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from bpjax.sweeps.computation import Computation
 from bpjax.sweeps.result import Results, success_of
+from bpjax.util.call_text import shown
 from bpjax.util.extras import require_extra
 
 
@@ -31,6 +32,17 @@ class Progress(NamedTuple):
     def __str__(self) -> str:
         share = f", {self.solved / self.done:.0%} solved, {self.diverged / self.done:.0%} diverged" if self.done else ""
         return f"{self.done} of {self.runs} runs{share}"
+
+
+def as_progress(who: str, progress) -> Any:
+    """True, False or a function of a `Progress`, or a `ValueError`; None stands for False."""
+    if progress is None or isinstance(progress, bool | np.bool_):
+        return bool(progress)
+    if callable(progress) and not isinstance(progress, type):
+        return progress
+    raise ValueError(
+        f"`{who}` expected `progress` to be True, False, or a function of a `Progress`, got {shown(progress)}."
+    )
 
 
 class Report(Protocol):
@@ -103,3 +115,27 @@ def progress_bar() -> Iterator[Callable[[Progress], None]]:
             bars.update(task, total=state.runs, completed=state.done, description=phase, rate=rate, state=str(state))
 
         yield show
+
+
+@contextlib.contextmanager
+def all_progress(progress, count: int) -> Iterator[Callable[[int, Progress], None]]:
+    """Yields a function (index, state) that reports the progress of all combinations together.
+
+    Args:
+        progress: True for a bar, or a function that is called with the `Progress`.
+        count: of the combinations.
+    """
+    began, lock, states = time.perf_counter(), threading.Lock(), {}
+
+    with progress_bar() if progress is True else contextlib.nullcontext(progress or None) as show:
+
+        def report(index: int, state: Progress) -> None:
+            if show is None:
+                return
+            with lock:
+                states[index] = state
+                total = Progress(*(sum(values) for values in zip(*states.values(), strict=True)))
+                runs = total.runs + (count - len(states)) * state.runs  # those that have not started yet
+                show(total._replace(runs=runs, seconds=time.perf_counter() - began))
+
+        yield report

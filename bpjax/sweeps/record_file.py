@@ -17,6 +17,8 @@ from bpjax.util.files import write_file
 
 FORMAT = "bpjax sweep, version 2"
 COPY = "record.copy.json"
+STORE = "results/xor"
+"""A folder of a store, as messages give it for an example."""
 ASIDE = ".bpjax-"
 """Prefix of temporary files and folders inside a store."""
 

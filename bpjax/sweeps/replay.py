@@ -14,10 +14,12 @@ from bpjax.sweeps.computation import Computation, trace
 from bpjax.sweeps.lanes.layout import Layout
 from bpjax.sweeps.plan import Plan
 from bpjax.sweeps.pool import PoolProgram, Slot
-from bpjax.sweeps.record_file import plan_of, read_record
+from bpjax.sweeps.record_file import STORE, plan_of, read_record
 from bpjax.sweeps.store import read_runs
 from bpjax.sweeps.workers import Job
 from bpjax.training.trial import Trial
+from bpjax.util.checks import check_function, check_number
+from bpjax.util.files import as_path
 from bpjax.util.jax_settings import jax_settings
 
 KNOWN_TRIALS: dict[str, Callable[..., Trial]] = {}
@@ -61,13 +63,16 @@ def replay(store: str | Path, trial: Callable[..., Trial] | None = None, **point
     Raises:
         ValueError: the folder holds no sweep, the point is not on its axes, or no trial is given.
     """
-    folder = Path(store).absolute()
+    folder = as_path("replay", store, STORE).absolute()
     record = read_record(folder)
     if record is None:
         raise ValueError(f"`replay` expected the folder of a stored sweep, got {folder}. Sweep with `store=` first.")
     points = plan_of(record["axes"])
     number = number_of(points, point)
-    trial = trial or KNOWN_TRIALS.get(str(folder))
+    if trial is None:
+        trial = KNOWN_TRIALS.get(str(folder))
+    else:
+        check_function("replay", "trial", trial)
     if trial is None:
         raise ValueError(
             f"`replay` expected the trial of the sweep, which the record calls {record['trial']}: pass it, "
@@ -135,6 +140,7 @@ def number_of(points: Plan, point: dict) -> int:
         raise ValueError(f"`replay` expected a value for each of {', '.join(axes)}, got {', '.join(point) or 'none'}.")
     places = []
     for dim, values in axes.items():
+        check_number("replay", dim, point[dim])
         place = int(np.argmin(np.abs(values - point[dim])))
         if not np.isclose(values[place], point[dim], rtol=1e-6, atol=0):
             raise ValueError(

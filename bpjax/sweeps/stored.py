@@ -10,11 +10,14 @@ import numpy as np
 from bpjax.sweeps.identity import differences
 from bpjax.sweeps.join import complete
 from bpjax.sweeps.plan import Plan, numbers_in, union
-from bpjax.sweeps.record_file import plan_of, read_record
+from bpjax.sweeps.record_file import STORE, plan_of, read_record
 from bpjax.sweeps.result import dataset, import_xarray
 from bpjax.sweeps.skeleton import CHECK, fill_of, is_sound
 from bpjax.sweeps.store import Stored, log, open_store, read_runs
 from bpjax.sweeps.structure_folder import combinations_in, dimensions
+from bpjax.util.call_text import shown
+from bpjax.util.checks import as_real_numbers
+from bpjax.util.files import as_path
 
 
 def open_sweep(store: str | Path):
@@ -37,8 +40,9 @@ def open_sweep(store: str | Path):
         ValueError: the folder holds no sweep, or its record or metadata are damaged.
         ModuleNotFoundError: xarray or zarr is missing; the message names the extra to install.
     """
+    store = as_path("open_sweep", store, STORE)
     if dimensions(store) is not None:
-        return open_combinations(Path(store))
+        return open_combinations(store)
     while True:
         folder, record = record_of("open_sweep", store)
         points, stored = plan_of(record["axes"]), read_runs(folder, record)
@@ -68,7 +72,7 @@ def open_combinations(parent: Path):
 
 def record_of(who: str, store: str | Path) -> tuple[Path, dict]:
     """The folder of a store and its record, with the metadata in place, or a `ValueError`."""
-    folder = Path(store).absolute()
+    folder = as_path(who, store, STORE).absolute()
     record = read_record(folder)
     if record is None:
         raise ValueError(f"`{who}` expected the folder of a stored sweep, got {folder}. Sweep with `store=` first.")
@@ -97,8 +101,10 @@ def merge_sweeps(stores: Iterable[str | Path], store: str | Path | None = None):
         ValueError: no folder, a folder without a sweep, sweeps of different computations (the message says in what they
             differ), or a run with different results.
     """
-    if isinstance(stores, str | Path):
+    if isinstance(stores, str | bytes | Path):
         raise ValueError(f"`merge_sweeps` expected a list of folders, got the single one {str(stores)!r}.")
+    if not np.iterable(stores):
+        raise ValueError(f"`merge_sweeps` expected a list of folders, got {shown(stores)}.")
     parts = [record_of("merge_sweeps", one) for one in stores]
     if not parts:
         raise ValueError("`merge_sweeps` expected at least one folder, got none.")
@@ -196,7 +202,9 @@ def delete_runs(store: str | Path, **chosen) -> int:
     for name, wanted in chosen.items():
         if name not in values:
             raise ValueError(f"`delete_runs` expected one of {', '.join(values)}, got {name!r}.")
-        wanted = np.atleast_1d(np.asarray(wanted))
+        wanted = np.atleast_1d(as_real_numbers("delete_runs", name, wanted))
+        if wanted.ndim != 1:
+            raise ValueError(f"`delete_runs` expected a value or a list of values of `{name}`, got {shown(wanted)}.")
         for value in wanted:
             if not np.isclose(values[name], value, rtol=1e-6, atol=0).any():
                 raise ValueError(f"`delete_runs` expected values that `{name}` has in the sweep, got {value!r}.")

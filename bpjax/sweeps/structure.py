@@ -8,10 +8,9 @@ starts from the same random numbers, and where two networks have the same shapes
 import inspect
 import itertools
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,11 +19,14 @@ import numpy as np
 from bpjax.sweeps.axes import RESERVED, SAMPLE, SEED, plan
 from bpjax.sweeps.computation import trace
 from bpjax.sweeps.join import join
-from bpjax.sweeps.progress import Progress, progress_bar
+from bpjax.sweeps.progress import Progress, all_progress, as_progress
+from bpjax.sweeps.record_file import STORE
 from bpjax.sweeps.structure_folder import Label, folder_of, label_text, prepare_folder
 from bpjax.sweeps.sweep import check_key, sweep
 from bpjax.training.trial import Trial
 from bpjax.types import Key
+from bpjax.util.call_text import shown
+from bpjax.util.files import as_path
 from bpjax.util.jax_settings import jax_settings, under
 
 IN_PROGRESS = 2
@@ -81,6 +83,8 @@ def sweep_over(
     """
     who = "sweep_over"
     check_key(key)
+    progress = as_progress(who, progress)
+    store = None if store is None else as_path(who, store, STORE)
     check_options(who, options)
     choices = labelled(who, structure)
     combinations = combine(who, choices, make_trial, axes)
@@ -108,7 +112,7 @@ class Combination(NamedTuple):
 def labelled(who: str, structure: Mapping[str, Any]) -> dict[str, dict[Label, Any]]:
     """{name: {label: value}} of a structure, or a `ValueError`."""
     if not isinstance(structure, Mapping) or not structure:
-        raise ValueError(f'`{who}` expected `structure` such as {{"width": [2, 4, 8]}}, got {structure!r}.')
+        raise ValueError(f'`{who}` expected `structure` such as {{"width": [2, 4, 8]}}, got {shown(structure)}.')
     return {name: labels_of(who, name, values) for name, values in structure.items()}
 
 
@@ -127,10 +131,10 @@ def labels_of(who: str, name: str, values) -> dict[Label, Any]:
     if not pairs or len(labels) < len(pairs) or len(kinds) > 1:
         raise ValueError(
             f"`{who}` expected `structure[{name!r}]` to be a list of numbers, a list of texts, or a dictionary "
-            f'{{label: object}} such as {{"tanh": bp.tanh}}, with at least one entry, got {values!r}.'
+            f'{{label: object}} such as {{"tanh": bp.tanh}}, with at least one entry, got {shown(values)}.'
         )
     if len(set(map(label_text, labels))) < len(labels):
-        raise ValueError(f"`{who}` expected different values in `structure[{name!r}]`, got {values!r}.")
+        raise ValueError(f"`{who}` expected different values in `structure[{name!r}]`, got {shown(values)}.")
     return dict(zip(labels, (value for _, value in pairs), strict=True))
 
 
@@ -147,9 +151,11 @@ def as_label(value) -> Label | None:
 def combine(who: str, choices: dict, make_trial: Callable[..., Any], axes: Mapping) -> list[Combination]:
     """All combinations, the last name fastest, or a `ValueError`."""
     if not callable(make_trial):
-        raise ValueError(f"`{who}` expected `make_trial` to be a function of {', '.join(choices)}, got {make_trial!r}.")
+        raise ValueError(
+            f"`{who}` expected `make_trial` to be a function of {', '.join(choices)}, got {shown(make_trial)}."
+        )
     if not isinstance(axes, Mapping):
-        raise ValueError(f"`{who}` expected `axes` such as {{'seed': range(20)}}, got {axes!r}.")
+        raise ValueError(f"`{who}` expected `axes` such as {{'seed': range(20)}}, got {shown(axes)}.")
     if twice := [name for name in choices if name in axes]:
         raise ValueError(f"`{who}` expected a name in `structure` or in `axes`, got {', '.join(twice)} in both.")
     try:
@@ -167,7 +173,7 @@ def combine(who: str, choices: dict, make_trial: Callable[..., Any], axes: Mappi
         if isinstance(trial, Trial) or not callable(trial):
             raise ValueError(
                 f"`{who}` expected `make_trial` to return a trial of `bp.sweep`, a function (key, **hyperparameters) "
-                f"that returns `bp.trial(...)`, got {trial!r}."
+                f"that returns `bp.trial(...)`, got {shown(trial)}."
             )
         combinations.append(Combination(named, trial, axes))
     return combinations
@@ -273,27 +279,3 @@ def naming(combination: Combination) -> Iterator[None]:
     except Exception as error:
         error.add_note(f"in the combination {combination.name}")
         raise
-
-
-@contextmanager
-def all_progress(progress, count: int) -> Iterator[Callable[[int, Progress], None]]:
-    """Yields a function (index, state) that reports the progress of all combinations together.
-
-    Args:
-        progress: as for `sweep_over`.
-        count: of the combinations.
-    """
-    began, lock, states = time.perf_counter(), threading.Lock(), {}
-
-    with progress_bar() if progress is True else nullcontext(progress or None) as show:
-
-        def report(index: int, state: Progress) -> None:
-            if show is None:
-                return
-            with lock:
-                states[index] = state
-                total = Progress(*(sum(values) for values in zip(*states.values(), strict=True)))
-                runs = total.runs + (count - len(states)) * state.runs  # those that have not started yet
-                show(total._replace(runs=runs, seconds=time.perf_counter() - began))
-
-        yield report

@@ -9,21 +9,25 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from bpjax.gradcheck.report import Report
 from bpjax.sweeps.axes import plan
 from bpjax.sweeps.computation import Computation, trace
 from bpjax.sweeps.identity import identity_of
-from bpjax.sweeps.lanes.layout import Choice, Layout, choose_layout
+from bpjax.sweeps.lanes.layout import NAMES, Choice, Layout, choose_layout
 from bpjax.sweeps.plan import numbers_in
-from bpjax.sweeps.progress import Progress, progress_report
-from bpjax.sweeps.record_file import read_record
+from bpjax.sweeps.progress import Progress, as_progress, progress_report
+from bpjax.sweeps.record_file import STORE, read_record
 from bpjax.sweeps.replay import remember
 from bpjax.sweeps.result import Results, curves_of, dataset, success_of
 from bpjax.sweeps.store import SweepStore, new_record, open_store
 from bpjax.sweeps.workers import Job, run_all
 from bpjax.training.trial import Trial
 from bpjax.types import Key
-from bpjax.util.checks import check_count
+from bpjax.util.call_text import shown
+from bpjax.util.checks import check_choice, check_count
+from bpjax.util.files import as_path
 
 
 def sweep(
@@ -84,9 +88,13 @@ def sweep(
         ModuleNotFoundError: xarray or zarr is missing; the message names the extra to install.
     """
     check_key(key)
+    progress = as_progress("sweep", progress)
+    check_receipt(receipt)
+    devices = devices_of(devices)
+    store = None if store is None else as_path("sweep", store, STORE)
     points, curve_epochs = plan(trial, axes, key), epochs_of(curves)
     computation, constants = trace(trial, points, key)
-    there = None if store is None else read_record(Path(store).absolute())
+    there = None if store is None else read_record(store.absolute())
     chosen = choice_of(layout, computation, there)
     job = Job(computation, constants, chosen.layout, curve_epochs, points, key)
     identity = identity_of(job, explained=store is not None)
@@ -94,7 +102,6 @@ def sweep(
     more = {"trial": name_of(trial), "why": chosen.why, "config": config, "receipt": receipt}
     success = success_of(computation.reasons, computation.failures)
     record = new_record(identity, variables, curves_of(computation, curve_epochs), success, more)
-    devices = jax.local_devices() if devices is None else devices
     with contextlib.nullcontext() if store is None else open_store(store, record, points) as stored:
         whole = points if stored is None else stored.points
         numbers = numbers_in(whole, points)
@@ -137,6 +144,7 @@ def where_stored(results: Results, stored: SweepStore) -> str:
 
 def choice_of(name: str, computation, there: dict | None) -> Choice:
     """The layout called `name`; for "auto" that of the store, if there is one."""
+    check_choice("sweep", "layout", name, NAMES)
     if name == "auto" and there is not None:
         return Choice(Layout(**there["identity"]["layout"]), there["layout_reason"])
     return chosen_layout(name, computation)
@@ -150,12 +158,32 @@ def chosen_layout(name: str, computation: Computation) -> Choice:
 
 def epochs_of(curves) -> tuple[int, ...]:
     """The epochs of curves, ascending, or a `ValueError`."""
-    if isinstance(curves, str | bytes) or not isinstance(curves, Iterable):
-        raise ValueError(f"`sweep` expected `curves` to be a list of epochs such as [1, 10, 100], got {curves!r}.")
+    if isinstance(curves, str | bytes | Mapping) or not np.iterable(curves):
+        raise ValueError(f"`sweep` expected `curves` to be a list of epochs such as [1, 10, 100], got {shown(curves)}.")
     epochs = list(curves)
     for epoch in epochs:
         check_count("sweep", "curves", epoch)
     return tuple(sorted({int(epoch) for epoch in epochs}))
+
+
+def devices_of(devices) -> list:
+    """Where to run, or a `ValueError`; None means all local devices."""
+    if devices is None:
+        return jax.local_devices()
+    several = isinstance(devices, tuple | list) or (isinstance(devices, np.ndarray) and devices.ndim == 1)
+    if not several or not len(devices) or not all(isinstance(device, jax.Device) for device in devices):
+        raise ValueError(
+            f"`sweep` expected `devices` to be a list of devices such as `jax.devices()[:1]`, got {shown(devices)}."
+        )
+    return list(devices)
+
+
+def check_receipt(receipt) -> None:
+    """Raise a `ValueError` unless it is a gradient receipt, a text or None."""
+    if receipt is not None and not isinstance(receipt, str | Report):
+        raise ValueError(
+            f"`sweep` expected `receipt` to be the `Report` of `bp.compare`, or a text, got {shown(receipt)}."
+        )
 
 
 def name_of(trial: Callable) -> str:
@@ -169,4 +197,4 @@ def name_of(trial: Callable) -> str:
 def check_key(key) -> None:
     """Raise a `ValueError` unless `key` is one of JAX's typed keys."""
     if not (isinstance(key, jax.Array) and key.shape == () and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
-        raise ValueError(f"`sweep` expected `key` to be a single key such as `jax.random.key(0)`, got {key!r}.")
+        raise ValueError(f"`sweep` expected `key` to be a single key such as `jax.random.key(0)`, got {shown(key)}.")

@@ -8,12 +8,15 @@ import numpy as np
 from bpjax.results.comparison import Comparison, compared
 from bpjax.sweeps.axes import SEED, as_values
 from bpjax.sweeps.join import join
-from bpjax.sweeps.progress import Progress, progress_bar
+from bpjax.sweeps.progress import Progress, as_progress, progress_bar
+from bpjax.sweeps.record_file import STORE
 from bpjax.sweeps.structure import Combination, check_options, check_outcomes, combine, labels_of, sweep_each
 from bpjax.sweeps.structure_folder import prepare_folder
 from bpjax.sweeps.sweep import check_key
 from bpjax.training.trial import FAILURES
+from bpjax.util.call_text import shown
 from bpjax.util.checks import check_between, check_count
+from bpjax.util.files import as_path
 
 RATE, PHASE = "learning_rate", "phase"
 TUNED_PART = 4
@@ -26,11 +29,15 @@ def compare(
 ) -> Comparison:  # fmt: skip
     """See `compare_choices`; `who` is the function that the user has called."""
     check_key(key)
+    progress = as_progress(who, progress)
+    store = None if store is None else as_path(who, store, STORE)
     check_between(who, "confidence", confidence, 0, 1)
     if horizon is not None:
         check_count(who, "horizon", horizon)
     check_options(who, options)
     rates = np.sort(as_values(who, RATE, rates if np.iterable(rates) else [rates]))
+    if not rates[0] > 0:
+        raise ValueError(f"`{who}` expected learning rates above 0 in `rates`, got {rates[0]:g}.")
     tuning, test = split_seeds(who, seeds, tuning_seeds)
     labels = {dimension: labels_of(who, dimension, choices)}
     sweeps = combine(who, labels, lambda **choice: make_trial(choice[dimension]), {RATE: rates.tolist(), SEED: tuning})
@@ -82,7 +89,7 @@ def split_seeds(who: str, seeds, tuning_seeds) -> tuple[list[int], list[int]]:
         return tuning, listed
     if len(listed) < 2:
         raise ValueError(
-            f"`{who}` expected `seeds` with at least 2 seeds, one to tune on and one to test on, got {seeds!r}."
+            f"`{who}` expected `seeds` with at least 2 seeds, one to tune on and one to test on, got {shown(seeds)}."
         )
     return listed[::TUNED_PART], [seed for index, seed in enumerate(listed) if index % TUNED_PART]
 
@@ -93,7 +100,7 @@ def seeds_of(who: str, name: str, seeds) -> list[int]:
         check_count(who, name, seeds)
         return list(range(seeds))
     if isinstance(seeds, str | bytes):
-        raise ValueError(f"`{who}` expected `{name}` to be a number of seeds or a list of seeds, got {seeds!r}.")
+        raise ValueError(f"`{who}` expected `{name}` to be a number of seeds or a list of seeds, got {shown(seeds)}.")
     return as_values(who, SEED, list(seeds)).tolist()
 
 

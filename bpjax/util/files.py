@@ -27,13 +27,13 @@ def write_file(path: str | bytes | os.PathLike, data: bytes) -> None:
         raise ValueError(f"{shown(path)} cannot be written ({error.strerror}): choose another place.") from None
 
 
-def as_path(who: str, path) -> Path:
-    """A path given as text, bytes or a `Path`, or a `ValueError`."""
+def as_path(who: str, path, example: str = "net.safetensors") -> Path:
+    """A path given as text, bytes or a `Path`, or a `ValueError` with an example of one."""
     if not isinstance(path, str | bytes | os.PathLike):
-        raise ValueError(f"`{who}` expected a path, such as 'net.safetensors', got {type(path).__name__}.")
+        raise ValueError(f"`{who}` expected a path, such as {example!r}, got {type(path).__name__}.")
     name = os.fsdecode(path)
     if not name or "\0" in name:
-        raise ValueError(f"`{who}` expected a path, such as 'net.safetensors', got {name!r}.")
+        raise ValueError(f"`{who}` expected a path, such as {example!r}, got {name!r}.")
     return Path(name)
 
 

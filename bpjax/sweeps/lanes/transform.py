@@ -5,11 +5,14 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bpjax.sweeps.lanes.interpreter import Interpreter, eval_closed_jaxpr
 from bpjax.sweeps.lanes.primitives import PRIMITIVES
 from bpjax.sweeps.lanes.values import PerRun, broadcast_to_runs
 from bpjax.types import Array
+from bpjax.util.call_text import shown
+from bpjax.util.checks import check_function
 
 
 def lanes(f: Callable, in_axes=0, out_axes=0) -> Callable:
@@ -27,6 +30,8 @@ def lanes(f: Callable, in_axes=0, out_axes=0) -> Callable:
     Raises:
         ValueError: no argument has a run axis, or the lengths of the run axes differ.
     """
+    check_function("lanes", "f", f)
+    check_axes(in_axes, out_axes)
 
     @functools.wraps(f)
     def batched(*args):
@@ -49,6 +54,23 @@ def lanes(f: Callable, in_axes=0, out_axes=0) -> Callable:
     return batched
 
 
+def is_axis(value) -> bool:
+    """Whether it is an integer that can be the number of an axis."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(-32 <= value < 32)
+
+
+def check_axes(in_axes, out_axes) -> None:
+    """Raise a `ValueError` unless they are integers, `in_axes` also None, or a tuple or list of pytrees of them."""
+    several = isinstance(in_axes, tuple | list) and in_axes
+    if not (in_axes is None or is_axis(in_axes) or (several and all(map(is_axis, jax.tree.leaves(in_axes))))):
+        raise ValueError(
+            "`lanes` expected `in_axes` to be an integer or None, or a tuple of one for each argument, got "
+            f"{shown(in_axes)}."
+        )
+    if not is_axis(out_axes):
+        raise ValueError(f"`lanes` expected `out_axes` to be an integer, got {shown(out_axes)}.")
+
+
 def flat_axes(in_axes, args, structure) -> list[int | None]:
     """The run axis of every leaf of the arguments, as `jax.vmap` reads `in_axes`.
 
@@ -57,7 +79,7 @@ def flat_axes(in_axes, args, structure) -> list[int | None]:
         args: the arguments.
         structure: the tree structure of `args`.
     """
-    if in_axes is None or isinstance(in_axes, int):
+    if in_axes is None or is_axis(in_axes):
         return [in_axes] * structure.num_leaves
     axes = []
     for spec, arg in zip(in_axes, args, strict=True):
