@@ -125,7 +125,7 @@ LARGE = {
     "encoder": (lambda: bp.encoder(10**6), r"1000000 examples of 1000000 inputs and 1000000 outputs: 1.49e\+04 GiB"),
     "spike_patterns": (lambda: bp.tasks.spike_patterns(10**6, 10**4, 10**4), r"`spike_patterns` .* 7.45e\+05 GiB"),
     "by name": (lambda: bp.tasks.task("parity-40"), r"`parity-40` expected examples"),
-    "levels": (lambda: bp.parity(2, levels=3), r"`levels` to be a pair \(false, true\), such as \(0.1, 0.9\), got 3"),
+    "levels": (lambda: bp.parity(2, levels=3), r"`levels` to be a pair \(false, true\).*got 3"),
     "levels of NaN": (lambda: bp.parity(2, levels=(float("nan"), 1)), r"`levels\[0\]` to be a finite number, got nan"),
     "target levels": (lambda: bp.encoder(4, target_levels=(1, 0)), r"`target_levels\[1\]` to be a finite number > 1"),
     "spirals' levels": (lambda: bp.tasks.two_spirals((0, np.inf)), r"`two_spirals` expected .*got inf"),
