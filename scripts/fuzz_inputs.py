@@ -28,6 +28,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 import warnings
@@ -112,6 +113,7 @@ def work(room: str, sample: int | None, seed: int, first: int) -> None:
     import fuzz_on_purpose  # noqa: F401  (here, so that a mistake in it is no verdict of a call)
 
     warnings.simplefilter("ignore")
+    os.chdir(tempfile.mkdtemp())  # for calls that write a file with a wrong name
     signal.signal(signal.SIGALRM, out_of_time)
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)

@@ -8,7 +8,20 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-CLEAN = ("losses", "networks", "theory", "tape", "gradcheck", "audit", "tasks", "analysis", "results")
+CLEAN = (
+    "losses",
+    "networks",
+    "theory",
+    "tape",
+    "gradcheck",
+    "audit",
+    "tasks",
+    "analysis",
+    "results",
+    "interop",
+    "second_order",
+    "util",
+)
 """The rooms in which every wrong argument is refused in a sentence or accepted for a reason."""
 
 

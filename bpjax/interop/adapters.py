@@ -11,10 +11,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from bpjax.interop.example_inputs import as_shapes, traced
+from bpjax.interop.example_inputs import as_shapes, check_dtypes, traced
 from bpjax.interop.from_function import dtype_of, from_function, without_batch
+from bpjax.interop.module_checks import (
+    check_callable,
+    check_is,
+    check_needs_x_alone,
+    check_weights,
+    nnx_parts,
+    same_objects,
+)
 from bpjax.layers.layer import Layer, is_shape
 from bpjax.types import Params
+from bpjax.util.call_text import shown
+from bpjax.util.checks import check_arguments, check_flag
 
 
 def from_nnx(module: Any, *, wrt: Any = None, dtype: Any = None) -> Layer:
@@ -41,10 +51,11 @@ def from_nnx(module: Any, *, wrt: Any = None, dtype: Any = None) -> Layer:
         ValueError: it is not an NNX module; when called, it cannot take x, or changes its state.
     """
     nnx = _nnx()
-    _check_is("from_nnx", module, nnx.Module, "a module of Flax NNX", "nnx.Linear(4, 3, rngs=nnx.Rngs(0))")
+    check_is("from_nnx", module, nnx.Module, "a module of Flax NNX", "nnx.Linear(4, 3, rngs=nnx.Rngs(0))")
     name = type(module).__name__
-    _check_callable("from_nnx", module)
-    graph, state, rest = jax.tree.map(lambda leaf: leaf, nnx.split(module, nnx.Param if wrt is None else wrt, ...))
+    check_callable("from_nnx", module)
+    check_dtypes("from_nnx", dtype)
+    graph, state, rest = nnx_parts(nnx, "from_nnx", module, wrt)
     before = {path: (type(variable).__name__, jax.tree.leaves(variable)) for path, variable in nnx.to_flat_state(rest)}
 
     def apply(params, x):
@@ -54,7 +65,7 @@ def from_nnx(module: Any, *, wrt: Any = None, dtype: Any = None) -> Layer:
         changed = {
             kind
             for path, (kind, leaves) in before.items()
-            if path in after and not _same_objects(leaves, jax.tree.leaves(after[path]))
+            if path in after and not same_objects(leaves, jax.tree.leaves(after[path]))
         }
         if changed:
             raise ValueError(
@@ -68,9 +79,16 @@ def from_nnx(module: Any, *, wrt: Any = None, dtype: Any = None) -> Layer:
 
 
 def to_nnx(module: Any, params: Params, *, wrt: Any = None) -> Any:
-    """A new module like `module` that holds the params of `from_nnx(module, wrt=wrt)`."""
+    """A new module like `module` that holds the params of `from_nnx(module, wrt=wrt)`.
+
+    Raises:
+        ValueError: it is not an NNX module, or the params are not those of its layer.
+    """
     nnx = _nnx()
-    graph, state, rest = nnx.split(module, nnx.Param if wrt is None else wrt, ...)
+    check_is("to_nnx", module, nnx.Module, "a module of Flax NNX", "nnx.Linear(4, 3, rngs=nnx.Rngs(0))")
+    graph, state, rest = nnx_parts(nnx, "to_nnx", module, wrt)
+    params = nnx.to_pure_dict(params) if isinstance(params, nnx.State) else params
+    check_weights("to_nnx", params, nnx.to_pure_dict(state))
     return nnx.merge(graph, _with_values(nnx, state, params), jax.tree.map(lambda leaf: leaf, rest))
 
 
@@ -98,7 +116,8 @@ def from_linen(module: Any, variables: Any = None, *, dtype: Any = None, **call:
     with _installed("flax", "`from_linen`"):
         import flax.linen as nn
         from flax import errors
-    _check_is("from_linen", module, nn.Module, "a module of Flax Linen", "nn.Dense(3)")
+    check_is("from_linen", module, nn.Module, "a module of Flax Linen", "nn.Dense(3)")
+    check_dtypes("from_linen", dtype)
     name = type(module).__name__
     if variables is not None and not (hasattr(variables, "keys") and "params" in variables):
         raise ValueError(
@@ -171,9 +190,12 @@ def from_equinox(module: Any, per_example: bool = True, *, state: Any = None, dt
             that it changes.
     """
     eqx = _equinox()
-    _check_is("from_equinox", module, eqx.Module, "an Equinox module", "eqx.nn.Linear(4, 3, key=key)")
-    _check_callable("from_equinox", module)
-    _check_needs_x_alone(eqx, module, state)
+    check_is("from_equinox", module, eqx.Module, "an Equinox module", "eqx.nn.Linear(4, 3, key=key)")
+    check_callable("from_equinox", module)
+    per_example = check_flag("from_equinox", "per_example", per_example)
+    check_arguments("from_equinox", state, "`state`")
+    check_dtypes("from_equinox", dtype)
+    check_needs_x_alone(eqx, module, state)
     name = type(module).__name__
     weights, constants = eqx.partition(module, eqx.is_inexact_array)
 
@@ -184,7 +206,7 @@ def from_equinox(module: Any, per_example: bool = True, *, state: Any = None, dt
             if state is None:
                 return whole(x)
             y, new_state = whole(x, jax.tree.map(lambda leaf: leaf, state))
-            if not _same_objects(jax.tree.leaves(state), jax.tree.leaves(new_state)):
+            if not same_objects(jax.tree.leaves(state), jax.tree.leaves(new_state)):
                 raise ValueError(
                     f"`from_equinox` expected a module that leaves its state as it is, {name} changes it: "
                     "switch it to inference, `eqx.nn.inference_mode(module)`."
@@ -197,9 +219,16 @@ def from_equinox(module: Any, per_example: bool = True, *, state: Any = None, dt
 
 
 def to_equinox(module: Any, params: Params) -> Any:
-    """A new module like `module` that holds the params of `from_equinox(module)`."""
+    """A new module like `module` that holds the params of `from_equinox(module)`.
+
+    Raises:
+        ValueError: it is not an Equinox module, or the params are not those of its layer.
+    """
     eqx = _equinox()
-    return eqx.combine(params, eqx.partition(module, eqx.is_inexact_array)[1])
+    check_is("to_equinox", module, eqx.Module, "an Equinox module", "eqx.nn.Linear(4, 3, key=key)")
+    weights, constants = eqx.partition(module, eqx.is_inexact_array)
+    check_weights("to_equinox", params, weights)
+    return eqx.combine(params, constants)
 
 
 def from_stax(pair: tuple) -> Layer:
@@ -213,7 +242,7 @@ def from_stax(pair: tuple) -> Layer:
     """
     if not isinstance(pair, tuple) or len(pair) != 2 or not all(map(callable, pair)):
         raise ValueError(
-            f"`from_stax` expected a pair of functions (init, apply), got {pair!r}. "
+            f"`from_stax` expected a pair of functions (init, apply), got {shown(pair)}. "
             "Examples are `stax.Dense(3)`, `stax.Tanh` and `stax.serial(...)`."
         )
     stax_init, apply = pair
@@ -237,43 +266,11 @@ def _of_a_module(who: str, name: str, weights: Params, apply, dtype) -> Layer:
     return from_function(init, apply, name)
 
 
-def _same_objects(a: list, b: list) -> bool:
-    return len(a) == len(b) and all(x is y for x, y in zip(a, b, strict=True))
-
-
-def _check_callable(who: str, module) -> None:
-    if not callable(module):
-        raise ValueError(f"`{who}` expected a module with `__call__(x)`, got {type(module).__name__}, which has none.")
-
-
 def _with_values(nnx, state, values):
     """A copy of an NNX state that holds the values of a nested dictionary."""
     state = jax.tree.map(lambda leaf: leaf, state)
     nnx.replace_by_pure_dict(state, values)
     return state
-
-
-def _check_needs_x_alone(eqx, module, state) -> None:
-    """Raise a `ValueError` where an Equinox module needs a key, or state that is not given."""
-    name = type(module).__name__
-    inner = (eqx.nn.StateIndex, eqx.nn.Dropout)
-    for part in jax.tree.leaves(module, is_leaf=lambda node: isinstance(node, inner)):
-        if isinstance(part, eqx.nn.StateIndex) and state is None:
-            raise ValueError(
-                f"`from_equinox` expected a module without state, got {name}: pass its state, "
-                "`from_equinox(eqx.nn.inference_mode(module), state=state)`, or use bpjax's batch norm."
-            )
-        if isinstance(part, eqx.nn.Dropout) and not part.inference and part.p != 0:
-            raise ValueError(
-                f"`from_equinox` expected a module that needs no key, got dropout in {name}. "
-                "Switch it off, `eqx.nn.inference_mode(module)`, or use bpjax's."
-            )
-
-
-def _check_is(who: str, module, kind: type, what: str, example: str) -> None:
-    if not isinstance(module, kind):
-        got = f"the class {module.__name__}" if isinstance(module, type) else f"a {type(module).__name__}"
-        raise ValueError(f"`{who}` expected {what}, such as `{example}`, got {got}.")
 
 
 def _nnx():

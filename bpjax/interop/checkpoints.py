@@ -15,7 +15,8 @@ from bpjax.interop import tensor_file
 from bpjax.interop.like import array_text, as_expected, check_fits, converted
 from bpjax.interop.tensor_file import Header, Stored, printable
 from bpjax.types import Params
-from bpjax.util.checks import is_concrete
+from bpjax.util.call_text import shown as text_of
+from bpjax.util.checks import check_flag, is_concrete
 from bpjax.util.extras import require_extra
 from bpjax.util.files import as_path, shown, write_file
 
@@ -102,8 +103,7 @@ def load(path: str | bytes | os.PathLike, like: Params | None = None, *, cast: b
         ValueError: it is not a safetensors file, is damaged, or does not fit `like`; the message lists the differences.
     """
     place = as_path("load", path)
-    if not isinstance(cast, bool):
-        raise ValueError(f"`load` expected `cast` to be True or False, got {cast!r}: the dtypes are those of `like`.")
+    cast = check_flag("load", "cast", cast)
     if like is None and cast:
         raise ValueError("`load` expected `like` beside `cast=True`: its dtypes are those to convert to.")
     expected = None if like is None else {name: as_expected(name, leaf) for name, leaf in named("load", like).items()}
@@ -172,7 +172,9 @@ def _as_numpy(name: str, leaf) -> np.ndarray:
 def _as_json(metadata) -> str:
     metadata = {} if metadata is None else metadata
     if not isinstance(metadata, dict) or not all(isinstance(name, str) for name in metadata):
-        raise ValueError(f"`save` expected `metadata` to be a dictionary with strings for names, got {metadata!r}.")
+        raise ValueError(
+            f"`save` expected `metadata` to be a dictionary with strings for names, got {text_of(metadata)}."
+        )
     try:
         return json.dumps(_plain(metadata), sort_keys=True)
     except (TypeError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 import itertools
 import operator
+import warnings
 from collections.abc import Callable, Iterator
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.layers.layer import as_shape, is_shape
+from bpjax.util.call_text import shown
 from bpjax.util.trees import described
 
 MOST_INPUTS = 4
@@ -26,11 +28,29 @@ def as_shapes(who: str, in_shape):
         if len(made) != len(as_shape(shape)) or any(n < 0 for n in made):
             raise ValueError(
                 f"`{who}` expected `in_shape` to be a shape without the batch axis, such as (4,), or a pytree of "
-                f"shapes, got {in_shape!r}."
+                f"shapes, got {shown(in_shape)}."
             )
         return made
 
     return jax.tree.map(convert, in_shape, is_leaf=lambda node: node is None or is_shape(node))
+
+
+def check_dtypes(who: str, dtype) -> None:
+    """Raise a `ValueError` unless `dtype` is None, a dtype of numbers or its name, or a pytree of them."""
+    leaves = jax.tree.leaves(dtype)
+    if dtype is not None and not (leaves and all(map(_is_dtype, leaves))):
+        raise ValueError(
+            f"`{who}` expected `dtype` to be a dtype, such as jnp.int32, or one for each input, got {shown(dtype)}."
+        )
+
+
+def _is_dtype(leaf) -> bool:
+    try:
+        with warnings.catch_warnings(action="ignore"):  # one-letter names that NumPy is about to drop
+            made = jnp.dtype(leaf) if isinstance(leaf, str | type | np.dtype) else None
+        return made is not None and (any(jnp.issubdtype(made, kind) for kind in (jnp.bool_, jnp.number)))
+    except TypeError:
+        return False
 
 
 def batch_of(shapes, examples, dtype):

@@ -4,15 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bpjax.interop.as_function import as_function
 from bpjax.interop.checkpoints import named
-from bpjax.interop.example_inputs import as_shapes, batch_of
+from bpjax.interop.example_inputs import as_shapes, batch_of, check_dtypes
 from bpjax.interop.from_function import dtype_of
 from bpjax.layers.layer import Layer, check_layer
 from bpjax.types import Params
-from bpjax.util.checks import check_count
+from bpjax.util.call_text import shown
+from bpjax.util.checks import check_count, check_finite, check_flag
 from bpjax.util.extras import require_extra
 from bpjax.util.files import write_file
 
@@ -66,8 +68,12 @@ def export_network(
         check_count("export_network", "batch_size", batch_size)
     known = ("cpu", "cuda", "rocm", "tpu")
     platforms = (platforms,) if isinstance(platforms, str) else platforms
-    if platforms is not None and (not platforms or set(platforms) - set(known)):
-        raise ValueError(f"`export_network` expected platforms among {', '.join(known)}, got {platforms!r}.")
+    if platforms is not None and not (
+        isinstance(platforms, tuple | list | set) and platforms and all(p in known for p in map(str, platforms))
+    ):
+        raise ValueError(f"`export_network` expected platforms among {', '.join(known)}, got {shown(platforms)}.")
+    trainable = check_flag("export_network", "trainable", trainable)
+    check_dtypes("export_network", dtype)
 
     function = as_function(network)
     structure = jax.tree.structure(params)
@@ -79,6 +85,7 @@ def export_network(
         return network.forward(params, x)[0]
 
     names = {name: _as_array(name, leaf) for name, leaf in named("export_network", params).items()}
+    check_finite("export_network", "params", params)
     (examples,) = export.symbolic_shape("N") if batch_size is None else (batch_size,)
     x = batch_of(as_shapes("export_network", in_shape), examples, dtype_of(params) if dtype is None else dtype)
     to_export = export.export(jax.jit(trainable_program if trainable else program), platforms=platforms)
@@ -97,8 +104,12 @@ def export_network(
     return data
 
 
+def _holds_numbers(dtype) -> bool:
+    return any(jnp.issubdtype(dtype, kind) for kind in (jnp.number, jnp.bool_))
+
+
 def _as_array(name: str, leaf):
-    if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
+    if not isinstance(leaf, jax.Array | np.ndarray | np.generic) or not _holds_numbers(leaf.dtype):
         raise ValueError(
             f"`export_network` expected `params` to be a pytree of arrays, got {type(leaf).__name__} at '{name}': "
             "pass the params of `network.init`."

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from bpjax.interop.example_inputs import as_shapes, batch_of
 from bpjax.layers.layer import Layer, is_shape
 from bpjax.types import Params
+from bpjax.util.checks import check_function, check_text
 
 
 def from_function(init: Callable, apply: Callable, name: str = "function") -> Layer:
@@ -39,10 +40,8 @@ def from_function(init: Callable, apply: Callable, name: str = "function") -> La
         ValueError: `init` or `apply` is not a function; in `init`, the result is not (params, out_shape).
     """
     for which, function in (("init", init), ("apply", apply)):
-        if not callable(function):
-            raise ValueError(f"`from_function` expected `{which}` to be a function, got {function!r}.")
-    if not isinstance(name, str):
-        raise ValueError(f"`from_function` expected `name` to be a text, got {name!r}.")
+        check_function("from_function", which, function)
+    check_text("from_function", "name", name)
 
     def checked_init(key, in_shape):
         made = init(key, in_shape)

@@ -48,7 +48,7 @@ from bpjax.second_order.result import (
     sentence,
 )
 from bpjax.types import Array, Batch, Params
-from bpjax.util.checks import check_choice, check_count, check_number
+from bpjax.util.checks import check_arguments, check_choice, check_count, check_number
 
 PATIENCE = 10  # steps with hardly any decrease of the error, as towards a plateau at infinite weights
 
@@ -116,7 +116,7 @@ def least_squares(
     check_choice(who, "method", method, get_args(Method))
     check_count(who, "max_steps", max_steps)
     for name, number in (("goal", goal), ("damping", damping), ("rtol", rtol), ("atol", atol)):
-        if number is not None:
+        if number is not None or name == "damping":
             check_number(who, name, number, above=0.0)
     check_made_of(who, network, loss)
     dtype = _dtype_of(params)
@@ -218,6 +218,7 @@ def _compiled(network: Layer, method: Method) -> Callable:
 
 def _dtype_of(params: Params):
     """The one dtype of all weights, float32 or float64, or a `ValueError`."""
+    check_arguments("least_squares", params, "`params`")
     dtypes = {str(jnp.result_type(leaf)) for leaf in jax.tree.leaves(params)}
     if len(dtypes) == 1 and dtypes <= {"float32", "float64"}:
         return jnp.dtype(dtypes.pop())
