@@ -34,7 +34,7 @@ from jax.scipy.special import erfc
 from bpjax.layers.layer import Kind, Layer, check_any_shape
 from bpjax.types import Array
 from bpjax.util.call_text import call_text
-from bpjax.util.checks import as_floating, check_number
+from bpjax.util.checks import as_floating, check_choice, check_function, check_number, check_text
 from bpjax.util.precision import widen
 
 
@@ -58,7 +58,16 @@ def elementwise(
         derivative: φ′, an elementwise function of y or of a.
         of: What `derivative` takes, the "input" a or the "output" y.
         arguments: The arguments of the factory that calls this, for `repr`: "0.01" for `leaky_relu(0.01)`.
+
+    Raises:
+        ValueError: `name` or `arguments` is no text, `phi` or `derivative` no function, or `of` neither word.
     """
+    check_text("elementwise", "name", name)
+    check_function("elementwise", "phi", phi)
+    check_function("elementwise", "derivative", derivative)
+    check_choice("elementwise", "of", of, ("input", "output"))
+    if arguments is not None:
+        check_text("elementwise", "arguments", arguments)
 
     def init(key, in_shape):
         return (), check_any_shape(name, in_shape)

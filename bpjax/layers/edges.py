@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.types import Array, Key
-from bpjax.util.checks import check_count, check_number
+from bpjax.util.checks import check_count, check_key, check_number
 
 
 class Edges(NamedTuple):
@@ -41,6 +41,7 @@ def random_edges(
         raise ValueError(
             f"`random_edges` expected either `per_unit` or `density`, got per_unit={per_unit!r}, density={density!r}."
         )
+    check_key("random_edges", "key", key)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
     if per_unit is not None:
         per_unit = check_count("random_edges", "per_unit", per_unit)

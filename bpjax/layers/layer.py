@@ -10,7 +10,7 @@ import numpy as np
 
 from bpjax.types import Array, Key, Params, Residuals, Shape
 from bpjax.util.call_text import shown
-from bpjax.util.checks import check_function
+from bpjax.util.checks import check_function, other_params
 
 
 class Context(NamedTuple):
@@ -166,6 +166,8 @@ def placed_layers(network: Layer, params: Params, path: tuple[int, ...] = ()) ->
     """
     if network.kind is not Kind.CHAIN:
         return [PlacedLayer(path, network, params)]
+    if not isinstance(params, tuple | list) or len(params) != len(network.layers):
+        raise other_params(f"`{network.name}`", f"of {len(network.layers)} layers", params)
     pairs = enumerate(zip(network.layers, params, strict=True))
     return [placed for i, (layer, p) in pairs for placed in placed_layers(layer, p, (*path, i))]
 

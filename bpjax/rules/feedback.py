@@ -22,8 +22,7 @@ from bpjax.losses import Loss
 from bpjax.rules.feedback_params import check_feedback, check_weights, feedback_params, random_feedback
 from bpjax.rules.rule import Rule, call_of, check_made_of, check_rule
 from bpjax.types import Array, Key, Params
-from bpjax.util.call_text import shown
-from bpjax.util.checks import check_number
+from bpjax.util.checks import check_choice, check_number
 
 
 def feedback_alignment(
@@ -100,8 +99,7 @@ def sign_symmetry(
     check_made_of("sign_symmetry", network, loss)
     check_number("sign_symmetry", "scale", scale, above=0.0)
     draw = initializer(weights)
-    if kind not in ("uSF", "brSF", "frSF"):
-        raise ValueError(f"`sign_symmetry` expected `kind` to be 'uSF', 'brSF' or 'frSF', got {shown(kind)}.")
+    check_choice("sign_symmetry", "kind", kind, ("uSF", "brSF", "frSF"))
 
     def magnitudes(key, params):
         return random_feedback("sign_symmetry", key, network, params, draw, scale)

@@ -4,6 +4,8 @@ forward_forward    goodness Gₗ = Σ hₗ², high for examples with their label
 mono_forward       goodness of each class Gₗ = hₗ Mₗᵀ, cross entropy                Gong, Li & Abdulla 2025
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -18,9 +20,10 @@ from bpjax.rules.direct import unit_shapes
 from bpjax.rules.local import local_heads
 from bpjax.rules.models import predict
 from bpjax.rules.rule import Rule, check_made_of
-from bpjax.rules.units import Unit, merge_units, propagate, unit_backward, units
+from bpjax.rules.units import Unit, check_units, merge_units, propagate, unit_backward, units
 from bpjax.types import Array, Params, Shape
-from bpjax.util.checks import as_floating, check_arguments, check_count, check_number
+from bpjax.util.call_text import shown
+from bpjax.util.checks import as_floating, check_count, check_finite, check_number
 from bpjax.util.precision import widen
 from bpjax.util.targets import labels_of
 
@@ -116,9 +119,10 @@ def ff_goodness(network: Layer, params: Params, x: Array, classes: int, skip: in
             with `unit_length`.
     """
     check_layer("ff_goodness", network)
-    x = as_floating("ff_goodness", "x", x)
-    check_arguments("ff_goodness", params, "`params`")
-    check_count("ff_goodness", "classes", classes, least=2)
+    x = check_examples("ff_goodness", x)
+    check_finite("ff_goodness", "params", params)
+    check_units("ff_goodness", network, params)
+    check_count("ff_goodness", "classes", classes, least=2, most=x[0].size)
     check_count("ff_goodness", "skip", skip, least=0)
     hidden = units(network, params)[:-1]
     if skip >= len(hidden):
@@ -197,12 +201,34 @@ def mono_predict(network: Layer, params: Params, heads: list[Affine], x: Array) 
         x: examples (N, ...).
     """
     check_layer("mono_predict", network)
-    x = as_floating("mono_predict", "x", x)
-    check_arguments("mono_predict", (params, heads), "`params` and `heads`")
+    x = check_examples("mono_predict", x)
+    check_finite("mono_predict", "params", params)
+    check_finite("mono_predict", "heads", heads)
+    check_units("mono_predict", network, params)
     forward = propagate(units(network, params), x)
     classes = forward[-1].output.shape[1:]
+    check_heads(heads, [(at.output[0].size, math.prod(classes)) for at in forward[:-1]])
     by_layer = [predict(head, at.output, classes) for head, at in zip(heads, forward[:-1], strict=True)]
     return jnp.argmax(jnp.sum(jnp.stack(by_layer), axis=0), axis=-1)
+
+
+def check_examples(who: str, x) -> Array:
+    """Examples (N, ...), N ≥ 1, as an array of finite numbers, or a `ValueError`."""
+    x = as_floating(who, "x", x)
+    if x.ndim < 2 or not x.size:
+        raise ValueError(f"`{who}` expected examples `x` of shape (N, ...), at least one, got {x.shape}.")
+    check_finite(who, "x", x)
+    return x
+
+
+def check_heads(heads, shapes: list[tuple[int, int]]) -> None:
+    """Raise a `ValueError` unless these are the heads of hidden layers, with weights of these shapes."""
+    are_heads = isinstance(heads, tuple | list) and all(isinstance(head, Affine) for head in heads)
+    if not are_heads or [jnp.shape(head.w) for head in heads] != shapes:
+        raise ValueError(
+            f"`mono_predict` expected `heads` with weights of shapes {shapes}, one for each hidden layer, got "
+            f"{shown(jax.tree.map(jnp.shape, heads))}. They are the state of the rule: `fit.state.rule`."
+        )
 
 
 def goodness(h: Array) -> Array:

@@ -10,7 +10,7 @@ from bpjax.losses import Loss
 from bpjax.rules.rule import Rule, call_of, check_made_of
 from bpjax.rules.units import check_units, merge_units, propagate, units
 from bpjax.types import Array
-from bpjax.util.checks import as_floating, check_number
+from bpjax.util.checks import as_floating, check_finite, check_number
 
 
 def stdp_change(
@@ -44,7 +44,7 @@ def stdp_change(
         dt: the length of a time step.
 
     Raises:
-        ValueError: the trains are not (N, T, ...) of the same N and T; a time is not above 0 or an amplitude negative.
+        ValueError: the trains are not finite, or not (N, T, ...) of the same N and T; a time is not above 0 or an amplitude negative.
     """
     who = "stdp_change"
     _check_constants(who, potentiation, depression, tau_plus, tau_minus, dt)
@@ -54,6 +54,8 @@ def stdp_change(
             f"`{who}` expected spikes (N, T, D) and (N, T, H) with the same N and T, got {pre.shape} and "
             f"{post.shape}. Record both layers in the same forward pass."
         )
+    check_finite(who, "pre", pre)
+    check_finite(who, "post", post)
     before, after = _trace(pre, math.exp(-dt / tau_plus)), _trace(post, math.exp(-dt / tau_minus))
     potentiated = jnp.einsum("ntd,nth->dh", before, post) * jnp.asarray(potentiation, pre.dtype)
     return potentiated - jnp.einsum("ntd,nth->dh", pre, after) * jnp.asarray(depression, pre.dtype)

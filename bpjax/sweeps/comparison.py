@@ -7,7 +7,7 @@ same key: run `seed=7` of each starts from the same weights and sees the same ba
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from bpjax.results.comparison import Comparison
 from bpjax.rules.rule import Rule
@@ -195,14 +195,14 @@ def with_key(who: str, trial: Callable, signature: str, without_key: str) -> Cal
         check_trial(who, trial, signature)
         return trial
 
-    def made(key, *choice):
-        made_trial: Any = trial(*choice)
+    def made(key, *choice) -> Trial:
+        made_trial = trial(*choice)
         if not callable(made_trial):
             raise ValueError(
                 f"`{who}` expected a trial {signature} -> Trial, or a function {without_key} that returns a trial "
                 f"(key) -> Trial, got one that returns {shown(made_trial)}."
             )
-        return made_trial(key)
+        return cast(Trial, made_trial(key))
 
     return made
 

@@ -1,6 +1,6 @@
 """The user's own reasons to stop: a function that is compiled in, and wall-clock time; the check of all reasons."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
@@ -99,7 +99,7 @@ def as_stops(who: str, stops) -> tuple[Stop, ...]:
     several: Any = (
         () if stops is None else (stops,) if isinstance(stops, Stop | TimeLimit) or callable(stops) else stops
     )
-    if isinstance(several, str) or not isinstance(several, Iterable):
+    if isinstance(several, str | Mapping) or not isinstance(several, Iterable):
         raise ValueError(f"`{who}` expected `stops` to be a stop or a tuple of stops, got {shown(stops)}.")
     several = tuple(several)
     for stop in several:

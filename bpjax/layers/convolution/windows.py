@@ -117,7 +117,7 @@ def windows(who: str, what: str, size, stride, padding, dilation: int | Shape = 
 def per_axis(who: str, name: str, value, rank: int) -> Shape:
     """An integer ≥ 1 for each spatial axis, from one number or a tuple, or a `ValueError`."""
     values = tuple(value) if isinstance(value, tuple | list) else (value,) * rank
-    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) and n > 0 for n in values)
+    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) and 0 < n < 2**31 for n in values)
     if len(values) != rank or not whole:
         raise ValueError(
             f"`{who}` expected `{name}` to be an integer ≥ 1 or a tuple of {rank} of them, one for each "
@@ -127,7 +127,7 @@ def per_axis(who: str, name: str, value, rank: int) -> Shape:
 
 
 def _padding(who: str, padding, rank: int) -> Literal["SAME", "VALID"] | Pairs:
-    if padding == "SAME" or padding == "VALID":
+    if isinstance(padding, str) and padding in ("SAME", "VALID"):
         return padding
     is_pair = lambda pair: isinstance(pair, tuple | list) and len(pair) == 2 and all(map(is_count, pair))
     is_count = lambda n: isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 0

@@ -40,8 +40,8 @@ from bpjax.layers.normalization.layer import (
     stretch_backward,
 )
 from bpjax.types import Array, Params, Residuals
-from bpjax.util.call_text import call_text
-from bpjax.util.checks import as_array, check_arguments, check_between, check_flag, check_number
+from bpjax.util.call_text import call_text, shown
+from bpjax.util.checks import as_array, check_arguments, check_between, check_finite, check_flag, check_number
 from bpjax.util.precision import widen
 
 
@@ -151,7 +151,14 @@ def batch_statistics(network: Layer, params: Params, x) -> Statistics:
             which stacks those of all depths, or a `remat`, which does not store any.
     """
     check_layer("batch_statistics", network)
-    return _found("batch_statistics", network, network.forward(params, as_array("batch_statistics", "x", x))[1])
+    return _found("batch_statistics", network, network.forward(params, _finite_examples("batch_statistics", x))[1])
+
+
+def _finite_examples(who: str, x):
+    """The examples as an array of finite numbers, or a `ValueError`: a NaN would spoil every later prediction."""
+    x = as_array(who, "x", x)
+    check_finite(who, "x", x)
+    return x
 
 
 def init_statistics(network: Layer, params: Params, x) -> Statistics:
@@ -203,6 +210,12 @@ def with_statistics(network: Layer, statistics: Statistics) -> Layer:
     Raises:
         ValueError: the number of batch norms differs from that of the statistics, or one of them is in a `repeat`.
     """
+    check_layer("with_statistics", network)
+    if not isinstance(statistics, tuple | list) or not all(isinstance(one, BatchStatistics) for one in statistics):
+        raise ValueError(
+            f"`with_statistics` expected a tuple of `BatchStatistics`, got {shown(statistics)}. Make them with "
+            "`batch_statistics(network, params, x)`."
+        )
     count = len(_batch_norms(network))
     if count != len(statistics):
         raise ValueError(

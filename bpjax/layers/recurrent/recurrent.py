@@ -21,7 +21,7 @@ from bpjax.layers.layer import (
 )
 from bpjax.types import Array, Params, Residuals
 from bpjax.util.call_text import call_text
-from bpjax.util.checks import as_floating, check_count
+from bpjax.util.checks import as_floating, check_count, check_flag
 from bpjax.util.precision import widen
 from bpjax.util.trees import described
 
@@ -136,6 +136,8 @@ def unroll(
         raise ValueError(f"`unroll` expected a Cell, got {got}. {cure}")
     if truncate is not None:
         truncate = check_count("unroll", "truncate", truncate)
+    reverse, last = check_flag("unroll", "reverse", reverse), check_flag("unroll", "last", last)
+    with_state = check_flag("unroll", "with_state", with_state)
 
     def init(key, in_shape):
         shape, state_shape = _pair("`in_shape`", in_shape) if with_state else (in_shape, cell.state_shape)

@@ -6,9 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from bpjax.layers.layer import Kind, Layer, Parts, check_in_shape, check_layer
+from bpjax.layers.layer import Kind, Layer, Parts, check_in_shape, check_layer, is_shape
 from bpjax.layers.recurrent.recurrent import Cell
-from bpjax.util.call_text import call_text
+from bpjax.util.call_text import call_text, shown
+from bpjax.util.checks import check_count, check_function
 from bpjax.util.trees import described
 
 
@@ -25,6 +26,7 @@ def stage(layer: Layer, features: int) -> Cell:
         ValueError: `layer` is not a Layer; in `init`, its output shape is not (features,).
     """
     check_layer("stage", layer)
+    features = check_count("stage", "features", features)
 
     def init(key, in_shape):
         (in_features,) = check_in_shape("stage", in_shape, rank=1)
@@ -56,6 +58,18 @@ def no_params(key, in_shape):
     return ()
 
 
+def check_state_shape(state_shape) -> Any:
+    """A shape or a pytree of shapes with axes ≥ 1 as tuples of `int`, or a `ValueError`."""
+    shapes = jax.tree.leaves(state_shape, is_leaf=is_shape)
+    whole = all(is_shape(s) and all(n > 0 and not isinstance(n, bool) for n in s) for s in shapes)
+    if not shapes or not whole:
+        raise ValueError(
+            f"`dynamics` expected `state_shape` to be a tuple of positive integers, or a pytree of them, got "
+            f"{shown(state_shape)}."
+        )
+    return jax.tree.map(lambda s: tuple(map(int, s)), state_shape, is_leaf=is_shape)
+
+
 def dynamics(function: Callable, state_shape: Any, params: Callable = no_params) -> Cell:
     """A function as a cell: the state s, any pytree, becomes `function(params, s, x)`, which is also the output.
 
@@ -72,8 +86,12 @@ def dynamics(function: Callable, state_shape: Any, params: Callable = no_params)
         params: (key, (D,)) -> params, if there are trainable parameters.
 
     Raises:
-        ValueError: the function returns a state of another structure, shape or dtype than the one it received.
+        ValueError: `function` or `params` is no function, or `state_shape` no shape; the function returns a state of
+            another structure, shape or dtype than the one it received.
     """
+    check_function("dynamics", "function", function)
+    check_function("dynamics", "params", params)
+    state_shape = check_state_shape(state_shape)
 
     def init(key, in_shape):
         return params(key, in_shape), state_shape
