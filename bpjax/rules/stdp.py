@@ -44,7 +44,8 @@ def stdp_change(
         dt: the length of a time step.
 
     Raises:
-        ValueError: the trains are not finite, or not (N, T, ...) of the same N and T; a time is not above 0 or an amplitude negative.
+        ValueError: the trains are not finite, or not (N, T, ...) of the same N and T; a time is not above 0 or an
+            amplitude negative.
     """
     who = "stdp_change"
     _check_constants(who, potentiation, depression, tau_plus, tau_minus, dt)
