@@ -17,6 +17,7 @@ from bpjax.rules.rule import Rule, check_batch, check_rule
 from bpjax.rules.units import units_within
 from bpjax.types import Key, Params, RuleState
 from bpjax.util.checks import check_count, check_flag, check_key
+from bpjax.util.shared_jit import SharedJit
 from bpjax.util.terminal import write
 
 
@@ -166,7 +167,7 @@ def receipt(rule: Rule, params: Params, batch, *, key: Key, steps: int = 0, show
     if not units_within(rule.network, params):
         raise ValueError(f"`receipt` expected a network with weights, got params {jax.tree.map(jnp.shape, params)}.")
     key_state, key_draws = jax.random.split(key)
-    state, grads = rule.init(key_state, params), jax.jit(rule.grads)
+    state, grads = rule.init(key_state, params), SharedJit(rule.grads)
     for _ in range(steps):
         state = grads(params, state, batch)[2]
     result = _found(rule, params, state, batch, key_draws)
@@ -233,7 +234,7 @@ def replace_feedback(state: RuleState, params: Params) -> tuple[tuple[str, ...],
 def _parallel_at_equal_sizes(rule: Rule, params: Params, state: RuleState, batch) -> bool:
     """Whether every layer's direction is parallel to backprop's once all weights of an array are ± their mean size."""
     equal = jax.tree.map(lambda w: jnp.mean(jnp.abs(w)) * jnp.sign(w) if w.ndim >= 2 else w, params)
-    direction = jax.jit(rule.grads)(equal, state, batch)[1]
+    direction = SharedJit(rule.grads)(equal, state, batch)[1]
     truth = backprop(rule.network, rule.loss).grads(equal, (), batch)[1]  # type: ignore[arg-type]
     angles = alignment_on_host(rule.network, params, direction, truth).angle  # type: ignore[arg-type]
     return bool(np.all(angles <= math.degrees(budget(jnp.result_type(jax.tree.leaves(params)[0]).name))))

@@ -15,6 +15,7 @@ from bpjax.layers.layer import Layer
 from bpjax.rules.rule import Rule
 from bpjax.rules.units import Unit, merge_units, split_units, units_within
 from bpjax.types import Array, Key, Params, RuleState
+from bpjax.util.shared_jit import SharedJit, shared_program
 
 CHANGED = 1e-8
 """A relative change of a direction above this, in float64, counts as a change."""
@@ -43,7 +44,7 @@ class Resampling:
 
     def __init__(self, rule: Rule, params: Params, state: RuleState, batch, key: Key):
         self.rule, self.params, self.state, self.batch, self.key = rule, params, state, batch, key
-        self.grads = jax.jit(rule.grads)
+        self.grads = SharedJit(rule.grads)
         self.direction = self.grads(params, state, batch)[1]
 
     def dependence(self, index: int) -> Dependence:
@@ -135,9 +136,10 @@ def solve_for_output(
         steps: at most this many from each start; where they do not converge, that start has no solution.
     """
     tolerance, solutions = 1e-13 * max(1.0, float(jnp.max(jnp.abs(wanted)))), []
+    step = shared_program(_gauss_newton_step, (output,))
     for flat in starts:
         for _ in range(steps):
-            after, error = _gauss_newton_step(output, flat, wanted, arguments)
+            after, error = step(flat, wanted, arguments)
             if float(error) <= tolerance:
                 solutions.append(flat)
                 break
@@ -145,7 +147,6 @@ def solve_for_output(
     return solutions
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def _gauss_newton_step(output: Output, flat, wanted, arguments):
     error = output(flat, *arguments) - wanted
     jacobian = jax.jacrev(output)(flat, *arguments)

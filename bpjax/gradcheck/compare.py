@@ -21,6 +21,7 @@ from bpjax.rules.rule import Rule, check_batch
 from bpjax.rules.units import units_within
 from bpjax.util.call_text import shown
 from bpjax.util.checks import check_finite, check_flag, check_key
+from bpjax.util.shared_jit import SharedJit
 from bpjax.util.terminal import write
 
 
@@ -94,7 +95,7 @@ def _evaluate(rule, reference, params, batch, key, timed: bool) -> Evaluated:
     tested, oracle = (_as_gradient(function, key, params) for function in (rule, reference))
     arrays = jax.tree.map(jnp.asarray, (params, batch))
     names = {"rule": tested, "reference": oracle} if timed else {}
-    compiled = {name: jax.jit(function).lower(*arrays).compile() for name, function in names.items()}
+    compiled = {name: SharedJit(function).compiled(*arrays) for name, function in names.items()}
     computed = to_host(compiled.get("rule", tested)(*arrays))
     references = evaluate_reference(oracle, (params, batch), _dtype(params), compiled.get("reference"))
     check_structure(called(rule), computed.grads, references.truth.grads)

@@ -3,7 +3,6 @@
 The other layers play no role, so a wrong dx is attributed to the layer that computed it.
 """
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +14,9 @@ from bpjax.gradcheck.float64 import FAST_COMPILATION, float64_on_host, perturb, 
 from bpjax.gradcheck.quantity import Quantity, as_one_array, evaluate_reference, gradient_leaves, quantities, rounding
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
+from bpjax.util.shared_jit import SharedJit, shared_program
+
+FAST = tuple(FAST_COMPILATION.items())
 
 
 class LayerComparison(NamedTuple):
@@ -52,8 +54,8 @@ def compare_layer(layer: Layer, params, x) -> LayerComparison:
     dy = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape).astype(leaf.dtype), y)
     inputs = params, x, dy
 
-    computed = to_host(_backward(layer.forward, layer.backward, *inputs))
-    references = evaluate_reference(functools.partial(_vjp, layer.forward), inputs, dtype)
+    computed = to_host(shared_program(_backward, (layer.forward, layer.backward))(*inputs))
+    references = evaluate_reference(shared_program(_vjp, (layer.forward,), FAST), inputs, dtype)
     check_structure(f"{layer.name} backward", computed[0], references.truth[0])
     check_structure(f"{layer.name} backward", computed[1], references.truth[1], what="x")
 
@@ -68,28 +70,24 @@ def compare_layer(layer: Layer, params, x) -> LayerComparison:
     return LayerComparison(dict(zip(names, rows, strict=False)), worst_of(dx), measured, inputs)
 
 
-# Programs are looked up by the functions, not by the layer: layers that share a forward pass share its VJP.
+# Programs are shared by all layers that compute the same, also by those of networks made anew.
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
 def _backward(forward, backward, params, x, dy):
     """(dparams, dx) by the layer's own backward."""
     return backward(params, forward(params, x)[1], dy)
 
 
-@functools.partial(jax.jit, static_argnums=0, compiler_options=FAST_COMPILATION)
 def _vjp(forward, params, x, dy):
     """(dparams, dx) by JAX, from the forward pass only."""
     _, vjp = jax.vjp(lambda p, x: forward(p, x)[0], params, x)
     return vjp(dy)
 
 
-@functools.partial(jax.jit, static_argnums=0, compiler_options=FAST_COMPILATION)
 def _residuals(forward, params, x):
     return forward(params, x)[1]
 
 
-@functools.partial(jax.jit, static_argnums=0, compiler_options=FAST_COMPILATION)
 def _from_residuals(backward, params, residuals, dy):
     """(dparams, dx) by the layer's own backward, from given residuals."""
     return backward(params, residuals, dy)
@@ -97,12 +95,12 @@ def _from_residuals(backward, params, residuals, dy):
 
 def _residual_sensitivity(layer: Layer, inputs, relative: float) -> list[float]:
     """Relative change of each leaf of (dparams, dx), in float64, when the residuals are perturbed by `relative`."""
+    from_residuals = shared_program(_from_residuals, (layer.backward,), FAST)
     with float64_on_host():
         params, x, dy = widen_to_float64(inputs)
-        residuals = to_host(_residuals(layer.forward, params, x))
+        residuals = to_host(shared_program(_residuals, (layer.forward,), FAST)(params, x))
         before, after = (
-            to_host(_from_residuals(layer.backward, params, widen_to_float64(r), dy))
-            for r in (residuals, perturb(residuals, relative))
+            to_host(from_residuals(params, widen_to_float64(r), dy)) for r in (residuals, perturb(residuals, relative))
         )
     return [relative_error(a, b) for a, b in zip(*map(gradient_leaves, (after, before)), strict=True)]
 
@@ -139,14 +137,13 @@ def compare_loss(loss: Loss, output, target) -> LossComparison:
         target: as the loss takes it.
     """
     output, target = to_host(output), to_host(target)
-    computed = to_host(jax.jit(loss.gradient)(output, target))
+    computed = to_host(SharedJit(loss.gradient)(output, target))
     dtype = jnp.result_type(*jax.tree.leaves(output))
-    references = evaluate_reference(functools.partial(_loss_gradient, loss.value), (output, target), dtype)
+    references = evaluate_reference(shared_program(_loss_gradient, (loss.value,)), (output, target), dtype)
     quantity = Quantity(*map(as_one_array, (computed, *references)))
     return LossComparison(quantity.agreement(dtype, budget(dtype)), quantity)
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def _loss_gradient(value, output, target):
     """The derivative of a loss's value with respect to the output, by JAX."""
     return jax.grad(value)(output, target)

@@ -11,6 +11,7 @@ import numpy as np
 from bpjax.gradcheck.agreement import Agreement, agree
 from bpjax.gradcheck.float64 import FAST_COMPILATION, float64_on_host, perturb, to_host, widen_to_float64
 from bpjax.gradcheck.widen import Widened
+from bpjax.util.shared_jit import SharedJit
 
 
 class Quantity(NamedTuple):
@@ -62,7 +63,7 @@ def evaluate_reference(function: Callable, arguments: tuple, dtype, compiled: Ca
             return References(reference, truth, to_host(function(*widen_to_float64(disturbed))))
     traced, shapes = _traced(function, jax.tree.map(jnp.asarray, arguments))
     with float64_on_host():
-        program = jax.jit(Widened(traced), compiler_options=FAST_COMPILATION)
+        program = SharedJit(Widened(traced), FAST_COMPILATION)
         leaves = (program(*jax.tree.leaves(widen_to_float64(a))) for a in (arguments, disturbed))
         truth, perturbed = (jax.tree.unflatten(jax.tree.structure(shapes), to_host(found)) for found in leaves)
     return References(reference, truth, perturbed)

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 from jax.extend import core
 
 from bpjax.sweeps.axes import RESERVED, SEED
-from bpjax.sweeps.fingerprint import Canonical, fingerprint, type_of
 from bpjax.sweeps.plan import Plan
 from bpjax.training.trial import Trial
 from bpjax.types import Key
+from bpjax.util.fingerprint import Canonical, fingerprint, type_of
 from bpjax.util.jaxprs import bind_primitive, live_equations
 
 OWN = ("epochs", "error", "refused")

@@ -14,9 +14,9 @@ import numpy as np
 
 from bpjax.results.record import environment
 from bpjax.sweeps.computation import Computation
-from bpjax.sweeps.fingerprint import Canonical, array_fingerprint, fingerprint, type_of
 from bpjax.sweeps.plan import Plan, dtype_of
 from bpjax.sweeps.workers import Job
+from bpjax.util.fingerprint import Canonical, array_fingerprint, fingerprint, type_of
 
 ROOM = str(Path(__file__).parent.parent).replace("\\", "/") + "/"
 WORDS = {

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -21,6 +20,7 @@ from bpjax.training.stops import Stop
 from bpjax.training.watch import NOTHING, Collector, WatchFunction, as_watch, with_watch
 from bpjax.types import Batch, Key, Params
 from bpjax.util.checks import check_flag, check_function
+from bpjax.util.shared_jit import SharedJit
 
 
 class Fit(NamedTuple):
@@ -142,5 +142,5 @@ def _compiled(rule, update, stops, batch_size, shuffle, chunk, functions=(), mos
     """The compiled chunk of a training, cached: other thresholds and hyperparameters do not recompile."""
     training = make_training(rule, update, stops, batch_size, shuffle, chunk)
     if functions:
-        return jax.jit(with_watch(training.epoch, functions, chunk, most)), training.reasons
-    return jax.jit(training.advance), training.reasons
+        return SharedJit(with_watch(training.epoch, functions, chunk, most)), training.reasons
+    return SharedJit(training.advance), training.reasons
