@@ -1,0 +1,103 @@
+"""Valid arguments of single callables: rules, optimizers, training, sweeps, analysis and results."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from fuzz_parameters import OMIT
+from fuzz_things import (
+    KEY,
+    NETWORK,
+    PARAMS,
+    RULE,
+    SGD,
+    X,
+    adam,
+    bare_trial,
+    forward_forward,
+    keyed_rule,
+    spiking,
+    stopping_trial,
+    stored,
+    training,
+)
+
+import bpjax as bp
+
+LEARNING: dict[str, dict[str, Callable[[], Any]]] = {
+    "optimizers.bold_driver": {"tolerance": lambda: 1.04, "momentum": lambda: 0.5},
+    "optimizers.convert_momentum": {"source": lambda: "heavy_ball", "target": lambda: "convex"},
+    "optimizers.hyperparameter": {"name": lambda: "learning_rate"},
+    "optimizers.set_hyperparameters": {"learning_rate": lambda: 0.2},
+    "optimizers.traingda": {"tolerance": lambda: 1.04},
+    "optimizers.traingdx": {"tolerance": lambda: 1.04},
+    "results.find_plateaus": {"unit": lambda: "run"},
+    "results.holm": {"p_values": lambda: [0.01, 0.2]},
+    "results.success_contrast": {"first": lambda: [True, False, True], "second": lambda: [True, True, False]},
+    "results.time_contrast": {"first": lambda: [10.0, 20.0, np.inf], "second": lambda: [12.0, np.inf, 30.0]},
+    "rules.delayed": {"steps": lambda: 1},
+    "rules.equilibrium_propagation": {"nudged_steps": lambda: 1},
+    "rules.ff_goodness": {
+        "network": lambda: forward_forward()[0],
+        "params": lambda: forward_forward()[1],
+        "x": lambda: jnp.ones((2, 6)),
+    },
+    "rules.ff_predict": {
+        "network": lambda: forward_forward()[0],
+        "params": lambda: forward_forward()[1],
+        "x": lambda: jnp.ones((2, 6)),
+    },
+    "rules.forward_forward": {
+        "network": lambda: forward_forward()[0],
+        "loss": lambda: bp.softmax_cross_entropy,
+        "in_shape": lambda: OMIT,
+    },
+    "rules.fresh_keys": {"rule": keyed_rule},
+    "rules.kolen_pollack": {"decay": lambda: 0.99},
+    "rules.mono_forward": {"loss": lambda: bp.softmax_cross_entropy},
+    "rules.mono_predict": {"heads": lambda: bp.rules.mono_forward(NETWORK, bp.softmax_cross_entropy).init(KEY, PARAMS)},
+    "rules.predictive_coding": {"steps": lambda: 2},
+    "rules.stdp": {"network": spiking, "loss": lambda: bp.softmax_cross_entropy},
+    "second_order.least_squares": {"max_steps": lambda: 2},
+    "sweeps.compare_choices": {
+        "choices": lambda: {"SGD": SGD},
+        "make_trial": lambda: lambda choice: lambda key, rate: bare_trial(key, rate),
+        "rates": lambda: [0.1, 0.2],
+        "seeds": lambda: 2,
+    },
+    "sweeps.compare_optimizers": {
+        "trial": lambda: stopping_trial,
+        "optimizers": lambda: {"momentum": lambda rate: bp.momentum(rate, 0.5)},
+        "rates": lambda: [0.1, 0.2],
+        "seeds": lambda: 2,
+    },
+    "sweeps.compare_rules": {
+        "trial": lambda: lambda key, rule, learning_rate: stopping_trial(key, bp.momentum(learning_rate, 0.5), rule),
+        "rules": lambda: {"backprop": RULE},
+        "rates": lambda: [0.1, 0.2],
+        "seeds": lambda: 2,
+    },
+    "sweeps.delete_runs": {"store": stored, "seed": lambda: [0]},
+    "sweeps.lanes": {"f": lambda: lambda x: x + 1},
+    "sweeps.merge_sweeps": {"stores": lambda: [stored()]},
+    "sweeps.open_sweep": {"store": stored},
+    "sweeps.replay": {"store": stored, "seed": lambda: 0},
+    "sweeps.sweep": {"store": lambda: OMIT},
+    "sweeps.sweep_over": {
+        "structure": lambda: {"rate": [0.1, 0.2]},
+        "make_trial": lambda: lambda rate: lambda key: bare_trial(key, rate),
+    },
+    "analysis.preconditioned_curvature": {"preconditioner": lambda: jax.tree.map(jnp.ones_like, PARAMS)},
+    "analysis.preconditioner_of": {"state": lambda: adam().update(PARAMS, adam().init(PARAMS))[1]},
+    "analysis.recording": {"at": lambda: [0, 1]},
+    "training.accuracy": {"data": lambda: (X, jnp.array([0, 1, 0, 1, 0])), "threshold": lambda: OMIT},
+    "training.diverged": {"factor": lambda: 10.0},
+    "training.fit": {"on_chunk": lambda: OMIT},
+    "training.restart_unsolved": {"start": lambda: lambda key: NETWORK.init(key, (3,))[0]},
+    "training.run_to_end": {"run": lambda: training()[0].init(KEY, PARAMS, 2)},
+    "training.stop_when": {"condition": lambda: lambda run: run.error < 0.1, "reason": lambda: "solved"},
+    "training.time_limit": {"seconds": lambda: 10.0},
+}
+"""What a callable takes in place of, or beside, the values by parameter name."""

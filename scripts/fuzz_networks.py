@@ -1,0 +1,98 @@
+"""Valid arguments of single callables: layers and networks, their tasks, theory, checks and interop."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from fuzz_parameters import OMIT
+from fuzz_things import INPUTS, KEY, NETWORK, PARAMS, T, X, batch_normed, equinox, linen, nnx
+
+import bpjax as bp
+
+NETWORKS: dict[str, dict[str, Callable[[], Any]]] = {
+    "layers.attention": {"head_features": lambda: 2},
+    "layers.banded_edges": {"width": lambda: 1},
+    "layers.batch_statistics": {"network": lambda: batch_normed()[0], "params": lambda: batch_normed()[1]},
+    "layers.borrowed_slope": {},
+    "layers.chain": {"*0": lambda: bp.dense(3), "*1": lambda: bp.tanh},
+    "layers.conv": {"features": lambda: 2},
+    "layers.dropout": {"rate": lambda: 0.5},
+    "layers.dynamics": {
+        "function": lambda: lambda p, x, s: (s, s),
+        "state_shape": lambda: (2,),
+        "params": lambda: OMIT,
+    },
+    "layers.edges_from_mask": {"mask": lambda: np.ones((3, 2), bool)},
+    "layers.elementwise": {
+        "phi": lambda: jnp.sin,
+        "derivative": lambda: jnp.cos,
+        "of": lambda: "input",
+        "arguments": lambda: OMIT,
+    },
+    "layers.elman": {"weights": lambda: "he"},
+    "layers.init_statistics": {"network": lambda: batch_normed()[0], "params": lambda: batch_normed()[1]},
+    "layers.keyed": {"network": lambda: bp.chain(bp.dense(3), bp.dropout(0.5))},
+    "layers.learned_positions": {"length": lambda: 4},
+    "layers.map_layers": {},
+    "layers.masked": {"network": lambda: bp.attention(2)},
+    "layers.parallel": {"*0": lambda: bp.dense(3), "*1": lambda: bp.dense(3)},
+    "layers.plain_attention": {"head_features": lambda: 2},
+    "layers.random_edges": {"per_unit": lambda: 2, "density": lambda: OMIT},
+    "layers.repeat": {"layer": lambda: bp.tanh},
+    "layers.reshape": {"shape": lambda: (3, 1)},
+    "layers.residual": {"layer": lambda: bp.tanh},
+    "layers.running_statistics": {
+        "residuals": lambda: batch_normed()[0].forward(batch_normed()[1], X)[1],
+        "momentum": lambda: 0.9,
+    },
+    "layers.scaled_sigmoid": {"low": lambda: 0.0},
+    "layers.tie": {"network": lambda: bp.chain(bp.dense(3), bp.dense(3)), "*0": lambda: (0, 1)},
+    "layers.unstack": {"params": lambda: jnp.ones((2, 3))},
+    "layers.with_statistics": {"network": lambda: batch_normed()[0]},
+    "networks.char_rnn": {"cells": lambda: (bp.layers.elman(3),)},
+    "networks.lenet": {"image": lambda: (8, 8, 1), "maps": lambda: (2, 2), "hidden": lambda: (3,)},
+    "networks.resnet": {"image": lambda: (8, 8, 1), "channels": lambda: (2, 2), "norm": lambda: OMIT},
+    "networks.transformer": {"features": lambda: 4, "heads": lambda: 2, "positions": lambda: "learned"},
+    "networks.transformer_block": {"features": lambda: 4},
+    "theory.deep_linear_invariants": {"weights": lambda: [np.ones((3, 2)), np.ones((2, 1))]},
+    "theory.lms_limit": {"inputs": lambda: np.ones((4, 2))},
+    "theory.lms_weights": {
+        "inputs": lambda: INPUTS,
+        "start": lambda: jnp.zeros((2, 1)),
+        "targets": lambda: jnp.ones((4, 1)),
+    },
+    "theory.saddle_distance": {"curvature": lambda: -0.5},
+    "theory.saddle_growth": {"curvature": lambda: -0.5},
+    "theory.saddle_steps": {"curvature": lambda: -0.5},
+    "tape.count_operations": {"*0": lambda: jnp.ones(2)},
+    "tape.tape": {"*0": lambda: jnp.ones(2)},
+    "tape.vjp": {"*0": lambda: jnp.ones(2)},
+    "gradcheck.check_gradient": {"*0": lambda: jnp.ones(2), "gradient": lambda: lambda w: 2 * w, "argnums": lambda: 0},
+    "gradcheck.compare": {},
+    "audit.ledger_of_rules": {"rules": lambda: {"backprop": bp.rules.RULES["backprop"]}},
+    "audit.ledger_table": {
+        "rows": lambda: [bp.ledger(bp.backprop, NETWORK, bp.squared_error, PARAMS, (X, T), key=KEY)]
+    },
+    "tasks.encoder": {"n": lambda: 4, "hidden": lambda: 2},
+    "tasks.spike_patterns": {"examples": lambda: 4, "inputs": lambda: 3, "steps": lambda: 5},
+    "tasks.task": {"name": lambda: "parity", "bits": lambda: 2},
+    "tasks.truth_table": {"function": lambda: lambda bits: bits},
+    "interop.export_network": {"path": lambda: OMIT},
+    "interop.from_function": {
+        "init": lambda: lambda key, shape: (jnp.ones(shape), shape),
+        "apply": lambda: lambda p, x: p * x,
+    },
+    "interop.from_linen": {"module": linen},
+    "interop.from_nnx": {"module": nnx},
+    "interop.from_stax": {"pair": lambda: (lambda key, shape: (shape, ()), lambda p, x: x)},
+    "interop.load": {"like": lambda: PARAMS},
+    "interop.save": {"path": lambda: Path(tempfile.mkdtemp()) / "w.safetensors", "metadata": lambda: {"epoch": 3}},
+    "interop.to_equinox": {"params": lambda: bp.interop.from_equinox(equinox()).init(KEY, (3,))[0]},
+    "interop.to_nnx": {"module": nnx, "params": lambda: bp.interop.from_nnx(nnx()).init(KEY, (3,))[0]},
+    "util.cache_compilations": {"folder": lambda: Path(tempfile.mkdtemp())},
+    "util.compile_small_loops": {"threshold": lambda: 65_536},
+}
+"""What a callable takes in place of, or beside, the values by parameter name."""
