@@ -76,7 +76,19 @@ OWN_KIND = {
 
 
 def wrong_values(value) -> Iterator[tuple[str, Any]]:
-    """(label, wrong value) for one argument."""
+    """(label, wrong value) for one argument; what is the valid value itself is left out."""
+    for label, wrong in other_values(value):
+        if not (type(wrong) is type(value) and isinstance(value, int | float | tuple) and is_same(wrong, value)):
+            yield label, wrong
+
+
+def is_same(wrong, value) -> bool:
+    """Whether two values of one type are equal; arrays inside are compared by identity alone."""
+    return wrong is value or (not jax.tree.leaves(value) or isinstance(value, int | float)) and wrong == value
+
+
+def other_values(value) -> Iterator[tuple[str, Any]]:
+    """(label, value) of all kinds for one argument."""
     kind = kind_of(value)
     for label, make in WRONG_KINDS.items():
         if label not in OWN_KIND[kind] and not (is_empty(value) and type(made := make()) is type(value) and not made):
