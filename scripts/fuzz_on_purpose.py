@@ -15,6 +15,14 @@ ANYTHING = (
     "(empty|complex|boolean) (text|tuple|list|dict|array)|(NaN|infinity) in an array|array of (texts|objects)"
 )
 
+BOUNDED = (
+    "truncate|goal|rtol|atol|tolerance|damping|delta|epsilon|offset|scale|factor|momentum|decay|growth|shrink|"
+    "increase|decrease|averaging|largest|smallest|initial|learning_rate|rate|radius|steepness|slope|threshold|beta|"
+    "deviation|potentiation|depression|tau_plus|tau_minus|dt|output_variance|forget_bias|membrane|synapse|low|high|"
+    "levels|target_levels|step|split|mode_switch|backoff"
+)
+"""Parameters that are numbers with bounds."""
+
 ACCEPTED = (
     ("theory.*", ANY, f"{NUMBERS}|{ARRAYS}|swapped|leaves: (integers|another float dtype)",
      "closed forms take finite numbers and arrays of any dtype and size within their bounds, entry by entry"),
@@ -67,7 +75,7 @@ ACCEPTED = (
     ("rules.predictive_coding", "steps", "None", "the number of steps that the docstring names"),
     ("training.*", "stops", "None|empty (tuple|list)", "no further reasons to stop"),
     ("training.no_improvement", "least", "zero|10[*][*]30|1e300|number|integer", "any improvement ≥ 0"),
-    ("training.trial", "outcome|watch", "uncalled factory|class|None", "a function is called where the trial is traced"),
+    ("training.trial", "outcome|watch", "uncalled factory|class|None", "called while the trial is traced"),
     ("training.predict", "x", "array|a further axis", "any number of examples"),
     ("sweeps.sweep|sweeps.sweep_over", "config", "(?!swapped).*", "a note: recorded as data, or as its text"),
     ("sweeps.*", "store|stores", "text", "the name of a folder"),
@@ -75,14 +83,17 @@ ACCEPTED = (
     ("sweeps.*", "progress", "None|uncalled factory|loss", "None is False; any function is called with a Progress"),
     ("sweeps.lanes", "f|in_axes|out_axes", "uncalled factory|class|layer|None|negative|zero|integer",
      "any function; axes are counted from either end, None for an argument that all runs share"),
-    ("sweeps.compare_.*|sweeps.sweep_over", "rates|seeds|key", "an entry (missing|too many|fraction|10[*][*]30)|integer",
+    ("sweeps.compare_.*|sweeps.sweep_over", "rates|seeds|key", "an entry (missing|too many|fraction|10.*)|integer",
      "any number of rates and seeds, of any size above 0"),
     ("sweeps.(draws|log_draws)", "low|high|samples", "number|integer|zero|negative|10[*][*]30|1e300|fraction",
      "any bounds, the lower one first"),
-    (ANY, "truncate|goal|rtol|atol|tolerance|damping|delta|epsilon|offset|scale|factor|momentum|decay|growth|shrink|"
-     "increase|decrease|averaging|largest|smallest|initial|learning_rate|rate|radius|steepness|slope|threshold|beta|"
-     "deviation|potentiation|depression|tau_plus|tau_minus|dt|output_variance|forget_bias|membrane|synapse|low|high|"
-     "levels|target_levels|step|split|mode_switch|backoff",
+    ("(layers|rules|training|sweeps)[.].*", BOUNDED,
+     "number|integer|zero|fraction|float of an integer|1e300|10[*][*]30|array|swapped",
+     "numbers ≥ 0 within the bounds that the docstring names, 0 and large ones too"),
+    ("rules.*|layers.(lstm|scaled_sigmoid|uniform)", "scale|forget_bias|low|high", "negative",
+     "numbers of either sign: random feedback, a bias, the range of an output"),
+    ("layers.*|rules.*|training.*", "levels|target_levels", "an entry (negative|fraction)", "outputs of either sign"),
+    ("(?!(layers|rules|training|sweeps)[.]).*", BOUNDED,
      f"{NUMBERS}|None|an entry negative|array|swapped",
      "numbers within the bounds that the docstring names: 0, negative or large; None where it is the default"),
     ("networks.*|layers.*|tasks.*", "sizes|hidden|maps|channels|image|shape|state_shape|padding|cells|output|"
