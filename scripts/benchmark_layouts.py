@@ -17,7 +17,7 @@ from scripts.layout_workloads import Work, workloads
 
 def main() -> None:
     """Parse the flags and print the table as Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", default="", help="trials whose name contains this text")
     parser.add_argument("--repeats", type=int, default=3, help="sweeps in each layout")
     flags = parser.parse_args()

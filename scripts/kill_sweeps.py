@@ -31,7 +31,7 @@ STEPS = (
 
 def main() -> None:
     """Parse the flags, run the rounds, print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=200, help="how many processes to kill")
     parser.add_argument("--pairs", type=int, default=200, help="how many pairs of processes write one store")
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
@@ -69,7 +69,8 @@ def work() -> None:
         if "deleted" in command and Path(command["store"], "record.json").exists():
             bp.sweeps.delete_runs(command["store"], seed=command["deleted"])
         found = bp.sweep(xor, axes, key=jax.random.key(3), curves=[1, 50], store=command["store"])
-        return hashlib.sha256(b"".join(np.ascontiguousarray(found[n]).tobytes() for n in sorted(found))).hexdigest()
+        names = sorted(map(str, found.data_vars))
+        return hashlib.sha256(b"".join(np.ascontiguousarray(found[name]).tobytes() for name in names)).hexdigest()
 
     xor_once = {"learning_rate": [0.5], "seed": range(1)}
     bp.sweep(xor, xor_once, key=jax.random.key(3), curves=[1, 50])  # compile

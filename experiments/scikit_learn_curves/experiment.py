@@ -194,7 +194,7 @@ def train_ours(form: Form, begin: Start) -> tuple[np.ndarray, float]:
         for order in begin.order:
             state, error = epoch(state, jnp.asarray(order), x, target)
             errors.append(error)
-        return np.array(errors), bp.accuracy(network(), state.params, (x, target))
+        return np.array(errors), float(bp.accuracy(network(), state.params, (x, target)))
 
 
 def largest_difference(ours: np.ndarray, theirs: np.ndarray) -> float:
