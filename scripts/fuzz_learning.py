@@ -63,7 +63,9 @@ LEARNING: dict[str, dict[str, Callable[[], Any]]] = {
     "second_order.least_squares": {"max_steps": lambda: 2},
     "sweeps.compare_choices": {
         "choices": lambda: {"SGD": SGD},
-        "make_trial": lambda: lambda choice: lambda key, rate: bare_trial(key, rate),
+        "make_trial": lambda: (
+            lambda choice: lambda key, learning_rate: stopping_trial(key, bp.momentum(learning_rate, 0.5))
+        ),
         "rates": lambda: [0.1, 0.2],
         "seeds": lambda: 2,
     },

@@ -113,6 +113,11 @@ def stopping_trial(key, optimizer=SGD, rule=RULE):
     return bp.trial(rule, optimizer, params, (X, T), key=key, epochs=2, stops=bp.error_below(0.1))
 
 
+def tuned_trial(key, learning_rate):
+    """One small run of a comparison at a learning rate."""
+    return stopping_trial(key, bp.momentum(learning_rate, 0.5))
+
+
 def spiking():
     """A chain with one layer of spiking units."""
     return bp.chain(bp.unroll(bp.layers.leaky_integrate_and_fire(2), last=True))

@@ -224,10 +224,11 @@ def check_examples(who: str, x) -> Array:
 def check_heads(heads, shapes: list[tuple[int, int]]) -> None:
     """Raise a `ValueError` unless these are the heads of hidden layers, with weights of these shapes."""
     are_heads = isinstance(heads, tuple | list) and all(isinstance(head, Affine) for head in heads)
+    are_heads = are_heads and all(jnp.issubdtype(jnp.result_type(head.w), jnp.floating) for head in heads)
     if not are_heads or [jnp.shape(head.w) for head in heads] != shapes:
         raise ValueError(
-            f"`mono_predict` expected `heads` with weights of shapes {shapes}, one for each hidden layer, got "
-            f"{shown(jax.tree.map(jnp.shape, heads))}. They are the state of the rule: `fit.state.rule`."
+            f"`mono_predict` expected `heads` with floating-point weights of shapes {shapes}, one for each hidden "
+            f"layer, got {shown(jax.tree.map(jnp.shape, heads))}. They are the state of the rule: `fit.state.rule`."
         )
 
 

@@ -141,8 +141,8 @@ def number_of(points: Plan, point: dict) -> int:
     places = []
     for dim, values in axes.items():
         check_number("replay", dim, point[dim])
-        place = int(np.argmin(np.abs(values - point[dim])))
-        if not np.isclose(values[place], point[dim], rtol=1e-6, atol=0):
+        place = int(np.argmin(np.abs(values - float(point[dim]))))
+        if not np.isclose(values[place], float(point[dim]), rtol=1e-6, atol=0):
             raise ValueError(
                 f"`replay` expected `{dim}` to be a value of the sweep's axis, got {point[dim]!r}; the nearest is "
                 f"{values[place]:g}."

@@ -105,6 +105,7 @@ def merge_sweeps(stores: Iterable[str | Path], store: str | Path | None = None):
         raise ValueError(f"`merge_sweeps` expected a list of folders, got the single one {str(stores)!r}.")
     if not np.iterable(stores):
         raise ValueError(f"`merge_sweeps` expected a list of folders, got {shown(stores)}.")
+    store = None if store is None else as_path("merge_sweeps", store, STORE)
     parts = [record_of("merge_sweeps", one) for one in stores]
     if not parts:
         raise ValueError("`merge_sweeps` expected at least one folder, got none.")
@@ -203,7 +204,7 @@ def delete_runs(store: str | Path, **chosen) -> int:
         if name not in values:
             raise ValueError(f"`delete_runs` expected one of {', '.join(values)}, got {name!r}.")
         wanted = np.atleast_1d(as_real_numbers("delete_runs", name, wanted))
-        if wanted.ndim != 1:
+        if wanted.ndim != 1 or not wanted.size:
             raise ValueError(f"`delete_runs` expected a value or a list of values of `{name}`, got {shown(wanted)}.")
         for value in wanted:
             if not np.isclose(values[name], value, rtol=1e-6, atol=0).any():

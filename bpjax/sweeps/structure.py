@@ -119,7 +119,7 @@ def labelled(who: str, structure: Mapping[str, Any]) -> dict[str, dict[Label, An
 def labels_of(who: str, name: str, values) -> dict[Label, Any]:
     """{label: value} of one dimension of a structure, or a `ValueError`."""
     if not isinstance(name, str) or not name.isidentifier():
-        raise ValueError(f"`{who}` expected names of arguments of `make_trial` in `structure`, got {name!r}.")
+        raise ValueError(f"`{who}` expected names of arguments of `make_trial` in `structure`, got {shown(name)}.")
     if isinstance(values, Mapping):
         pairs = [(as_label(label), value) for label, value in values.items()]
     elif np.iterable(values) and not isinstance(values, str | bytes | set | frozenset):

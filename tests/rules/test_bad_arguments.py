@@ -25,7 +25,10 @@ BAD = {
     "an infinity": (lambda: ff_predict(HIDDEN, WEIGHTS, jnp.full((2, 6), jnp.inf), 2), "finite numbers in `x"),
     "too many classes": (lambda: ff_predict(HIDDEN, WEIGHTS, jnp.ones((2, 6)), 7), "`classes` to be an integer ≥ 2"),
     "an empty tree": (lambda: mono_predict(NETWORK, None, HEADS, X), "network with weights and params"),
-    "no heads": (lambda: mono_predict(NETWORK, PARAMS, [], X), r"`heads` with weights of shapes \[\(4, 2\)\]"),
+    "no heads": (
+        lambda: mono_predict(NETWORK, PARAMS, [], X),
+        r"weights of shapes \[\(4, 2\)\]",
+    ),
     "other heads": (lambda: mono_predict(NETWORK, PARAMS, [HEADS[0]._replace(w=X)], X), "one for each hidden layer"),
     "NaN heads": (lambda: mono_predict(NETWORK, PARAMS, [HEADS[0]._replace(w=X * jnp.nan)], X), "finite numbers"),
     "infinite spikes": (lambda: bp.rules.stdp_change(jnp.full((2, 4, 3), jnp.inf), jnp.ones((2, 4, 2))), "finite"),

@@ -34,6 +34,7 @@ BAD = {
     "open": (lambda: bp.open_sweep(True), "`open_sweep` expected a path"),
     "merge": (lambda: bp.merge_sweeps(3), "a list of folders, got 3"),
     "merge, entry": (lambda: bp.merge_sweeps([3]), "`merge_sweeps` expected a path"),
+    "merge, target": (lambda: bp.merge_sweeps([], KEY), "`merge_sweeps` expected a path"),
     "delete": (lambda: bp.sweeps.delete_runs(object, seed=0), "`delete_runs` expected a path"),
     "replay": (lambda: bp.replay([], xor, seed=0), "`replay` expected a path"),
     "lanes": (lambda: bp.sweeps.lanes(None), "`f` to be a function"),
@@ -54,9 +55,11 @@ def test_values_of_a_stored_point(tmp_path):
     sweep(store=tmp_path / "xor", progress=np.False_)
     with pytest.raises(ValueError, match="`momentum` to be a finite number"):
         bp.replay(tmp_path / "xor", xor, learning_rate=0.5, momentum="0.9", seed=0)
+    with pytest.raises(ValueError, match="`seed` to be a value of the sweep's axis"):
+        bp.replay(tmp_path / "xor", xor, learning_rate=0.5, momentum=0.9, seed=10**30)
     with pytest.raises(ValueError, match="`trial` to be a function"):
         bp.replay(tmp_path / "xor", (), learning_rate=0.5, momentum=0.9, seed=0)
-    for seed in ("0", ["a"], {}, [[0]]):
+    for seed in ("0", ["a"], {}, [[0]], []):
         with pytest.raises(ValueError, match="`delete_runs` expected"):
             bp.sweeps.delete_runs(tmp_path / "xor", seed=seed)
     assert bp.sweeps.delete_runs(tmp_path / "xor", seed=np.array([0])) == 1
