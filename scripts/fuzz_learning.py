@@ -31,6 +31,8 @@ LEARNING: dict[str, dict[str, Callable[[], Any]]] = {
     "optimizers.convert_momentum": {"source": lambda: "heavy_ball", "target": lambda: "convex"},
     "optimizers.hyperparameter": {"name": lambda: "learning_rate"},
     "optimizers.set_hyperparameters": {"learning_rate": lambda: 0.2},
+    "optimizers.quickprop": {"split": lambda: True},
+    "optimizers.rprop": {"smallest": lambda: 0.01},
     "optimizers.traingda": {"tolerance": lambda: 1.04},
     "optimizers.traingdx": {"tolerance": lambda: 1.04},
     "results.find_plateaus": {"unit": lambda: "run"},

@@ -54,7 +54,8 @@ def compiled_rules(network, loss):
     one = lambda layer: layer._replace(forward=jax.jit(layer.forward), backward=jax.jit(layer.backward))
     network = bp.chain(*map(one, network.layers))
     rules = bp.backprop(network, loss), bp.autodiff(network, loss)
-    return [rule._replace(grads=jax.jit(rule.grads, compiler_options=QUICKLY)) for rule in rules]
+    first, second = (rule._replace(grads=jax.jit(rule.grads, compiler_options=QUICKLY)) for rule in rules)
+    return first, second
 
 
 def drawn_params(layer, in_shape, keys):

@@ -37,7 +37,7 @@ import optax
 from bpjax.optimizers.injected import visible
 from bpjax.types import Array
 from bpjax.util.call_text import shown
-from bpjax.util.checks import check_number, is_concrete
+from bpjax.util.checks import check_number, check_text, is_concrete
 
 Number = float | np.number | np.ndarray | Array
 """A hyperparameter: a scalar of any of these types, concrete or traced."""
@@ -110,9 +110,9 @@ def check_not_scheduled(who: str, name: str, value) -> None:
 
 def is_infinite(value) -> bool:
     """Whether a value is the real number +∞, for bounds that may be left open."""
-    if callable(value) or not is_concrete(value) or jnp.shape(value) != () or not _is_real(value):
+    if isinstance(value, int) or not isinstance(value, Real | np.ndarray | jax.Array) or not is_concrete(value):
         return False
-    return float(value) == math.inf
+    return jnp.shape(value) == () and _is_real(value) and float(value) == math.inf
 
 
 def _is_real(value) -> bool:
@@ -181,7 +181,11 @@ def hyperparameter(state: optax.OptState, name: str) -> Array | None:
     Finds it in any state that has a field or an entry of that name, including those of `optax.inject_hyperparams`.
     Where every weight has its own rate the result is their mean. None where the state does not hold it: optax's own
     optimizers keep their rates outside the state.
+
+    Raises:
+        ValueError: `name` is no text.
     """
+    check_text("hyperparameter", "name", name)
     found = [jax.tree.leaves(value) for _, value in optax.tree_utils.tree_get_all_with_path(visible(state), name)]
     if not any(found):
         return None

@@ -12,7 +12,7 @@ from bpjax.optimizers.hyperparameters import Rate, check_hyperparameter
 from bpjax.optimizers.transformation import Step, factory, transformation
 from bpjax.optimizers.weights import ComplexParts, each_weight, is_complex, zeros
 from bpjax.types import Array, Params
-from bpjax.util.checks import check_flag
+from bpjax.util.checks import check_arguments, check_flag
 
 
 class QuickpropState(NamedTuple):
@@ -112,7 +112,11 @@ def fan_in(params: Params) -> Params:
 
     Arrays in one container belong together: (w, b) of `bp.dense`, {"kernel", "bias"} of Flax. The last axis is the
     units; a vector without a matrix has a fan-in of 1.
+
+    Raises:
+        ValueError: a leaf that is no array.
     """
+    check_arguments("fan_in", params, "`params`")
     flat, structure = jax.tree.flatten_with_path(params, is_leaf=is_complex)
     inputs, biased = {}, set()
     for path, w in flat:

@@ -30,7 +30,7 @@ from bpjax.optimizers.injected import MARK, hiding
 from bpjax.optimizers.undo import AcceptedPoint
 from bpjax.optimizers.weights import complex_again, real_weights
 from bpjax.types import Array, Params
-from bpjax.util.checks import is_concrete
+from bpjax.util.checks import check_instance, is_concrete
 from bpjax.util.precision import widen
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
@@ -150,6 +150,7 @@ def static_part(optimizer: optax.GradientTransformation) -> optax.GradientTransf
     Equal for optimizers of one factory that differ in hyperparameters alone, so that it can be the key of a cache of
     compiled programs. For an optimizer of another library only `init` is taken away.
     """
+    check_instance("static_part", "optimizer", optimizer, optax.GradientTransformation, "bp.momentum(0.1)")
     static = optimizer.static if isinstance(optimizer, Optimizer) else optimizer
     return static._replace(init=None)  # type: ignore[arg-type]
 

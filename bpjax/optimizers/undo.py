@@ -26,6 +26,8 @@ import optax
 
 from bpjax.optimizers.weights import complex_again, copies, zeros
 from bpjax.types import Array, Params
+from bpjax.util.call_text import shown
+from bpjax.util.checks import as_array, check_instance, check_like
 from bpjax.util.trees import norm, select
 
 
@@ -83,7 +85,15 @@ def take_step(
         state: of the optimizer.
         params: the current weights.
         value: () the error at `params`.
+
+    Raises:
+        ValueError: no optimizer, a gradient that does not fit the params, or a value that is no number.
     """
+    check_instance("take_step", "optimizer", optimizer, optax.GradientTransformation, "bp.momentum(0.1)")
+    check_like("take_step", "grads", grads, "params", params)
+    value = as_array("take_step", "value", value)
+    if value.shape != () or jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        raise ValueError(f"`take_step` expected `value` to be one number, the error, got {shown(value)}.")
     update = optax.with_extra_args_support(optimizer).update
     finite = jnp.isfinite(norm(grads))
     judged = jnp.where(finite, value, jnp.nan)  # NaN: an optimizer that can undo its last step does so
