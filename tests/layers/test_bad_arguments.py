@@ -37,6 +37,7 @@ BAD = {
     "key": (lambda: random_edges("word", 3, 2, per_unit=1), "`key` to be one random key"),
     "infinite examples": (lambda: bp.layers.batch_statistics(NORMED, PARAMS, [[jnp.inf, 0, 0]]), "finite numbers"),
     "statistics": (lambda: bp.layers.with_statistics(NORMED, ((1, 2),)), "a tuple of `BatchStatistics`"),
+    "no statistics": (lambda: bp.layers.running_statistics((), 3), "a tuple of `BatchStatistics`, got 3"),
     "no network": (lambda: bp.layers.with_statistics("word", ()), "expected a Layer, got 'word'"),
 }
 

@@ -191,6 +191,7 @@ def running_statistics(residuals: Residuals, statistics: Statistics, momentum: f
         ValueError: `momentum` is not between 0 and 1, or the statistics belong to another network.
     """
     check_between("running_statistics", "momentum", momentum, 0.0, 1.0)
+    _check_statistics("running_statistics", statistics)
     found = _statistics_in(residuals)
     if jax.tree.map(jnp.shape, found) != jax.tree.map(jnp.shape, tuple(statistics)):
         raise ValueError(
@@ -211,11 +212,7 @@ def with_statistics(network: Layer, statistics: Statistics) -> Layer:
         ValueError: the number of batch norms differs from that of the statistics, or one of them is in a `repeat`.
     """
     check_layer("with_statistics", network)
-    if not isinstance(statistics, tuple | list) or not all(isinstance(one, BatchStatistics) for one in statistics):
-        raise ValueError(
-            f"`with_statistics` expected a tuple of `BatchStatistics`, got {shown(statistics)}. Make them with "
-            "`batch_statistics(network, params, x)`."
-        )
+    _check_statistics("with_statistics", statistics)
     count = len(_batch_norms(network))
     if count != len(statistics):
         raise ValueError(
@@ -243,6 +240,15 @@ def with_statistics(network: Layer, statistics: Statistics) -> Layer:
         return layer._replace(forward=forward)
 
     return map_layers(normalizing, network)
+
+
+def _check_statistics(who: str, statistics) -> None:
+    """Raise a `ValueError` unless it is a tuple of `BatchStatistics`."""
+    if not isinstance(statistics, tuple | list) or not all(isinstance(one, BatchStatistics) for one in statistics):
+        raise ValueError(
+            f"`{who}` expected a tuple of `BatchStatistics`, got {shown(statistics)}. Make them with "
+            "`batch_statistics(network, params, x)`."
+        )
 
 
 def _batch_norms(network: Layer) -> list[Layer]:
