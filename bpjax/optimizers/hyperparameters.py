@@ -110,7 +110,11 @@ def check_not_scheduled(who: str, name: str, value) -> None:
 
 def is_infinite(value) -> bool:
     """Whether a value is the real number +∞, for bounds that may be left open."""
-    if isinstance(value, int) or not isinstance(value, Real | np.ndarray | jax.Array) or not is_concrete(value):
+    if (
+        isinstance(value, int)
+        or not isinstance(value, float | np.number | np.ndarray | jax.Array)
+        or not is_concrete(value)
+    ):
         return False
     return jnp.shape(value) == () and _is_real(value) and float(value) == math.inf
 
