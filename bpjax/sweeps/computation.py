@@ -18,6 +18,7 @@ from bpjax.training.trial import Trial
 from bpjax.types import Key
 from bpjax.util.fingerprint import Canonical, fingerprint, type_of
 from bpjax.util.jaxprs import bind_primitive, live_equations
+from bpjax.util.shared_jit import calls_host
 
 OWN = ("epochs", "error", "refused")
 """Reserved names that a trial itself may give to its outcome."""
@@ -47,7 +48,11 @@ class Part(NamedTuple):
 
 
 class Computation:
-    """The programs of a trial; two with the same structure are equal, whatever their constants."""
+    """The programs of a trial.
+
+    Two with the same structure are equal, whatever their constants: they share compiled programs. One that calls back
+    Python functions equals itself alone, because such a function may remember something.
+    """
 
     def __init__(self, jaxpr, parts: dict[str, Any], arguments: Any, run: Any, words: tuple[tuple[str, ...], ...]):
         """Cut a jaxpr in its parts.
@@ -62,6 +67,13 @@ class Computation:
         self.jaxpr, self.arguments, self.run_shape = jaxpr, arguments, run
         self.reasons, self.failures = words
         self.shapes = parts
+        writer = Canonical(self.input_names(), jaxpr.constvars)
+        self.steps = list(writer.steps(jaxpr))
+        outputs = list(map(writer.name_of, jaxpr.outvars))
+        trees = repr({name: jax.tree.structure(shapes) for name, shapes in parts.items()})
+        self.structure = fingerprint([*(step.text for step in self.steps), *outputs, trees, repr(words)])
+        self.constants = tuple(writer.used)
+        """The variables of the constants, in the order of their first use: the same for equal structures."""
         before = len(jax.tree.leaves(arguments))
         outputs, self.parts = list(jaxpr.outvars), {}
         for name, shapes in parts.items():
@@ -69,23 +81,17 @@ class Computation:
             wanted, outputs = tuple(outputs[:count]), outputs[count:]
             inputs = jaxpr.invars[:before] if name == "start" else jaxpr.invars
             equations = tuple(live_equations(jaxpr, wanted))
-            self.parts[name] = Part(
-                equations, tuple(jaxpr.constvars), tuple(inputs), wanted, jax.tree.structure(shapes)
-            )
-        writer = Canonical(self.input_names(), jaxpr.constvars)
-        self.steps = list(writer.steps(jaxpr))
-        outputs = map(writer.name_of, jaxpr.outvars)
-        trees = repr({name: jax.tree.structure(shapes) for name, shapes in parts.items()})
-        self.structure = fingerprint([*(step.text for step in self.steps), *outputs, trees, repr(words)])
-        self.used = tuple(writer.used)
-        """The constants in the order of their first use."""
+            self.parts[name] = Part(equations, self.constants, tuple(inputs), wanted, jax.tree.structure(shapes))
+        self.is_shared = not calls_host(jaxpr)
 
     def input_names(self) -> dict:
         """The canonical name of each input."""
         return {variable: f"i{k}:{type_of(variable)}" for k, variable in enumerate(self.jaxpr.invars)}
 
     def __eq__(self, other):
-        return isinstance(other, Computation) and self.structure == other.structure
+        if not isinstance(other, Computation):
+            return NotImplemented
+        return self is other or (self.is_shared and other.is_shared and self.structure == other.structure)
 
     def __hash__(self):
         return hash(self.structure)
@@ -120,7 +126,7 @@ class Computation:
 
     def epoch_jaxpr(self):
         """The jaxpr of one epoch of one run: (constants, key, hyperparameters, run) -> (run, error)."""
-        constants = tuple(jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in self.jaxpr.constvars)
+        constants = tuple(jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in self.constants)
         return jax.make_jaxpr(lambda *inputs: self.epoch(*inputs))(constants, *self.arguments, self.run_shape)
 
     def variables(self, curve_epochs: tuple[int, ...]) -> dict[str, jax.ShapeDtypeStruct]:
@@ -135,7 +141,7 @@ class Computation:
 
 
 def trace(trial: Callable, points: Plan, key: Key) -> tuple[Computation, tuple]:
-    """Trace a trial: its computation, and the arrays that it closes over.
+    """Trace a trial: its computation, and the arrays that it closes over, in the order of `Computation.constants`.
 
     Raises:
         ValueError: it reads a value while it is traced, does not return a `Trial`, its epoch changes shapes, or its
@@ -156,7 +162,8 @@ def trace(trial: Callable, points: Plan, key: Key) -> tuple[Computation, tuple]:
     check_epoch(run, shapes["epoch"][0])
     check_outcome([*shapes["outcome"], *shapes["watch"]], (*points.dims, *points.coords))
     computation = Computation(closed.jaxpr, shapes, arguments, run, tuple(words))
-    return computation, tuple(closed.consts)
+    values = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
+    return computation, tuple(values[variable] for variable in computation.constants)
 
 
 def _everything(trial: Callable, words: list[tuple[str, ...]]) -> Callable:

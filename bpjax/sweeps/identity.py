@@ -68,9 +68,8 @@ def axes_identity(points: Plan) -> dict:
 
 def computation_parts(computation: Computation, constants: tuple) -> dict:
     """The fingerprints of the parts of a computation: by source, by array of the start, and of its data."""
-    jaxpr = computation.jaxpr
-    prints = {v: f"c{array_fingerprint(c)}" for v, c in zip(jaxpr.constvars, constants, strict=True)}
-    values = dict(zip(jaxpr.constvars, constants, strict=True))
+    prints = {v: f"c{array_fingerprint(c)}" for v, c in zip(computation.constants, constants, strict=True)}
+    values = dict(zip(computation.constants, constants, strict=True))
     steps, arrays = {}, {}
     for step in computation.steps:
         steps.setdefault(place_of(step.code), []).append(step.shape)
@@ -88,8 +87,7 @@ def computation_parts(computation: Computation, constants: tuple) -> dict:
 
 def whole_fingerprint(computation: Computation, constants: tuple) -> str:
     """The fingerprint of a computation with its constants."""
-    values = dict(zip(computation.jaxpr.constvars, constants, strict=True))
-    return fingerprint([computation.structure, *(array_fingerprint(values[v]) for v in computation.used)])
+    return fingerprint([computation.structure, *map(array_fingerprint, constants)])
 
 
 def start_leaves(computation: Computation, prints: dict, values: dict) -> Iterator[tuple[str, str]]:

@@ -153,7 +153,7 @@ def choice_of(name: str, computation, there: dict | None) -> Choice:
 @functools.lru_cache(maxsize=64)
 def chosen_layout(name: str, computation: Computation) -> Choice:
     """See `choose_layout`; cached by the structure of the computation."""
-    return choose_layout(name, computation.run_shape, computation.epoch_jaxpr(), len(computation.jaxpr.constvars))
+    return choose_layout(name, computation.run_shape, computation.epoch_jaxpr(), len(computation.constants))
 
 
 def epochs_of(curves) -> tuple[int, ...]:

@@ -212,6 +212,23 @@ def test_another_task_in_the_same_store_is_refused(tmp_path):
         bp.sweep(trial, AXES, key=KEY, store=tmp_path / "store")
 
 
+def test_constants_in_another_order_are_not_mixed_up():
+    """Two trials with one program, of which one meets its arrays in another order in code that nothing depends on."""
+    one, other = jnp.float32([1, 2]), jnp.float32([10, 20])
+
+    def make_with(first):
+        def trial(key, length):
+            unused = first + other if first is one else other + one  # noqa: F841
+            made = sweeping.countdown(key, length)
+            outcome = lambda run: {"sum": run.draw * 0 + one[0] - other[1]}
+            return made._replace(program=made.program._replace(outcome=outcome))
+
+        return trial
+
+    results = [bp.sweep(make_with(first), {"length": [2]}, key=KEY) for first in (one, other)]
+    assert [float(result["sum"][0]) for result in results] == [-19.0, -19.0]
+
+
 def test_what_a_callback_closes_over_counts():
     def make_with(factor):
         def trial(key, learning_rate):
