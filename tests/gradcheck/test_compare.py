@@ -99,6 +99,7 @@ def sigmoid_network():
     return bp.chain(*map(compiled, bp.mlp((8, *[32] * 5, 4), bp.sigmoid).layers))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "factor",
     [

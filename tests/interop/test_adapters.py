@@ -51,6 +51,7 @@ def gradients(layer, params, x):
     return jax.jit(run)(params, x)
 
 
+@pytest.mark.thorough
 def test_nnx(keys):
     nnx = pytest.importorskip("flax.nnx")
 

@@ -37,6 +37,7 @@ def params(keys):
     return NETWORK.init(next(keys), (5,))[0]
 
 
+@pytest.mark.thorough
 def test_another_process_runs_it_without_bpjax(tmp_path, params, keys):
     x = np.asarray(jax.random.normal(next(keys), (300, 5)))
     np.save(tmp_path / "x.npy", x)

@@ -8,6 +8,8 @@ import pytest
 import bpjax as bp
 from bpjax import layers
 
+pytestmark = pytest.mark.thorough
+
 KEY = jax.random.key(0)
 I = np.int64
 NETWORKS = {

@@ -10,6 +10,8 @@ import pytest
 
 from bpjax.results import page
 
+pytestmark = pytest.mark.thorough
+
 xr = pytest.importorskip("xarray")
 pytest.importorskip("plotly")
 

@@ -139,6 +139,7 @@ def compiled(sizes):
     return [jax.jit(rule(network, bp.softmax_cross_entropy).grads) for rule in (bp.backprop, bp.autodiff)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 @pytest.mark.parametrize("sizes", [(20, 30, 10), (64, 48, 32, 10)], ids=str)
 def test_half_precision_is_no_further_from_the_truth_than_jax_grad(sizes, dtype):

@@ -35,6 +35,7 @@ def ranks_in_lapack(function, keys) -> list[int]:
     return [kind.count("x") for line in lines for kind in re.findall(r"tensor<([0-9x]*x)f", line)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("made", [start, kernels, curvatures])
 def test_matrices_of_a_vmap_go_to_lapack_one_by_one(made):
     keys = jax.random.split(jax.random.key(0), 7)

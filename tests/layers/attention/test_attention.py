@@ -200,7 +200,7 @@ def test_bad_input(keys):
         (lambda: layer.forward(params, x[0]), r"shape \(N, T, D\), .* got \(3, 4\)"),
         (lambda: layer.forward(params, x.astype(jnp.float32)), "dtype of its weights, float64, got float32"),
         (lambda: layer.forward(params, jnp.zeros((2, 3, 6))), "Do they belong to another network"),
-        (lambda: attention(2, use_bias=False).forward(params, x), "no biases, .* Do they belong to another"),
+        (lambda: attention(2, use_bias=False).forward(params, x), "b_q=None, .* Do they belong to another"),
         (
             lambda: layer.forward(params, x, Context(mask=jnp.ones((2, 3)))),
             r"mask \(N, T\) of booleans, .* got float64\[2, 3\]",

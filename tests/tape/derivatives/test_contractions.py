@@ -66,7 +66,8 @@ cases = [
     Case("conv_general_dilated", conv(), complex_normal(1, 2, 4, 3), complex_normal(2, 2, 2, 2),
          name="complex convolution"),
 ]  # fmt: skip
-pytestmark = pytest.mark.xdist_group("contractions")  # in one process, which compiles the cases once
+# in one process, which compiles the cases once
+pytestmark = [pytest.mark.xdist_group("contractions"), pytest.mark.thorough]
 
 CASES = Cases(cases)
 

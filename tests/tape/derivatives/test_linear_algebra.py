@@ -93,7 +93,8 @@ cases = [
     Case("qr", lambda a: qr(a, pivoting=True)[:2], normal(4, 3), name="qr with pivoting"),
     Case("qr", lambda a: qr(a, pivoting=True)[:2], normal(2, 4), name="qr wide with pivoting"),
 ]  # fmt: skip
-pytestmark = pytest.mark.xdist_group("linear_algebra")  # in one process, which compiles the cases once
+# in one process, which compiles the cases once
+pytestmark = [pytest.mark.xdist_group("linear_algebra"), pytest.mark.thorough]
 
 CASES = Cases(cases)
 

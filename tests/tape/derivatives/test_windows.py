@@ -48,7 +48,8 @@ def like(name):
     return normal(*jax.eval_shape(over(lax.add, *arguments), x).shape, seed=2)
 
 
-pytestmark = pytest.mark.xdist_group("windows")  # in one process, which compiles the cases once
+# in one process, which compiles the cases once
+pytestmark = [pytest.mark.xdist_group("windows"), pytest.mark.thorough]
 
 CASES = Cases(
     [
