@@ -162,3 +162,13 @@ def test_logits_at_the_edges_as_optax():
     o, labels = jnp.array([case[0] for case in rows.values()]), np.array([np.argmax(c[1]) for c in rows.values()])
     ours = [SOFTMAX.value(o[i : i + 1], labels[i : i + 1]) for i in range(len(rows))]
     np.testing.assert_allclose(ours, optax.softmax_cross_entropy_with_integer_labels(o, labels), rtol=1e-14)
+
+
+def test_targets_that_are_probabilities_pass_the_check():
+    """Rows of floating-point weights are no labels: `fit` and `compare` take them."""
+    network = bp.mlp((2, 3, 3))
+    params, _ = network.init(jax.random.key(0), (2,))
+    batch = jnp.ones((4, 2)), jnp.full((4, 3), 1 / 3)
+    rule = bp.backprop(network, bp.softmax_cross_entropy)
+    fitted = bp.fit(rule, bp.momentum(0.1), params, batch, key=jax.random.key(1), epochs=2)
+    assert fitted.epochs == 2

@@ -178,8 +178,8 @@ def devices_of(devices) -> list:
 
 
 def check_receipt(receipt) -> None:
-    """Raise a `ValueError` unless it is a report that says whether a gradient is `ok`, a text or None."""
-    if receipt is not None and not isinstance(receipt, str) and not hasattr(receipt, "ok"):
+    """Raise a `ValueError` unless it is a report that says whether a gradient is `ok` or `exact`, a text or None."""
+    if not (receipt is None or isinstance(receipt, str) or hasattr(receipt, "ok") or hasattr(receipt, "exact")):
         raise ValueError(
             f"`sweep` expected `receipt` to be the `Report` of `bp.compare`, or a text, got {shown(receipt)}."
         )

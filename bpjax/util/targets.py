@@ -47,6 +47,8 @@ def logits_and_weights(name, output, target) -> tuple[Array, Array]:
 
 def check_classes(who: str, target, output) -> None:
     """Raise a `ValueError` unless an integral target is labels, or rows of 0 and 1, for outputs (N, ..., K)."""
+    if not _is_integral(target):
+        return
     shape, found = np.shape(output), np.shape(target)
     if len(shape) < 2 or shape[0] == 0 or found not in (shape[:-1], shape):
         raise ValueError(
