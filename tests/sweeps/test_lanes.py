@@ -120,6 +120,7 @@ def test_keys():
     agree(lambda k: (jax.random.normal(k, (3,)), jax.random.permutation(k, 5), jax.random.fold_in(k, 2)), keys)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("optimizer", "size"),
     [
@@ -216,6 +217,7 @@ STEPS = {
 }
 
 
+@pytest.mark.thorough
 @settings(max_examples=10, deadline=None, derandomize=True)
 @given(
     st.integers(1, 4),

@@ -37,6 +37,7 @@ def computed(group):
     return quick_jit(program)({name: case.inputs for name, case in GROUPS[group].items()})
 
 
+@pytest.mark.thorough
 @of_cases(lambda case: True)
 def test_value_and_gradient(group, name):
     ours, theirs = computed(group)[name]
