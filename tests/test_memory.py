@@ -1,4 +1,4 @@
-"""Memory: calls with networks made anew keep nothing for each call, and compile nothing that was compiled before."""
+"""Memory: calls with new network objects keep nothing for each call, and compile nothing that was compiled before."""
 
 import os
 import subprocess

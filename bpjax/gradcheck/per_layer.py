@@ -70,7 +70,7 @@ def compare_layer(layer: Layer, params, x) -> LayerComparison:
     return LayerComparison(dict(zip(names, rows, strict=False)), worst_of(dx), measured, inputs)
 
 
-# Programs are shared by all layers that compute the same, also by those of networks made anew.
+# Programs are shared by all layers that compute the same, those of new network objects included.
 
 
 def _backward(forward, backward, params, x, dy):

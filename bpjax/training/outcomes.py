@@ -46,6 +46,6 @@ def _array(who: str, outcome, name: str, value) -> Array:
     if array is None or jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
         raise ValueError(
             f"`{who}` expected an array of numbers for {name!r} from the outcome function {place(outcome)}, "
-            f"got {shown(value)}. Give each array a name of its own."
+            f"got {shown(value)}. Give each array a separate name."
         )
     return array

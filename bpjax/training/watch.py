@@ -95,7 +95,7 @@ def array_of(who: str, name: str, function: WatchFunction, run) -> Array:
     if not isinstance(value, jax.Array):
         raise ValueError(
             f"`{who}` expected an array from the watch {name!r} function {place(function)}, got "
-            f"{type(value).__name__}. Give each array a name of its own in `watch`."
+            f"{type(value).__name__}. Give each array a separate name in `watch`."
         )
     return value
 
