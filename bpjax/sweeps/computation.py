@@ -74,15 +74,24 @@ class Computation:
         self.structure = fingerprint([*(step.text for step in self.steps), *outputs, trees, repr(words)])
         self.constants = tuple(writer.used)
         """The variables of the constants, in the order of their first use: the same for equal structures."""
-        before = len(jax.tree.leaves(arguments))
-        outputs, self.parts = list(jaxpr.outvars), {}
-        for name, shapes in parts.items():
+        parts = self._cut(len(jax.tree.leaves(arguments)))
+        self.start = parts["start"]  # (constants, key, hyperparameters) -> the run before its first epoch
+        self.epoch = parts["epoch"]  # (constants, key, hyperparameters, run) -> the run after an epoch, the error
+        self.replayed = parts["replayed"]  # likewise, with the record of the epoch instead of the error
+        self.outcome = parts["outcome"]  # likewise, what is stored of a run
+        self.watch = parts["watch"]  # likewise, the watched values
+        self.is_shared = not calls_host(jaxpr)
+
+    def _cut(self, before: int) -> dict[str, Part]:
+        """The parts by name; the first `before` inputs are those that exist before the run."""
+        outputs, parts, jaxpr = list(self.jaxpr.outvars), {}, self.jaxpr
+        for name, shapes in self.shapes.items():
             count = len(jax.tree.leaves(shapes))
             wanted, outputs = tuple(outputs[:count]), outputs[count:]
             inputs = jaxpr.invars[:before] if name == "start" else jaxpr.invars
             equations = tuple(live_equations(jaxpr, wanted))
-            self.parts[name] = Part(equations, self.constants, tuple(inputs), wanted, jax.tree.structure(shapes))
-        self.is_shared = not calls_host(jaxpr)
+            parts[name] = Part(equations, self.constants, tuple(inputs), wanted, jax.tree.structure(shapes))
+        return parts
 
     def input_names(self) -> dict:
         """The canonical name of each input."""
@@ -98,31 +107,6 @@ class Computation:
 
     def __repr__(self):
         return f"Computation({self.structure[:12]}, {len(self.jaxpr.eqns)} equations)"
-
-    @property
-    def start(self) -> Part:
-        """(key, hyperparameters) -> the run before its first epoch."""
-        return self.parts["start"]
-
-    @property
-    def epoch(self) -> Part:
-        """(key, hyperparameters, run) -> the run after an epoch and the error of the epoch."""
-        return self.parts["epoch"]
-
-    @property
-    def outcome(self) -> Part:
-        """(key, hyperparameters, run) -> what is stored of a run."""
-        return self.parts["outcome"]
-
-    @property
-    def watch(self) -> Part:
-        """(key, hyperparameters, run) -> the watched values."""
-        return self.parts["watch"]
-
-    @property
-    def replayed(self) -> Part:
-        """(key, hyperparameters, run) -> the run after an epoch and the record of the epoch."""
-        return self.parts["replayed"]
 
     def epoch_jaxpr(self):
         """The jaxpr of one epoch of one run: (constants, key, hyperparameters, run) -> (run, error)."""

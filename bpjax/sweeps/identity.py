@@ -73,8 +73,8 @@ def computation_parts(computation: Computation, constants: tuple) -> dict:
     steps, arrays = {}, {}
     for step in computation.steps:
         steps.setdefault(place_of(step.code), []).append(step.shape)
-    for name in ("epoch", "outcome", "watch"):
-        for equation in computation.parts[name].equations:
+    for part in (computation.epoch, computation.outcome, computation.watch):
+        for equation in part.equations:
             arrays |= {a: prints[a] for a in equation.invars if not hasattr(a, "val") and a in prints}
     return {
         "parts": {place: fingerprint(texts)[:SHORT] for place, texts in sorted(steps.items())},

@@ -143,7 +143,7 @@ def literal_text(value) -> str:
 def param_text(value) -> str:
     """A parameter of a primitive as text that is the same in every process."""
     if hasattr(value, "eqns"):
-        return jaxpr_text(value)
+        return jaxpr_fingerprint(value)
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}:{param_text(part)}" for key, part in sorted(value.items(), key=str)) + "}"
     if isinstance(value, set | frozenset):
@@ -160,10 +160,11 @@ def param_text(value) -> str:
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
 
 
-def jaxpr_text(closed) -> str:
-    """The fingerprint of a function inside a parameter, with its constants."""
+def jaxpr_fingerprint(closed) -> str:
+    """The fingerprint of a jaxpr, the types of its inputs and the bytes of its constants included."""
     body = opened(closed)
     names: dict[Any, str] = {variable: f"i{k}:{type_of(variable)}" for k, variable in enumerate(body.invars)}
+    names |= {variable: f"k{k}:{type_of(variable)}" for k, variable in enumerate(body.constvars)}
     for variable, value in zip(body.constvars, getattr(closed, "consts", ()), strict=False):
         names[variable] = f"c{array_fingerprint(value)}"
     writer = Canonical(names)

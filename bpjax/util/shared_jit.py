@@ -1,6 +1,6 @@
-"""Compile by what is computed: functions made anew at each call share one program when they compute the same.
+"""Compile by what is computed: new function objects share one program when they compute the same.
 
-JAX caches a program by the function object. A network made anew has new functions, so `jax.jit` would compile it
+JAX caches a program by the function object. A new network object has new functions, so `jax.jit` would compile it
 again, and a `jax.jit` with the function as a static argument would keep each of these programs.
 """
 
@@ -12,7 +12,7 @@ import jax
 from jax.stages import Compiled
 
 from bpjax.util.checks import is_concrete
-from bpjax.util.fingerprint import Canonical, array_fingerprint, fingerprint, type_of
+from bpjax.util.fingerprint import jaxpr_fingerprint
 from bpjax.util.jax_settings import jax_settings
 from bpjax.util.jaxprs import opened, subjaxprs
 
@@ -58,7 +58,7 @@ class Program:
         traced = jitted.trace(*arguments)
         outputs = jax.tree.structure(traced.out_info)
         self.executables: dict = {}  # by the device
-        computed = object() if calls_host(traced.jaxpr) else computation_fingerprint(traced.jaxpr)
+        computed = object() if calls_host(traced.jaxpr) else jaxpr_fingerprint(traced.jaxpr)
         self.identity = computed, outputs, kind, repr(options)
 
     def compiled(self, arguments) -> Compiled:
@@ -102,14 +102,3 @@ def calls_host(jaxpr) -> bool:
         "callback" in equation.primitive.name or equation.effects or any(map(calls_host, subjaxprs(equation)))
         for equation in opened(jaxpr).eqns
     )
-
-
-def computation_fingerprint(closed) -> str:
-    """The fingerprint of a closed jaxpr, the bytes of its constants included."""
-    jaxpr = closed.jaxpr
-    names = {variable: f"i{k}:{type_of(variable)}" for k, variable in enumerate(jaxpr.invars)}
-    constants = zip(jaxpr.constvars, closed.consts, strict=True)
-    names |= {variable: f"c{array_fingerprint(value)}" for variable, value in constants}
-    writer = Canonical(names)
-    steps = [step.text for step in writer.steps(jaxpr)]
-    return fingerprint([*steps, *map(writer.name_of, jaxpr.outvars)])
