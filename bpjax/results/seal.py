@@ -39,7 +39,7 @@ def seal(folder: Path, without: str = "") -> None:
         raise RuntimeError(f"{folder} needs its record: call `write_record(folder, ...)` inside the block.")
     files = {name: _digest(path) for name, path in entries(folder) if name not in (MARK, without)}
     sealed = {**record, "format": FORMAT, "files": files}
-    write_file(folder / MARK, (json.dumps({**sealed, "seal": _seal_of(sealed)}, indent=2) + "\n").encode())
+    write_file(folder / MARK, (json.dumps({**sealed, "seal": digest_of(sealed)}, indent=2) + "\n").encode())
 
 
 def entries(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -110,10 +110,11 @@ def _listed(path: Path) -> dict | str:
         return f"its {MARK} is not one that bpjax seals"
     if not ours:
         return f"its {MARK} is not one that bpjax seals"
-    return files if written == _seal_of(record) else f"its {MARK} has been changed since it was written"
+    return files if written == digest_of(record) else f"its {MARK} has been changed since it was written"
 
 
-def _seal_of(record: dict) -> str:
+def digest_of(record: dict) -> str:
+    """SHA-256 of a record, whatever the order of its fields."""
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 

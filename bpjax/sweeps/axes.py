@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.sweeps.plan import Plan
+from bpjax.training.outcomes import SWEEP_NAMES
 from bpjax.types import Key
 from bpjax.util.call_text import shown
 from bpjax.util.checks import check_count, check_number
@@ -25,19 +26,7 @@ SEED = "seed"
 SAMPLE = "sample"
 """The dimension that all drawn hyperparameters share."""
 LARGEST_SEED = 2**32 - 1
-RESERVED = (
-    "check",
-    "curve",
-    "diverged",
-    "epoch",
-    "epochs",
-    "error",
-    "missing",
-    "number",
-    "reason",
-    "refused",
-    "solved",
-)
+RESERVED = tuple(sorted({*SWEEP_NAMES, "check", "missing"} - {SEED, SAMPLE}))
 """Variables of a sweep's result, which no axis can have as its name."""
 
 

@@ -4,7 +4,6 @@
 follows from it and is restored from it where it is damaged.
 """
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from bpjax.results.record import MARK
+from bpjax.results.seal import digest_of
 from bpjax.sweeps.plan import Plan
 from bpjax.util.files import write_file
 
@@ -55,7 +55,7 @@ def parsed(text: bytes) -> dict | None:
     try:
         record = json.loads(text)
         given = record.pop("sha256")
-        is_ours = record["format"] == FORMAT and given == digest(record)
+        is_ours = record["format"] == FORMAT and given == digest_of(record)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return record if is_ours else None
@@ -71,14 +71,9 @@ def is_older(folder: Path) -> bool:
 
 def write_record_file(folder: Path, record: dict) -> None:
     """Write both copies, one after the other."""
-    text = json.dumps({**record, "sha256": digest(record)}, indent=1).encode() + b"\n"
+    text = json.dumps({**record, "sha256": digest_of(record)}, indent=1).encode() + b"\n"
     for name in (MARK, COPY):
         write_file(folder / name, text)
-
-
-def digest(record: dict) -> str:
-    """SHA-256 of a record as data."""
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def plan_data(points: Plan) -> dict:

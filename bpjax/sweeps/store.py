@@ -18,15 +18,14 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from bpjax.results.record import MARK, config_data, environment
+from bpjax.results.record import config_data, environment
+from bpjax.results.seal import digest_of
 from bpjax.sweeps.checksums import MISSING, checksums
 from bpjax.sweeps.identity import EXPLANATIONS, differences
 from bpjax.sweeps.plan import Plan, union
 from bpjax.sweeps.record_file import (
     ASIDE,
-    COPY,
     FORMAT,
-    digest,
     plan_data,
     plan_of,
     read_record,
@@ -80,6 +79,17 @@ class SweepStore:
         places = np.unravel_index(box, counts) if counts else ()
         sides = zip(places, self.chunks, self.points.shape, strict=True)
         return tuple(slice(int(k * chunk), int(min((k + 1) * chunk, length))) for k, chunk, length in sides)
+
+    def write_runs(self, numbers: np.ndarray, values: Mapping[str, np.ndarray], done: np.ndarray) -> None:
+        """Write the chunks in which runs lie.
+
+        Args:
+            numbers: of the runs (n,), maybe none.
+            values: as for `write`.
+            done: as for `write`.
+        """
+        for box in np.unique(self.boxes(numbers)) if len(numbers) else ():
+            self.write(int(box), values, done)
 
     def write(self, box: int, values: Mapping[str, np.ndarray], done: np.ndarray) -> None:
         """Write the runs of a chunk: results first, then `reason`, then the checksums.
@@ -194,8 +204,7 @@ def check_folder(folder: Path) -> None:
 
 def is_ours(entry: Path) -> bool:
     """Whether a file or folder is one that `open_store` makes before the first record is complete."""
-    prefixes = (ASIDE, f".{MARK}-", f".{COPY}-", f".{HOLDER}-", ".clock-")
-    return entry.name in (LOCK, HOLDER) or entry.name.startswith(prefixes)
+    return entry.name in (LOCK, HOLDER) or entry.name.startswith((ASIDE, ".clock-"))
 
 
 def prepare_folder(folder: Path, new: dict, points: Plan) -> dict:
@@ -203,14 +212,18 @@ def prepare_folder(folder: Path, new: dict, points: Plan) -> dict:
     record = read_record(folder)
     for left in folder.glob(f"{ASIDE}*"):
         if record is None or left.name != record["aside"]:
-            shutil.rmtree(left, ignore_errors=True)  # of a process that was killed
+            remove(left)  # of a process that was killed
     if record is None:
         record = {**new, "axes": plan_data(points), "chunks": chunks_of(points, variables_of(new))}
     else:
         check_same(folder, record, new)
     there = plan_of(record["axes"])
-    grown = {**record, "axes": plan_data(union(there, points)), "configs": merged(record["configs"], new["configs"])}
-    is_new = "files" not in record or digest(grown) != digest(record)
+    grown = {
+        **record,
+        "axes": plan_data(union(there, points)),
+        "configs": merged([*record["configs"], *new["configs"]]),
+    }
+    is_new = "files" not in record or digest_of(grown) != digest_of(record)
     if is_new or not is_sound(record, folder):
         record = renew_skeleton(grown, folder)
         write_record_file(folder, record)
@@ -218,15 +231,22 @@ def prepare_folder(folder: Path, new: dict, points: Plan) -> dict:
     return record
 
 
+def remove(left: Path) -> None:
+    """Delete a temporary file or folder of a store."""
+    if left.is_dir():
+        shutil.rmtree(left, ignore_errors=True)
+    else:
+        left.unlink(missing_ok=True)
+
+
 def variables_of(record: dict) -> dict[str, jax.ShapeDtypeStruct]:
     """Shape and dtype of each variable."""
     return {name: jax.ShapeDtypeStruct(tuple(shape), dtype) for name, (shape, dtype) in record["variables"].items()}
 
 
-def merged(old: list, new: list) -> list:
-    """Two lists of data, each entry once."""
-    texts = {json.dumps(one, sort_keys=True): one for one in (*old, *new)}
-    return list(texts.values())
+def merged(configs: list) -> list:
+    """A list of data, each entry once."""
+    return list({json.dumps(config, sort_keys=True): config for config in configs}.values())
 
 
 def new_record(identity: dict, variables: dict, curved: list[str], success: list[int], more: dict) -> dict:

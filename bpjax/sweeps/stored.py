@@ -1,6 +1,5 @@
 """Stored sweeps: open one at any time, merge several, delete runs to do them again."""
 
-import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +12,7 @@ from bpjax.sweeps.plan import Plan, numbers_in, union
 from bpjax.sweeps.record_file import STORE, plan_of, read_record
 from bpjax.sweeps.result import dataset, import_xarray
 from bpjax.sweeps.skeleton import CHECK, fill_of, is_sound
-from bpjax.sweeps.store import Stored, log, open_store, read_runs
+from bpjax.sweeps.store import Stored, log, merged, open_store, read_runs
 from bpjax.sweeps.structure_folder import combinations_in, dimensions
 from bpjax.util.call_text import shown
 from bpjax.util.checks import as_real_numbers
@@ -47,7 +46,7 @@ def open_sweep(store: str | Path):
         folder, record = record_of("open_sweep", store)
         points, stored = plan_of(record["axes"]), read_runs(folder, record)
         lazy = import_xarray().open_zarr(folder, chunks=None, consolidated=True).drop_vars(CHECK)
-        if record_of("open_sweep", store)[1]["files"] == record["files"]:
+        if (read_record(folder) or record)["files"] == record["files"]:
             break  # otherwise the grid has grown meanwhile
     if stored.damaged:
         log.warning("%s: %d runs are damaged, and missing here; sweep again to replace them", folder, stored.damaged)
@@ -112,27 +111,26 @@ def merge_sweeps(stores: Iterable[str | Path], store: str | Path | None = None):
     (first_folder, first), *others = parts
     whole = plan_of(first["axes"])
     for folder, record in others:
-        found = differences(first["identity"], record["identity"])
-        if found:
+        different = differences(first["identity"], record["identity"])
+        if different:
             raise ValueError(
                 f"`merge_sweeps` expected sweeps of one computation, but {first_folder} (there) and {folder} (here) "
-                f"differ in {'; '.join(found)}."
+                f"differ in {'; '.join(different)}."
             )
         whole = union(whole, plan_of(record["axes"]))
-    merged = empty(whole, first)
+    found = empty(whole, first)
     for folder, record in parts:
-        take_over(merged, whole, folder, record)
+        take_over(found, whole, folder, record)
     if store is None:
-        result = dataset(whole, merged.values, first).assign_attrs(missing=int((~merged.done).sum()))
+        result = dataset(whole, found.values, first).assign_attrs(missing=int((~found.done).sum()))
         return ascending(result, whole)
-    with open_store(store, without_axes(first, parts), whole) as target:
+    with open_store(store, without_axes([record for _, record in parts]), whole) as target:
         place = numbers_in(target.points, whole).ravel()
         values, done, _ = target.read()
         for name, array in values.items():
-            array[place[merged.done]] = merged.values[name][merged.done]
-        done[place[merged.done]] = True
-        for box in np.unique(target.boxes(place[merged.done])) if merged.done.any() else ():
-            target.write(int(box), values, done)
+            array[place[found.done]] = found.values[name][found.done]
+        done[place[found.done]] = True
+        target.write_runs(place[found.done], values, done)
     return open_sweep(store)
 
 
@@ -165,11 +163,10 @@ def take_over(merged: Stored, whole: Plan, folder: Path, record: dict) -> None:
     merged.done[place[part.done]] = True
 
 
-def without_axes(first: dict, parts: list) -> dict:
-    """The record to write a merged sweep with."""
-    configs = {json.dumps(config, sort_keys=True): config for _, record in parts for config in record["configs"]}
-    kept = {name: value for name, value in first.items() if name not in ("axes", "chunks", "files", "aside")}
-    return {**kept, "configs": list(configs.values())}
+def without_axes(records: list[dict]) -> dict:
+    """The record to write the merged sweep of stores with these records."""
+    kept = {name: value for name, value in records[0].items() if name not in ("axes", "chunks", "files", "aside")}
+    return {**kept, "configs": merged([config for record in records for config in record["configs"]])}
 
 
 def ascending(result, points: Plan):
@@ -210,11 +207,10 @@ def delete_runs(store: str | Path, **chosen) -> int:
             if not np.isclose(values[name], value, rtol=1e-6, atol=0).any():
                 raise ValueError(f"`delete_runs` expected values that `{name}` has in the sweep, got {value!r}.")
         picked &= np.isclose(values[name][:, None], wanted[None, :], rtol=1e-6, atol=0).any(axis=1)
-    with open_store(folder, without_axes(record, [(folder, record)]), points) as target:
+    with open_store(folder, without_axes([record]), points) as target:
         values, done, _ = target.read()
         deleted = done & picked
         for name, array in values.items():
             array[picked] = fill_of(array.dtype, name)
-        for box in np.unique(target.boxes(np.flatnonzero(picked))) if picked.any() else ():
-            target.write(int(box), values, done & ~picked)
+        target.write_runs(np.flatnonzero(picked), values, done & ~picked)
     return int(deleted.sum())

@@ -11,7 +11,7 @@ from sweeping import LARGE, SMALL, countdown
 from sweeping import counted as swept
 
 import bpjax as bp
-from bpjax.sweeps.record_file import digest
+from bpjax.results.seal import digest_of
 from bpjax.sweeps.store import SweepStore
 
 pytestmark = pytest.mark.usefixtures("as_a_user_runs_it", "small_chunks")
@@ -138,7 +138,7 @@ def test_nothing_foreign_is_touched(tmp_path):
         with pytest.raises(ValueError, match="holds"):
             swept(SMALL, tmp_path / name)
         assert {path: path.read_bytes() for path in (tmp_path / name).rglob("*") if path.is_file()} == before
-    assert digest({"format": "bpjax sweep, version 2"}) != "0"
+    assert digest_of({"format": "bpjax sweep, version 2"}) != "0"
 
 
 def test_an_interrupt_writes_what_is_there_and_says_how_to_go_on(tmp_path, large):
