@@ -1,0 +1,95 @@
+"""Findings of an experiment: numbers that others published beside the same numbers computed here."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from experiments.common.command import bare_table
+
+
+class Finding(NamedTuple):
+    """One published number or closed form, and ours.
+
+    A number is given as text with the digits that are known: `"5.4641016"`, `"0.0273"`, `"2 of hundreds"`.
+    """
+
+    topic: str  # the heading that the row stands under, such as the problem
+    quantity: str  # what the number is, with its unit
+    published: str  # empty if the source gives none
+    ours: str
+    difference: str  # such as "3e-9", "+0.4 %", or an interval that contains the published number
+    certainty: str  # how sure ours is: "exact", "12 digits", "95 % of 200 starts"
+    agrees: bool | None  # None if there is nothing to agree with
+    source: str = ""  # paper and page, or "closed form"
+    note: str = ""  # why ours differs, as far as it is known
+
+    @property
+    def verdict(self) -> str:
+        """`agrees`, `differs`, or nothing."""
+        return "" if self.agrees is None else "agrees" if self.agrees else "differs"
+
+
+def number(value: float, digits: int = 8) -> str:
+    """A number with this many significant digits, without an exponent where that is readable."""
+    return f"{value:.{digits}g}"
+
+
+def finding(
+    topic: str, quantity: str, published: float, ours: float, tolerance: float, *,
+    digits: int = 8, certainty: str = "", source: str = "", note: str = "",
+) -> Finding:  # fmt: skip
+    """A number that agrees if it is within `tolerance` of the published one.
+
+    Args:
+        topic: heading of the row.
+        quantity: what the number is, with its unit.
+        published: the number of the source.
+        ours: the number computed here.
+        tolerance: largest absolute difference that counts as agreement.
+        digits: significant digits shown.
+        certainty: how sure ours is.
+        source: paper and page, or "closed form".
+        note: why ours differs.
+    """
+    difference = ours - published
+    return Finding(
+        topic, quantity, number(published, digits), number(ours, digits), f"{difference:.0e}" if difference else "0",
+        certainty, bool(abs(difference) <= tolerance), source, note,
+    )  # fmt: skip
+
+
+def findings_table(findings: Sequence[Finding], title: str | None = None) -> Table:
+    """The findings grouped by topic, within 100 columns."""
+    shown = bare_table(title)
+    shown.add_column("quantity", ratio=3)
+    for column in ("published", "ours", "difference"):
+        shown.add_column(column, justify="right")
+    shown.add_column("how sure", ratio=2)
+    shown.add_column("", no_wrap=True)
+    topic = ""
+    for row in findings:
+        if row.topic != topic:
+            topic = row.topic
+            shown.add_section()
+            shown.add_row(f"[bold]{topic}[/bold]")
+        style = {True: "green", False: "yellow", None: ""}[row.agrees]
+        shown.add_row(
+            f"{row.quantity}" + (f" [dim]({row.source})[/dim]" if row.source else ""),
+            row.published or "–", row.ours, row.difference, row.certainty, f"[{style}]{row.verdict}[/]" if style else "",
+        )  # fmt: skip
+    return shown
+
+
+def print_findings(console: Console, findings: Sequence[Finding], title: str | None = None) -> None:
+    """Print the table, the reason of each difference, and how many numbers agree."""
+    console.print(findings_table(findings, title))
+    console.print()
+    for row in findings:
+        if row.note:
+            console.print(f"{row.topic}, {row.quantity}: {row.note}")
+    counts = Counter(row.verdict for row in findings)
+    compared = counts["agrees"] + counts["differs"]
+    console.print(f"{counts['agrees']} of {compared} published numbers agree, {counts['differs']} differ.")
