@@ -75,11 +75,9 @@ def findings_table(findings: Sequence[Finding], title: str | None = None) -> Tab
             topic = row.topic
             shown.add_section()
             shown.add_row(f"[bold]{topic}[/bold]")
-        style = {True: "green", False: "yellow", None: ""}[row.agrees]
-        shown.add_row(
-            f"{row.quantity}" + (f" [dim]({row.source})[/dim]" if row.source else ""),
-            row.published or "–", row.ours, row.difference, row.certainty, f"[{style}]{row.verdict}[/]" if style else "",
-        )  # fmt: skip
+        quantity = row.quantity + (f" [dim]({row.source})[/dim]" if row.source else "")
+        verdict = {True: "[green]agrees[/green]", False: "[yellow]differs[/yellow]", None: ""}[row.agrees]
+        shown.add_row(quantity, row.published or "–", row.ours, row.difference, row.certainty, verdict)
     return shown
 
 
