@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from bpjax.results.statistics import wilson
 from experiments.common.command import bare_table
 
 
@@ -61,6 +63,61 @@ def finding(
     )  # fmt: skip
 
 
+def share(
+    topic: str, quantity: str, successes: int, runs: int, published: tuple[int, int] | None = None, *,
+    source: str = "", note: str = "",
+) -> Finding:  # fmt: skip
+    """A share of runs with its 95 % interval (Wilson); it agrees if it overlaps the interval of the published share.
+
+    Args:
+        topic: heading of the row.
+        quantity: what the runs have in common.
+        successes: of ours.
+        runs: all of ours.
+        published: (successes, runs) of the source; None if it gives none.
+        source: paper and page.
+        note: why ours differs.
+    """
+    low, high = wilson(successes, runs)
+    agrees = None
+    if published is not None:
+        least, most = wilson(*published)
+        agrees = bool(least <= high and low <= most)
+    return Finding(
+        topic, quantity, "" if published is None else f"{published[0]}/{published[1]}", f"{successes}/{runs}",
+        f"{100 * low:.0f} to {100 * high:.0f} %", "95 % interval", agrees, source, "" if agrees else note,
+    )  # fmt: skip
+
+
+def one_run(
+    topic: str, quantity: str, published: float, solved: np.ndarray, epochs: np.ndarray, *,
+    source: str = "", note: str = "",
+) -> Finding:  # fmt: skip
+    """The published epochs of a single run; they agree if they lie within the middle 95 % of our solved runs.
+
+    Args:
+        topic: heading of the row.
+        quantity: what was learnt.
+        published: epochs of the run.
+        solved: (runs,) which of ours succeeded.
+        epochs: (runs,) of ours.
+        source: paper and page.
+        note: why ours differs.
+    """
+    solved, epochs = np.ravel(solved), np.ravel(epochs)
+    n, successes = int(solved.sum()), epochs[solved]
+    if n < 2:
+        return Finding(
+            topic, quantity, number(published, 4), "none solved", "", f"{len(solved)} starts", False, source, note
+        )
+    low, middle, high = np.quantile(successes, [0.025, 0.5, 0.975])
+    agrees = bool(low <= published <= high)
+    return Finding(
+        topic, quantity, number(published, 4), f"median {middle:.0f}", f"{low:.0f} to {high:.0f}",
+        f"95 % of {n} runs", agrees, source, "" if agrees else note,
+    )  # fmt: skip
+
+
 def findings_table(findings: Sequence[Finding], title: str | None = None) -> Table:
     """The findings grouped by topic, within 100 columns."""
     shown = bare_table(title)
@@ -85,9 +142,12 @@ def print_findings(console: Console, findings: Sequence[Finding], title: str | N
     """Print the table, the reason of each difference, and how many numbers agree."""
     console.print(findings_table(findings, title))
     console.print()
+    notes: dict[str, list[str]] = {}
     for row in findings:
         if row.note:
-            console.print(f"{row.topic}, {row.quantity}: {row.note}")
+            notes.setdefault(row.note, []).append(f"{row.topic}, {row.quantity}")
+    for note, names in notes.items():
+        console.print(f"{'; '.join(names)}: {note}")
     counts = Counter(row.verdict for row in findings)
     compared = counts["agrees"] + counts["differs"]
     console.print(f"{counts['agrees']} of {compared} published numbers agree, {counts['differs']} differ.")

@@ -14,6 +14,7 @@ from experiments.common import start, threads
 
 ROOT = Path(__file__).parents[2]
 FIRST_CALLS = {
+    "internal_representations": "run",
     "learning_rate": "run",
     "learning_rules": "run",
     "learning_speed": "run",
