@@ -77,6 +77,9 @@ NETWORKS: dict[str, dict[str, Callable[[], Any]]] = {
         "rows": lambda: [bp.ledger(bp.backprop, NETWORK, bp.squared_error, PARAMS, (X, T), key=KEY)]
     },
     "tasks.encoder": {"n": lambda: 4, "hidden": lambda: 2},
+    "tasks.letter_sequences": {"codes": lambda: ("12", "21")},
+    "tasks.shift_register": {"bits": lambda: 3, "steps": lambda: 2},
+    "tasks.t_c": {"size": lambda: 7, "margin": lambda: 2, "everywhere": lambda: True},
     "tasks.spike_patterns": {"examples": lambda: 4, "inputs": lambda: 3, "steps": lambda: 5},
     "tasks.task": {"name": lambda: "parity", "bits": lambda: 2},
     "tasks.truth_table": {"function": lambda: lambda bits: bits},

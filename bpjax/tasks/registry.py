@@ -7,6 +7,9 @@ from collections.abc import Callable
 from bpjax.tasks.boolean import binary_addition, multiplexer, negation, parity, symmetry, xor
 from bpjax.tasks.digits import digits
 from bpjax.tasks.encoders import encoder
+from bpjax.tasks.family_trees import family_trees
+from bpjax.tasks.letters import t_c
+from bpjax.tasks.sequences import letter_sequences, shift_register
 from bpjax.tasks.spike_patterns import spike_patterns
 from bpjax.tasks.task import Task
 from bpjax.tasks.two_spirals import two_spirals
@@ -20,6 +23,10 @@ TASKS: dict[str, Callable[..., Task]] = {
     "multiplexer": multiplexer,
     "binary_addition": binary_addition,
     "negation": negation,
+    "family_trees": family_trees,
+    "t_c": t_c,
+    "shift_register": shift_register,
+    "letter_sequences": letter_sequences,
     "digits": digits,
     "two_spirals": two_spirals,
     "spike_patterns": spike_patterns,

@@ -10,7 +10,7 @@ import bpjax as bp
 def present(task):
     x, t = (np.asarray(a) for a in task.present(None))
     assert x.shape[1:] == task.in_shape and t.shape[1:] == task.out_shape
-    assert len({tuple(row) for row in x}) == len(x)
+    assert len({row.tobytes() for row in x}) == len(x)
     return x, t
 
 
@@ -64,6 +64,82 @@ def test_negation():
     np.testing.assert_array_equal(t, np.where(x[:, 3:] == 1, 1 - x[:, :3], x[:, :3]))
 
 
+def named(x):
+    person, relationship = x[:24], x[24:]
+    assert person.sum() == relationship.sum() == 1
+    return bp.tasks.PEOPLE[person.argmax()], bp.tasks.RELATIONSHIPS[relationship.argmax()]
+
+
+def test_family_trees_have_the_104_examples_of_the_papers():
+    x, t = present(bp.tasks.family_trees())
+    answers = {named(row): {bp.tasks.PEOPLE[i] for i in target.nonzero()[0]} for row, target in zip(x, t, strict=True)}
+    assert len(answers) == 104 and t.sum() == 112 == len(bp.tasks.family_triples())
+    counts = {name: sum(name == r for _, r in answers) for name in bp.tasks.RELATIONSHIPS}
+    # of each tree: 6 people with parents, 5 couples, 3 with a son and a daughter, 3 pairs of brother and sister,
+    # 2 grandchildren with uncles and aunts, and 4 uncles and aunts with a nephew and a niece
+    assert counts == {
+        "father": 12, "mother": 12, "son": 12, "daughter": 12, "husband": 10, "wife": 10, "brother": 6, "sister": 6,
+        "uncle": 4, "aunt": 4, "nephew": 8, "niece": 8,
+    }  # fmt: skip
+    assert answers["Colin", "aunt"] == {"Jennifer", "Margaret"}  # figure 3 of the paper in Nature
+    assert answers["Sophia", "uncle"] == {"Emilio", "Tomaso"} and answers["Charles", "niece"] == {"Charlotte"}
+    assert answers["Lucia", "husband"] == {"Marco"} and answers["Victoria", "brother"] == {"Arthur"}
+    assert answers["Christine", "son"] == {"James"} and ("Christine", "father") not in answers
+
+
+def test_the_two_family_trees_have_the_same_form():
+    english, italian = bp.tasks.PEOPLE[:12], bp.tasks.PEOPLE[12:]
+    same = dict(zip(english, italian, strict=True))
+    triples = set(bp.tasks.family_triples())
+    translated = {bp.tasks.Triple(same[a], r, same[b]) for a, r, b in triples if a in same}
+    assert len(translated) == 56 and translated == {triple for triple in triples if triple.person1 in italian}
+    groups = bp.tasks.family_groups()
+    assert groups["nationality"].tolist() == [0] * 12 + [1] * 12
+    for name in ("generation", "branch"):
+        np.testing.assert_array_equal(groups[name][:12], groups[name][12:])
+    # husband and wife, brother and sister are of one generation, a father of the one before
+    place = bp.tasks.PEOPLE.index
+    older = {"father": -1, "mother": -1, "uncle": -1, "aunt": -1, "son": 1, "daughter": 1, "nephew": 1, "niece": 1}
+    for a, r, b in triples:
+        assert groups["generation"][place(b)] - groups["generation"][place(a)] == older.get(r, 0)
+    assert np.bincount(groups["branch"]).tolist() == [10, 10, 4]
+
+
+def test_t_and_c_have_five_squares_and_touch_21_and_20_windows():
+    x, t = present(bp.tasks.t_c())
+    np.testing.assert_array_equal(t[:, 0], [1] * 4 + [0] * 4)
+    images = x[..., 0]
+    np.testing.assert_array_equal(images.sum(axis=(1, 2)), [5] * 8)
+    np.testing.assert_array_equal(images[0, 2:5, 2:5], [[1, 1, 1], [0, 1, 0], [0, 1, 0]])
+    windows = np.lib.stride_tricks.sliding_window_view(images, (3, 3), axis=(1, 2))
+    np.testing.assert_array_equal(windows.any(axis=(3, 4)).sum(axis=(1, 2)), [21] * 4 + [20] * 4)
+
+
+def test_t_and_c_everywhere():
+    x, t = present(bp.tasks.t_c(9, everywhere=True))
+    assert len(x) == 8 * 9 and t.sum() == 36  # 3 × 3 positions in the middle 5 × 5 pixels
+    assert x[:, :2].sum() == x[:, -2:].sum() == x[:, :, :2].sum() == x[:, :, -2:].sum() == 0
+
+
+def test_a_shift_register_returns_to_its_state():
+    x, t = present(bp.tasks.shift_register(3))
+    assert x.shape == (8, 3) and t.shape == (8, 3, 3)
+    np.testing.assert_array_equal(x[1], [0, 0, 1])
+    np.testing.assert_array_equal(t[1], [[1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    np.testing.assert_array_equal(t[:, -1], x)
+    assert bp.tasks.shift_register(5, 2).out_shape == (2, 5)
+
+
+def test_letter_sequences():
+    x, t = present(bp.tasks.letter_sequences())
+    assert x.shape == (25, 6, 5) and t.shape == (25, 4, 3)
+    np.testing.assert_array_equal(x.sum(axis=2), [[1, 1, 0, 0, 0, 0]] * 25)
+    letters = [tuple(row[:2].argmax(axis=1)) for row in x]
+    completed = ["".join(str(1 + digit) for digit in row.argmax(axis=1)) for row in t]
+    assert letters[1] == (0, 1) and completed[1] == "1223" and completed[letters.index((4, 3))] == "1321"
+    assert len(set(completed)) == 25 and t.sum() == 100
+
+
 def test_digits_have_a_fixed_split():
     sizes, pixels = [], []
     for split in ("train", "validation", "test"):
@@ -104,6 +180,8 @@ def test_spike_patterns_are_poisson_and_their_labels_random():
         ("encoder-10-5-10", "encoder-10-5-10"),
         ("digits-test", "digits-test"),
         ("binary_addition-2", "binary_addition-2"),
+        ("family_trees", "family_trees"),
+        ("shift_register-3-2", "shift_register-3-2"),
     ],
 )
 def test_by_name(name, expected):
@@ -131,6 +209,10 @@ LARGE = {
     "spirals' levels": (lambda: bp.tasks.two_spirals((0, np.inf)), r"`two_spirals` expected .*got inf"),
     "negative bits": (lambda: bp.parity(-1), r"`bits` to be an integer ≥ 1, got -1"),
     "fractional bits": (lambda: bp.parity(3.0), r"`bits` to be an integer ≥ 1, got 3.0"),
+    "states": (lambda: bp.tasks.shift_register(40), r"got 2\^40 examples of 40 steps and 40 bits"),
+    "images": (lambda: bp.tasks.t_c(2000, everywhere=True), r"`t_c` expected examples of at most 4 GiB"),
+    "a small image": (lambda: bp.tasks.t_c(6), r"`size` to be an integer ≥ 7, got 6"),
+    "codes": (lambda: bp.tasks.letter_sequences(("12", "3")), r"`codes` to be 2 to 26 strings"),
     "a truth table of nothing": (lambda: bp.tasks.truth_table("x", 2, 5, (2,), (0, 1), None), r"`function` to be"),
 }  # fmt: skip
 
