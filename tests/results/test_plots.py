@@ -151,3 +151,38 @@ def test_plots_return_their_artists():
     assert plots.region(axis, rates, [False, False, False], plots.RED, "none") is None
     assert plots.region(axis, rates, [False, True, True], plots.RED, "most").get_x() == pytest.approx(10**-0.5)
     plt.close(figure)
+
+
+def test_a_hinton_diagram_has_areas_in_proportion_and_signs(axis):
+    squares = plots.hinton(axis, [[4.0, -1.0, 0.0], [np.nan, 2.0, -4.0]], rows=["a", "b"], columns=["x", "y", "z"])
+    boxes = [path.get_extents() for path in squares.get_paths()]
+    # 0 and NaN have no square; the largest has side 0.92, so areas are 0.8464 |w| / 4
+    np.testing.assert_allclose([box.width * box.height for box in boxes], [0.8464, 0.2116, 0.4232, 0.8464])
+    centres = [((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2) for box in boxes]
+    np.testing.assert_allclose(centres, [(0, 0), (1, 0), (1, 1), (2, 1)], atol=1e-12)
+    faces, edges = squares.get_facecolor(), squares.get_edgecolor()
+    filled = [tuple(face) == tuple(edge) for face, edge in zip(faces, edges, strict=True)]
+    assert filled == [True, False, True, False]
+    assert axis.get_ylim() == (1.5, -0.5)  # row 0 at the top
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["x", "y", "z"]
+
+
+def test_a_hinton_diagram_with_a_given_scale(axis):
+    squares = plots.hinton(axis, [[1.0, 8.0]], largest=4.0)
+    assert [path.get_extents().width for path in squares.get_paths()] == pytest.approx([0.46, 0.92])
+    assert len(plots.hinton(axis, np.zeros((2, 2))).get_paths()) == 0
+
+
+@pytest.mark.parametrize(
+    ("weights", "more", "sentence"),
+    [
+        ([1.0, 2.0], {}, r"shape \(R, C\), got \(2,\)"),
+        ([[np.inf]], {}, "finite `weights`"),
+        ([["a"]], {}, "of numbers"),
+        ([[1.0]], {"largest": 0.0}, "`largest` > 0, got 0"),
+        ([[1.0]], {"rows": ["a", "b"]}, "1 labels in `rows`, got 2"),
+    ],
+)
+def test_a_wrong_hinton_diagram_is_reported(weights, more, sentence, axis):
+    with pytest.raises(ValueError, match=sentence):
+        plots.hinton(axis, weights, **more)

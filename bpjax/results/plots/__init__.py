@@ -17,6 +17,7 @@ from bpjax.results.plots.runs import (
     sharpness,
     survival_curve,
 )
+from bpjax.results.plots.weights import hinton
 
 __all__ = [
     "BLUE",
@@ -33,6 +34,7 @@ __all__ = [
     "distribution",
     "epochs_to_goal",
     "error_curves",
+    "hinton",
     "is_geometric",
     "label_once",
     "legend_below",
