@@ -23,7 +23,7 @@ import sys, jax, optax
 before = {name: getattr(jax.config, name, None) for name in jax.config.values}
 import bpjax
 extras = {"matplotlib", "rich", "tyro", "xarray", "zarr", "sklearn", "chex", "pytest", "hypothesis", "flax"}
-extras |= {"optimistix", "lineax", "equinox", "safetensors"}
+extras |= {"optimistix", "lineax", "equinox", "safetensors", "llvmlite"}
 print(sorted(extras & set(sys.modules)))
 print([name for name, value in before.items() if getattr(jax.config, name, None) != value])
 """

@@ -53,7 +53,7 @@ def identity_of(job: Job, explained: bool) -> dict:
         "key": [str(jax.random.key_impl(key)), np.asarray(jax.random.key_data(key)).tolist()],
         "curves": list(curves),
         "layout": layout._asdict(),
-        "versions": {name: here["versions"][name] for name in ("jax", "jaxlib")},
+        "versions": {name: here["versions"][name] for name in ("jax", "jaxlib")} | layout.compiler,
         "precision": here["precision"],
         "platform": here["device"]["platform"],
     }

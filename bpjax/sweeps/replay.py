@@ -19,6 +19,7 @@ from bpjax.sweeps.store import read_runs
 from bpjax.sweeps.workers import Job
 from bpjax.training.trial import Trial
 from bpjax.util.checks import check_function, check_number
+from bpjax.util.extras import require_extra
 from bpjax.util.files import as_path
 from bpjax.util.jax_settings import jax_settings
 
@@ -82,14 +83,15 @@ def replay(store: str | Path, trial: Callable[..., Trial] | None = None, **point
     key = jax.random.wrap_key_data(jnp.asarray(identity["key"][1], jnp.uint32), impl=identity["key"][0])
     computation, constants = trace(trial, points, key)
     layout, curves = Layout(**identity["layout"]), tuple(identity["curves"])
-    slot, history = train(Job(computation, constants, layout, curves, points, key), number)
-    outcome = PoolProgram(computation, layout, curves).outcome(constants, slot)
-    outcome = {name: np.asarray(value) for name, value in outcome.items() if name not in ("number", *slot.curves)}
-    return Replay(slot.run, history, outcome, is_same_as_stored(folder, record, number, outcome))
+    job = Job(computation, constants, layout, curves, points, key)
+    run, history, outcome = (train_in_registers if layout.name == "llvm" else train)(job, number)
+    variables = computation.variables(())
+    outcome = {name: np.asarray(value) for name, value in outcome.items() if name in variables}
+    return Replay(run, history, outcome, is_same_as_stored(folder, record, number, outcome))
 
 
-def train(job: Job, number: int) -> tuple[Slot, Any]:
-    """The run at its end, and the records of its epochs.
+def train(job: Job, number: int) -> tuple[Any, Any, dict]:
+    """The run at its end, the records of its epochs, and its outcome.
 
     Args:
         job: the sweep; every lane holds this run.
@@ -108,7 +110,21 @@ def train(job: Job, number: int) -> tuple[Slot, Any]:
         records.append(jax.tree.map(lambda a: np.asarray(a[..., 0] if is_last else a[:, 0]), record))
     slot = jax.tree.map(lambda a: a[..., 0] if is_last else a[0], slots)
     epochs = int(slot.run.epoch)
-    return slot, jax.tree.map(lambda *parts: np.concatenate(parts)[:epochs], *records)
+    outcome = PoolProgram(job.computation, layout, job.curve_epochs).outcome(job.constants, slot)
+    return slot.run, jax.tree.map(lambda *parts: np.concatenate(parts)[:epochs], *records), outcome
+
+
+def train_in_registers(job: Job, number: int) -> tuple[Any, Any, dict]:
+    """As `train`, by LLVM."""
+    with require_extra("This sweep was compiled by llvmlite", "llvm"):
+        from bpjax.sweeps.llvm_pool import functions_of, repeat_run
+    computation, device = job.computation, jax.local_devices()[0]
+    functions = functions_of(computation, job.curve_epochs, 1, device, jax_settings(), repeats=True)
+    state, history, outcome = repeat_run(functions, job, number)
+    shapes = computation.shapes["replayed"]
+    return jax.tree.unflatten(jax.tree.structure(shapes[0]), state), jax.tree.unflatten(
+        jax.tree.structure(shapes[1]), history
+    ), outcome  # fmt: skip
 
 
 @functools.lru_cache(maxsize=16)

@@ -22,6 +22,7 @@ from bpjax.results.record import config_data, environment
 from bpjax.results.seal import digest_of
 from bpjax.sweeps.checksums import MISSING, checksums
 from bpjax.sweeps.identity import EXPLANATIONS, differences
+from bpjax.sweeps.lanes.layout import Layout
 from bpjax.sweeps.plan import Plan, union
 from bpjax.sweeps.record_file import (
     ASIDE,
@@ -275,7 +276,7 @@ def new_record(identity: dict, variables: dict, curved: list[str], success: list
         "configs": [config],
         "attributes": {
             "record": json.dumps(record, default=str),
-            "layout": f"{identity['layout']['name']}, {identity['layout']['width']} runs side by side: {more['why']}",
+            "layout": f"{Layout(**identity['layout']).text}: {more['why']}",
             "receipt": str(more["receipt"]) if more["receipt"] is not None else "none was given",
         },
     }

@@ -15,6 +15,7 @@ from bpjax.sweeps.axes import plan
 from bpjax.sweeps.computation import Computation, trace
 from bpjax.sweeps.identity import identity_of
 from bpjax.sweeps.lanes.layout import NAMES, Choice, Layout, choose_layout
+from bpjax.sweeps.llvm_choice import llvm_choice
 from bpjax.sweeps.plan import numbers_in
 from bpjax.sweeps.progress import Progress, as_progress, progress_report
 from bpjax.sweeps.record_file import STORE, read_record
@@ -66,6 +67,7 @@ def sweep(
         key: root of all random numbers.
         curves: epochs, from 1, at which the error and the values of `watch` of `bp.trial` are stored.
         layout: "auto" by a model of an epoch's time, or "lanes", "vmap", "single"; see `bpjax.sweeps.lanes.layout`.
+            "llvm": lanes compiled by LLVM, in vector registers, on CPUs; what has no rule there is left to XLA's lanes.
         store: a folder for the result, written as runs stop. If it holds the same computation, its runs are kept and
             only missing ones are run: after an interruption, for a larger or finer grid, for more seeds or draws.
         config: what else to record of how the result was made: a dataclass or plain data.
@@ -84,7 +86,7 @@ def sweep(
         ValueError: axes that do not fit the trial, a trial whose shapes depend on its hyperparameters, an unknown
             layout, a store that holds another computation (the message says in what it differs) or that another
             process is writing.
-        ModuleNotFoundError: xarray or zarr is missing; the message names the extra to install.
+        ModuleNotFoundError: xarray, zarr, or llvmlite for "llvm", is missing; the message names the extra to install.
     """
     check_key(key)
     progress = as_progress("sweep", progress)
@@ -94,7 +96,7 @@ def sweep(
     points, curve_epochs = plan(trial, axes, key), epochs_of(curves)
     computation, constants = trace(trial, points, key)
     there = None if store is None else read_record(store.absolute())
-    chosen = choice_of(layout, computation, there)
+    chosen = choice_of(layout, computation, there, curve_epochs, devices[0].platform)
     job = Job(computation, constants, chosen.layout, curve_epochs, points, key)
     identity = identity_of(job, explained=store is not None)
     variables = computation.variables(curve_epochs)
@@ -141,12 +143,22 @@ def where_stored(results: Results, stored: SweepStore) -> str:
     )
 
 
-def choice_of(name: str, computation, there: dict | None) -> Choice:
-    """The layout called `name`; for "auto" that of the store, if there is one."""
+def choice_of(
+    name: str, computation: Computation, there: dict | None, curve_epochs: tuple[int, ...], platform: str
+) -> Choice:
+    """The layout called `name`; for "auto" that of the store, if there is one.
+
+    Args:
+        name: as for `sweep`.
+        computation: the traced trial.
+        there: the record of the store, if there is one.
+        curve_epochs: of the sweep.
+        platform: of the devices.
+    """
     check_choice("sweep", "layout", name, NAMES)
     if name == "auto" and there is not None:
         return Choice(Layout(**there["identity"]["layout"]), there["layout_reason"])
-    return chosen_layout(name, computation)
+    return llvm_choice(name, computation, curve_epochs, platform) or chosen_layout(name, computation)
 
 
 @functools.lru_cache(maxsize=64)

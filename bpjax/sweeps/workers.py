@@ -6,6 +6,7 @@ import os
 import queue
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import NamedTuple
 
@@ -59,6 +60,20 @@ def compiled_pool(
     return make_pool(computation, layout, curve_epochs, shapes, device)
 
 
+def compiled_lanes(computation: Computation, layout: Layout, curve_epochs, inputs, device, settings):
+    """As `compiled_pool`, compiled by LLVM."""
+    from bpjax.sweeps.llvm_pool import functions_of
+
+    return functions_of(computation, curve_epochs, layout.feed, device, settings)
+
+
+def run_in_registers(functions, job: Job, waiting, results: Results, report: Report, stop, device) -> None:
+    """As `run_pool`, for runs in vector registers."""
+    from bpjax.sweeps.llvm_pool import run_lanes
+
+    run_lanes(functions, job, lambda: next_block(waiting), results, report, stop)
+
+
 def run_all(job: Job, results: Results, devices: list, report: Report) -> None:
     """Train every run that has no result yet, by workers that each drive a separate pool.
 
@@ -79,14 +94,16 @@ def run_all(job: Job, results: Results, devices: list, report: Report) -> None:
     inputs = (
         tuple((np.shape(c), c.dtype) for c in map(as_array, job.constants)), job.key.dtype, job.points.dtypes()
     )  # fmt: skip
+    compiled: Callable = compiled_lanes if job.layout.name == "llvm" else compiled_pool
     pools = {
-        device: compiled_pool(job.computation, job.layout, job.curve_epochs, inputs, device, settings)
+        device: compiled(job.computation, job.layout, job.curve_epochs, inputs, device, settings)
         for device in dict.fromkeys(places)
     }
+    run: Callable = run_in_registers if job.layout.name == "llvm" else run_pool
 
     def work(device):
         with under(settings), jax.default_device(device):
-            run_pool(pools[device], job, waiting, results, report, stop, device)
+            run(pools[device], job, waiting, results, report, stop, device)
 
     if not workers:
         return

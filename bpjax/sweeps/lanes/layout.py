@@ -14,6 +14,7 @@ from bpjax.sweeps.lanes.counts import count_work
 from bpjax.sweeps.lanes.times import modelled_time
 from bpjax.sweeps.lanes.transform import lanes
 from bpjax.util.checks import check_choice
+from bpjax.util.extras import require_extra
 from bpjax.util.jaxprs import largest_array, opened
 
 WIDTHS = (256, 128, 64, 32, 16)
@@ -31,16 +32,30 @@ MOST_PREPARED = 1024
 MOST_ENTRIES = 2**17
 """Entries of all runs that are prepared at a time."""
 
-NAMES = ("auto", "lanes", "vmap", "single")
+NAMES = ("auto", "lanes", "vmap", "single", "llvm")
 
 
 class Layout(NamedTuple):
     """How the runs of a pool are arranged side by side."""
 
-    name: Literal["lanes", "vmap", "single"]
+    name: Literal["lanes", "vmap", "single", "llvm"]
     width: int  # active runs
     chunk: int  # epochs between two checks which runs have stopped
     feed: int  # runs prepared at a time
+
+    @property
+    def compiler(self) -> dict[str, str]:
+        """Name and version of the compiler, beside JAX."""
+        if self.name != "llvm":
+            return {}
+        with require_extra('`layout="llvm"` compiles by llvmlite', "llvm"):
+            from bpjax.sweeps.lanes.llvm.machine import versions
+        return {"llvm": versions()}
+
+    @property
+    def text(self) -> str:
+        """The layout in words."""
+        return self.name if self.name == "llvm" else f"{self.name}, {self.width} runs side by side"
 
     @property
     def axis(self) -> int:
@@ -70,7 +85,7 @@ def choose_layout(name: str, start, epoch_jaxpr, shared: int = 0) -> Choice:
     same layout everywhere, and a run's numbers do not depend on how many others there are.
 
     Args:
-        name: "auto", "lanes", "vmap" or "single".
+        name: "auto", "lanes", "vmap" or "single"; "llvm" where LLVM cannot compile the sweep: lanes.
         start: the state of a run before its first epoch; shapes and dtypes are enough.
         epoch_jaxpr: the jaxpr, open or closed, of one epoch of one run.
         shared: how many of its first arguments are the same for all runs.
@@ -92,6 +107,8 @@ def choose_layout(name: str, start, epoch_jaxpr, shared: int = 0) -> Choice:
         name = min(times, key=lambda which: times[which]) if on_cpu else "lanes"
         shown = ", ".join(f"{which} {time / 1e3:.3g} µs" for which, time in times.items())
         why = f"the model of the time per epoch and run says {shown}" if on_cpu else "many runs fill an accelerator"
+    if name == "llvm":
+        name, why = "lanes", "LLVM cannot compile this trial, see the log"
     width = widths[name] if on_cpu or name == "single" else 64 * widths[name]
     size = sum(leaf.size for leaf in jax.tree.leaves(start) if jnp.issubdtype(leaf.dtype, jnp.floating))
     prepared = min(MOST_PREPARED, power_of_two(MOST_ENTRIES // max(1, size) + 1) // 2)

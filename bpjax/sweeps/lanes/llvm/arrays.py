@@ -1,0 +1,149 @@
+"""Arrays of W runs: functions from indices to values, which are computed where they are read, or lie in memory."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from llvmlite import ir
+
+from bpjax.sweeps.lanes.llvm.emitter import ELEMENTS, Emitter, Value, element_of, name_of, scalar_constant, stored_size
+
+
+class Place(NamedTuple):
+    """Contiguous memory of an array, the last axis fastest."""
+
+    base: Value
+    offset: int  # bytes
+    is_shared: bool  # one entry for all runs instead of one for each
+
+
+class Array:
+    """An array of W runs; `get(indices)` writes the code that computes or loads an entry."""
+
+    def __init__(self, shape, dtype, get: Callable, place: Place | None = None, is_cheap: bool = False):
+        """An array.
+
+        Args:
+            shape: of one run.
+            dtype: of the entries.
+            get: a tuple of indices, integers or values of LLVM -> the value of W runs.
+            place: its memory, if it is contiguous.
+            is_cheap: whether reading an entry twice costs no more than two loads.
+        """
+        self.shape, self.dtype, self.get, self.place = tuple(shape), dtype, get, place
+        self.is_cheap = is_cheap or place is not None
+        self.factors: tuple[Array, Array] | None = None  # of a product: a sum over it is a sum of multiply-adds
+
+    @property
+    def size(self) -> int:
+        """The number of entries."""
+        return math.prod(self.shape)
+
+    def at(self, indices: tuple) -> Value:
+        """An entry for indices of a shape that this one is broadcast to: axes of length 1 are repeated, () is too."""
+        if not self.shape:
+            return self.get(())
+        return self.get(tuple(0 if n == 1 else i for n, i in zip(self.shape, indices, strict=True)))
+
+
+class Opaque:
+    """A value that the code only passes on, such as a key."""
+
+    shape: tuple = ()
+    is_cheap = True
+
+
+def linear(emitter: Emitter, shape, indices):
+    """The number of an entry, the last axis fastest."""
+    number = 0
+    for n, i in zip(shape, indices, strict=True):
+        number = emitter.add(emitter.times(number, n), i)
+    return number
+
+
+def unravel(emitter: Emitter, shape, number) -> tuple:
+    """The indices of an entry from its number."""
+    if isinstance(number, int):
+        return tuple(map(int, np.unravel_index(number, shape))) if shape else ()
+    indices = []
+    for n in reversed(shape):
+        divisor = ir.Constant(ir.IntType(64), n)
+        indices.append(0 if n == 1 else emitter.b.urem(number, divisor))
+        number = number if n == 1 else emitter.b.udiv(number, divisor)
+    return tuple(reversed(indices))
+
+
+def in_memory(emitter: Emitter, shape, dtype, base: Value, offset: int = 0) -> Array:
+    """An array in memory, with a vector of W runs per entry."""
+    size = stored_size(dtype) * emitter.width
+
+    def get(indices):
+        return emitter.load(base, emitter.add(emitter.times(linear(emitter, shape, indices), size), offset), dtype)
+
+    return Array(shape, dtype, get, Place(base, offset, False))
+
+
+def put(emitter: Emitter, array: Array, indices, value: Value) -> None:
+    """Write an entry of an array in memory."""
+    assert array.place is not None
+    size = stored_size(array.dtype) * emitter.width
+    number = emitter.times(linear(emitter, array.shape, indices), size)
+    emitter.store(value, array.place.base, emitter.add(number, array.place.offset), array.dtype)
+
+
+def shared(emitter: Emitter, shape, dtype, base: Value, offset: int) -> Array:
+    """A constant array in memory that all runs share."""
+    size, is_bool = stored_size(dtype), name_of(dtype) == "bool"
+    element = ELEMENTS["int32"] if is_bool else element_of(dtype)
+
+    def get(indices):
+        number = emitter.add(emitter.times(linear(emitter, shape, indices), size), offset)
+        value = emitter.b.load(emitter.address(base, number), typ=element, align=size)
+        if is_bool:
+            value = emitter.b.icmp_signed("!=", value, ir.Constant(element, 0))
+        return emitter.splat(value)
+
+    return Array(shape, dtype, get, Place(base, offset, True))
+
+
+def literal(emitter: Emitter, value) -> Array:
+    """A number or array that is written in the jaxpr."""
+    value = np.asarray(value)
+    element = element_of(value.dtype)
+    if value.size and (value.ravel().view(f"V{value.itemsize}") == value.ravel().view(f"V{value.itemsize}")[0]).all():
+        same = emitter.constant(value.flat[0], value.dtype)
+        return Array(value.shape, value.dtype, lambda indices: same, is_cheap=True)
+    stored = value.astype(np.int32) if value.dtype.kind == "b" else value
+    kind = ir.ArrayType(ELEMENTS["int32"] if value.dtype.kind == "b" else element, value.size)
+    variable = emitter.table(kind, [scalar_constant(v, kind.element) for v in stored.ravel()])
+    return shared(emitter, value.shape, value.dtype, variable, 0)
+
+
+def allocate(emitter: Emitter, shape, dtype) -> Array:
+    """Memory for an array."""
+    element_of(dtype)
+    return in_memory(emitter, shape, dtype, emitter.allocate(math.prod(shape), dtype))
+
+
+def computed(emitter: Emitter, array: Array) -> Array:
+    """The array in new memory."""
+    result = allocate(emitter, array.shape, array.dtype)
+    emitter.nest(array.shape, lambda indices: put(emitter, result, indices, array.get(indices)))
+    return result
+
+
+def cheap(emitter: Emitter, array):
+    """The array, stored unless it costs nothing to read it twice."""
+    if array.is_cheap:
+        return array
+    result = computed(emitter, array)
+    if array.factors is not None:
+        a, b = (cheap(emitter, factor) for factor in array.factors)
+        result.factors = a, b
+    return result
+
+
+def elementwise(shape, dtype, operation: Callable, *arrays: Array) -> Array:
+    """`operation` on the entries of arrays that are broadcast to one shape."""
+    return Array(shape, dtype, lambda indices: operation(*(array.at(indices) for array in arrays)))

@@ -1,0 +1,188 @@
+"""Rules of sums, products and other reductions.
+
+    Σₖ aₖ bₖ    one multiply-add per term, rounded once, in the order of k
+    Σₖ aₖ       one addition per term, in the order of k
+
+The order is that of the axes as they are summed, the last one fastest; it depends on nothing else. A sum over a product
+of two arrays is the first kind, however the product was written. Several neighbouring results are summed at once, so
+that the processor does not wait for one sum; each of them has a separate accumulator.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from llvmlite import ir
+
+from bpjax.sweeps.lanes.llvm.arrays import Array, allocate, cheap, put
+from bpjax.sweeps.lanes.llvm.elementwise import ARITHMETIC, compare, extreme, kind_of
+from bpjax.sweeps.lanes.llvm.emitter import UNROLL, Emitter, Unsupported, Value, name_of
+
+TILE = 8
+"""Results that are summed at once."""
+
+
+def reduced(emitter: Emitter, shape, terms, dtype, start: Value, step: Callable) -> Array:
+    """`step(indices, k, so far)` for all k of the axes `terms`, from `start` on, for every entry of `shape`.
+
+    Args:
+        emitter: writes the code.
+        shape: of the result.
+        terms: the lengths of the axes that are reduced.
+        dtype: of the result.
+        start: the value without any term.
+        step: (indices of the result, indices of the term, value so far) -> the value with this term.
+    """
+    result, count = allocate(emitter, shape, dtype), math.prod(terms)
+    axis = next((k for k in reversed(range(len(shape))) if shape[k] > 1), None)
+    tile = 1 if axis is None else max(n for n in range(1, TILE + 1) if shape[axis] % n == 0)
+    outer = tuple(n // tile if k == axis else n for k, n in enumerate(shape))
+
+    def cells(indices):
+        places = [
+            tuple(emitter.add(emitter.times(i, tile), u) if k == axis else i for k, i in enumerate(indices))
+            for u in range(tile)
+        ]
+
+        values = [start] * tile
+        if count:
+            values = over_terms(emitter, terms, values, places, step)
+        for place, value in zip(places, values, strict=True):
+            put(emitter, result, place, value)
+
+    emitter.nest(outer, cells)
+    return result
+
+
+def over_terms(emitter: Emitter, terms, values: list, places: list[tuple], step: Callable, prefix: tuple = ()) -> list:
+    """A loop per axis of the terms, the last one fastest."""
+    if len(prefix) == len(terms):
+        return [step(place, prefix, value) for place, value in zip(places, values, strict=True)]
+    left = math.prod(terms[len(prefix) :]) * len(places)
+
+    def inner(k, carried):
+        return over_terms(emitter, terms, list(carried), places, step, (*prefix, k))
+
+    return emitter.loop(terms[len(prefix)], inner, values, written_out=left <= UNROLL)
+
+
+def merged(rank: int, axes, kept: tuple, reduced_: tuple) -> tuple:
+    """Indices of an array from those of the axes that are kept and those that are reduced."""
+    kept_, terms = iter(kept), dict(zip(axes, reduced_, strict=True))
+    return tuple(terms[k] if k in terms else next(kept_) for k in range(rank))
+
+
+def reduce_sum(emitter: Emitter, equation, arrays: list[Array]) -> list[Array]:
+    """Σ over `axes`."""
+    array, axes, out = arrays[0], tuple(sorted(equation.params["axes"])), equation.outvars[0].aval
+    terms, rank, zero = tuple(array.shape[k] for k in axes), len(array.shape), emitter.constant(0, out.dtype)
+    if array.factors is not None and kind_of(out.dtype) == "f":
+        a, b = array.factors
+
+        def multiply_add(place, term, value):
+            indices = merged(rank, axes, place, term)
+            return emitter.vector_call("fma", a.at(indices), b.at(indices), value)
+
+        return [reduced(emitter, out.shape, terms, out.dtype, zero, multiply_add)]
+    operation = getattr(ir.IRBuilder, ARITHMETIC["add"][kind_of(out.dtype) != "f"])
+
+    def step(place, term, value):
+        return operation(emitter.b, value, array.get(merged(rank, axes, place, term)))
+
+    return [reduced(emitter, out.shape, terms, out.dtype, zero, step)]
+
+
+def dot_general(emitter: Emitter, equation, arrays: list[Array]) -> list[Array]:
+    """Σₖ a b over the contracted axes."""
+    a, b = (cheap(emitter, array) for array in arrays)
+    (a_sum, b_sum), (a_batch, b_batch) = equation.params["dimension_numbers"]
+    out = equation.outvars[0].aval
+    if kind_of(out.dtype) != "f" or {name_of(a.dtype), name_of(b.dtype)} != {name_of(out.dtype)}:
+        raise Unsupported(f"dot_general of {a.dtype} and {b.dtype}")
+    a_free = [k for k in range(len(a.shape)) if k not in (*a_sum, *a_batch)]
+    b_free = [k for k in range(len(b.shape)) if k not in (*b_sum, *b_batch)]
+    terms = tuple(a.shape[k] for k in a_sum)
+    batch, first = len(a_batch), len(a_batch) + len(a_free)
+
+    def multiply_add(place, term, value):
+        of_a = dict(zip((*a_batch, *a_free, *a_sum), (*place[:first], *term), strict=True))
+        of_b = dict(zip((*b_batch, *b_free, *b_sum), (*place[:batch], *place[first:], *term), strict=True))
+        left = a.get(tuple(of_a[k] for k in range(len(a.shape))))
+        right = b.get(tuple(of_b[k] for k in range(len(b.shape))))
+        return emitter.vector_call("fma", left, right, value)
+
+    start = emitter.constant(-0.0 if 0 not in terms else 0.0, out.dtype)  # -0 changes no first term, not even -0
+    return [reduced(emitter, out.shape, terms, out.dtype, start, multiply_add)]
+
+
+def reduction(name: str) -> Callable:
+    """The rule of a reduction by another operation: "max", "min", "and", "or" or "prod"."""
+
+    def rule(emitter: Emitter, equation, arrays: list[Array]) -> list[Array]:
+        array, axes, out = arrays[0], tuple(sorted(equation.params["axes"])), equation.outvars[0].aval
+        terms, rank, dtype = tuple(array.shape[k] for k in axes), len(array.shape), np.dtype(out.dtype)
+
+        def combined(value, new):
+            if name in ("max", "min"):
+                return extreme(emitter, dtype, name, value, new)
+            if name == "prod":
+                return (emitter.b.fmul if dtype.kind == "f" else emitter.b.mul)(value, new)
+            return (emitter.b.and_ if name == "and" else emitter.b.or_)(value, new)
+
+        def step(place, term, value):
+            return combined(value, array.get(merged(rank, axes, place, term)))
+
+        start = emitter.constant(neutral(name, dtype), dtype)
+        return [reduced(emitter, out.shape, terms, out.dtype, start, step)]
+
+    return rule
+
+
+def neutral(name: str, dtype: np.dtype):
+    """The number that changes nothing."""
+    if name == "prod":
+        return 1
+    if dtype.kind == "b":
+        return name in ("and", "min")
+    if dtype.kind == "f":
+        return -math.inf if name == "max" else math.inf
+    if name in ("and", "or"):
+        return (-1 if dtype.kind == "i" else np.iinfo(dtype).max) if name == "and" else 0
+    return np.iinfo(dtype).min if name == "max" else np.iinfo(dtype).max
+
+
+def arg_extreme(name: str) -> Callable:
+    """The rule of "argmax" or "argmin": the first place of the extreme entry; a NaN is one."""
+
+    def rule(emitter: Emitter, equation, arrays: list[Array]) -> list[Array]:
+        (axis,), out = equation.params["axes"], equation.outvars[0].aval
+        array = cheap(emitter, arrays[0])
+        rank, length, dtype, result = (
+            len(array.shape),
+            array.shape[axis],
+            array.dtype,
+            allocate(emitter, out.shape, out.dtype),
+        )
+        kind = emitter.vector(out.dtype)
+
+        def cell(place):
+            def step(k, carried):
+                best, where = carried
+                new = array.get(merged(rank, (axis,), place, (k,)))
+                is_better = compare(emitter, dtype, ">" if name == "argmax" else "<", new, best)
+                if kind_of(dtype) == "f":
+                    is_nan = emitter.b.fcmp_unordered("uno", new, new)
+                    was_nan = emitter.b.fcmp_unordered("uno", best, best)
+                    is_better = emitter.b.or_(is_better, emitter.b.and_(is_nan, emitter.b.not_(was_nan)))
+                index = emitter.splat(emitter.index(k))
+                index = index if kind.element.width == 64 else emitter.b.trunc(index, kind)
+                return [emitter.b.select(is_better, new, best), emitter.b.select(is_better, index, where)]
+
+            first = [array.get(merged(rank, (axis,), place, (0,))), emitter.constant(0, out.dtype)]
+            _, where = emitter.loop(length, step, first, written_out=length <= UNROLL)
+            put(emitter, result, place, where)
+
+        emitter.nest(out.shape, cell)
+        return [result]
+
+    return rule

@@ -1,0 +1,86 @@
+"""The table of rules, and the evaluation of steps by them."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from bpjax.sweeps.lanes.llvm import contractions, shapes
+from bpjax.sweeps.lanes.llvm.arrays import Array, Opaque, cheap, elementwise, literal
+from bpjax.sweeps.lanes.llvm.elementwise import operation_of
+from bpjax.sweeps.lanes.llvm.emitter import Emitter, Unsupported, element_of
+from bpjax.sweeps.lanes.llvm.flatten import Flat, Node
+
+RULES: Mapping[str, Callable] = {
+    "broadcast_in_dim": shapes.broadcast_in_dim,
+    "reshape": shapes.reshape,
+    "squeeze": shapes.squeeze,
+    "transpose": shapes.transpose,
+    "slice": shapes.slice_,
+    "rev": shapes.rev,
+    "concatenate": shapes.concatenate,
+    "stack": shapes.stack,
+    "split": shapes.split,
+    "pad": shapes.pad,
+    "iota": shapes.iota,
+    "select_n": shapes.select_n,
+    "reduce_sum": contractions.reduce_sum,
+    "dot_general": contractions.dot_general,
+    "reduce_max": contractions.reduction("max"),
+    "reduce_min": contractions.reduction("min"),
+    "reduce_and": contractions.reduction("and"),
+    "reduce_or": contractions.reduction("or"),
+    "reduce_prod": contractions.reduction("prod"),
+    "argmax": contractions.arg_extreme("argmax"),
+    "argmin": contractions.arg_extreme("argmin"),
+}
+"""Rules of primitives that are not elementwise: (emitter, equation, arrays) -> arrays."""
+
+
+def check_rules(flat: Flat) -> None:
+    """Raise `Unsupported` where a step has no rule, without writing code."""
+    for step in flat.steps:
+        name = step.equation.primitive.name
+        if name not in RULES and operation_of(None, step.equation) is None:  # type: ignore[arg-type]
+            raise Unsupported(name)
+
+
+def evaluate(emitter: Emitter, flat: Flat, arguments: list) -> list:
+    """Write the code of steps; the results as arrays, which are computed where they are read.
+
+    Args:
+        emitter: writes the code.
+        flat: the steps.
+        arguments: an array or `Opaque` for each input.
+    """
+    values: dict[int, Array | Opaque] = dict(zip(map(id, flat.inputs), arguments, strict=True))
+
+    def value_of(node: Node):
+        if id(node) not in values:
+            values[id(node)] = literal(emitter, node.value)
+        return values[id(node)]
+
+    for step in flat.steps:
+        results = results_of(emitter, step.equation, [value_of(node) for node in step.inputs])
+        for node, result in zip(step.outputs, results, strict=True):
+            values[id(node)] = cheap(emitter, result) if flat.reads[id(node)] > 1 else result
+    return [value_of(node) for node in flat.outputs]
+
+
+def results_of(emitter: Emitter, equation, arrays: list) -> list:
+    """The results of an equation, or `Unsupported`."""
+    name = equation.primitive.name
+    if any(isinstance(array, Opaque) for array in arrays):
+        raise Unsupported(f"{name} of a key")
+    if name in RULES:
+        return RULES[name](emitter, equation, arrays)
+    for variable in equation.outvars:
+        element_of(getattr(variable.aval, "dtype", "?"))
+    operation = operation_of(emitter, equation)
+    if operation is None:
+        raise Unsupported(name)
+    out = equation.outvars[0].aval
+    arrays = [cheap(emitter, array) if array.size < np.prod(out.shape, dtype=int) else array for array in arrays]
+    result = elementwise(out.shape, out.dtype, operation, *arrays)
+    if name == "mul" and np.dtype(out.dtype).kind == "f":
+        result.factors = arrays[0], arrays[1]
+    return [result]

@@ -1,0 +1,58 @@
+"""Whether LLVM can compile a sweep, and what to do where it cannot."""
+
+import functools
+import importlib.util
+import logging
+
+from bpjax.sweeps.computation import Computation
+from bpjax.sweeps.lanes.layout import MOST_PREPARED, Choice, Layout
+from bpjax.util.extras import require_extra
+
+log = logging.getLogger("bpjax.sweeps.lanes")
+
+AUTO = False
+"""Whether `layout="auto"` means this layout where it applies."""
+LLVM = Layout("llvm", width=1, chunk=1, feed=MOST_PREPARED)
+"""The layout for the identity of a sweep. How many runs fit into a vector is no part of it: no number depends on it."""
+
+
+def llvm_choice(name: str, computation: Computation, curve_epochs: tuple[int, ...], platform: str) -> Choice | None:
+    """The layout "llvm" if it is wanted and applies; None where XLA compiles the sweep.
+
+    Args:
+        name: "llvm", or "auto".
+        computation: the traced trial.
+        curve_epochs: at which values are stored.
+        platform: of the devices: "cpu", or another.
+
+    Raises:
+        ModuleNotFoundError: it is asked for by name, and llvmlite is not installed.
+    """
+    if not (name == "llvm" or (name == "auto" and AUTO and importlib.util.find_spec("llvmlite"))):
+        return None
+    reason = "it compiles for CPUs alone" if platform != "cpu" else unsupported(computation, curve_epochs)
+    if reason is None:
+        from bpjax.sweeps.lanes.llvm.machine import versions
+        from bpjax.sweeps.llvm_pool import width
+
+        asked = "asked for by name" if name == "llvm" else "it runs on CPUs, and all operations of the trial have rules"
+        return Choice(LLVM, f"{asked}; LLVM {versions()}, {width(computation)} runs to a vector")
+    log.log(
+        logging.WARNING if name == "llvm" else logging.INFO, "LLVM does not compile this sweep, XLA does: %s", reason
+    )
+    return None
+
+
+@functools.lru_cache(maxsize=64)
+def unsupported(computation: Computation, curve_epochs: tuple[int, ...]) -> str | None:
+    """What of a trial has no rule, or None."""
+    with require_extra('`layout="llvm"` compiles by llvmlite', "llvm"):
+        from bpjax.sweeps.lanes.llvm.compiled import write
+    from bpjax.sweeps.lanes.llvm.emitter import Unsupported
+    from bpjax.sweeps.llvm_pool import width
+
+    try:
+        write(computation, curve_epochs, width(computation))
+    except Unsupported as missing:
+        return f"{missing} has no rule"
+    return None

@@ -1,0 +1,217 @@
+"""The rules of the LLVM compiler against JAX: at the edges of every dtype, and on random programs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import lax
+from llvm_evaluation import evaluated
+
+from bpjax.sweeps.lanes.llvm.emitter import Unsupported
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+NAN, INF = np.nan, np.inf
+
+
+def check(function, *arrays, rtol=0.0, signs=True):
+    """The same numbers as `vmap`, with the sign of zero if `signs`; runs on the first axis."""
+    expected = jax.jit(jax.vmap(function))(*arrays)
+    for ours, other in zip(evaluated(function, *arrays), jax.tree.leaves(expected), strict=True):
+        theirs = np.asarray(other)
+        assert ours.dtype == theirs.dtype and ours.shape == theirs.shape
+        if theirs.dtype.kind == "f" and rtol:
+            np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=rtol)
+        else:
+            np.testing.assert_array_equal(ours, theirs)
+        if theirs.dtype.kind == "f" and not rtol and signs:
+            np.testing.assert_array_equal(np.signbit(ours)[~np.isnan(ours)], np.signbit(theirs)[~np.isnan(theirs)])
+
+
+def pairs(values):
+    """All pairs of values, as two arrays (n²,)."""
+    return tuple(grid.ravel() for grid in np.meshgrid(values, values, indexing="ij"))
+
+
+FLOATS = [0.0, -0.0, 1.0, -1.0, 0.5, 2.5, -2.5, 3.0, 1e-3, -7.25, 1e30, -1e30, 3e38, INF, -INF, NAN]
+OF_FLOATS = {
+    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b,
+    "max": jnp.maximum, "min": jnp.minimum, "lt": lambda a, b: a < b, "le": lambda a, b: a <= b,
+    "gt": lambda a, b: a > b, "ge": lambda a, b: a >= b, "eq": lambda a, b: a == b, "ne": lambda a, b: a != b,
+    "neg": lambda a, b: -a, "abs": lambda a, b: jnp.abs(a), "sign": lambda a, b: jnp.sign(a),
+    "floor": lambda a, b: jnp.floor(a), "ceil": lambda a, b: jnp.ceil(a), "sqrt": lambda a, b: jnp.sqrt(a),
+    "square": lambda a, b: jnp.square(a), "cube": lambda a, b: a**3, "inverse": lambda a, b: a**-2,
+    "is_finite": lambda a, b: jnp.isfinite(a), "where": lambda a, b: jnp.where(a < b, a, b),
+    "clamp": lambda a, b: lax.clamp(jnp.asarray(-2, a.dtype), a, jnp.asarray(3, a.dtype)),
+    "int32": lambda a, b: a.astype(jnp.int32), "bool": lambda a, b: a.astype(bool),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_floats_at_their_edges(dtype):
+    check(lambda a, b: [f(a, b) for f in OF_FLOATS.values()], *pairs(np.array(FLOATS, dtype)))
+
+
+def test_subnormal_numbers_count_as_zero():
+    """As in XLA on CPUs; on processors without this mode they are numbers."""
+    small = np.array([1e-40, -1e-40, 1.2e-38], np.float32)
+    (product, is_positive, log) = evaluated(lambda x: (x * 0.5, x > 0, jnp.log(x)), small)
+    assert (product == 0).all() and is_positive.tolist() == [False, False, True]
+    assert np.isneginf(log[:2]).all() and np.isfinite(log[2])
+
+
+OF_INTEGERS = {
+    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lax.div, "rem": lax.rem,
+    "max": jnp.maximum, "lt": lambda a, b: a < b, "ge": lambda a, b: a >= b, "eq": lambda a, b: a == b,
+    "and": lambda a, b: a & b, "or": lambda a, b: a | b, "xor": lambda a, b: a ^ b, "not": lambda a, b: ~a,
+    "sign": lambda a, b: lax.sign(a), "abs": lambda a, b: jnp.abs(a), "square": lambda a, b: a**2,
+    "left": lax.shift_left, "right": lax.shift_right_logical, "arithmetic": lax.shift_right_arithmetic,
+    "float": lambda a, b: a.astype(jnp.float32), "double": lambda a, b: a.astype(jnp.float64),
+    "int64": lambda a, b: a.astype(jnp.int64), "uint32": lambda a, b: a.astype(jnp.uint32),
+    "int32": lambda a, b: a.astype(jnp.int32), "bool": lambda a, b: a.astype(bool),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint32", "int64"])
+def test_integers_overflow_and_divide_by_zero_as_in_jax(dtype):
+    limits = np.iinfo(dtype)
+    values = [0, 1, 2, 3, 7, 31, 32, 63, 64, 1000, limits.max, limits.max - 1, limits.min]
+    values += [-1, -2, -7] if limits.min else []
+    check(lambda a, b: [f(a, b) for f in OF_INTEGERS.values()], *pairs(np.array(values, dtype)))
+
+
+def test_booleans():
+    a, b = pairs(np.array([False, True]))
+    functions = (lambda a, b: a & b, lambda a, b: a | b, lambda a, b: a ^ b, lambda a, b: ~a, lambda a, b: a == b,
+                 lambda a, b: a.astype(jnp.float32), lambda a, b: a.astype(jnp.int32), jnp.maximum)  # fmt: skip
+    check(lambda a, b: [f(a, b) for f in functions], a, b)
+
+
+def moved(x):
+    """What moves entries, on an array (3, 4) that is computed and on a product of it."""
+    y = x * 2
+    return [
+        x.T, x.reshape(12), y.reshape(2, 6), y[1:, ::2], y[::-1], x[:, None, :] + y[None], jnp.concatenate([x, y], 1),
+        jnp.stack([x, y], 1), jnp.pad(y, ((1, 2), (0, 3)), constant_values=5), jnp.split(x, 2, axis=1),
+        jnp.broadcast_to(y[:1], (5, 4)), lax.broadcasted_iota(jnp.int32, (3, 4), 1), lax.iota(x.dtype, 20) * y[0, 0],
+        jnp.squeeze(y[:1]), lax.select_n(jnp.asarray([0, 1, 2, 1], jnp.int32), y[0], y[1], y[2]),
+    ]  # fmt: skip
+
+
+def summed(x):
+    """What reduces an array (3, 4); exact for small integers, whatever the order."""
+    y = x * 2 + 1
+    return [
+        x.sum(), y.sum(0), y.sum(1), y.prod(1), y.max(0), y.min(), (x > 0).any(1), (x > 0).all(0), (x * y).sum(0),
+        jnp.argmax(y, 1), jnp.argmin(x, 0), x @ y.T, x.T @ y, jnp.einsum("ij,kj->ik", x, y),
+        jnp.einsum("ij,ij->i", x, y), jnp.einsum("ij,kl->ikjl", x, y), jnp.sum(x * y[:1]), x.astype(jnp.int32).sum(0),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("function", [moved, summed])
+@pytest.mark.parametrize("shape", [(3, 4), (9, 20)])
+def test_moves_and_sums_of_small_and_large_arrays(function, shape):
+    """Small arrays are written out, large ones are loops."""
+    if shape == (9, 20) and function is moved:
+        function = moved_large
+    values = np.random.default_rng(0).integers(-3, 4, (6, *shape)).astype(np.float32)
+    check(function, values, signs=function is not summed)
+
+
+def moved_large(x):
+    y = x * 2
+    return [
+        x.T, x.reshape(180), y.reshape(12, 15), y[1:, ::2], y[::-1], x[:3, None, :] + y[None, :3],
+        jnp.concatenate([x, y], 1), jnp.stack([x, y], 1), jnp.pad(y, ((1, 2), (0, 3))),
+        jnp.broadcast_to(y[:1], (5, 20)),
+        lax.broadcasted_iota(jnp.int32, (9, 20), 1), lax.iota(x.dtype, 40) * y[0, 0],
+        y.T.reshape(30, 6),
+    ]  # fmt: skip
+
+
+def test_the_first_extreme_and_nan_win():
+    x = np.array([[1, 3, 3, 0], [1, NAN, 3, NAN], [-INF, -INF, -INF, -INF], [2, 1, 1, 2]], np.float32)
+    check(lambda x: [jnp.argmax(x), jnp.argmin(x), x.max(), x.min()], x)
+
+
+def test_sums_are_in_the_order_of_the_index():
+    """1e8 + 1 - 1e8 is 0 in float32, 1e8 - 1e8 + 1 is 1; a sum over a product is fused: (1 + ε)² - 1 keeps ε²."""
+    x = np.array([[1e8, 1.0, -1e8], [1e8, -1e8, 1.0]], np.float32)
+    assert evaluated(lambda x: x.sum(), x)[0].tolist() == [0.0, 1.0]
+    tiny = np.float32(2.0**-23)
+    a = np.array([[-1.0, 1 + tiny]], np.float32)
+    b = np.array([[1.0, 1 + tiny]], np.float32)
+    exact = 2 * 2.0**-23 + 2.0**-46
+    for function in (lambda a, b: (a * b).sum(), lambda a, b: a @ b):
+        assert evaluated(function, a, b)[0].item() == np.float32(exact)
+
+
+def test_what_has_no_rule_is_named():
+    for function, name in (
+        (lax.lgamma, "lgamma"),
+        (jnp.cumsum, "cumsum"),
+        (lambda x: x.astype(jnp.bfloat16), "bfloat16"),
+    ):
+        with pytest.raises(Unsupported, match=name):
+            evaluated(function, np.ones((2, 3), np.float32))
+
+
+SIZES = st.sampled_from([1, 2, 3, 5, 17])
+
+
+@st.composite
+def programs(draw):
+    """A program on x (a, b) and w (b, c): a random chain of elementwise operations, sums, products and moves."""
+    steps = draw(st.lists(st.integers(0, 11), min_size=2, max_size=7))
+    return draw(SIZES), draw(SIZES), draw(SIZES), steps, draw(st.integers(0, 1000))
+
+
+def program(steps):
+    def run(x, w):
+        y = x
+        for step in steps:
+            match step:
+                case 0:
+                    y = y * 0.5 + 1
+                case 1:
+                    y = jnp.where(y > 0.3, y, -y)
+                case 2:
+                    y = jnp.maximum(y, x[:, :1])
+                case 3:
+                    y = y - y.mean(0, keepdims=True)
+                case 4:
+                    y = y / (1 + jnp.abs(y).sum(1, keepdims=True))
+                case 5:
+                    y = jnp.concatenate([y, y[:, ::-1]], 1)[:, : y.shape[1]]
+                case 6:
+                    y = (y.T @ y)[:1] + y
+                case 7:
+                    y = jnp.tanh(y) if y.shape[0] > 2 else jax.nn.sigmoid(y)
+                case 8:
+                    y = jax.jit(lambda a: a * a)(y)
+                case 9:
+                    y = y[::-1]
+                case 10:
+                    y = jnp.broadcast_to(y.sum(), y.shape) + y
+                case 11:
+                    y = jnp.clip(y, -1, 1)
+        return y, y @ w, (y[:, :, None] * w[None]).sum(1), jnp.argmax(y, 1) >= 0
+
+    return run  # fmt: skip
+
+
+@settings(max_examples=6, deadline=None, derandomize=True)
+@given(programs())
+def test_random_programs_agree_with_jax(case):
+    a, b, c, steps, seed = case
+    rng = np.random.default_rng(seed)
+    x, w = rng.normal(size=(5, a, b)), rng.normal(size=(5, b, c))
+    check(program(steps), x, w, rtol=1e-12)
+
+
+@pytest.mark.thorough
+@settings(max_examples=60, deadline=None)
+@given(programs())
+def test_many_random_programs_agree_with_jax(case):
+    test_random_programs_agree_with_jax.hypothesis.inner_test(case)
