@@ -208,6 +208,7 @@ def equinox_model(x):
     return arrays, lambda params: jax.vmap(eqx.combine(params, static))(x)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("model", [flax_model, equinox_model])
 def test_models_of_others_are_trained(model):
     x, t = bp.xor().present()

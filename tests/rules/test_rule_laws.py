@@ -138,6 +138,7 @@ def test_only_exact_rules_give_the_gradient(name):
     assert error < 1e-12 if case.exact else error > 1e-3
 
 
+@pytest.mark.thorough
 @TABLE
 def test_vmapped_scans_are_separate_loops_and_change_all_params(name):
     """Over keys, and with a traced hyperparameter against a Python number, with an optimizer that has a state."""
@@ -165,7 +166,9 @@ def test_the_hyperparameter_changes_the_run_and_may_be_traced(name):
 
 
 @TABLE
-@pytest.mark.parametrize("examples", [6, 1], ids=["batch", "on-line"])
+@pytest.mark.parametrize(
+    "examples", [pytest.param(6, id="batch"), pytest.param(1, id="on-line", marks=pytest.mark.thorough)]
+)
 def test_float32_stays_float32_and_near_float64(name, examples):
     wide = problem(name, examples)
     with jax.enable_x64(False):
