@@ -1,6 +1,10 @@
 """All problems, in the order in which they are run, shown and drawn."""
 
+from experiments.internal_representations.family_trees import FAMILY_TREES
 from experiments.internal_representations.problem import Problem
+from experiments.internal_representations.sequences import SEQUENCES
+from experiments.internal_representations.shift_register import SHIFT_REGISTER
+from experiments.internal_representations.t_c import T_C
 from experiments.internal_representations.xor import XOR
 
-PROBLEMS: tuple[Problem, ...] = (XOR,)
+PROBLEMS: tuple[Problem, ...] = (XOR, T_C, SHIFT_REGISTER, SEQUENCES, FAMILY_TREES)
