@@ -12,8 +12,30 @@ from fuzz_things import INPUTS, KEY, NETWORK, PARAMS, T, X, batch_normed, equino
 
 import bpjax as bp
 
+
+def integrator():
+    """A step of ds/dt = u."""
+    return bp.layers.runge_kutta(lambda p, s, u: 0 * s + u, (2,), 0.1)
+
+
+def regulator():
+    """A regulator with two state variables and one control."""
+    return bp.theory.LinearQuadratic(jnp.eye(2), jnp.ones((2, 1)), jnp.eye(2), jnp.eye(1), jnp.eye(2))
+
+
 NETWORKS: dict[str, dict[str, Callable[[], Any]]] = {
+    "layers.adjoint": {
+        "cell": lambda: integrator(),
+        "terminal_cost": lambda: lambda p, s: (s**2).sum(1),
+        "params": lambda: (),
+        "state": lambda: jnp.ones((1, 2)),
+        "controls": lambda: jnp.ones((1, 3, 1)),
+    },
     "layers.attention": {"head_features": lambda: 2},
+    "layers.augmented_lagrangian": {
+        "terminal_cost": lambda: lambda p, s: (s**2).sum(1),
+        "constraints": lambda: lambda p, s: s,
+    },
     "layers.banded_edges": {"width": lambda: 1},
     "layers.batch_statistics": {"network": lambda: batch_normed()[0], "params": lambda: batch_normed()[1]},
     "layers.borrowed_slope": {},
@@ -33,17 +55,29 @@ NETWORKS: dict[str, dict[str, Callable[[], Any]]] = {
         "arguments": lambda: OMIT,
     },
     "layers.elman": {"weights": lambda: "he"},
+    "layers.free_final_time": {"function": lambda: lambda p, s, u: s + u},
     "layers.init_statistics": {"network": lambda: batch_normed()[0], "params": lambda: batch_normed()[1]},
     "layers.keyed": {"network": lambda: bp.chain(bp.dense(3), bp.dropout(0.5))},
     "layers.learned_positions": {"length": lambda: 4},
     "layers.map_layers": {},
     "layers.masked": {"network": lambda: bp.attention(2)},
+    "layers.mayer_form": {
+        "function": lambda: lambda p, s, u: s + u,
+        "running_cost": lambda: lambda p, s, u: (u**2).sum(1),
+    },
     "layers.parallel": {"*0": lambda: bp.dense(3), "*1": lambda: bp.dense(3)},
     "layers.plain_attention": {"head_features": lambda: 2},
     "layers.random_edges": {"per_unit": lambda: 2, "density": lambda: OMIT},
     "layers.repeat": {"layer": lambda: bp.tanh},
     "layers.reshape": {"shape": lambda: (3, 1)},
     "layers.residual": {"layer": lambda: bp.tanh},
+    "layers.runge_kutta": {
+        "function": lambda: lambda p, s, u: s + u,
+        "state_shape": lambda: (2,),
+        "step": lambda: 0.1,
+        "params": lambda: OMIT,
+        "stage_controls": lambda: False,
+    },
     "layers.running_statistics": {
         "residuals": lambda: batch_normed()[0].forward(batch_normed()[1], X)[1],
         "momentum": lambda: 0.9,
@@ -51,12 +85,22 @@ NETWORKS: dict[str, dict[str, Callable[[], Any]]] = {
     "layers.scaled_sigmoid": {"low": lambda: 0.0},
     "layers.tie": {"network": lambda: bp.chain(bp.dense(3), bp.dense(3)), "*0": lambda: (0, 1)},
     "layers.unstack": {"params": lambda: jnp.ones((2, 3))},
+    "layers.update_multipliers": {
+        "multipliers": lambda: bp.layers.Multipliers(jnp.zeros((1, 2)), jnp.asarray(10.0)),
+        "residual": lambda: jnp.ones((1, 2)),
+    },
     "layers.with_statistics": {"network": lambda: batch_normed()[0]},
     "networks.char_rnn": {"cells": lambda: (bp.layers.elman(3),)},
     "networks.lenet": {"image": lambda: (8, 8, 1), "maps": lambda: (2, 2), "hidden": lambda: (3,)},
     "networks.resnet": {"image": lambda: (8, 8, 1), "channels": lambda: (2, 2), "norm": lambda: OMIT},
     "networks.transformer": {"features": lambda: 4, "heads": lambda: 2, "positions": lambda: "learned"},
     "networks.transformer_block": {"features": lambda: 4},
+    "theory.cost_to_go": {
+        "problem": lambda: regulator(),
+        "start": lambda: jnp.ones(2),
+        "controls": lambda: jnp.ones((3, 1)),
+    },
+    "theory.riccati": {"problem": lambda: regulator(), "steps": lambda: 3},
     "theory.deep_linear_invariants": {"weights": lambda: [np.ones((3, 2)), np.ones((2, 1))]},
     "theory.lms_limit": {"inputs": lambda: np.ones((4, 2))},
     "theory.lms_weights": {

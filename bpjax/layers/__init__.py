@@ -57,28 +57,44 @@ from bpjax.layers.normalization.layer import Gains, group_norm, layer_norm, rms_
 from bpjax.layers.normalization.unit_length import unit_length
 from bpjax.layers.normalization.weight import WeightNormed, weight_norm
 from bpjax.layers.recurrent.cells import elman, jordan
+from bpjax.layers.recurrent.control import (
+    Adjoint,
+    FreeTime,
+    Multipliers,
+    adjoint,
+    augmented_lagrangian,
+    free_final_time,
+    mayer_form,
+    update_multipliers,
+)
 from bpjax.layers.recurrent.fir import fir
 from bpjax.layers.recurrent.gated import gru, lstm
 from bpjax.layers.recurrent.recurrent import Cell, bidirectional, unroll
+from bpjax.layers.recurrent.runge_kutta import runge_kutta
 from bpjax.layers.recurrent.spiking import heaviside, leaky_integrate_and_fire, leaky_integrator, spike, superspike
 from bpjax.layers.recurrent.stage import dynamics, stage
 from bpjax.layers.shapes import flatten, last_position, reshape
 from bpjax.layers.sparse import SparseAffine, sparse
 
 __all__ = [
+    "Adjoint",
     "Affine",
     "BatchStatistics",
     "Cell",
     "Context",
     "Edges",
     "Embedding",
+    "FreeTime",
     "Gains",
     "Kind",
     "Layer",
+    "Multipliers",
     "Parts",
     "SparseAffine",
     "WeightNormed",
+    "adjoint",
     "attention",
+    "augmented_lagrangian",
     "average_pool",
     "banded_edges",
     "batch_norm",
@@ -100,6 +116,7 @@ __all__ = [
     "fir",
     "flat_spot",
     "flatten",
+    "free_final_time",
     "freeze",
     "gelu",
     "gelu_tanh",
@@ -129,6 +146,7 @@ __all__ = [
     "map_layers",
     "masked",
     "max_pool",
+    "mayer_form",
     "orthogonal",
     "over_positions",
     "parallel",
@@ -140,6 +158,7 @@ __all__ = [
     "reshape",
     "residual",
     "rms_norm",
+    "runge_kutta",
     "running_statistics",
     "scaled_error",
     "scaled_sigmoid",
@@ -160,6 +179,7 @@ __all__ = [
     "unit_length",
     "unroll",
     "unstack",
+    "update_multipliers",
     "weight_norm",
     "with_statistics",
     "without_derivative",

@@ -40,14 +40,19 @@ from bpjax.theory.soft_committee import (
     symmetric_plateau,
 )
 from bpjax.theory.duplicate import duplicate_unit
+from bpjax.theory.linear_quadratic import CostToGo, LinearQuadratic, Regulator, cost_to_go, riccati
 
 __all__ = [
+    "CostToGo",
     "FORMS",
+    "LinearQuadratic",
     "Overlaps",
     "RateAndMomentum",
+    "Regulator",
     "SymmetricPlateau",
     "best_convergence_rate",
     "best_rate_and_momentum",
+    "cost_to_go",
     "deep_linear_flow",
     "deep_linear_invariants",
     "deep_linear_mode",
@@ -64,6 +69,7 @@ __all__ = [
     "plateau_lag",
     "plateau_overlaps",
     "plateau_steps",
+    "riccati",
     "saddle_distance",
     "saddle_growth",
     "saddle_steps",

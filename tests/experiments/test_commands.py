@@ -19,6 +19,7 @@ FIRST_CALLS = {
     "learning_rules": "run",
     "learning_speed": "run",
     "momentum": "run_planes",
+    "optimal_control": "run",
     "plateau_escape": "run",
     "scikit_learn_curves": "curves",
 }

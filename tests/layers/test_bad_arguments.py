@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import bpjax as bp
-from bpjax.layers import bidirectional, dynamics, elementwise, elman, random_edges, stage, unroll
+from bpjax.layers import bidirectional, dynamics, elementwise, elman, random_edges, runge_kutta, stage, unroll
 
 TEXTS = np.array(["a", "b"])
 NORMED = bp.chain(bp.dense(3), bp.layers.batch_norm())
@@ -30,6 +30,24 @@ BAD = {
     "state": (lambda: dynamics(step, object()), "`state_shape` to be a tuple of positive integers"),
     "state, infinite": (lambda: dynamics(step, (np.inf,)), "`state_shape` to be a tuple of positive integers"),
     "state, negative": (lambda: dynamics(step, {"s": (-1,)}), "`state_shape` to be a tuple of positive integers"),
+    "runge_kutta": (lambda: runge_kutta(0.7, (2,), 0.1), "`runge_kutta` expected `function` to be a function"),
+    "runge_kutta, params": (lambda: runge_kutta(step, (2,), 0.1, ()), "`params` to be a function"),
+    "runge_kutta, state": (lambda: runge_kutta(step, "s", 0.1), "`runge_kutta` expected `state_shape` to be a tuple"),
+    "step": (lambda: runge_kutta(step, (2,), 0.0), "`step` to be a finite number > 0"),
+    "stages": (lambda: runge_kutta(step, (2,), 0.1, stage_controls=4), "`stage_controls` to be True or False"),
+    "free time": (lambda: bp.layers.free_final_time(2.0), "`function` to be a function"),
+    "running cost": (lambda: bp.layers.mayer_form(step, 1.0), "`running_cost` to be a function"),
+    "constraints": (lambda: bp.layers.augmented_lagrangian(step, 1.0), "`constraints` to be a function"),
+    "multipliers": (
+        lambda: bp.layers.update_multipliers(jnp.ones(2), jnp.ones(2)),
+        "`multipliers` to be a Multipliers",
+    ),
+    "residual": (
+        lambda: bp.layers.update_multipliers(bp.layers.Multipliers(jnp.zeros((1, 2)), 1.0), jnp.ones((1, 3))),
+        "`residual` of the shape of the multipliers",
+    ),
+    "adjoint": (lambda: bp.layers.adjoint(elman, step, (), 0, jnp.ones((1, 2, 1))), "`cell` to be a Cell"),
+    "controls": (lambda: bp.layers.adjoint(elman(3), step, (), 0, jnp.ones((2, 1))), "`controls` of shape"),
     "name": (lambda: elementwise(3, jnp.sin, jnp.cos, "input"), "`name` to be a text"),
     "phi": (lambda: elementwise("sine", [], jnp.cos, "input"), "`phi` to be a function"),
     "derivative": (lambda: elementwise("sine", jnp.sin, bp.tanh, "input"), "`derivative` to be a function"),

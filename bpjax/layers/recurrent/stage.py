@@ -58,13 +58,13 @@ def no_params(key, in_shape):
     return ()
 
 
-def check_state_shape(state_shape) -> Any:
+def check_state_shape(state_shape, who: str = "dynamics") -> Any:
     """A shape or a pytree of shapes with axes ≥ 1 as tuples of `int`, or a `ValueError`."""
     shapes = jax.tree.leaves(state_shape, is_leaf=is_shape)
     whole = all(is_shape(s) and all(n > 0 and not isinstance(n, bool) for n in s) for s in shapes)
     if not shapes or not whole:
         raise ValueError(
-            f"`dynamics` expected `state_shape` to be a tuple of positive integers, or a pytree of them, got "
+            f"`{who}` expected `state_shape` to be a tuple of positive integers, or a pytree of them, got "
             f"{shown(state_shape)}."
         )
     return jax.tree.map(lambda s: tuple(map(int, s)), state_shape, is_leaf=is_shape)

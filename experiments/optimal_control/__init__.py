@@ -1,0 +1,1 @@
+"""Run with `python -m experiments.optimal_control`; see `experiments/optimal_control/experiment.py`."""
