@@ -80,6 +80,7 @@ BY_PARAMETER: dict[str, Callable[[], Any]] = {
     "sizes": lambda: (3, 4, 2),
     "blocks": lambda: 1,
     "steps": lambda: 2,
+    "snapshots": lambda: 2,
     "deviation": lambda: 0.1,
     "lender": lambda: bp.sigmoid,
     "pre": lambda: jnp.ones((2, 4, 3)),

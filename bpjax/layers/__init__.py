@@ -56,6 +56,7 @@ from bpjax.layers.normalization.batch import (
 from bpjax.layers.normalization.layer import Gains, group_norm, layer_norm, rms_norm
 from bpjax.layers.normalization.unit_length import unit_length
 from bpjax.layers.normalization.weight import WeightNormed, weight_norm
+from bpjax.layers.recurrent.cell import Cell
 from bpjax.layers.recurrent.cells import elman, jordan
 from bpjax.layers.recurrent.control import (
     Adjoint,
@@ -69,14 +70,16 @@ from bpjax.layers.recurrent.control import (
 )
 from bpjax.layers.recurrent.fir import fir
 from bpjax.layers.recurrent.gated import gru, lstm
-from bpjax.layers.recurrent.recurrent import Cell, bidirectional, unroll
+from bpjax.layers.recurrent.recurrent import bidirectional, unroll
 from bpjax.layers.recurrent.runge_kutta import runge_kutta
 from bpjax.layers.recurrent.spiking import heaviside, leaky_integrate_and_fire, leaky_integrator, spike, superspike
 from bpjax.layers.recurrent.stage import dynamics, stage
 from bpjax.layers.shapes import flatten, last_position, reshape
+from bpjax.layers.snapshots import Action, binomial_schedule, repeated_steps
 from bpjax.layers.sparse import SparseAffine, sparse
 
 __all__ = [
+    "Action",
     "Adjoint",
     "Affine",
     "BatchStatistics",
@@ -100,6 +103,7 @@ __all__ = [
     "batch_norm",
     "batch_statistics",
     "bidirectional",
+    "binomial_schedule",
     "chain",
     "conv",
     "conv_transpose",
@@ -155,6 +159,7 @@ __all__ = [
     "relu",
     "remat",
     "repeat",
+    "repeated_steps",
     "reshape",
     "residual",
     "rms_norm",

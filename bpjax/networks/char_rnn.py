@@ -5,8 +5,9 @@ from bpjax.layers.combinators.over_positions import over_positions
 from bpjax.layers.dense import dense
 from bpjax.layers.embedding import embedding
 from bpjax.layers.layer import Layer
+from bpjax.layers.recurrent.cell import Cell
 from bpjax.layers.recurrent.gated import lstm
-from bpjax.layers.recurrent.recurrent import Cell, unroll
+from bpjax.layers.recurrent.recurrent import unroll
 from bpjax.util.call_text import shown
 
 

@@ -3,13 +3,15 @@
 import jax
 import jax.numpy as jnp
 
+from bpjax.layers.checkpointed import at, sweep_back, sweep_forward
 from bpjax.layers.combinators.chain import check_unchanged
 from bpjax.layers.layer import EMPTY, Kind, Layer, Parts, as_shape, check_layer, no_gradient
 from bpjax.types import Params
+from bpjax.util.call_text import call_text
 from bpjax.util.checks import check_arguments, check_count, other_params
 
 
-def repeat(layer: Layer, n: int) -> Layer:
+def repeat(layer: Layer, n: int, snapshots: int | None = None) -> Layer:
     """`chain(*[layer] * n)` as a scan: n copies one after another, each with separate weights, compiled once.
 
     forward    x₀ = x,     xₗ₊₁ = f(wₗ, xₗ),         y = xₙ           for l = 0 … n−1
@@ -21,13 +23,24 @@ def repeat(layer: Layer, n: int) -> Layer:
     `chain(dense(H), tanh)`, only every x and the last y are stored. Dropout draws a separate mask at each depth, the
     same as in the chain.
 
+    With `snapshots` the residuals are at most that many inputs xₗ, and those of the layer at the last depth. The
+    backward pass computes the other inputs again, by the binomial schedule of Griewank and Walther (see
+    `bpjax.layers.snapshots`). Like `remat`, use it with backpropagation only.
+
+    Args:
+        layer: Keeps the shape of its input.
+        n: The depth.
+        snapshots: The number of inputs xₗ that are stored at the same time, x₀ included; by default the residuals of
+            all depths are stored.
+
     Raises:
-        ValueError: `layer` is not a Layer, `n` not a positive integer; in `init`, the layer changes the shape;
-            in `forward`, the first axis of the params is not of size n.
+        ValueError: `layer` is not a Layer, `n` or `snapshots` not a positive integer; in `init`, the layer changes the
+            shape; in `forward`, the first axis of the params is not of size n.
     """
     check_layer("repeat", layer)
     n = check_count("repeat", "n", n)
-    n = int(n)
+    if snapshots is not None:
+        snapshots = check_count("repeat", "snapshots", snapshots)
 
     def init(key, in_shape):
         shapes = []
@@ -43,6 +56,9 @@ def repeat(layer: Layer, n: int) -> Layer:
 
     def forward(params, x, context=EMPTY):
         check_depth(params)
+        if snapshots is not None:
+            y, _, stored = sweep_forward(step_at(params, context), x, n, snapshots, every=False)
+            return y, (context, stored)
 
         def step(x, depth):
             params, key = depth
@@ -61,17 +77,34 @@ def repeat(layer: Layer, n: int) -> Layer:
 
     def backward(params, residuals, dy):
         check_depth(params)
+        if snapshots is not None:
+            context, stored = residuals
+
+            def back(depth, residuals, dy):
+                dparams, dx = layer.backward(at(params, depth), residuals, _show(dy))
+                return _hide(dx), dparams
+
+            dx, dparams = sweep_back(step_at(params, context), back, stored, _hide(dy), n, snapshots)
+            return dparams, _show(dx)
         stacked, last = residuals
         (dx, _), dparams = jax.lax.scan(step_back, (_hide(dy), last), (params, stacked), length=n, reverse=True)
         return dparams, _show(dx)
+
+    def step_at(params, context):
+        def step(depth, x):
+            y, residuals = layer.forward_in(context.for_part(depth), at(params, depth), x)
+            return y, None, residuals
+
+        return step
 
     def check_depth(params):
         for leaf in jax.tree.leaves(params):
             if jnp.ndim(leaf) == 0 or len(leaf) != n:
                 raise other_params(f"`repeat(…, {n})`", f"with a first axis of {n}", params)
 
-    parts = Parts((layer,), lambda layer: repeat(layer, n))
-    return Layer("repeat", init, forward, backward, Kind.COMBINATOR, parts, f"{{parts}}, {n}", layer.uses)
+    parts = Parts((layer,), lambda layer: repeat(layer, n, snapshots))
+    arguments = call_text(n, snapshots=(snapshots, None))
+    return Layer("repeat", init, forward, backward, Kind.COMBINATOR, parts, f"{{parts}}, {arguments}", layer.uses)
 
 
 def unstack(params: Params, n: int) -> tuple[Params, ...]:

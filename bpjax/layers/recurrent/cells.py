@@ -17,6 +17,7 @@ from bpjax.layers.activations import tanh
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.layer import Kind, Layer, Parts, check_in_shape, check_layer
 from bpjax.layers.product import bias_gradient, input_gradient, matmul, weight_gradient
+from bpjax.layers.recurrent.cell import Cell
 from bpjax.layers.recurrent.net_inputs import (
     Recurrent,
     affine_of_inputs,
@@ -24,7 +25,6 @@ from bpjax.layers.recurrent.net_inputs import (
     initial_params,
     recurrent_shapes,
 )
-from bpjax.layers.recurrent.recurrent import Cell
 from bpjax.types import Array
 from bpjax.util.call_text import call_text
 from bpjax.util.checks import check_count, check_number

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bpjax.layers.recurrent.recurrent import Cell
+from bpjax.layers.recurrent.cell import Cell
 from bpjax.types import Array, Params
 from bpjax.util.checks import as_floating, check_function, check_instance
 from bpjax.util.precision import widen

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.product import bias_gradient, input_gradient, matmul, weight_gradient
+from bpjax.layers.recurrent.cell import Cell
 from bpjax.layers.recurrent.net_inputs import (
     Recurrent,
     affine_of_inputs,
@@ -14,7 +15,6 @@ from bpjax.layers.recurrent.net_inputs import (
     initial_params,
     recurrent_shapes,
 )
-from bpjax.layers.recurrent.recurrent import Cell
 from bpjax.types import Array
 from bpjax.util.call_text import call_text
 from bpjax.util.checks import check_count, check_number

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from bpjax.layers.recurrent.recurrent import Cell
+from bpjax.layers.recurrent.cell import Cell
 from bpjax.layers.recurrent.stage import check_state_shape, no_params
 from bpjax.util.call_text import call_text
 from bpjax.util.checks import check_flag, check_function, check_number

@@ -14,7 +14,7 @@ from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.layer import Kind, Layer, Parts, check_in_shape, check_layer
 from bpjax.layers.params import check_params
 from bpjax.layers.product import affine, input_gradient, weight_gradient
-from bpjax.layers.recurrent.recurrent import Cell
+from bpjax.layers.recurrent.cell import Cell
 from bpjax.types import Array
 from bpjax.util.call_text import call_text
 from bpjax.util.checks import check_count, check_number, check_same_dtype

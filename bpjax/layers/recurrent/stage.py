@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.layers.layer import Kind, Layer, Parts, check_in_shape, check_layer, is_shape
-from bpjax.layers.recurrent.recurrent import Cell
+from bpjax.layers.recurrent.cell import Cell
 from bpjax.util.call_text import call_text, shown
 from bpjax.util.checks import check_count, check_function
 from bpjax.util.trees import described

@@ -1,0 +1,60 @@
+"""What the unrolled cells share: states of zeros, the checks of their inputs, cells in a context."""
+
+import jax
+import jax.numpy as jnp
+
+from bpjax.layers.layer import Context, is_shape, uses_of, with_context
+from bpjax.layers.recurrent.cell import Cell
+from bpjax.types import Array
+from bpjax.util.checks import as_floating
+from bpjax.util.trees import described
+
+
+def in_context(cell: Cell, context: Context) -> Cell:
+    """The cell with its layers in a context, the same at every step: dropout uses one mask for all times."""
+    if cell.parts is None or not uses_of(cell.parts.layers):
+        return cell
+    layers = enumerate(cell.parts.layers)
+    return cell.parts.rebuild(*(with_context(layer, context.for_part(index)) for index, layer in layers))
+
+
+def map_shapes(change, shapes):
+    """Apply `change` to every shape of a pytree of shapes."""
+    return jax.tree.map(change, shapes, is_leaf=is_shape)
+
+
+def swap(tree):
+    """(N, T, ...) to (T, N, ...) or back: a scan runs along the first axis."""
+    return jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), tree)
+
+
+def zero_state(cell: Cell, batch: int, dtype):
+    """The initial state of a batch."""
+    return map_shapes(lambda shape: jnp.zeros((batch, *shape), dtype), cell.state_shape)
+
+
+def pair(what: str, pair):
+    """`pair` itself, a (sequence, state), or a `ValueError`."""
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        got = f"{len(pair)} entries" if isinstance(pair, tuple | list) else f"shape {jnp.shape(pair)}"
+        raise ValueError(f"`unroll(..., with_state=True)` expected {what} as a pair (sequence, state), got {got}.")
+    return pair
+
+
+def check_sequence(who: str, x) -> Array:
+    """`x` as a float array of shape (N, T, D), with N, T, D ≥ 1, or a `ValueError`."""
+    x = as_floating(who, "x", x)
+    if x.ndim != 3:
+        raise ValueError(f"`{who}` expected `x` of shape (N, T, D), got {x.shape}. Add the missing axis.")
+    if 0 in x.shape:
+        raise ValueError(
+            f"`{who}` expected at least one example, one time and one feature, got `x` of shape {x.shape}."
+        )
+    return x
+
+
+def check_state(who: str, state, expected):
+    """`state`, if it has the structure, shapes and dtypes of `expected`, or a `ValueError`."""
+    if described(state) != described(expected):
+        raise ValueError(f"`{who}` expected the state {described(expected)}, got {described(state)}.")
+    return state
