@@ -21,6 +21,7 @@ FIRST_CALLS = {
     "momentum": "run_planes",
     "optimal_control": "run",
     "plateau_escape": "run",
+    "reverse_mode": "run",
     "scikit_learn_curves": "curves",
 }
 """Each experiment, and the function that its command calls first."""
