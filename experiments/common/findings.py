@@ -85,7 +85,7 @@ def share(
         agrees = bool(least <= high and low <= most)
     return Finding(
         topic, quantity, "" if published is None else f"{published[0]}/{published[1]}", f"{successes}/{runs}",
-        f"{100 * low:.0f} to {100 * high:.0f} %", "95 % interval", agrees, source, "" if agrees else note,
+        f"{100 * low:.0f} to {100 * high:.0f} %", "95 % interval", agrees, source, note if agrees is False else "",
     )  # fmt: skip
 
 
@@ -114,7 +114,7 @@ def one_run(
     agrees = bool(low <= published <= high)
     return Finding(
         topic, quantity, number(published, 4), f"median {middle:.0f}", f"{low:.0f} to {high:.0f}",
-        f"95 % of {n} runs", agrees, source, "" if agrees else note,
+        f"95 % of {n} runs", agrees, source, note if agrees is False else "",
     )  # fmt: skip
 
 

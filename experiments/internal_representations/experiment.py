@@ -38,6 +38,7 @@ from experiments.common.config import StoredSettings
 from experiments.common.findings import Finding, print_findings
 from experiments.common.keep import keep
 from experiments.common.stored import write_figure, write_rows, write_zarr
+from experiments.common.threads import in_parallel, stop_if
 from experiments.internal_representations.problem import WIDTH, Problem, Sweeps
 from experiments.internal_representations.problems import PROBLEMS
 
@@ -79,23 +80,28 @@ class Config(StoredSettings):
 
 
 def run(config: Config, console: Console) -> dict[str, Sweeps]:
-    """Run the selected problems; returns their sweeps by the name of the problem."""
-    results, began = {}, time.perf_counter()
+    """Run the selected problems, several at a time; returns their sweeps by the name of the problem."""
+    began, finished = time.perf_counter(), []
     with progress(console, len(config.problems)) as advance:
-        for done, problem in enumerate(config.problems):
+
+        def solve(problem: Problem, stop) -> Sweeps:
+            def say(doing):
+                stop_if(stop)
+                advance(len(finished), f"{problem.name}, {doing}", "problems")
+
             key = jax.random.fold_in(jax.random.key(config.seed), zlib.crc32(problem.name.encode()))
-            say = functools.partial(_say, advance, done, problem.name)
-            results[problem.name] = problem.run(config, key, say)
-        advance(len(config.problems), "done", "problems")
-    sweeps = [sweep for of_problem in results.values() for sweep in of_problem.values()]
-    epochs = sum(int(sweep.epochs.sum()) for sweep in sweeps if "epochs" in sweep)
-    trainings = sum(int(np.size(sweep.epochs)) for sweep in sweeps if "epochs" in sweep)
+            sweeps = problem.run(config, key, say)
+            finished.append(problem.name)
+            return sweeps
+
+        results = in_parallel(solve, config.problems)
+        advance(len(finished), "done", "problems")
+    sweeps = [sweep for of_problem in results for sweep in of_problem.values() if "epochs" in sweep]
+    epochs, trainings = (sum(int(number) for number in numbers) for numbers in zip(
+        *((sweep.epochs.sum(), sweep.epochs.size) for sweep in sweeps), strict=True
+    ))  # fmt: skip
     print_totals(console, trainings, epochs, time.perf_counter() - began)
-    return results
-
-
-def _say(advance, done: int, name: str, doing: str) -> None:
-    advance(done, f"{name}, {doing}", "problems")
+    return {problem.name: sweeps for problem, sweeps in zip(config.problems, results, strict=True)}
 
 
 def store(config: Config, folder: Path, results: dict[str, Sweeps]) -> list[Finding]:

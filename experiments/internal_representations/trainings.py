@@ -10,7 +10,7 @@ import xarray as xr
 import bpjax as bp
 from bpjax.layers.dense import Affine
 from bpjax.types import Array, Key, Params
-from experiments.common.gradients import gradient_receipt
+from experiments.common.gradients import gradient_agreement
 from experiments.internal_representations.problem import Say
 
 
@@ -25,10 +25,13 @@ class Setting(NamedTuple):
     epochs: int = 4000  # the limit
     stop: bp.training.Stop = bp.outputs_within(0.5)
     loss: bp.losses.Loss = bp.squared_error
+    scales: tuple[float, ...] = ()  # factors of the initial weights, a second sweep axis; none by default
 
 
 def train(setting: Setting, starts: int, key: Key, say: Say) -> xr.Dataset:
     """A sweep over (learning_rate, seed) by gradient descent with momentum on all examples at once.
+
+    With `scales` it is over (learning_rate, scale, seed).
 
     Besides the usual variables it holds the weights at the end: `w1`, `b1`, `w2`, … of the dense layers in order.
 
@@ -42,11 +45,12 @@ def train(setting: Setting, starts: int, key: Key, say: Say) -> xr.Dataset:
     params, _ = setting.network.init(key, setting.task.in_shape)
     rule = bp.backprop(setting.network, setting.loss)
     say(f"{setting.name}: comparing the gradient with jax.grad")
-    report = gradient_receipt(setting.network, setting.loss, params, batch)
+    report = gradient_agreement(setting.network, setting.loss, params, batch)
 
-    def trial(key, learning_rate):
+    def trial(key, learning_rate, scale=1.0):
         weights_key, run_key = jax.random.split(key)
         params, _ = setting.network.init(weights_key, setting.task.in_shape)
+        params = jax.tree.map(lambda weights: scale * weights, params)
         return bp.trial(
             rule, bp.momentum(learning_rate, setting.momentum), params, batch, key=run_key, epochs=setting.epochs,
             stops=setting.stop, outcome=lambda run: named_weights(run.params),
@@ -55,8 +59,9 @@ def train(setting: Setting, starts: int, key: Key, say: Say) -> xr.Dataset:
     def on_progress(state):
         say(f"{setting.name}: {state.done} of {state.runs} runs" if state.epochs else f"{setting.name}: compiling")
 
-    axes = {"learning_rate": list(setting.rates), "seed": range(starts)}
-    return bp.sweep(trial, axes, key=key, receipt=report, progress=on_progress)
+    scales = {"scale": list(setting.scales)} if setting.scales else {}
+    axes = {"learning_rate": list(setting.rates), **scales, "seed": range(starts)}
+    return bp.sweep(trial, axes, key=key, layout="llvm", receipt=report, progress=on_progress)
 
 
 def named_weights(params: Params) -> dict[str, Array]:

@@ -39,6 +39,7 @@ from bpjax.util.checks import check_count
 from experiments.common.command import command, print_totals, progress
 from experiments.common.config import StoredSettings
 from experiments.common.keep import keep
+from experiments.common.mirror_weights import RATIOS, weight_ratios
 from experiments.common.stored import write_figure, write_rows, write_zarr
 from experiments.learning_speed.published import NATURE, Row, Summary, rows, summary_of
 from experiments.learning_speed.tables import draw, growth_sentences, table
@@ -131,20 +132,6 @@ def compiled(network: bp.Layer, loss: bp.losses.Loss, update, stop: bp.training.
     return jax.jit(jax.vmap(training.advance, in_axes=(0, None)))
 
 
-def weight_ratios(network_params, solved: np.ndarray) -> dict[str, int]:
-    """Count the weight ratios of the three mirror pairs in the solved symmetry networks: 1:2:4, 2:3:4, and others.
-
-    A ratio counts if all three means of |w| over mirror images and hidden units are within 15 % of it.
-    """
-    w = np.asarray(network_params[0].w)[solved]  # (runs, 6, 2)
-    pairs = np.sort((np.abs(w[:, :3]) + np.abs(w[:, :2:-1])) / 2, axis=1)
-    ratios = (pairs / pairs[:, :1]).mean(axis=2)
-    counts = {}
-    for name, ratio in (("1:2:4", (1, 2, 4)), ("2:3:4", (1, 1.5, 2))):
-        counts[name] = int((np.abs(ratios / np.array(ratio) - 1) < 0.15).all(axis=1).sum())
-    return {**counts, "others": len(w) - sum(counts.values())}
-
-
 def run(config: Config, console: Console) -> xr.Dataset:
     """Run every row; returns a dataset over (row, trial)."""
     chosen, results, ratios = config.rows, [], {}
@@ -159,7 +146,8 @@ def run(config: Config, console: Console) -> xr.Dataset:
             trials = repeat(row, config.trials, jax.random.fold_in(jax.random.key(config.seed), index), on_chunk)
             results.append(trials)
             if row.published is not None and row.published.source == NATURE:
-                ratios = weight_ratios(trials.params, trials.solved)
+                names = Counter(weight_ratios(trials.params[0].w[trials.solved]))
+                ratios = {name: names[name] for name in (*RATIOS, "others")}
         advance(len(chosen), "trained", "rows")
     total = sum(int(trials.epochs.sum()) for trials in results)
     print_totals(console, len(chosen) * config.trials, total, time.perf_counter() - began)

@@ -53,17 +53,6 @@ def test_rows_where_all_fail_say_so():
     assert summary(row(20.0, 2.0), [9, 9], [False, False]).verdict == "ours fail"
 
 
-def test_weight_ratios_are_counted_apart():
-    def hidden(*example):
-        w = np.array([*example, *(-a for a in reversed(example))], float)
-        return np.stack([3 * w, -3.1 * w], axis=1)
-
-    w = np.stack([hidden(1, 2, 4), hidden(4, 1, 2), hidden(1, 1.5, 2), hidden(1, 1, 1), hidden(1, 2, 4)])
-    params = (bp.layers.Affine(w, None),)
-    counts = experiment.weight_ratios(params, np.array([True, True, True, True, False]))
-    assert counts == {"1:2:4": 2, "2:3:4": 1, "others": 1}
-
-
 def test_every_published_row_is_there_once():
     rows = speeds.rows()
     published = {(row.problem, row.rule, row.numbers, row.published.source) for row in rows if row.published}

@@ -47,12 +47,13 @@ def hinton(axis, weights, largest=None, rows=None, columns=None):
         if labels is not None and len(labels) != count:
             raise ValueError(f"`hinton` expected {count} labels in `{name}`, got {len(labels)}.")
 
-    side = 0.92 * np.sqrt(np.minimum(magnitude / largest, 1))
-    drawn = [(row, column) for row, column in np.ndindex(*w.shape) if side[row, column] > 0]
+    sides = 0.92 * np.sqrt(np.minimum(magnitude / largest, 1))
+    drawn = [(row, column, float(sides[row, column])) for row, column in np.argwhere(sides > 0).tolist()]
+    colours = [BLUE if w[row, column] > 0 else RED for row, column, _ in drawn]
     squares = PatchCollection(
-        [Rectangle((c - side[r, c] / 2, r - side[r, c] / 2), side[r, c], side[r, c]) for r, c in drawn],
-        facecolors=[BLUE if w[cell] > 0 else "white" for cell in drawn],
-        edgecolors=[BLUE if w[cell] > 0 else RED for cell in drawn],
+        [Rectangle((column - side / 2, row - side / 2), side, side) for row, column, side in drawn],
+        facecolors=["white" if colour == RED else colour for colour in colours],
+        edgecolors=colours,
         linewidths=1.2,
     )
     axis.add_collection(squares)
