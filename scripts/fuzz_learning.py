@@ -26,6 +26,13 @@ from fuzz_things import (
 
 import bpjax as bp
 
+TEMPORAL: dict[str, Callable[[], Any]] = {
+    "params": lambda: bp.chain(bp.layers.fir(2, 2), bp.tanh, bp.layers.fir(1, 2)).init(KEY, (5, 3))[0],
+    "x": lambda: X[None],
+    "target": lambda: X[None, :, :1],
+}
+"""A network of FIR filters, a series and its targets."""
+
 LEARNING: dict[str, dict[str, Callable[[], Any]]] = {
     "optimizers.bold_driver": {"tolerance": lambda: 1.04, "momentum": lambda: 0.5},
     "optimizers.convert_momentum": {"source": lambda: "heavy_ball", "target": lambda: "convex"},
@@ -62,6 +69,8 @@ LEARNING: dict[str, dict[str, Callable[[], Any]]] = {
     "rules.mono_predict": {"heads": lambda: bp.rules.mono_forward(NETWORK, bp.softmax_cross_entropy).init(KEY, PARAMS)},
     "rules.predictive_coding": {"steps": lambda: 2},
     "rules.stdp": {"network": spiking, "loss": lambda: bp.softmax_cross_entropy},
+    "rules.temporal_epoch": TEMPORAL,
+    "rules.temporal_gradient": TEMPORAL,
     "second_order.least_squares": {"max_steps": lambda: 2},
     "sweeps.compare_choices": {
         "choices": lambda: {"SGD": SGD},

@@ -16,12 +16,14 @@ from bpjax.rules.slopes import borrowed_slope, noisy_slopes, with_slopes
 from bpjax.rules.stdp import stdp, stdp_change
 from bpjax.rules.synthetic import synthetic_gradients
 from bpjax.rules.targets import difference_target_propagation
+from bpjax.rules.temporal import TemporalEpoch, temporal_epoch, temporal_gradient
 from bpjax.rules.transforms import fresh_keys, weight_decay, weight_noise
 from bpjax.rules.weight_mirror import weight_mirror
 
 __all__ = [
     "RULES",
     "Rule",
+    "TemporalEpoch",
     "autodiff",
     "backprop",
     "batch_manhattan",
@@ -49,6 +51,8 @@ __all__ = [
     "stdp",
     "stdp_change",
     "synthetic_gradients",
+    "temporal_epoch",
+    "temporal_gradient",
     "weight_decay",
     "weight_mirror",
     "weight_noise",

@@ -23,6 +23,7 @@ FIRST_CALLS = {
     "plateau_escape": "run",
     "reverse_mode": "run",
     "scikit_learn_curves": "curves",
+    "time_series": "run",
 }
 """Each experiment, and the function that its command calls first."""
 NAMES = pytest.mark.parametrize("name", FIRST_CALLS)

@@ -1,0 +1,1 @@
+"""Run with `python -m experiments.time_series`; see `experiments/time_series/experiment.py`."""
