@@ -5,12 +5,12 @@ import numpy as np
 
 from bpjax.sweeps.lanes.llvm.arrays import in_memory
 from bpjax.sweeps.lanes.llvm.compiled import address, aligned, lanes_of, rows_of_lanes
-from bpjax.sweeps.lanes.llvm.emitter import Emitter
+from bpjax.sweeps.lanes.llvm.emitter import Emitter, Memory
 from bpjax.sweeps.lanes.llvm.flatten import flatten_jaxpr
-from bpjax.sweeps.lanes.llvm.machine import Machine, is_x86
+from bpjax.sweeps.lanes.llvm.machine import Machine, processor
 from bpjax.sweeps.lanes.llvm.program import store_results
 from bpjax.sweeps.lanes.llvm.rows import rows_of
-from bpjax.sweeps.lanes.llvm.rules import evaluate
+from bpjax.sweeps.lanes.llvm.rules import evaluate, largest_of
 
 
 def evaluated(function, *arrays, width=4):
@@ -19,10 +19,11 @@ def evaluated(function, *arrays, width=4):
     one = [jax.ShapeDtypeStruct(a.shape[1:], a.dtype) for a in arrays]
     closed = jax.make_jaxpr(function)(*one)
     inputs, outputs = rows_of(one), rows_of([jax.ShapeDtypeStruct(a.shape, a.dtype) for a in closed.out_avals])
-    emitter = Emitter(width, is_x86())
-    _, lanes, out, _ = emitter.begin("function", 4)
+    flat = flatten_jaxpr(closed)
+    emitter = Emitter(width, processor(), largest_of(flat))
+    _, lanes, out, _ = map(Memory, emitter.begin("function", 4))
     of_run = [in_memory(emitter, f.shape, f.dtype, lanes, f.offset * width) for f in inputs.fields]
-    store_results(emitter, evaluate(emitter, flatten_jaxpr(closed), of_run), outputs, out)
+    store_results(emitter, evaluate(emitter, flat, of_run), outputs, out)
     emitter.end()
     call = Machine(str(emitter.module)).function("function", 4)
 

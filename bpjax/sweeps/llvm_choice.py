@@ -5,14 +5,14 @@ import importlib.util
 import logging
 
 from bpjax.sweeps.computation import Computation
-from bpjax.sweeps.lanes.layout import MOST_PREPARED, Choice, Layout
+from bpjax.sweeps.lanes.layout import Choice, Layout
 from bpjax.util.extras import require_extra
 
 log = logging.getLogger("bpjax.sweeps.lanes")
 
 AUTO = False
 """Whether `layout="auto"` means this layout where it applies."""
-LLVM = Layout("llvm", width=1, chunk=1, feed=MOST_PREPARED)
+LLVM = Layout("llvm", width=1, chunk=1, feed=128)
 """The layout for the identity of a sweep. How many runs fit into a vector is no part of it: no number depends on it."""
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from bpjax.sweeps.computation import Computation
 from bpjax.sweeps.lanes.llvm.compiled import Compiled, Lanes, aligned, lanes_of, rows_of_lanes, write
+from bpjax.sweeps.lanes.llvm.emitter import stored_size
 from bpjax.sweeps.lanes.llvm.machine import width_of
 from bpjax.sweeps.plan import Plan
 from bpjax.sweeps.pool import ONCE
@@ -29,7 +30,7 @@ FIRST_EPOCHS = 256
 class Functions(NamedTuple):
     """The compiled functions of a trial."""
 
-    prepare: Callable  # (constants, key, seeds, hyperparameters) -> the leaves of runs before their first epoch
+    prepare: Callable  # (constants, key, seeds, hyperparameters) -> runs before their first epoch, `packed`
     compiled: Compiled
     feed: int  # runs prepared at a time
 
@@ -73,7 +74,7 @@ def functions_of(
         def one(seed, hyperparameters):
             return computation.start(constants, jax.random.fold_in(key, seed), hyperparameters)
 
-        return jax.tree.leaves(jax.vmap(one)(seeds, hyperparameters))
+        return packed([*jax.tree.leaves(jax.vmap(one)(seeds, hyperparameters)), *jax.tree.leaves(hyperparameters)])
 
     shapes = (
         tuple(jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in computation.constants),
@@ -85,6 +86,18 @@ def functions_of(
         lowered = jax.jit(prepare).lower(*shapes)
         options: Any = ONCE
         return Functions(lowered.compile(compiler_options=options), compiled, feed)
+
+
+def packed(leaves: list) -> tuple[list, list]:
+    """Arrays of runs (n, ...) as integers (n, entries), of 8 and of 4 bytes, in the order of `Rows`; and the keys."""
+    keys = [leaf for leaf in leaves if is_key(leaf)]
+    words = []
+    for size, kind in ((8, jnp.uint64), (4, jnp.uint32)):
+        same = [leaf for leaf in leaves if not is_key(leaf) and stored_size(leaf.dtype) == size]
+        flat = [(a.astype(kind) if a.dtype == bool else jax.lax.bitcast_convert_type(a, kind)) for a in same]
+        if flat:
+            words.append(jnp.concatenate([a.reshape(len(a), -1) for a in flat], axis=1))
+    return words, keys
 
 
 class Source:
@@ -102,18 +115,19 @@ class Source:
         self.functions, self.points = functions, points
         self.constants, self.key = tuple(map(jnp.asarray, constants)), key
 
-    def leaves(self, numbers: np.ndarray) -> list:
-        """The arrays of runs (feed, ...) by their numbers, and their hyperparameters."""
+    def prepared(self, numbers: np.ndarray) -> tuple[list, list]:
+        """Runs (feed, ...) by their numbers, `packed`."""
         seeds, hyperparameters = self.points.arguments(np.resize(numbers, self.functions.feed))
-        leaves = self.functions.prepare(self.constants, self.key, seeds, hyperparameters)
-        return [*leaves, *(hyperparameters[name] for name in sorted(hyperparameters))]
+        return self.functions.prepare(self.constants, self.key, seeds, hyperparameters)
 
     def block(self, numbers: np.ndarray) -> Block:
         """Runs as rows by their numbers, at most `feed`."""
         count, layouts = len(numbers), self.functions.compiled.layouts
-        rows = layouts.run.buffer(count)
-        leaves = self.leaves(numbers)
-        layouts.run.write(rows, [None if is_key(leaf) else np.asarray(leaf)[:count] for leaf in leaves])
+        rows, start = layouts.run.buffer(count), 0
+        for words in map(np.asarray, self.prepared(numbers)[0]):
+            end = start + words.shape[1] * words.itemsize
+            rows[:, start:end].view(words.dtype)[...] = words[:count]
+            start = end
         for field in layouts.curves.values():
             layouts.run.view(rows, field)[...] = np.nan if field.dtype.kind == "f" else 0
         return Block(numbers, rows, np.zeros(count, bool))
@@ -200,7 +214,7 @@ def repeat_run(functions: Functions, job, number: int) -> tuple[list, list, dict
     assert record is not None and compiled.repeat is not None
     constants = compiled.constants(job.constants)
     source = Source(functions, job.constants, job.points, job.key)
-    rows, start = source.block(np.array([number])).rows, source.leaves(np.array([number]))
+    rows, keys = source.block(np.array([number])).rows, iter(source.prepared(np.array([number]))[1])
     lanes, out = lanes_of(layouts.run, rows, wide), aligned(record.lanes_bytes(wide)).reshape(1, -1)
     scratch, records = aligned(compiled.scratch), []
     while not layouts.run.view(rows, layouts.reason)[0]:
@@ -209,6 +223,6 @@ def repeat_run(functions: Functions, job, number: int) -> tuple[list, list, dict
         rows[:] = rows_of_lanes(layouts.run, lanes, wide)[:1]
     outcome = results_of(job.computation, compiled, constants, np.array([number]), rows)
     end = layouts.run.read(rows)[: layouts.state]
-    state = [key[0] if leaf is None else leaf[0] for leaf, key in zip(end, start, strict=False)]
+    state = [next(keys)[0] if leaf is None else leaf[0] for leaf in end]
     history = [np.concatenate(parts) for parts in zip(*records, strict=True)]
     return state, history, {name: value[0] for name, value in outcome.items()}

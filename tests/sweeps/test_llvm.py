@@ -95,6 +95,16 @@ def test_a_store_continues_and_every_run_is_repeated_bit_for_bit(ours, tmp_path)
         assert jnp.issubdtype(repeated.run.key.dtype, jax.dtypes.prng_key)
 
 
+@pytest.mark.thorough
+def test_double_precision():
+    """In float64 the order of a sum decides no epoch."""
+    with jax.enable_x64(True):
+        ours, theirs = (few(layout=name) for name in ("llvm", "lanes"))
+    assert ours.error.dtype == np.float64 and ours.attrs["layout"].startswith("llvm")
+    np.testing.assert_array_equal(ours.epochs, theirs.epochs)
+    np.testing.assert_allclose(ours.curve, theirs.curve, rtol=1e-9)
+
+
 def test_another_version_of_the_compiler_is_another_sweep(tmp_path, monkeypatch):
     few(store=tmp_path / "store")
     monkeypatch.setattr(sys.modules["bpjax.sweeps.lanes.llvm.machine"], "versions", lambda: "1.0")

@@ -103,7 +103,7 @@ def summed(x):
     """What reduces an array (3, 4); exact for small integers, whatever the order."""
     y = x * 2 + 1
     return [
-        x.sum(), y.sum(0), y.sum(1), y.prod(1), y.max(0), y.min(), (x > 0).any(1), (x > 0).all(0), (x * y).sum(0),
+        x.sum(), y.sum(0), y.sum(1), jnp.sign(y).prod(1), y.max(0), y.min(), (x > 0).any(1), (x > 0).all(0), (x * y).sum(0),
         jnp.argmax(y, 1), jnp.argmin(x, 0), x @ y.T, x.T @ y, jnp.einsum("ij,kj->ik", x, y),
         jnp.einsum("ij,ij->i", x, y), jnp.einsum("ij,kl->ikjl", x, y), jnp.sum(x * y[:1]), x.astype(jnp.int32).sum(0),
     ]  # fmt: skip

@@ -7,13 +7,22 @@ from typing import NamedTuple
 import numpy as np
 from llvmlite import ir
 
-from bpjax.sweeps.lanes.llvm.emitter import ELEMENTS, Emitter, Value, element_of, name_of, scalar_constant, stored_size
+from bpjax.sweeps.lanes.llvm.emitter import (
+    ELEMENTS,
+    Emitter,
+    Memory,
+    Value,
+    element_of,
+    name_of,
+    scalar_constant,
+    stored_size,
+)
 
 
 class Place(NamedTuple):
     """Contiguous memory of an array, the last axis fastest."""
 
-    base: Value
+    memory: Memory
     offset: int  # bytes
     is_shared: bool  # one entry for all runs instead of one for each
 
@@ -74,14 +83,16 @@ def unravel(emitter: Emitter, shape, number) -> tuple:
     return tuple(reversed(indices))
 
 
-def in_memory(emitter: Emitter, shape, dtype, base: Value, offset: int = 0) -> Array:
+def in_memory(emitter: Emitter, shape, dtype, memory: Memory, offset: int = 0) -> Array:
     """An array in memory, with a vector of W runs per entry."""
     size = stored_size(dtype) * emitter.width
 
     def get(indices):
-        return emitter.load(base, emitter.add(emitter.times(linear(emitter, shape, indices), size), offset), dtype)
+        return emitter.load(
+            memory.base, emitter.add(emitter.times(linear(emitter, shape, indices), size), offset), dtype
+        )
 
-    return Array(shape, dtype, get, Place(base, offset, False))
+    return Array(shape, dtype, get, Place(memory, offset, False))
 
 
 def put(emitter: Emitter, array: Array, indices, value: Value) -> None:
@@ -89,22 +100,22 @@ def put(emitter: Emitter, array: Array, indices, value: Value) -> None:
     assert array.place is not None
     size = stored_size(array.dtype) * emitter.width
     number = emitter.times(linear(emitter, array.shape, indices), size)
-    emitter.store(value, array.place.base, emitter.add(number, array.place.offset), array.dtype)
+    emitter.store(value, array.place.memory.base, emitter.add(number, array.place.offset), array.dtype)
 
 
-def shared(emitter: Emitter, shape, dtype, base: Value, offset: int) -> Array:
+def shared(emitter: Emitter, shape, dtype, memory: Memory, offset: int) -> Array:
     """A constant array in memory that all runs share."""
     size, is_bool = stored_size(dtype), name_of(dtype) == "bool"
     element = ELEMENTS["int32"] if is_bool else element_of(dtype)
 
     def get(indices):
         number = emitter.add(emitter.times(linear(emitter, shape, indices), size), offset)
-        value = emitter.b.load(emitter.address(base, number), typ=element, align=size)
+        value = emitter.b.load(emitter.address(memory.base, number), typ=element, align=size)
         if is_bool:
             value = emitter.b.icmp_signed("!=", value, ir.Constant(element, 0))
         return emitter.splat(value)
 
-    return Array(shape, dtype, get, Place(base, offset, True))
+    return Array(shape, dtype, get, Place(memory, offset, True))
 
 
 def literal(emitter: Emitter, value) -> Array:
@@ -117,7 +128,7 @@ def literal(emitter: Emitter, value) -> Array:
     stored = value.astype(np.int32) if value.dtype.kind == "b" else value
     kind = ir.ArrayType(ELEMENTS["int32"] if value.dtype.kind == "b" else element, value.size)
     variable = emitter.table(kind, [scalar_constant(v, kind.element) for v in stored.ravel()])
-    return shared(emitter, value.shape, value.dtype, variable, 0)
+    return shared(emitter, value.shape, value.dtype, Memory(variable), 0)
 
 
 def allocate(emitter: Emitter, shape, dtype) -> Array:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from bpjax.sweeps.lanes.llvm.emitter import ALIGNED, Emitter
-from bpjax.sweeps.lanes.llvm.machine import Machine, is_x86
+from bpjax.sweeps.lanes.llvm.machine import Machine, processor
 from bpjax.sweeps.lanes.llvm.program import (
     Layouts,
     layouts_of,
@@ -16,7 +16,7 @@ from bpjax.sweeps.lanes.llvm.program import (
     repeat_function,
 )
 from bpjax.sweeps.lanes.llvm.rows import Rows, rows_of
-from bpjax.sweeps.lanes.llvm.rules import check_rules
+from bpjax.sweeps.lanes.llvm.rules import check_rules, largest_of
 from bpjax.sweeps.lanes.llvm.training import END, EPOCHS, FIRST, LAST, LIVE, NEXT, train_function
 
 
@@ -42,8 +42,8 @@ def write(computation, curve_epochs: tuple[int, ...], width: int, repeats: bool 
     Raises:
         Unsupported: it needs something for which there is no rule.
     """
-    emitter, record = Emitter(width, is_x86()), None
     layouts, parts = layouts_of(computation, curve_epochs, width), parts_of(computation, curve_epochs)
+    emitter, record = Emitter(width, processor(), largest_of(parts.epoch)), None
     if repeats:
         record = rows_of(jax.tree.leaves(computation.shapes["replayed"][1]))
         repeat_function(emitter, layouts, parts, record)

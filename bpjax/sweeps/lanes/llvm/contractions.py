@@ -3,67 +3,119 @@
     Σₖ aₖ bₖ    one multiply-add per term, rounded once, in the order of k
     Σₖ aₖ       one addition per term, in the order of k
 
-The order is that of the axes as they are summed, the last one fastest; it depends on nothing else. A sum over a product
-of two arrays is the first kind, however the product was written. Several neighbouring results are summed at once, so
-that the processor does not wait for one sum; each of them has a separate accumulator.
+The order is that of the axes as they are summed, the last one fastest. Several neighbouring results are summed at once,
+so that the processor does not wait for one sum. Where there are fewer than `FEW`, each is summed in P parts, term k in
+part k mod P, and the parts are added in order. P depends on the shapes alone. A sum over a product of two arrays is the
+first kind, however the product was written.
 """
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
-from llvmlite import ir
 
 from bpjax.sweeps.lanes.llvm.arrays import Array, allocate, cheap, put
 from bpjax.sweeps.lanes.llvm.elementwise import ARITHMETIC, compare, extreme, kind_of
-from bpjax.sweeps.lanes.llvm.emitter import UNROLL, Emitter, Unsupported, Value, name_of
+from bpjax.sweeps.lanes.llvm.emitter import Emitter, Unsupported, Value, name_of
 
 TILE = 8
 """Results that are summed at once."""
+FEW = 4
+"""Fewer results than this at once are summed in several parts."""
 
 
-def reduced(emitter: Emitter, shape, terms, dtype, start: Value, step: Callable) -> Array:
-    """`step(indices, k, so far)` for all k of the axes `terms`, from `start` on, for every entry of `shape`.
+def reduced(emitter: Emitter, shape, terms, dtype, operation: "Operation") -> Array:
+    """All terms of the axes `terms` combined, for every entry of `shape`.
 
     Args:
         emitter: writes the code.
         shape: of the result.
         terms: the lengths of the axes that are reduced.
         dtype: of the result.
-        start: the value without any term.
-        step: (indices of the result, indices of the term, value so far) -> the value with this term.
+        operation: how terms are combined.
     """
-    result, count = allocate(emitter, shape, dtype), math.prod(terms)
-    axis = next((k for k in reversed(range(len(shape))) if shape[k] > 1), None)
-    tile = 1 if axis is None else max(n for n in range(1, TILE + 1) if shape[axis] % n == 0)
-    outer = tuple(n // tile if k == axis else n for k, n in enumerate(shape))
+    result = allocate(emitter, shape, dtype)
+    tiles = tiles_of(shape, emitter.accumulators)
+    together = math.prod(tiles)
+    parts = (1,) * len(terms) if largest_tile(shape) >= FEW else tiles_of(terms, TILE, most_axes=1)
+    outer, inner = divided(shape, tiles), divided(terms, parts)
 
     def cells(indices):
-        places = [
-            tuple(emitter.add(emitter.times(i, tile), u) if k == axis else i for k, i in enumerate(indices))
-            for u in range(tile)
-        ]
+        places = spread(emitter, indices, tiles)
 
-        values = [start] * tile
-        if count:
-            values = over_terms(emitter, terms, values, places, step)
-        for place, value in zip(places, values, strict=True):
+        def combined(term, values):
+            found = []
+            for part, whole in enumerate(spread(emitter, term, parts)):
+                before = values[part * together : (part + 1) * together]
+                found += [operation.step(place, whole, v) for place, v in zip(places, before, strict=True)]
+            return found
+
+        values = [operation.start] * (together * math.prod(parts))
+        if math.prod(terms):
+            values = over_terms(emitter, inner, values, combined)
+        totals = values[:together]
+        for part in range(1, math.prod(parts)):
+            later = values[part * together : (part + 1) * together]
+            totals = [operation.merge(a, b) for a, b in zip(totals, later, strict=True)]
+        for place, value in zip(places, totals, strict=True):
             put(emitter, result, place, value)
 
     emitter.nest(outer, cells)
     return result
 
 
-def over_terms(emitter: Emitter, terms, values: list, places: list[tuple], step: Callable, prefix: tuple = ()) -> list:
+class Operation(NamedTuple):
+    """How terms are combined."""
+
+    start: Value  # without any term
+    step: Callable  # (indices of the result, indices of the term, value so far) -> the value with this term
+    merge: Callable  # (value of some terms, value of others) -> of all
+
+
+def divisor(n: int, most: int) -> int:
+    """The largest divisor of n up to `most`."""
+    return max(d for d in range(1, max(1, most) + 1) if n % d == 0)
+
+
+def largest_tile(shape) -> int:
+    """How many results along the last axis that is longer than 1 are summed at once."""
+    return math.prod(tiles_of(shape, TILE, most_axes=1))
+
+
+def tiles_of(shape, most: int, most_axes: int = 2) -> tuple[int, ...]:
+    """The shape of a tile: of the last axes that are longer than 1, up to `TILE` of the last and `most` in all."""
+    tiles, left = [1] * len(shape), most_axes
+    for k in reversed(range(len(shape))):
+        if shape[k] > 1 and left:
+            tiles[k] = divisor(shape[k], min(TILE, most // math.prod(tiles)))
+            left -= 1
+    return tuple(tiles)
+
+
+def divided(shape, tiles) -> tuple[int, ...]:
+    """How many tiles there are along each axis."""
+    return tuple(n // tile for n, tile in zip(shape, tiles, strict=True))
+
+
+def spread(emitter: Emitter, indices, tiles) -> list[tuple]:
+    """The indices of all entries of a tile, the last axis fastest."""
+    return [
+        tuple(emitter.add(emitter.times(i, n), u) for i, n, u in zip(indices, tiles, within, strict=True))
+        for within in np.ndindex(*tiles)
+    ]
+
+
+def over_terms(emitter: Emitter, terms, values: list, combined: Callable, prefix: tuple = ()) -> list:
     """A loop per axis of the terms, the last one fastest."""
     if len(prefix) == len(terms):
-        return [step(place, prefix, value) for place, value in zip(places, values, strict=True)]
-    left = math.prod(terms[len(prefix) :]) * len(places)
+        return combined(prefix, values)
+    left = math.prod(terms[len(prefix) :]) * len(values)
 
     def inner(k, carried):
-        return over_terms(emitter, terms, list(carried), places, step, (*prefix, k))
+        return over_terms(emitter, terms, list(carried), combined, (*prefix, k))
 
-    return emitter.loop(terms[len(prefix)], inner, values, written_out=left <= UNROLL)
+    return emitter.loop(terms[len(prefix)], inner, values, written_out=left <= emitter.unroll)
 
 
 def merged(rank: int, axes, kept: tuple, reduced_: tuple) -> tuple:
@@ -83,13 +135,13 @@ def reduce_sum(emitter: Emitter, equation, arrays: list[Array]) -> list[Array]:
             indices = merged(rank, axes, place, term)
             return emitter.vector_call("fma", a.at(indices), b.at(indices), value)
 
-        return [reduced(emitter, out.shape, terms, out.dtype, zero, multiply_add)]
-    operation = getattr(ir.IRBuilder, ARITHMETIC["add"][kind_of(out.dtype) != "f"])
+        return [reduced(emitter, out.shape, terms, out.dtype, Operation(zero, multiply_add, emitter.b.fadd))]
+    add = getattr(emitter.b, ARITHMETIC["add"][kind_of(out.dtype) != "f"])
 
     def step(place, term, value):
-        return operation(emitter.b, value, array.get(merged(rank, axes, place, term)))
+        return add(value, array.get(merged(rank, axes, place, term)))
 
-    return [reduced(emitter, out.shape, terms, out.dtype, zero, step)]
+    return [reduced(emitter, out.shape, terms, out.dtype, Operation(zero, step, add))]
 
 
 def dot_general(emitter: Emitter, equation, arrays: list[Array]) -> list[Array]:
@@ -112,7 +164,7 @@ def dot_general(emitter: Emitter, equation, arrays: list[Array]) -> list[Array]:
         return emitter.vector_call("fma", left, right, value)
 
     start = emitter.constant(-0.0 if 0 not in terms else 0.0, out.dtype)  # -0 changes no first term, not even -0
-    return [reduced(emitter, out.shape, terms, out.dtype, start, multiply_add)]
+    return [reduced(emitter, out.shape, terms, out.dtype, Operation(start, multiply_add, emitter.b.fadd))]
 
 
 def reduction(name: str) -> Callable:
@@ -133,7 +185,7 @@ def reduction(name: str) -> Callable:
             return combined(value, array.get(merged(rank, axes, place, term)))
 
         start = emitter.constant(neutral(name, dtype), dtype)
-        return [reduced(emitter, out.shape, terms, out.dtype, start, step)]
+        return [reduced(emitter, out.shape, terms, out.dtype, Operation(start, step, combined))]
 
     return rule
 
@@ -179,7 +231,7 @@ def arg_extreme(name: str) -> Callable:
                 return [emitter.b.select(is_better, new, best), emitter.b.select(is_better, index, where)]
 
             first = [array.get(merged(rank, (axis,), place, (0,))), emitter.constant(0, out.dtype)]
-            _, where = emitter.loop(length, step, first, written_out=length <= UNROLL)
+            _, where = emitter.loop(length, step, first, written_out=length <= emitter.unroll)
             put(emitter, result, place, where)
 
         emitter.nest(out.shape, cell)

@@ -3,15 +3,19 @@
 import functools
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
 
+from bpjax.sweeps.lanes.llvm.scratch import Scratch
+
 ALIGNED = 64
 """Bytes at a multiple of which all memory begins."""
-UNROLL = 16
-"""Entries up to which a loop nest is written out."""
+UNROLL = {False: 16, True: 4}
+"""Entries up to which a loop nest is written out, in programs of small arrays alone and in others."""
+SMALL = 64
+"""Entries up to which arrays are small."""
 
 I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 POINTER = ir.PointerType()
@@ -67,23 +71,41 @@ class Repeated(ir.Constant):
         return self.text
 
 
+class Processor(NamedTuple):
+    """What the code depends on beside the width; no number does, but for subnormal ones."""
+
+    flushes: bool  # whether it has the mode of x86 in which subnormal numbers count as 0
+    registers: int  # vectors that it holds
+
+
+class Memory:
+    """Where an array begins. Its scratch memory is free again when no array refers to it."""
+
+    def __init__(self, base: Value):
+        """Memory at an address."""
+        self.base = base
+
+
 class Emitter:
     """The state of writing one module: the builder of the current function, and its scratch memory."""
 
-    def __init__(self, width: int, flushes: bool):
+    def __init__(self, width: int, processor: Processor, largest: int = 1):
         """Start a module.
 
         Args:
             width: W, runs side by side.
-            flushes: whether the processor has the mode of x86 in which subnormal numbers count as 0.
+            largest: entries of the largest array.
+            processor: for which code is written.
         """
-        self.width, self.flushes = width, flushes
+        self.width, self.flushes, self.unroll = width, processor.flushes, UNROLL[largest > SMALL]
+        self.accumulators = processor.registers // 2
         self.module = ir.Module()
         self.b: Any = ir.IRBuilder()
         self.entry: Any
         self.scratch: Value
         self.constants: dict[tuple[str, str], ir.Constant] = {}
         self.scratch_bytes = 0  # that the functions of this module need
+        self.pieces = Scratch(ALIGNED)
 
     def begin(self, name: str, arguments: int) -> list[ir.Argument]:
         """Start a function of so many pointers, which do not overlap; the first is scratch memory."""
@@ -92,7 +114,7 @@ class Emitter:
             argument.add_attribute("noalias")
         self.entry = function.append_basic_block("entry")
         self.b = ir.IRBuilder(function.append_basic_block("body"))
-        self.scratch, self.used = function.args[0], 0
+        self.scratch, self.pieces = function.args[0], Scratch(ALIGNED)
         self.mode = self.flushed()
         return list(function.args)
 
@@ -213,19 +235,20 @@ class Emitter:
         variable.type = POINTER
         return variable
 
-    def allocate(self, entries: int, dtype) -> Value:
+    def allocate(self, entries: int, dtype) -> "Memory":
         """Memory for so many values of W runs: registers where it is small, else scratch memory."""
         size = stored_size(dtype) * self.width
-        if entries <= UNROLL:
+        if entries <= self.unroll:
             with self.b.goto_block(self.entry):
                 place: Any = self.alloca(ir.ArrayType(I8, max(1, entries) * size))
                 place.align = ALIGNED
-            return place
-        offset = self.used
-        self.used += -(-entries * size // ALIGNED) * ALIGNED
-        self.scratch_bytes = max(self.scratch_bytes, self.used)
+            return Memory(place)
+        offset = self.pieces.take(entries * size)
+        self.scratch_bytes = max(self.scratch_bytes, self.pieces.most)
         with self.b.goto_block(self.entry):
-            return self.b.gep(self.scratch, [ir.Constant(I64, offset)], source_etype=I8)
+            memory = Memory(self.b.gep(self.scratch, [ir.Constant(I64, offset)], source_etype=I8))
+        self.pieces.keep_for(memory, offset)
+        return memory
 
     # loops
 
@@ -275,7 +298,7 @@ class Emitter:
             self.nest(shape, body, (*prefix, i))
             return carry
 
-        self.loop(shape[len(prefix)], inner, written_out=left <= UNROLL)
+        self.loop(shape[len(prefix)], inner, written_out=left <= self.unroll)
 
 
 def scalar_constant(value, element: ir.Type):

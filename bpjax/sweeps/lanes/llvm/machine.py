@@ -9,6 +9,8 @@ import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
+from bpjax.sweeps.lanes.llvm.emitter import Processor
+
 LEVEL = 2
 """Optimization level of the passes and of code generation."""
 
@@ -44,9 +46,11 @@ def versions() -> str:
     return f"{'.'.join(map(str, llvm.llvm_version_info))} (llvmlite {llvmlite.__version__})"
 
 
-def is_x86() -> bool:
-    """Whether the processor is one of Intel's kind."""
-    return llvm.get_process_triple().startswith(("x86_64", "i686", "i386"))
+@functools.lru_cache(maxsize=1)
+def processor() -> Processor:
+    """This processor."""
+    is_x86 = llvm.get_process_triple().startswith(("x86_64", "i686", "i386"))
+    return Processor(is_x86, 16 if is_x86 and vector_bytes() < 64 else 32)
 
 
 class Machine:
@@ -64,7 +68,7 @@ class Machine:
             module.verify()
             options = llvm.create_pipeline_tuning_options(speed_level=LEVEL)
             options.loop_vectorization = options.slp_vectorization = False  # it is vector code already
-            options.loop_unrolling = False
+            options.loop_unrolling = False  # longer code was no faster
             passes = llvm.create_pass_builder(machine, options)
             passes.getModulePassManager().run(module, passes)
             self.engine = llvm.create_mcjit_compiler(module, machine)

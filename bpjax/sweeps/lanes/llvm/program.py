@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from bpjax.sweeps.lanes.llvm.arrays import Array, Opaque, computed, in_memory, put, shared
-from bpjax.sweeps.lanes.llvm.emitter import UNROLL, Emitter, Unsupported, stored_size
+from bpjax.sweeps.lanes.llvm.emitter import Emitter, Memory, Unsupported, stored_size
 from bpjax.sweeps.lanes.llvm.flatten import Flat, flatten
 from bpjax.sweeps.lanes.llvm.rows import Field, Rows, rows_of
 from bpjax.sweeps.lanes.llvm.rules import evaluate
@@ -98,7 +98,7 @@ class Inputs(NamedTuple):
         return [*self.constants, self.key, *self.hyperparameters, *self.state]
 
 
-def inputs_of(emitter: Emitter, layouts: Layouts, lanes, constants) -> Inputs:
+def inputs_of(emitter: Emitter, layouts: Layouts, lanes: Memory, constants: Memory) -> Inputs:
     """The arrays in the lanes and among the constants."""
 
     def of_run(field: Field | None):
@@ -114,7 +114,7 @@ def inputs_of(emitter: Emitter, layouts: Layouts, lanes, constants) -> Inputs:
     return Inputs(known, Opaque(), fields[layouts.state :], fields[: layouts.state])
 
 
-def write_all(emitter: Emitter, results: list, into: list, lanes) -> None:
+def write_all(emitter: Emitter, results: list, into: list, lanes: Memory) -> None:
     """Compute all results before any of them is written, as they may read what is overwritten.
 
     Args:
@@ -129,10 +129,10 @@ def write_all(emitter: Emitter, results: list, into: list, lanes) -> None:
             continue
         if isinstance(result, Opaque):
             raise Unsupported("a key that changes")
-        if result.place is not None and result.place.base is target.place.base and result.place == target.place:
+        if result.place == target.place:
             continue
-        is_safe = result.place is not None and result.place.base is not lanes
-        if result.size <= UNROLL:
+        is_safe = result.place is not None and result.place.memory is not lanes
+        if result.size <= emitter.unroll:
             entries = [(indices, result.get(indices)) for indices in np.ndindex(*result.shape)]
             waiting.append((target, entries))
         else:
@@ -147,13 +147,13 @@ def write_all(emitter: Emitter, results: list, into: list, lanes) -> None:
 
 def outcome_function(emitter: Emitter, layouts: Layouts, parts: Parts) -> None:
     """`finish(scratch, lanes, out, constants)`: the outcome of W runs, from the lanes to lanes of outcomes."""
-    _, lanes, out, constants = emitter.begin("finish", 4)
+    _, lanes, out, constants = map(Memory, emitter.begin("finish", 4))
     results = evaluate(emitter, parts.outcome, inputs_of(emitter, layouts, lanes, constants).all)
     store_results(emitter, results, layouts.outcome, out)
     emitter.end()
 
 
-def store_results(emitter: Emitter, results: list, rows: Rows, out) -> None:
+def store_results(emitter: Emitter, results: list, rows: Rows, out: Memory) -> None:
     """Write results into lanes of their own."""
     for result, field in zip(results, rows.fields, strict=True):
         if isinstance(result, Opaque) or field is None:
@@ -164,7 +164,7 @@ def store_results(emitter: Emitter, results: list, rows: Rows, out) -> None:
 
 def repeat_function(emitter: Emitter, layouts: Layouts, parts: Parts, record: Rows) -> None:
     """`repeat(scratch, lanes, out, constants)`: one epoch of W runs, and its record in lanes of records."""
-    _, lanes, out, constants = emitter.begin("repeat", 4)
+    _, lanes, out, constants = map(Memory, emitter.begin("repeat", 4))
     inputs = inputs_of(emitter, layouts, lanes, constants)
     results = evaluate(emitter, parts.replayed, inputs.all)
     store_results(emitter, results[layouts.state :], record, out)

@@ -1,5 +1,6 @@
 """The table of rules, and the evaluation of steps by them."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -9,6 +10,7 @@ from bpjax.sweeps.lanes.llvm.arrays import Array, Opaque, cheap, elementwise, li
 from bpjax.sweeps.lanes.llvm.elementwise import operation_of
 from bpjax.sweeps.lanes.llvm.emitter import Emitter, Unsupported, element_of
 from bpjax.sweeps.lanes.llvm.flatten import Flat, Node
+from bpjax.util.jaxprs import num_entries
 
 RULES: Mapping[str, Callable] = {
     "broadcast_in_dim": shapes.broadcast_in_dim,
@@ -44,6 +46,11 @@ def check_rules(flat: Flat) -> None:
             raise Unsupported(name)
 
 
+def largest_of(flat: Flat) -> int:
+    """Entries of the largest result of a step."""
+    return max((num_entries(v) for step in flat.steps for v in step.equation.outvars), default=1)
+
+
 def evaluate(emitter: Emitter, flat: Flat, arguments: list) -> list:
     """Write the code of steps; the results as arrays, which are computed where they are read.
 
@@ -59,8 +66,13 @@ def evaluate(emitter: Emitter, flat: Flat, arguments: list) -> list:
             values[id(node)] = literal(emitter, node.value)
         return values[id(node)]
 
+    left = Counter(flat.reads)
     for step in flat.steps:
         results = results_of(emitter, step.equation, [value_of(node) for node in step.inputs])
+        left.subtract(map(id, step.inputs))
+        for node in step.inputs:
+            if not left[id(node)]:  # its memory is free for others, if no array that is still needed reads it
+                values.pop(id(node), None)
         for node, result in zip(step.outputs, results, strict=True):
             values[id(node)] = cheap(emitter, result) if flat.reads[id(node)] > 1 else result
     return [value_of(node) for node in flat.outputs]

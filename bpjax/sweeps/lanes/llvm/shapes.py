@@ -39,7 +39,7 @@ def reshaped(emitter: Emitter, array: Array, shape) -> Array:
     """An array in another shape: an array in memory is there already, axes of length 1 are left out or added."""
     if array.place is not None:
         make = shared if array.place.is_shared else in_memory
-        return make(emitter, shape, array.dtype, array.place.base, array.place.offset)
+        return make(emitter, shape, array.dtype, array.place.memory, array.place.offset)
     kept = [k for k, n in enumerate(array.shape) if n != 1]
     new = [k for k, n in enumerate(shape) if n != 1]
 

@@ -11,7 +11,7 @@ from llvmlite import ir
 
 from bpjax.sweeps.lanes.llvm.arrays import Array, in_memory, put
 from bpjax.sweeps.lanes.llvm.elementwise import convert
-from bpjax.sweeps.lanes.llvm.emitter import I32, I64, POINTER, Emitter, Value, stored_size
+from bpjax.sweeps.lanes.llvm.emitter import I32, I64, POINTER, Emitter, Memory, Value, stored_size
 from bpjax.sweeps.lanes.llvm.program import Layouts, Parts, inputs_of, write_all
 from bpjax.sweeps.lanes.llvm.rules import evaluate
 
@@ -21,12 +21,13 @@ NEVER = -(2**31)
 """An epoch that no run reaches."""
 
 
-class Memory:
+class State:
     """The memory of `train`: how its parts are addressed."""
 
     def __init__(self, emitter: Emitter, layouts: Layouts, lanes: Value, control: Value):
         """Memory that two arguments of the function point to."""
         self.emitter, self.layouts, self.lanes, self.control = emitter, layouts, lanes, control
+        self.memory = Memory(lanes)
         self.extra = layouts.run.bytes * emitter.width  # where the three vectors of int32 begin
 
     def slot(self, place) -> Value:
@@ -53,7 +54,7 @@ class Memory:
     def whole(self, number: int) -> Value:
         """One of the extra vectors."""
         return in_memory(
-            self.emitter, (), np.int32, self.lanes, self.extra + 4 * number * self.emitter.width
+            self.emitter, (), np.int32, self.memory, self.extra + 4 * number * self.emitter.width
         ).get(())  # fmt: skip
 
 
@@ -62,8 +63,8 @@ def swap_function(emitter: Emitter, layouts: Layouts, at: Value, count: int) -> 
 
     Args:
         emitter: writes the code.
-        layouts: of the memory.
-        at: the epochs of the curves, in memory.
+        layouts: of the state.
+        at: the epochs of the curves, in state.
         count: how many they are.
     """
     module = emitter.module
@@ -71,38 +72,38 @@ def swap_function(emitter: Emitter, layouts: Layouts, at: Value, count: int) -> 
     function.linkage = "internal"
     function.attributes.add("noinline")
     outside, emitter.b = emitter.b, ir.IRBuilder(function.append_basic_block("start"))
-    memory, b, width = Memory(emitter, layouts, *function.args), emitter.b, emitter.width
+    state, b, width = State(emitter, layouts, *function.args), emitter.b, emitter.width
     zero = ir.Constant(I64, 0)
 
     def exchange(lane, carried):
-        row = memory.entry(emitter.add(lane, FIRST))
-        reason = b.load(memory.lane(layouts.reason.offset * width, lane, 4), typ=I32)
+        row = state.entry(emitter.add(lane, FIRST))
+        reason = b.load(state.lane(layouts.reason.offset * width, lane, 4), typ=I32)
         has_stopped = b.and_(b.icmp_signed("!=", row, zero), b.icmp_signed("!=", reason, ir.Constant(I32, 0)))
         with b.if_then(has_stopped):
-            copy_entries(memory, lane, b.inttoptr(row, POINTER), is_out=True)
-            memory.set_entry(emitter.add(lane, FIRST), zero)
+            copy_entries(state, lane, b.inttoptr(row, POINTER), is_out=True)
+            state.set_entry(emitter.add(lane, FIRST), zero)
         is_free = b.or_(has_stopped, b.icmp_signed("==", row, zero))
-        waits = b.icmp_signed("!=", memory.entry(NEXT), memory.entry(END))
+        waits = b.icmp_signed("!=", state.entry(NEXT), state.entry(END))
         with b.if_then(b.and_(is_free, waits)):
-            new = memory.entry(NEXT)
-            memory.set_entry(NEXT, b.add(new, ir.Constant(I64, layouts.run.stride)))
-            memory.set_entry(emitter.add(lane, FIRST), new)
-            copy_entries(memory, lane, b.inttoptr(new, POINTER), is_out=False)
-            start_curves(memory, lane, at, count)
-        is_live = b.icmp_signed("!=", memory.entry(emitter.add(lane, FIRST)), zero)
-        b.store(b.sext(is_live, I32), memory.vector(0, lane))
+            new = state.entry(NEXT)
+            state.set_entry(NEXT, b.add(new, ir.Constant(I64, layouts.run.stride)))
+            state.set_entry(emitter.add(lane, FIRST), new)
+            copy_entries(state, lane, b.inttoptr(new, POINTER), is_out=False)
+            start_curves(state, lane, at, count)
+        is_live = b.icmp_signed("!=", state.entry(emitter.add(lane, FIRST)), zero)
+        b.store(b.sext(is_live, I32), state.vector(0, lane))
         return [b.add(carried[0], b.zext(is_live, I64))]
 
     (live,) = emitter.loop(width, exchange, [zero])
-    memory.set_entry(LIVE, live)
+    state.set_entry(LIVE, live)
     b.ret_void()
     emitter.b = outside
     return function
 
 
-def copy_entries(memory: Memory, lane: Value, row: Value, is_out: bool) -> None:
+def copy_entries(state: State, lane: Value, row: Value, is_out: bool) -> None:
     """Copy all entries of a run between its lane and its row."""
-    emitter, rows, b = memory.emitter, memory.layouts.run, memory.emitter.b
+    emitter, rows, b = state.emitter, state.layouts.run, state.emitter.b
     for start, count, size in ((0, rows.doubles, 8), (8 * rows.doubles, rows.singles, 4)):
         if not count:
             continue
@@ -111,7 +112,7 @@ def copy_entries(memory: Memory, lane: Value, row: Value, is_out: bool) -> None:
         def copy(k, carry, start=start, size=size, kind=kind):
             in_row = emitter.address(row, emitter.add(emitter.times(k, size), start))
             entry = emitter.add(emitter.times(k, size * emitter.width), start * emitter.width)
-            in_lane = emitter.address(memory.lanes, emitter.add(entry, emitter.times(lane, size)))
+            in_lane = emitter.address(state.lanes, emitter.add(entry, emitter.times(lane, size)))
             source, target = (in_lane, in_row) if is_out else (in_row, in_lane)
             b.store(b.load(source, typ=kind), target)
             return carry
@@ -119,10 +120,10 @@ def copy_entries(memory: Memory, lane: Value, row: Value, is_out: bool) -> None:
         emitter.loop(count, copy)
 
 
-def start_curves(memory: Memory, lane: Value, table: Value, count: int) -> None:
+def start_curves(state: State, lane: Value, table: Value, count: int) -> None:
     """The place in the curves at which a run continues, and the epoch of that place."""
-    emitter, b = memory.emitter, memory.emitter.b
-    epoch = b.load(memory.lane(memory.layouts.epoch.offset * emitter.width, lane, 4), typ=I32)
+    emitter, b = state.emitter, state.emitter.b
+    epoch = b.load(state.lane(state.layouts.epoch.offset * emitter.width, lane, 4), typ=I32)
     passed = ir.Constant(I64, 0)
 
     def count_passed(k, carried):
@@ -131,8 +132,8 @@ def start_curves(memory: Memory, lane: Value, table: Value, count: int) -> None:
 
     if count:
         (passed,) = emitter.loop(count, count_passed, [passed], is_dynamic=True)
-    b.store(b.trunc(passed, I32), memory.vector(2, lane))
-    b.store(b.load(b.gep(table, [passed], source_etype=I32), typ=I32), memory.vector(1, lane))
+    b.store(b.trunc(passed, I32), state.vector(2, lane))
+    b.store(b.load(b.gep(table, [passed], source_etype=I32), typ=I32), state.vector(1, lane))
 
 
 def train_function(emitter: Emitter, layouts: Layouts, parts: Parts, curve_epochs: tuple[int, ...]) -> None:
@@ -140,7 +141,7 @@ def train_function(emitter: Emitter, layouts: Layouts, parts: Parts, curve_epoch
     at = emitter.table(ir.ArrayType(I32, len(curve_epochs) + 1), [*curve_epochs, NEVER])
     swap = swap_function(emitter, layouts, at, len(curve_epochs))
     _, lanes, control, constants = emitter.begin("train", 4)
-    memory = Memory(emitter, layouts, lanes, control)
+    state = State(emitter, layouts, lanes, control)
     start, epoch, after_swap, end = (
         emitter.b.append_basic_block(name) for name in ("start", "epoch", "after_swap", "end")
     )
@@ -148,10 +149,10 @@ def train_function(emitter: Emitter, layouts: Layouts, parts: Parts, curve_epoch
     b = emitter.b
     b.position_at_end(start)
     b.call(swap, [lanes, control])
-    most, is_last = memory.entry(EPOCHS), b.icmp_signed("!=", memory.entry(LAST), ir.Constant(I64, 0))
+    most, is_last = state.entry(EPOCHS), b.icmp_signed("!=", state.entry(LAST), ir.Constant(I64, 0))
 
     def goes_on() -> Value:
-        live = memory.entry(LIVE)
+        live = state.entry(LIVE)
         is_full = b.icmp_signed("==", live, ir.Constant(I64, emitter.width))
         is_some = b.icmp_signed(">", live, ir.Constant(I64, 0))
         return b.or_(is_full, b.and_(is_last, is_some))
@@ -160,11 +161,11 @@ def train_function(emitter: Emitter, layouts: Layouts, parts: Parts, curve_epoch
     b.position_at_end(epoch)
     done = b.phi(I64)
     done.add_incoming(ir.Constant(I64, 0), start)
-    reason = one_epoch(memory, parts, at if curve_epochs else None, constants)
+    reason = one_epoch(state, parts, at if curve_epochs else None, constants)
     following = b.add(done, ir.Constant(I64, 1))
     has_time = b.icmp_signed("<", following, most)
     zeros = emitter.constant(0, np.int32)
-    has_stopped = b.and_(b.icmp_signed("!=", reason, zeros), b.icmp_signed("!=", memory.whole(0), zeros))
+    has_stopped = b.and_(b.icmp_signed("!=", reason, zeros), b.icmp_signed("!=", state.whole(0), zeros))
     exchange, next_epoch = b.append_basic_block("exchange"), b.append_basic_block("next_epoch")
     b.cbranch(emitter.any(has_stopped), exchange, next_epoch)
     b.position_at_end(next_epoch)
@@ -180,55 +181,55 @@ def train_function(emitter: Emitter, layouts: Layouts, parts: Parts, curve_epoch
     emitter.end()
 
 
-def one_epoch(memory: Memory, parts: Parts, at: Value | None, constants: Value) -> Value:
+def one_epoch(state: State, parts: Parts, at: Value | None, constants: Value) -> Value:
     """The code of an epoch of all lanes; the reasons after it.
 
     Args:
-        memory: of the function.
+        state: of the function.
         parts: of the trial.
         at: the epochs of the curves, in memory, if there are any.
         constants: where the arrays lie that the trial closes over.
     """
-    emitter, layouts, b = memory.emitter, memory.layouts, memory.emitter.b
-    inputs = inputs_of(emitter, layouts, memory.lanes, constants)
+    emitter, layouts, b = state.emitter, state.layouts, state.emitter.b
+    inputs = inputs_of(emitter, layouts, state.memory, Memory(constants))
     epoch_of, reason_of = (
-        in_memory(emitter, (), np.int32, memory.lanes, field.offset * emitter.width)
+        in_memory(emitter, (), np.int32, state.memory, field.offset * emitter.width)
         for field in (layouts.epoch, layouts.reason)
     )
     was_running = b.icmp_signed("==", reason_of.get(()), emitter.constant(0, np.int32))
-    *state, error = evaluate(emitter, parts.epoch, inputs.all)
+    *after, error = evaluate(emitter, parts.epoch, inputs.all)
     seen = error.get(()) if at is not None else None
-    write_all(emitter, state, inputs.state, memory.lanes)
+    write_all(emitter, after, inputs.state, state.memory)
     if at is not None:
-        is_due = b.and_(b.icmp_signed("==", epoch_of.get(()), memory.whole(1)), was_running)
+        is_due = b.and_(b.icmp_signed("==", epoch_of.get(()), state.whole(1)), was_running)
         with b.if_then(emitter.any(is_due)):
-            enter_curves(memory, parts, at, inputs.all, is_due, Array((), error.dtype, lambda _: seen))
+            enter_curves(state, parts, at, inputs.all, is_due, Array((), error.dtype, lambda _: seen))
     return reason_of.get(())
 
 
-def enter_curves(memory: Memory, parts: Parts, at: Value, arguments: list, is_due: Value, error: Array) -> None:
+def enter_curves(state: State, parts: Parts, at: Value, arguments: list, is_due: Value, error: Array) -> None:
     """Write the error and the watched values of the lanes that are due into the curves of their rows."""
-    emitter, layouts, b = memory.emitter, memory.layouts, memory.emitter.b
+    emitter, layouts, b = state.emitter, state.layouts, state.emitter.b
     values = [error, *(evaluate(emitter, parts.watch, arguments) if parts.watch else [])]
     sources = []
     for value, field in zip(values, layouts.curves.values(), strict=True):
-        base = emitter.allocate(value.size, field.dtype)
-        target = in_memory(emitter, value.shape, field.dtype, base)
+        memory = emitter.allocate(value.size, field.dtype)
+        target = in_memory(emitter, value.shape, field.dtype, memory)
         emitter.nest(value.shape, lambda i, t=target, v=value: store_as(emitter, t, i, v))
-        sources.append((base, value.size, field))
+        sources.append((memory, value.size, field))
     flags = emitter.allocate(1, np.int32)
-    emitter.store(b.sext(is_due, emitter.vector("int32")), flags, 0, "int32")
+    emitter.store(b.sext(is_due, emitter.vector("int32")), flags.base, 0, "int32")
 
     def enter(lane, carry):
-        flag = b.load(b.gep(flags, [lane], source_etype=I32), typ=I32)
+        flag = b.load(b.gep(flags.base, [lane], source_etype=I32), typ=I32)
         with b.if_then(b.icmp_signed("!=", flag, ir.Constant(I32, 0))):
-            row = b.inttoptr(memory.entry(emitter.add(lane, FIRST)), POINTER)
-            place = b.zext(b.load(memory.vector(2, lane), typ=I32), I64)
-            for base, size, field in sources:
-                copy_to_curve(emitter, base, size, field, lane, row, place)
+            row = b.inttoptr(state.entry(emitter.add(lane, FIRST)), POINTER)
+            place = b.zext(b.load(state.vector(2, lane), typ=I32), I64)
+            for memory, size, field in sources:
+                copy_to_curve(emitter, memory.base, size, field, lane, row, place)
             following = b.add(place, ir.Constant(I64, 1))
-            b.store(b.trunc(following, I32), memory.vector(2, lane))
-            b.store(b.load(b.gep(at, [following], source_etype=I32), typ=I32), memory.vector(1, lane))
+            b.store(b.trunc(following, I32), state.vector(2, lane))
+            b.store(b.load(b.gep(at, [following], source_etype=I32), typ=I32), state.vector(1, lane))
         return carry
 
     emitter.loop(emitter.width, enter)
