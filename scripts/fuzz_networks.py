@@ -30,6 +30,7 @@ NETWORKS: dict[str, dict[str, Callable[[], Any]]] = {
         "params": lambda: (),
         "state": lambda: jnp.ones((1, 2)),
         "controls": lambda: jnp.ones((1, 3, 1)),
+        "path_cost": lambda: OMIT,
     },
     "layers.attention": {"head_features": lambda: 2},
     "layers.augmented_lagrangian": {

@@ -38,10 +38,11 @@ from experiments.common.findings import Finding, print_findings
 from experiments.common.gradients import quick_compilations
 from experiments.common.keep import keep
 from experiments.common.stored import write_figure, write_rows, write_zarr
-from experiments.common.threads import in_parallel
-from experiments.optimal_control import linear, problems, tables
+from experiments.common.threads import in_parallel, stop_if
+from experiments.optimal_control import bounded, linear, problems, tables
+from experiments.optimal_control.denham import bryson_denham
 from experiments.optimal_control.dreyfus import adapt_gains, compare_dynamic_programming
-from experiments.optimal_control.figures import draw_dreyfus, draw_linear, draw_nonlinear
+from experiments.optimal_control.figures import draw_bounded, draw_dreyfus, draw_linear, draw_nonlinear
 from experiments.optimal_control.receipt import receipt
 from experiments.optimal_control.solve import solve, solve_from
 
@@ -85,6 +86,7 @@ class Result(NamedTuple):
     """What is stored."""
 
     solved: dict[str, xr.Dataset]  # by the name of the problem
+    bounded: dict[str, xr.Dataset]  # by the name of the problem
     programming: xr.Dataset
     gains: xr.Dataset
     receipts: dict[str, float]  # by the name of the problem: relative difference from `jax.grad`
@@ -94,9 +96,11 @@ def jobs(config: Config) -> dict[str, Callable]:
     """{name: function of a stop event}, the longest first; each returns datasets by name, and receipts by name."""
     cases = linear.SOFT + linear.HARD
 
-    def job(problem, names):
+    def job(problem, names, finer: int = 1):
+        steps = tuple(finer * count for count in config.resolutions)
+
         def work(stop):
-            found = solve(problem, names, config.resolutions, config.epochs, stop)
+            found = solve(problem, names, steps, config.epochs, stop)
             is_checked = not config.quick or problem.name == tables.ZERMELO
             return found, {problem.name: receipt(problem)} if is_checked else {}
 
@@ -108,6 +112,15 @@ def jobs(config: Config) -> dict[str, Callable]:
         turning = solve_from(problem, problems.turning, tables.TURNING, config.resolutions, config.epochs, stop)
         return found | turning, receipts
 
+    def bounds(stop):
+        stop_if(stop)
+        found = {
+            tables.SATURATED: bounded.saturated(100, config.epochs),
+            tables.FUEL: bounded.least_fuel(40, config.epochs),
+            tables.DENHAM: bryson_denham(config.epochs, (20, 40) if config.quick else (20, 40, 80)),
+        }
+        return found, {}
+
     def dreyfus(stop):
         rows = [compare_dynamic_programming(config.seed + index) for index in range(config.systems)]
         compared = xr.Dataset({name: ("system", np.array(values)) for name, values in _columns(rows).items()})
@@ -115,10 +128,11 @@ def jobs(config: Config) -> dict[str, Callable]:
 
     return {
         "quadratic costs": job(linear.linear_problem("Quadratic costs", cases), [case.name for case in cases]),
-        tables.ORBIT: job(problems.orbit(), [tables.ORBIT]),
+        tables.ORBIT: job(problems.orbit(), [tables.ORBIT], 1 if config.quick else 2),
         "brachistochrones": job(problems.brachistochrones(), tables.SLIDES),
         tables.RANGE: longest_range,
         tables.ZERMELO: job(problems.zermelo(), [tables.ZERMELO]),
+        "bounded controls and states": bounds,
         "dynamic programming and gains": dreyfus,
     }
 
@@ -146,8 +160,9 @@ def run(config: Config, console: Console) -> Result:
     found = {name: here for datasets, _ in parts for name, here in datasets.items()}
     receipts = {name: value for _, values in parts for name, value in values.items()}
     programming, gains = found.pop("programming"), found.pop("gains")
-    console.print(f"{len(found)} problems in {time.perf_counter() - began:.0f} s, compilation included")
-    return Result(found, programming, gains, receipts)
+    limited = {name: found.pop(name) for name in (tables.SATURATED, tables.FUEL, tables.DENHAM)}
+    console.print(f"{len(found) + len(limited)} problems in {time.perf_counter() - began:.0f} s, compilation included")
+    return Result(found, limited, programming, gains, receipts)
 
 
 def findings_of(result: Result) -> list[Finding]:
@@ -160,20 +175,25 @@ def findings_of(result: Result) -> list[Finding]:
         *tables.slide_rows(found),
         *tables.range_rows(found),
         *tables.linear_rows(found),
+        *tables.bounded_rows(result.bounded),
         *tables.dreyfus_rows(result.programming, result.gains),
     ]
 
 
 def store(config: Config, folder: Path, result: Result) -> tuple[list[Finding], Result]:
     """Write trajectories, table, figures and record; returns the rows computed from what is stored."""
-    solved = {name: write_zarr(here, folder / f"{slug(name)}.zarr") for name, here in result.solved.items()}
+    solved, limited = (
+        {name: write_zarr(here, folder / f"{slug(name)}.zarr") for name, here in part.items()}
+        for part in (result.solved, result.bounded)
+    )
     programming = write_zarr(result.programming, folder / "programming.zarr")
     gains = write_zarr(result.gains, folder / "gains.zarr")
-    result = Result(solved, programming, gains, result.receipts)
+    result = Result(solved, limited, programming, gains, result.receipts)
     rows = findings_of(result)
     write_rows(folder / "findings.csv", rows, ["verdict"])
     write_figure(draw_nonlinear(solved), folder, "optimal_control", dpi=75)
     write_figure(draw_linear(solved), folder, "quadratic_cost", dpi=75)
+    write_figure(draw_bounded(limited), folder, "bounded", dpi=75)
     write_figure(draw_dreyfus(result.solved, result.gains), folder, "dreyfus", dpi=75)
     write_record(folder, config, receipts={name: f"{value:.1e}" for name, value in result.receipts.items()})
     return rows, result
@@ -185,12 +205,12 @@ def show(config: Config, console: Console) -> None:
     with console.status("storing the result and drawing the figures"):
         config, (rows, result) = keep(config, store, result)
     console.print()
-    console.print(tables.methods_table(result.solved))
+    console.print(tables.methods_table(result.solved | result.bounded))
     console.print()
     print_findings(console, rows, "Optimal control: published values and ours")
     console.print(
-        f"\nFigures: {config.out}/optimal_control.png, quadratic_cost.png and dreyfus.png (also as .svg), the table as "
-        "findings.csv, the trajectories as Zarr."
+        f"\nFigures: {config.out}/optimal_control.png, quadratic_cost.png, bounded.png and dreyfus.png (also as .svg), "
+        "the table as findings.csv, the trajectories as Zarr."
     )
 
 

@@ -80,6 +80,42 @@ def draw_linear(found: Mapping[str, xr.Dataset]):
     return figure
 
 
+def draw_bounded(found: Mapping[str, xr.Dataset]):
+    """One row for each problem with a bound."""
+    figure, axes = plt.subplots(3, 4, figsize=(15, 10.5))
+    spaced(figure)
+    saturated, fuel, denham = (found[name] for name in (tables.SATURATED, tables.FUEL, tables.DENHAM))
+    problems = {
+        "p. 109: an oscillating actuator\nbrings x down as far as it can": (saturated, ("x",)),
+        "p. 116: least fuel by thrust, rest, thrust": (fuel, ("position", "speed")),
+        "Bryson-Denham: x ≤ 1/9 (dashed)": (denham, ("position", "speed")),
+    }
+    for line, (title, (here, names)) in zip(axes, problems.items(), strict=True):
+        for index, name in enumerate(names):
+            line[0].plot(here.time, here.state[:, index], color=COLOURS[index], label=name)
+        label(line[0], title, "time", "state")
+        line[1].plot(here.stage_time.values.ravel(), here.control.values.ravel(), color=BLUE)
+        costate(line[2], here, dict(enumerate(f"λ of {name}" for name in names)), "", "")
+        convergence(line[3], here, "")
+    axes[2, 0].axhline(1 / 9, linestyle="--", color=GREY)
+    for axis in (axes[1, 0], axes[2, 0]):
+        axis.legend(fontsize=8)
+    for axis, level in ((axes[0, 1], 1), (axes[1, 1], 1), (axes[1, 2], 1)):
+        for sign in (-level, level):
+            axis.axhline(sign, linestyle="--", color=GREY)
+    label(axes[0, 1], "The control follows its gradient\nand stops at the bounds", "time", "u")
+    label(axes[1, 1], "Full thrust or none", "time", "u")
+    label(axes[2, 1], "No thrust while x rests on the bound", "time", "u")
+    axes[0, 2].set_ylim(0, 1.2 * float(saturated.costate.max()))
+    axes[0, 2].set_title("The costate is constant", fontsize=10)
+    axes[1, 2].set_title("It switches where the costate\nof the speed is 1 and -1", fontsize=10)
+    axes[2, 2].set_title("The costate of x jumps where\nthe bound is met and left", fontsize=10)
+    titles = "Error of the cost", "Newton finds the switching times", "Newton finds where x = 1/9"
+    for axis, title in zip(axes[:, 3], titles, strict=True):
+        axis.set_title(title, fontsize=10)
+    return figure
+
+
 def draw_dreyfus(found: Mapping[str, xr.Dataset], gains: xr.Dataset):
     """The gains of the controller before and after, and the discretisation errors of all problems."""
     figure, axes = plt.subplots(1, 4, figsize=(15, 3.8))

@@ -22,6 +22,8 @@ YEAR = 365.25
 SLIDES = {"dymos": 1.8016, "PSOPT": 0.8247591}
 RANGE = 1.712314
 """PSOPT; IPOPT and SQP agree with it to 1e-5."""
+DENHAM = 3.999539
+"""PSOPT's cost of the problem of Bryson and Denham with l = 1/9."""
 DEGENERATE_RANGE = 0.2519
 """Where a degenerate first guess ends."""
 

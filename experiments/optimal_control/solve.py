@@ -127,6 +127,8 @@ def dataset(instance: int, descents, alone: Extremal, extremals: list[Extremal])
 
 def errors(found: xr.Dataset) -> list[np.ndarray]:
     """Along gradient descent, momentum and Newton's method: the larger of the relative error of the cost and ‖ψ‖."""
+    if "path_error" in found:
+        return [row[np.isfinite(row)] for row in found.path_error.values]
     best = float(found.cost[0])
     paths = [*zip(found.path_cost.values, found.path_violation.values, strict=True)]
     paths.append((found.alone_cost.values, found.alone_violation.values))

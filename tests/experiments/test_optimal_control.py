@@ -11,7 +11,17 @@ from scipy.integrate import quad, solve_ivp
 from bpjax.util.files import slug
 from experiments.common.gradients import quick_compilations
 from experiments.common.stored import read_zarr
-from experiments.optimal_control import dreyfus, experiment, linear, methods, problems, published, solve, tables
+from experiments.optimal_control import (
+    bounded,
+    dreyfus,
+    experiment,
+    linear,
+    methods,
+    problems,
+    published,
+    solve,
+    tables,
+)
 
 pytestmark = pytest.mark.usefixtures("as_a_user_runs_it")
 
@@ -88,13 +98,13 @@ def stored(folder, name):
 
 
 def test_the_command_stores_table_figures_and_record(folder):
-    for name in ("optimal_control", "quadratic_cost", "dreyfus"):
+    for name in ("optimal_control", "quadratic_cost", "bounded", "dreyfus"):
         assert (folder / f"{name}.png").stat().st_size > 10_000 and (folder / f"{name}.svg").exists()
     assert json.loads((folder / "record.json").read_text())["config"]["quick"] is True
     with open(folder / "findings.csv") as file:
         rows = list(csv.DictReader(file))
     differ = [row["quantity"] for row in rows if row["verdict"] == "differs"]
-    assert differ == ["range from a bad start"] and len(rows) > 40
+    assert differ == ["range from a bad start", "least cost with x ≤ 1/9"] and len(rows) > 50
 
 
 def test_the_ship_takes_the_shortest_time(folder):
@@ -134,6 +144,36 @@ def test_slides_and_orbit(folder):
         assert time.value == pytest.approx(published.slide(*form), abs=1e-9)
     radius = -solve.extrapolate(stored(folder, tables.ORBIT).cost.values).value
     assert radius == pytest.approx(1.5252777, abs=1e-6)
+
+
+def test_the_bounds(folder):
+    fuel, denham = stored(folder, tables.FUEL), stored(folder, tables.DENHAM)
+    # u = −1 to t₁, 1 from t₂: v(t_f) = ½ − t₁ + 1.5 − t₂ = 0 and ∫ |u| = t₁ + 1.5 − t₂ = 1.5 − √0.1
+    t1, t2 = fuel.attrs["switches"]
+    assert t1 + t2 == pytest.approx(2, abs=1e-13) and t2 - t1 == pytest.approx(0.1**0.5, abs=1e-13)
+    known = [2, 2 + 6 * 0.04, 2 + 6 / 9, 4, 40 / 9]  # l = 0.3, 0.2, 1/6, 1/9, 0.1
+    np.testing.assert_allclose(denham.attrs["least"], known, rtol=1e-12)
+    # u = −(2/(3 l)) (1 − t/(3 l)) up to 3 l, then 0
+    u = np.where(denham.stage_time < 1 / 3, -6 * (1 - 3 * denham.stage_time), 0)
+    np.testing.assert_allclose(denham.control[:30], u[:30], atol=1e-8)
+    # the gradient vanishes: u = −λv, and λx jumps from 18 to 0
+    np.testing.assert_allclose(denham.costate[:20, 0], 18, atol=1e-8)
+    np.testing.assert_allclose(denham.costate[21:39, 0], 0, atol=1e-7)
+    assert denham.attrs["stationary"] < 1e-10
+
+
+def test_the_saturated_control():
+    # the end of an independent integration with this costate is x_f = λ / a²
+    cost, costate = bounded.saturated_cost()
+    path = solve_ivp(
+        lambda t, s: [-bounded.oscillating(t) * np.clip(costate * bounded.oscillating(t), -1, 1)], (0, 1), [1.0],
+        max_step=1e-3, rtol=1e-10, atol=1e-12,
+    )  # fmt: skip
+    assert 4 * path.y[0, -1] == pytest.approx(costate, abs=1e-6)  # the corners of u cost the integrator digits
+    with jax.enable_x64(True), quick_compilations():
+        found = bounded.saturated(50, 400, (500, 1000))
+    assert float(found.cost[-1]) == pytest.approx(cost, abs=1e-6)
+    assert float(found.path_error[1].min()) < 1e-9
 
 
 def test_dynamic_programming_and_the_adjoint():

@@ -5,6 +5,7 @@ at time t is the costate λ(t), and the gradient with respect to the control is 
 H = λᵀ f. N trajectories are computed at once.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -41,11 +42,19 @@ class Multipliers(NamedTuple):
     penalty: Array  # μ, () or (M,)
 
 
-def adjoint(cell: Cell, terminal_cost: Callable, params: Params, state: Any, controls: Array) -> Adjoint:
-    """The cost φ(s_T) of trajectories sₜ₊₁ = f(sₜ, uₜ), its costates and its gradient.
+def adjoint(
+    cell: Cell,
+    terminal_cost: Callable,
+    params: Params,
+    state: Any,
+    controls: Array,
+    path_cost: Callable | None = None,
+) -> Adjoint:
+    """The cost φ(s_T) + L(s₁ … s_T) of trajectories sₜ₊₁ = f(sₜ, uₜ), its costates and its gradient.
 
-    forward    sₜ₊₁ = f(sₜ, uₜ)               t = 0 … T−1
-    backward   λ_T = ∂φ/∂s,   λₜ = (∂f/∂s)ᵀ λₜ₊₁,   H_u = (∂f/∂u)ᵀ λₜ₊₁,   dparams = ∂φ/∂params + Σₜ (∂f/∂params)ᵀ λₜ₊₁
+    forward    sₜ₊₁ = f(sₜ, uₜ)                                             t = 0 … T−1
+    backward   λ_T = ∂φ/∂s + ∂L/∂s_T,   λₜ = (∂f/∂s)ᵀ λₜ₊₁ + ∂L/∂sₜ         λ₀ without ∂L/∂s₀
+               H_u = (∂f/∂u)ᵀ λₜ₊₁,     dparams = ∂(φ + L)/∂params + Σₜ (∂f/∂params)ᵀ λₜ₊₁
 
     This is backpropagation through `unroll(cell)` that keeps the error signal of every state (Bryson & Ho 1969, ch. 2).
     A running cost becomes a terminal one by `mayer_form`; terminal constraints by `augmented_lagrangian`.
@@ -56,13 +65,16 @@ def adjoint(cell: Cell, terminal_cost: Callable, params: Params, state: Any, con
         params: Of the cell.
         state: s₀ (N, ...).
         controls: u (N, T, D).
+        path_cost: L, (params, s₁ … s_T (N, T, ...)) -> (N,), such as the penalty of a constraint along the path. The
+            costate jumps by its derivative. None: no such cost.
 
     Raises:
-        ValueError: `cell` is not a Cell, `terminal_cost` is no function or does not return (N,); `controls` are not
-            (N, T, D).
+        ValueError: `cell` is not a Cell, a cost is no function or does not return (N,); `controls` are not (N, T, D).
     """
     check_instance("adjoint", "cell", cell, Cell, "runge_kutta(f, (2,), 0.1)")
     check_function("adjoint", "terminal_cost", terminal_cost)
+    if path_cost is not None:
+        check_function("adjoint", "path_cost", path_cost)
     controls = as_floating("adjoint", "controls", controls)
     if controls.ndim != 3 or 0 in controls.shape:
         raise ValueError(f"`adjoint` expected `controls` of shape (N, T, D), got {controls.shape}. Add the batch axis.")
@@ -73,25 +85,29 @@ def adjoint(cell: Cell, terminal_cost: Callable, params: Params, state: Any, con
         return state, (state, y, residuals)
 
     final, (states, outputs, residuals) = jax.lax.scan(step, state, cell.inputs(params, sequence))
-    cost, vjp = jax.vjp(terminal_cost, params, final)
+    cost, vjp = jax.vjp(functools.partial(_cost, terminal_cost, path_cost), params, final, states)
     if jnp.shape(cost) != (len(controls),):
         raise ValueError(
-            f"`adjoint` expected `terminal_cost` to return one cost for each of {len(controls)} trajectories, shape "
-            f"({len(controls)},), got {jnp.shape(cost)}."
+            f"`adjoint` expected the costs of {len(controls)} trajectories, shape ({len(controls)},), got "
+            f"{jnp.shape(cost)}. Sum over all axes of the state but the first."
         )
-    dparams, last = vjp(jnp.ones_like(cost))
+    dparams, last, along = vjp(jnp.ones_like(cost))
+    last = jax.tree.map(lambda d, d_path: d + d_path[-1], last, along)
     no_error = jax.tree.map(lambda y: jnp.zeros_like(y[0]), outputs)
     own = None if cell.gradient else jax.tree.map(widen, dparams)
+    first = jax.tree.map(jnp.zeros_like, state)
+    before = jax.tree.map(lambda d, d_path: jnp.concatenate((d[None], d_path[:-1])), first, along)  # ∂L/∂sₜ, t < T
 
-    def sweep(carry, residuals):
-        costate, total = carry
+    def sweep(carry, step):
+        (costate, total), (residuals, error) = carry, step
         costate, delta = cell.back(params, residuals, costate, no_error)
+        costate = jax.tree.map(jnp.add, costate, error)
         if cell.gradient is None:
             here, delta = delta
             total = jax.tree.map(lambda total, d: total + widen(d), total, here)
         return (costate, total), (costate, delta)
 
-    (_, total), (costates, delta) = jax.lax.scan(sweep, (last, own), residuals, reverse=True)
+    (_, total), (costates, delta) = jax.lax.scan(sweep, (last, own), (residuals, before), reverse=True)
     if cell.gradient is None:
         dparams, dx = jax.tree.map(lambda d, p: d.astype(p.dtype), total, dparams), delta
     else:
@@ -202,3 +218,11 @@ def update_multipliers(multipliers: Multipliers, residual: Array) -> Multipliers
             f"{jnp.shape(multipliers.values)}, got {residual.shape}."
         )
     return multipliers._replace(values=multipliers.values + multipliers.penalty * residual)
+
+
+def _cost(terminal_cost, path_cost, params, final, states):
+    """φ + L, (N,); the states (T, N, ...) have the time first."""
+    cost = terminal_cost(params, final)
+    if path_cost is None:
+        return cost
+    return cost + path_cost(params, jax.tree.map(lambda s: jnp.swapaxes(s, 0, 1), states))

@@ -105,6 +105,20 @@ def test_costates_by_hand():
     np.testing.assert_array_equal(found.controls, [[[12], [4]]])
 
 
+def test_a_cost_along_the_path_makes_the_costates_jump():
+    # as above with L = 3 q₁² / 2, q₁ = 3: λ₁ = (8 + 9, 12), λ₀ = (17, 17 + 12), H_u is unchanged; then L = v₂
+    a, b = jnp.array([[1.0, 1], [0, 1]]), jnp.array([[0.0], [1]])
+    cell = dynamics(lambda params, s, u: s @ a.T + u @ b.T, (2,))
+    run = functools.partial(adjoint, cell, lambda params, s: 0.5 * (s**2).sum(1), (), jnp.array([[1.0, 2]]))
+    controls = jnp.array([[[3.0], [-1]]])
+    found = run(controls, path_cost=lambda params, s: 1.5 * s[:, 0, 0] ** 2)
+    np.testing.assert_array_equal(found.cost, [40 + 13.5])
+    np.testing.assert_array_equal(found.costates, [[[17, 29], [17, 12], [8, 4]]])
+    np.testing.assert_array_equal(found.controls, [[[12], [4]]])
+    found = run(controls, path_cost=lambda params, s: s[:, 1, 1])
+    np.testing.assert_array_equal(found.costates, [[[8, 21], [8, 13], [8, 5]]])
+
+
 def test_the_adjoint_of_a_cell_whose_weight_gradients_come_after_the_sweep(keys):
     cell = elman(3)
     params, _ = cell.init(next(keys), (2,))
@@ -189,7 +203,7 @@ WRONG = {
         lambda: adjoint(
             runge_kutta(lambda p, s, u: s, (2,), 0.1), lambda p, s: s.sum(), (), jnp.ones((1, 2)), jnp.ones((1, 3, 1))
         ),
-        "one cost for each of 1 trajectories, shape (1,), got ()",
+        "the costs of 1 trajectories, shape (1,), got ()",
     ),
 }  # fmt: skip
 
