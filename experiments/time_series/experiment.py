@@ -11,7 +11,7 @@ gradient.
 The error is the NMSE, the mean squared error over the variance of the 100 values. Nothing was tuned: the rates are
 Wan's, ten times Wan's, and 0.01 for Adam. All is computed in float64.
 
-    python -m experiments.time_series            run everything: about four minutes on two cores
+    python -m experiments.time_series            run everything: about three minutes on two cores
     python -m experiments.time_series --quick    few starts and epochs, to see that it works: under 30 seconds
     python -m experiments.time_series --help     list all settings
 

@@ -14,18 +14,19 @@ BEFORE = 60
 
 
 def draw_forecasts(stored: xr.Dataset, labels: list[str]):
-    """The 100 values and the forecasts of the median and the best start.
+    """The 100 values and the forecasts of a middle and the best start.
 
     Args:
         stored: the result.
-        labels: of the trainings, Wan's first and his network with the larger rate second.
+        labels: of the trainings, three of Wan's network first: by his protocol, with the larger rate, with Adam.
     """
     figure, axes = plt.subplots(4, 1, figsize=(10, 9), sharex=True, sharey=True, layout="constrained")
     place = 0
-    for label in labels[:2]:
+    for label in labels[:3:2]:
         scores = scores_of(stored, label)
         order = np.argsort(scores.iterated)
-        for what, start in (("median", order[(len(order) - 1) // 2]), ("best", order[0])):
+        middle = (len(order) - 1) // 2
+        for what, start in ((f"no. {middle + 1}", order[middle]), ("the best", order[0])):
             axis = axes[place]
             forecast = stored[f"{slug(label)}_iterated"].values[-1, start]
             draw_truth(axis, stored, is_labelled=place == 0)
@@ -97,7 +98,7 @@ def draw_errors(stored: xr.Dataset, labels: list[str]):
         along.axhline(value, color=colour, lw=1.2, ls="--")
     figure.legend(*spread.get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=9, frameon=False)
     spread.set_title("Every start: how well are the 100 steps forecast?", fontsize=10, loc="left")
-    for label, colour in zip(labels[:2], (plots.BLUE, plots.PURPLE), strict=False):
+    for label, colour in zip(labels[:3], (plots.BLUE, plots.PURPLE, "black"), strict=True):
         name = slug(label)
         errors = nmse(future, stored[f"{name}_iterated"].values)
         epochs, half = stored.epoch.values, np.quantile(np.minimum(errors, 1e3), [0.25, 0.75], axis=1)
@@ -105,7 +106,7 @@ def draw_errors(stored: xr.Dataset, labels: list[str]):
         line = f"{label.split(', ')[1]}: median, half of the starts"
         along.plot(epochs, np.median(errors, axis=1), color=colour, label=line)
     along.set(yscale="log", ylim=(0.008, 25), xlabel="epochs", ylabel="NMSE of 100 iterated steps")
-    along.set_title("FIR network: does longer training help?", fontsize=10, loc="left")
+    along.set_title("FIR network: the error along the training", fontsize=10, loc="left")
     along.legend(fontsize=8, frameon=False, loc="upper right")
     for axis in axes:
         for side in ("top", "right"):

@@ -1,4 +1,8 @@
-"""Training from many starts at once: temporal backpropagation as Wan ran it, and Adam on whole batches."""
+"""Training from many starts at once: temporal backpropagation as Wan ran it, and Adam on whole batches.
+
+Deviation: his program bp_firnet3.c (1995) leaves the last error signals of hidden units in its buffers, and uses them
+again in the first four (second layer) and eight (first layer) of the 967 steps of the next epoch. Here they start at 0.
+"""
 
 import functools
 from collections.abc import Callable
