@@ -25,6 +25,7 @@ class Setting(NamedTuple):
     epochs: int = 4000  # the limit
     stop: bp.training.Stop = bp.outputs_within(0.5)
     loss: bp.losses.Loss = bp.squared_error
+    layout: str = "llvm"  # of the sweep; another where LLVM has no rule for an operation
     scales: tuple[float, ...] = ()  # factors of the initial weights, a second sweep axis; none by default
 
 
@@ -61,7 +62,7 @@ def train(setting: Setting, starts: int, key: Key, say: Say) -> xr.Dataset:
 
     scales = {"scale": list(setting.scales)} if setting.scales else {}
     axes = {"learning_rate": list(setting.rates), **scales, "seed": range(starts)}
-    return bp.sweep(trial, axes, key=key, layout="llvm", receipt=report, progress=on_progress)
+    return bp.sweep(trial, axes, key=key, layout=setting.layout, receipt=report, progress=on_progress)
 
 
 def named_weights(params: Params) -> dict[str, Array]:

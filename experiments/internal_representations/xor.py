@@ -10,6 +10,7 @@ hidden units are all near 0 or 1. Up to the sign of a unit:
 from collections import Counter
 
 import numpy as np
+import xarray as xr
 
 import bpjax as bp
 from bpjax.results import plots
@@ -25,7 +26,8 @@ LIMIT = 8000
 TWO, RANGES, ONE = "2-2-1", "2-2-1 from other ranges", "2-1-1 direct"
 RADII = (0.1, 0.3, 1.0, 2.0, 4.0)
 """Initial weights are uniform on ± these."""
-OR_AND, DIFFERENCES, OTHERS = "OR and AND", "the differences", "others"
+OR_AND, DIFFERENCES, OTHERS = "OR and AND", "the differences", "codes near ½"
+LOCAL, PLATEAU = "local minimum", "plateau"
 SOLUTIONS = {frozenset({0, 3}): OR_AND, frozenset({1, 2}): DIFFERENCES}
 """The solutions by which of the inputs 00, 01, 10, 11 each hidden unit singles out: OR 00, AND 11."""
 
@@ -66,26 +68,36 @@ def undecided(output: np.ndarray) -> np.ndarray:
     return (np.abs(output[..., 0] - 0.5) < 0.25).sum(axis=-1)
 
 
+def kinds_of(sweep: xr.Dataset) -> np.ndarray:
+    """The end of every run of a 2-2-1 network: a solution, `LOCAL` or `PLATEAU`.
+
+    A run on the plateau has all four outputs near ½: it is slow, not stuck.
+    """
+    x, _ = bp.xor().present()
+    hidden, output = unit_outputs(sweep, x)
+    near, solved = undecided(output), sweep.solved.values
+    kinds = np.where(near == 4, PLATEAU, LOCAL).astype(object)
+    for run in np.argwhere(solved):
+        kinds[tuple(run)] = solution_of(hidden[tuple(run)])
+    return kinds
+
+
 def findings(sweeps: Sweeps) -> list[Finding]:
     """Shares of solutions and local minima with two hidden units, and the epochs with one."""
     rows, two, one = [], sweeps[TWO], sweeps[ONE]
-    x, _ = bp.xor().present()
-    hidden, output = unit_outputs(two, x)
-    failed = ~sweeps[RANGES].solved.values[0]  # (scale, seed)
-    note = failure_note(failed.mean(axis=1))
-    for i, rate in enumerate(two.learning_rate.values):
-        solved = two.solved.values[i]
-        name, n, what = f"XOR, {TWO}, η {rate:g}", len(solved), f"not solved in {LIMIT:,} sweeps"
-        rows.append(share(name, what, int((~solved).sum()), n, (2, 300), source=f"{PDP}, p. 332", note=note))
-        counts = Counter(solution_of(units) for units in hidden[i][solved])
-        for solution in (OR_AND, DIFFERENCES, OTHERS):
-            what = "codes with values near ½" if solution == OTHERS else solution
-            rows.append(share(name, f"of the solved: {what}", counts[solution], int(solved.sum())))
-        stuck = undecided(output[i][~solved])
-        if len(stuck):
-            rows.append(share(name, "of the others: two outputs near ½", int((stuck == 2).sum()), len(stuck)))
-    for radius, own in zip(RADII, failed, strict=True):
-        rows.append(share(f"XOR, {TWO}, η 0.5", f"not solved, initial weights ±{radius:g}", int(own.sum()), own.size))
+    (ranges,) = kinds_of(sweeps[RANGES]) == LOCAL  # (scale, seed)
+    note = local_note(ranges.mean(axis=1))
+    for rate, kinds in zip(two.learning_rate.values, kinds_of(two), strict=True):
+        name, n = f"XOR, {TWO}, η {rate:g}", kinds.size
+        counts = Counter(kinds)
+        solved = sum(counts[kind] for kind in (OR_AND, DIFFERENCES, OTHERS))
+        what = "local minimum: 2 or 3 outputs stay near ½"
+        rows.append(share(name, what, counts[LOCAL], n, (2, 300), source=f"{PDP}, p. 332", note=note))
+        rows.append(share(name, f"4 outputs near ½ after {LIMIT:,} sweeps", counts[PLATEAU], n))
+        rows += [share(name, f"of the solved: {kind}", counts[kind], solved) for kind in (OR_AND, DIFFERENCES, OTHERS)]
+    for radius, own in zip(RADII, ranges, strict=True):
+        what = f"local minimum, initial weights ±{radius:g}"
+        rows.append(share(f"XOR, {TWO}, η 0.5", what, int(own.sum()), own.size))
     (solved,), (epochs,) = one.solved.values, one.epochs.values
     name = f"XOR, {ONE}, η 0.5"
     rows.append(one_run(name, "sweeps to success", 558, solved, epochs, source=f"{PDP}, p. 331"))
@@ -93,30 +105,28 @@ def findings(sweeps: Sweeps) -> list[Finding]:
     return rows
 
 
-def failure_note(shares: np.ndarray) -> str:
+def local_note(shares: np.ndarray) -> str:
     """Why our share of local minima differs from the chapter's.
 
     Args:
-        shares: (radius,) of runs that are not solved, by the range of the initial weights.
+        shares: (radius,) of runs in a local minimum, by the range of the initial weights.
     """
     return (
         "The chapter counts 2 local minima in “hundreds” of runs (300 are assumed) and does not give the initial "
-        f"weights. The share depends on them: {100 * shares.min():.1f} % from ±{RADII[int(shares.argmin())]:g}, "
-        f"{100 * shares.max():.1f} % from ±{RADII[int(shares.argmax())]:g}. By theory (Hamey 1998) these runs are in "
-        "no finite minimum: two outputs stay near ½ while some weights grow for ever."
+        f"weights. The share depends on them: {100 * shares[0]:.1f} % from ±{RADII[0]:g} to {100 * shares[-1]:.1f} % "
+        f"from ±{RADII[-1]:g}. By theory (Hamey 1998) none is a finite minimum: some weights grow for ever."
     )
 
 
 def draw(sweeps: Sweeps, figure) -> None:
-    """Unit outputs of the first run of each kind, the share of failures, and the sweeps with one hidden unit."""
-    *tables, failures, sweeps_axis = figure.subplots(1, 5, width_ratios=(1, 1, 1, 1.1, 1.5))
-    figure.suptitle("XOR: two solutions, and what is left when there is none", fontweight="bold")
+    """Unit outputs of the first run of each kind, the share of local minima, and the sweeps with one hidden unit."""
+    *tables, minima, sweeps_axis = figure.subplots(1, 5, width_ratios=(1, 1, 1, 1.1, 1.5))
+    figure.suptitle("XOR: two solutions and a local minimum", fontweight="bold")
     x, _ = bp.xor().present()
     two, one = sweeps[TWO], sweeps[ONE]
     hidden, output = unit_outputs(two, x)
-    solved = two.solved.values[-1]
-    kinds = [solution_of(own) if done else "not solved" for own, done in zip(hidden[-1], solved, strict=True)]
-    for axis, kind in zip(tables, (OR_AND, DIFFERENCES, "not solved"), strict=True):
+    kinds = kinds_of(two)[-1].tolist()
+    for axis, kind in zip(tables, (OR_AND, DIFFERENCES, LOCAL), strict=True):
         axis.set_title(f"{kind}:\n{kinds.count(kind)} of {len(kinds)} starts", fontsize=10)
         if kind not in kinds:
             axis.set_axis_off()
@@ -125,13 +135,13 @@ def draw(sweeps: Sweeps, figure) -> None:
         table = np.concatenate([hidden[-1][run], output[-1][run]], axis=1).T
         plots.hinton(axis, table, 1.0, rows=["h1", "h2", "out"], columns=["00", "01", "10", "11"])
         axis.set_xlabel("inputs; area = output", fontsize=8)
-    failed = ~sweeps[RANGES].solved.values[0]
-    low, high = wilson(failed.sum(axis=1), failed.shape[1])
-    plots.proportion(failures, RADII, failed.mean(axis=1), low, high, plots.BLUE, "2-2-1")
-    failures.set(xscale="log", xlabel="initial weights ±", ylabel="not solved in %", ylim=(0, None))
-    failures.set_xticks(RADII, [f"{radius:g}" for radius in RADII])
-    failures.minorticks_off()
-    failures.set_title("2-2-1: not solved", fontsize=10)
+    (local,) = kinds_of(sweeps[RANGES]) == LOCAL
+    low, high = wilson(local.sum(axis=1), local.shape[1])
+    plots.proportion(minima, RADII, local.mean(axis=1), low, high, plots.BLUE, "2-2-1")
+    minima.set(xscale="log", xlabel="initial weights ±", ylabel="starts in %", ylim=(0, None))
+    minima.set_xticks(RADII, [f"{radius:g}" for radius in RADII])
+    minima.minorticks_off()
+    minima.set_title("local minima, two hidden units", fontsize=10)
     one_run_among(sweeps_axis, one.solved.values[0], one.epochs.values[0], 558)
     sweeps_axis.set_title("one hidden unit, direct links", fontsize=10)
 

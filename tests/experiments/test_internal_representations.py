@@ -33,9 +33,9 @@ from experiments.internal_representations import (
         (([1, 1, 1, 0], [0, 1, 1, 1]), "OR and AND"),  # NAND first
         (([0, 1, 0, 0], [0, 0, 1, 0]), "the differences"),
         (([1, 1, 0, 1], [0, 1, 0, 0]), "the differences"),
-        (([0, 0, 1, 1], [0, 0, 0, 1]), "others"),  # a unit that copies an input
-        (([0, 0, 0, 1], [0, 0, 0, 1]), "others"),
-        (([0, 0, 0, 0], [0, 0, 0, 1]), "others"),
+        (([0, 0, 1, 1], [0, 0, 0, 1]), "codes near ½"),  # a unit that copies an input
+        (([0, 0, 0, 1], [0, 0, 0, 1]), "codes near ½"),
+        (([0, 0, 0, 0], [0, 0, 0, 1]), "codes near ½"),
     ],
 )
 def test_the_solutions_of_xor_are_told_apart(tables, solution):
