@@ -9,7 +9,7 @@ number of sweeps of a single run agrees if it lies within the middle 95 % of our
 at once, their errors are summed, and weights and biases start from the same uniform distribution. Learning rates that
 the papers do not report were taken from public re-runs or chosen before the first run; nothing was tuned to agree.
 
-    python -m experiments.internal_representations               run everything: about two minutes on two cores
+    python -m experiments.internal_representations               run everything: one to two minutes on two cores
     python -m experiments.internal_representations --only xor    only the problems with "xor" in their name
     python -m experiments.internal_representations --quick       few initial weights: under 30 seconds on two cores
     python -m experiments.internal_representations --help        list all settings
@@ -94,7 +94,7 @@ def run(config: Config, console: Console) -> dict[str, Sweeps]:
             finished.append(problem.name)
             return sweeps
 
-        results = in_parallel(solve, config.problems)
+        results = in_parallel(solve, config.problems[::-1])[::-1]  # the last ones take longest
         advance(len(finished), "done", "problems")
     sweeps = [sweep for of_problem in results for sweep in of_problem.values() if "epochs" in sweep]
     epochs, trainings = (sum(int(number) for number in numbers) for numbers in zip(

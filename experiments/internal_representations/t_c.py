@@ -35,7 +35,12 @@ def network(radius: float = 0.5) -> bp.Layer:
 def run(config, key, say) -> Sweeps:
     """Train from many initial weights at two rates."""
     setting = Setting(
-        SETTING, network(), bp.tasks.t_c(SIZE), rates=(0.05, 0.1), epochs=LIMIT, stop=bp.outputs_within(0.1),
+        SETTING,
+        network(),
+        bp.tasks.t_c(SIZE),
+        rates=(0.05, 0.1),
+        epochs=LIMIT,
+        stop=bp.outputs_within(0.1),
         layout="lanes",
     )
     return {SETTING: train(setting, config.starts(60, quick=6), key, say)}

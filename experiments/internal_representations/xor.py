@@ -141,7 +141,7 @@ def draw(sweeps: Sweeps, figure) -> None:
     minima.set(xscale="log", xlabel="initial weights ±", ylabel="starts in %", ylim=(0, None))
     minima.set_xticks(RADII, [f"{radius:g}" for radius in RADII])
     minima.minorticks_off()
-    minima.set_title("local minima, two hidden units", fontsize=10)
+    minima.set_title("local minima, 2-2-1", fontsize=10)
     one_run_among(sweeps_axis, one.solved.values[0], one.epochs.values[0], 558)
     sweeps_axis.set_title("one hidden unit, direct links", fontsize=10)
 

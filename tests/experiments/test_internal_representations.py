@@ -79,6 +79,17 @@ def test_a_wrong_gradient_is_not_trained():
         gradient_agreement(sigmoid_network((2, 2, 1), unit=wrong), bp.squared_error, params, (x, t))
 
 
+def test_the_end_of_a_run_of_xor():
+    steep = [  # OR, AND and the output; no weights; one unit that copies an input, so that 10 and 11 look the same
+        {"w1": [[20, 20], [20, 20]], "b1": [-10, -30], "w2": [[20], [-20]], "b2": [-10]},
+        {"w1": np.zeros((2, 2)), "b1": np.zeros(2), "w2": np.zeros((2, 1)), "b2": np.zeros(1)},
+        {"w1": [[20, 0], [0, 0]], "b1": [-10, -20], "w2": [[5], [0]], "b2": [-5]},
+    ]
+    sweep = sweep_of([{name: np.array(array, float) for name, array in own.items()} for own in steep])
+    sweep["solved"] = ("seed", np.array([True, False, False]))
+    assert xor.kinds_of(sweep).tolist() == ["OR and AND", "plateau", "local minimum"]
+
+
 # --- Symmetry --------------------------------------------------------------------------------------------------------
 
 
