@@ -21,7 +21,7 @@ def draw_nonlinear(found: Mapping[str, xr.Dataset]):
     ship, orbit, best = found[tables.ZERMELO], found[tables.ORBIT], found[tables.RANGE]
     slides, turning = [found[name] for name in tables.SLIDES], found[tables.TURNING]
 
-    path(axes[0, 0], ship, "Zermelo's ship sails round\nagainst the current to save time")
+    path(axes[0, 0], ship, "Zermelo's ship climbs to where\nthe current (arrows) carries it home")
     current(axes[0, 0], ship)
     angle(axes[0, 1], ship, "Its heading turns from 105° to 240°", "h/V")
     costate(axes[0, 2], ship, {0: "λ of x", 1: "λ of y"}, "λx is constant, λy grows linearly", "h/V")
@@ -52,7 +52,7 @@ def draw_nonlinear(found: Mapping[str, xr.Dataset]):
         axes[3, 1].plot(here.stage_time.values.ravel(), np.degrees(here.control.values.ravel()), color=colour)
     label(axes[3, 1], "Direction of flight", "time", "angle above the horizontal, degrees")
     costate(axes[3, 2], best, {1: "λ of height", 2: "λ of speed"}, "Speed is worth most early", "")
-    convergence(axes[3, 3], best, "Longest range: error of the range.\nNewton needs five steps")
+    convergence(axes[3, 3], best, "Longest range: error of the range.\nNewton alone is enough here")
     return figure
 
 
@@ -126,7 +126,8 @@ def draw_dreyfus(found: Mapping[str, xr.Dataset], gains: xr.Dataset):
     axes[0].text(float(gains.time[-1]), 172, "upright", ha="right", va="top", fontsize=8)
     label(axes[0], "Adapted gains swing the pendulum up", "time, s", "angle, degrees")
     axes[0].legend(fontsize=8)
-    axes[1].loglog(1 + gains.iteration, gains.cost, color=BLUE)
+    axes[1].semilogx(1 + gains.iteration, gains.cost, color=BLUE)
+    axes[1].set_ylim(0)
     label(axes[1], "The error falls along its gradient", "iteration", "cost")
     for index, name in enumerate(("proportional", "derivative")):
         axes[2].semilogx(1 + gains.iteration, gains.gains[:, index], color=COLOURS[index], label=name)
@@ -136,7 +137,7 @@ def draw_dreyfus(found: Mapping[str, xr.Dataset], gains: xr.Dataset):
         change = np.abs(np.diff(here.cost.values))
         if change.min() > 1e-12 * abs(float(here.cost[-1])):
             axes[3].loglog(here.steps[:-1], change / abs(float(here.cost[-1])), "o-", color=BLUE, markersize=4)
-    steps = found[tables.ZERMELO].steps.values[:-1].astype(float)
+    steps = np.unique([here.steps.values[:-1] for here in found.values()]).astype(float)
     axes[3].loglog(steps, 1e-4 * (steps / steps[0]) ** -4.0, "--", color="black", label="order 4")
     label(axes[3], "Cost from K to 2K steps: order 4", "steps K", "relative change")
     axes[3].set_xticks(steps, [f"{n:g}" for n in steps])
