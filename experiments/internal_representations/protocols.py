@@ -46,8 +46,36 @@ def hold_out(key: Key, target: Array, count) -> tuple[Array, Array]:
         count: of the examples; may be traced.
     """
     chosen = jax.random.permutation(key, len(target)) < count
-    rows = chosen.reshape(-1, *(1,) * (target.ndim - 1))
-    return jnp.where(rows, HELD_OUT, target), chosen
+    return without(target, chosen), chosen
+
+
+def backprop_with_held_out(network: bp.Layer, loss: bp.losses.Loss, examples: int, count: int) -> bp.Rule:
+    """Backpropagation on all but `count` random examples; the state of the rule (N,) says which are held out.
+
+    As a state the choice is made once for each run, not in every epoch.
+
+    Args:
+        network: that is trained.
+        loss: of the taught examples.
+        examples: N.
+        count: of the examples that are held out.
+    """
+    hidden = taught(loss)
+
+    def init(key, params):
+        return jax.random.permutation(key, examples) < count
+
+    def grads(params, chosen, batch):
+        x, target = batch
+        value, dparams, _ = bp.backprop(network, hidden).grads(params, (), (x, without(target, chosen)))
+        return value, dparams, chosen
+
+    return bp.Rule("backprop with held-out examples", init, grads, network, loss)
+
+
+def without(target: Array, chosen: Array) -> Array:
+    """The targets (N, ...) with those that are chosen (N,) held out."""
+    return jnp.where(chosen.reshape(-1, *(1,) * (target.ndim - 1)), HELD_OUT, target)
 
 
 def taught_within(tolerance: float) -> bp.training.Stop:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 import bpjax as bp
 from experiments.common.findings import Finding, one_run, share
-from experiments.common.gradients import gradient_receipt
+from experiments.common.gradients import gradient_agreement
 from experiments.internal_representations.family_rows import mean_row
 from experiments.internal_representations.pieces import times
 from experiments.internal_representations.problem import PDP, Problem, Sweeps
@@ -58,7 +58,7 @@ def run(config, key, say) -> Sweeps:
     """Train on all sequences, and on 20 of them."""
     batch = bp.tasks.letter_sequences().present()
     say("comparing the gradient with jax.grad")
-    report = gradient_receipt(network(), bp.squared_error, network().init(key, batch[0].shape[1:])[0], batch)
+    report = gradient_agreement(network(), bp.squared_error, network().init(key, batch[0].shape[1:])[0], batch)
 
     def on_progress(state):
         say(f"{state.done} of {state.runs} runs" if state.epochs else "compiling")

@@ -16,12 +16,15 @@ from experiments.internal_representations.pieces import total
 from experiments.internal_representations.problem import PDP, Problem, Sweeps
 from experiments.internal_representations.trainings import Setting, train
 
-LIMIT, SIZE = 6000, 7
-COMPACTNESS, BAR, CENTRE, MIXED = "compactness", "bar", "centre and surround", "mixed"
+LIMIT, SIZE, RADIUS = 6000, 7, 0.5
+COMPACTNESS, BAR, CENTRE = "compactness", "bar", "centre and surround"
+"""The families that the chapter names."""
+CORNERS, MIXED = "corners and edges", "mixed"
+FAMILIES = (COMPACTNESS, BAR, CENTRE, CORNERS, MIXED)
 SETTING = "one filter"
 
 
-def network(radius: float = 0.5) -> bp.Layer:
+def network(radius: float = RADIUS) -> bp.Layer:
     """One filter at every position, the sum of its units, one output.
 
     Args:
@@ -33,12 +36,13 @@ def network(radius: float = 0.5) -> bp.Layer:
 
 
 def run(config, key, say) -> Sweeps:
-    """Train from many initial weights at two rates."""
+    """Train from many initial weights of two sizes."""
     setting = Setting(
         SETTING,
         network(),
         bp.tasks.t_c(SIZE),
-        rates=(0.05, 0.1),
+        rates=(0.05,),
+        scales=(1.0, 2.0),
         epochs=LIMIT,
         stop=bp.outputs_within(0.1),
         layout="lanes",
@@ -47,11 +51,15 @@ def run(config, key, say) -> Sweeps:
 
 
 def templates() -> dict[str, np.ndarray]:
-    """{family: (n, 3, 3)} filters of length 1; those of the last two families have mean 0."""
+    """{family: (n, 3, 3)} filters of length 1; those of all but the first family have mean 0."""
     lines = [*np.eye(3)[:, :, None] * np.ones(3), *np.eye(3)[:, None, :] * np.ones((3, 1)), np.eye(3), np.eye(3)[::-1]]
     centre = np.zeros((3, 3))
     centre[1, 1] = 1
-    families = {COMPACTNESS: np.ones((1, 3, 3)), BAR: np.array(lines) - 1 / 3, CENTRE: centre[None] - 1 / 9}
+    corners = np.array([[1, -1, 1], [-1, 0, -1], [1, -1, 1.0]])
+    families = {
+        COMPACTNESS: np.ones((1, 3, 3)), BAR: np.array(lines) - 1 / 3, CENTRE: centre[None] - 1 / 9,
+        CORNERS: corners[None],
+    }  # fmt: skip
     return {name: t / np.linalg.norm(t, axis=(1, 2), keepdims=True) for name, t in families.items()}
 
 
@@ -104,9 +112,9 @@ def largest_error(sweep) -> float:
 def findings(sweeps: Sweeps) -> list[Finding]:
     """Shares solved, presentations, families of detectors, and the same answer at all places."""
     sweep, rows = sweeps[SETTING], []
-    for i, rate in enumerate(sweep.learning_rate.values):
-        solved, epochs = sweep.solved.values[i], sweep.epochs.values[i]
-        topic = f"T-C, one 3 × 3 filter, η {rate:g}"
+    for i, scale in enumerate(sweep.scale.values):
+        solved, epochs = sweep.solved.values[0, i], sweep.epochs.values[0, i]
+        topic = f"T-C, one 3 × 3 filter, η {sweep.learning_rate.values[0]:g}, start ±{RADIUS * scale:g}"
         rows.append(share(topic, f"solved in {LIMIT:,} sweeps", int(solved.sum()), len(solved)))
         if solved.sum() > 1:
             low, middle, high = np.quantile(epochs[solved], [0.025, 0.5, 0.975])
@@ -118,8 +126,8 @@ def findings(sweeps: Sweeps) -> list[Finding]:
             ))  # fmt: skip
     families = Counter(family_of(w)[0] for w in solved_filters(sweep))
     topic, n = "T-C, detectors in the solved networks", int(sweep.solved.sum())
-    for name in (COMPACTNESS, BAR, CENTRE, MIXED):
-        found = "" if name == MIXED else "found"
+    for name in FAMILIES:
+        found = "found" if name in (COMPACTNESS, BAR, CENTRE) else ""
         row = share(topic, name, families[name], n)
         rows.append(row._replace(published=found, agrees=families[name] > 0 if found else None, source=found and PDP))
     what = "largest error at nine other places"
@@ -134,7 +142,7 @@ def draw(sweeps: Sweeps, figure) -> None:
     sweep = sweeps[SETTING]
     filters = solved_filters(sweep)
     judged = [family_of(w) for w in filters]
-    names = [name for name in (COMPACTNESS, BAR, CENTRE, MIXED) if any(family == name for family, _ in judged)]
+    names = [name for name in FAMILIES if any(family == name for family, _ in judged)]
     figure.suptitle(
         "T or C: the shared 3 × 3 filter that was learnt, the clearest of each family (blue filled +, red hollow −)",
         fontsize=10,

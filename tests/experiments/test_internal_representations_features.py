@@ -119,7 +119,8 @@ def test_untrained_units_code_nothing():
         (np.array([[-1, 2, -1], [-1, 3, -1], [-2, 2, -1]]), t_c.BAR),
         (np.eye(3) * 4 - 1.0, t_c.BAR),
         (np.array([[1, 1, 1], [1, -6, 1], [1, 1, 1.0]]), t_c.CENTRE),
-        (np.array([[1, -1, 1], [-1, 0, -1], [1, -1, 1.0]]), t_c.MIXED),
+        (np.array([[4, -3, 4], [-3, -2, -3], [4, -3, 4]]), t_c.CORNERS),
+        (np.array([[-4, -9, 7], [4, 5, -6], [-7, -9, -5]]), t_c.MIXED),
     ],
 )
 def test_families_of_detectors(w, family):
@@ -128,10 +129,15 @@ def test_families_of_detectors(w, family):
 
 def test_templates_are_unit_vectors():
     templates = t_c.templates()
-    assert {name: len(t) for name, t in templates.items()} == {t_c.COMPACTNESS: 1, t_c.BAR: 8, t_c.CENTRE: 1}
+    assert {name: len(t) for name, t in templates.items()} == {
+        t_c.COMPACTNESS: 1,
+        t_c.BAR: 8,
+        t_c.CENTRE: 1,
+        t_c.CORNERS: 1,
+    }
     for t in templates.values():
         np.testing.assert_allclose((t**2).sum(axis=(1, 2)), 1)
-    assert all(abs(t.sum()) < 1e-12 for name in (t_c.BAR, t_c.CENTRE) for t in templates[name])
+    assert all(abs(t.sum()) < 1e-12 for name in (t_c.BAR, t_c.CENTRE, t_c.CORNERS) for t in templates[name])
 
 
 def test_answers_are_the_same_at_all_places():
@@ -203,3 +209,17 @@ def test_the_shift_register_is_learnt_in_fewer_than_200_sweeps(tmp_path, capsys,
     for w, b in zip(both.w1.values.reshape(-1, 4, 3), both.b1.values.reshape(-1, 3), strict=True):
         assert shift_register.between(w, b) == "shifted"
     assert (out / "detectors.png").stat().st_size > 5_000
+
+
+def test_the_rule_with_held_out_examples_is_backprop_on_the_others():
+    task, network = bp.encoder(4), bp.mlp((4, 3, 4), bp.tanh)
+    params, _ = network.init(jax.random.key(0), (4,))
+    rule = protocols.backprop_with_held_out(network, bp.squared_error, 4, 1)
+    chosen = rule.init(jax.random.key(1), params)
+    assert chosen.sum() == 1 and len({int(rule.init(jax.random.key(i), params).argmax()) for i in range(40)}) == 4
+    x, target = task.present()
+    value, grads, state = rule.grads(params, chosen, (x, target))
+    expected, expected_grads, _ = bp.autodiff(network, bp.squared_error).grads(
+        params, (), (x[~chosen], target[~chosen])
+    )
+    assert relative_error((value, grads), (expected, expected_grads)) < 1e-12 and (state == chosen).all()
