@@ -15,7 +15,7 @@ import numpy as np
 
 from bpjax.sweeps.computation import Computation
 from bpjax.sweeps.lanes.llvm.compiled import Compiled, Lanes, aligned, lanes_of, rows_of_lanes, write
-from bpjax.sweeps.lanes.llvm.emitter import stored_size
+from bpjax.sweeps.lanes.llvm.emitter import in_memory_dtype, stored_size
 from bpjax.sweeps.lanes.llvm.machine import width_of
 from bpjax.sweeps.plan import Plan
 from bpjax.sweeps.pool import ONCE
@@ -94,7 +94,7 @@ def packed(leaves: list) -> tuple[list, list]:
     words = []
     for size, kind in ((8, jnp.uint64), (4, jnp.uint32)):
         same = [leaf for leaf in leaves if not is_key(leaf) and stored_size(leaf.dtype) == size]
-        flat = [(a.astype(kind) if a.dtype == bool else jax.lax.bitcast_convert_type(a, kind)) for a in same]
+        flat = [jax.lax.bitcast_convert_type(a.astype(in_memory_dtype(a.dtype)), kind) for a in same]
         if flat:
             words.append(jnp.concatenate([a.reshape(len(a), -1) for a in flat], axis=1))
     return words, keys

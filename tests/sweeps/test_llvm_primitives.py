@@ -73,10 +73,10 @@ OF_INTEGERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("dtype", ["int32", "uint32", "int64"])
+@pytest.mark.parametrize("dtype", ["int32", "uint32", "int64", "int8"])
 def test_integers_overflow_and_divide_by_zero_as_in_jax(dtype):
     limits = np.iinfo(dtype)
-    values = [0, 1, 2, 3, 7, 31, 32, 63, 64, 1000, limits.max, limits.max - 1, limits.min]
+    values = [0, 1, 2, 3, 7, 31, 32, 63, 64, 100, limits.max, limits.max - 1, limits.min]
     values += [-1, -2, -7] if limits.min else []
     check(lambda a, b: [f(a, b) for f in OF_INTEGERS.values()], *pairs(np.array(values, dtype)))
 
@@ -103,7 +103,8 @@ def summed(x):
     """What reduces an array (3, 4); exact for small integers, whatever the order."""
     y = x * 2 + 1
     return [
-        x.sum(), y.sum(0), y.sum(1), jnp.sign(y).prod(1), y.max(0), y.min(), (x > 0).any(1), (x > 0).all(0), (x * y).sum(0),
+        x.sum(), y.sum(0), y.sum(1), jnp.sign(y).prod(1), y.max(0), y.min(), (x > 0).any(1), (x > 0).all(0),
+        (x * y).sum(0),
         jnp.argmax(y, 1), jnp.argmin(x, 0), x @ y.T, x.T @ y, jnp.einsum("ij,kj->ik", x, y),
         jnp.einsum("ij,ij->i", x, y), jnp.einsum("ij,kl->ikjl", x, y), jnp.sum(x * y[:1]), x.astype(jnp.int32).sum(0),
     ]  # fmt: skip
@@ -128,6 +129,37 @@ def moved_large(x):
         lax.broadcasted_iota(jnp.int32, (9, 20), 1), lax.iota(x.dtype, 40) * y[0, 0],
         y.T.reshape(30, 6),
     ]  # fmt: skip
+
+
+def looped(x):
+    """Loops and branches, on an array (3, 4)."""
+
+    def step(carry, row):
+        total, count = carry
+        total = jnp.tanh(total * 0.5 + row) + x[0]
+        return (total, count + 1), (total.sum(), row * 2)
+
+    start = (x[0] * 0, jnp.zeros((), jnp.int32))
+    swap = lambda pair, _: ((pair[1] * 0.5, pair[0] + 1), None)  # noqa: E731
+    branches = [lambda a: a, lambda a: a * 2, lambda a: a - 1]
+    return [
+        jax.lax.scan(step, start, x), jax.lax.scan(step, start, x * 2, reverse=True),
+        jax.lax.scan(swap, (x, x.T.reshape(x.shape)), None, length=5),
+        jax.lax.fori_loop(0, 3, lambda i, a: a * 0.5 + i, x),
+        lax.cond(x[0, 0] > 0, lambda a: a + 1, lambda a: a * 3, x),
+        lax.switch(jnp.clip(x[0, 0].astype(jnp.int32), -1, 4), branches, x),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (5, 40)])
+def test_loops_and_branches(shape):
+    check(looped, np.random.default_rng(1).integers(-3, 4, (6, *shape)).astype(np.float64), rtol=1e-12)
+
+
+def test_powers():
+    values = np.array([0.0, -0.0, 1, -1, 2, 3, -3, 0.5, -0.5, 2.5, 1e30, -1e30, INF, -INF, NAN, 0.9, 0.999], np.float32)
+    x, y = pairs(values)
+    check(lambda a, b: [a**b, a ** b.astype(jnp.int32)], x, y, rtol=3e-7)
 
 
 def test_the_first_extreme_and_nan_win():

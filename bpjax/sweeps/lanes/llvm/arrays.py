@@ -8,12 +8,11 @@ import numpy as np
 from llvmlite import ir
 
 from bpjax.sweeps.lanes.llvm.emitter import (
-    ELEMENTS,
     Emitter,
     Memory,
     Value,
     element_of,
-    name_of,
+    in_memory_dtype,
     scalar_constant,
     stored_size,
 )
@@ -105,15 +104,12 @@ def put(emitter: Emitter, array: Array, indices, value: Value) -> None:
 
 def shared(emitter: Emitter, shape, dtype, memory: Memory, offset: int) -> Array:
     """A constant array in memory that all runs share."""
-    size, is_bool = stored_size(dtype), name_of(dtype) == "bool"
-    element = ELEMENTS["int32"] if is_bool else element_of(dtype)
+    size, element = stored_size(dtype), element_of(in_memory_dtype(dtype))
 
     def get(indices):
         number = emitter.add(emitter.times(linear(emitter, shape, indices), size), offset)
         value = emitter.b.load(emitter.address(memory.base, number), typ=element, align=size)
-        if is_bool:
-            value = emitter.b.icmp_signed("!=", value, ir.Constant(element, 0))
-        return emitter.splat(value)
+        return emitter.splat(emitter.narrowed(value, dtype))
 
     return Array(shape, dtype, get, Place(memory, offset, True))
 
@@ -121,12 +117,12 @@ def shared(emitter: Emitter, shape, dtype, memory: Memory, offset: int) -> Array
 def literal(emitter: Emitter, value) -> Array:
     """A number or array that is written in the jaxpr."""
     value = np.asarray(value)
-    element = element_of(value.dtype)
+    element_of(value.dtype)
     if value.size and (value.ravel().view(f"V{value.itemsize}") == value.ravel().view(f"V{value.itemsize}")[0]).all():
         same = emitter.constant(value.flat[0], value.dtype)
         return Array(value.shape, value.dtype, lambda indices: same, is_cheap=True)
-    stored = value.astype(np.int32) if value.dtype.kind == "b" else value
-    kind = ir.ArrayType(ELEMENTS["int32"] if value.dtype.kind == "b" else element, value.size)
+    stored = value.astype(in_memory_dtype(value.dtype))
+    kind = ir.ArrayType(element_of(stored.dtype), value.size)
     variable = emitter.table(kind, [scalar_constant(v, kind.element) for v in stored.ravel()])
     return shared(emitter, value.shape, value.dtype, Memory(variable), 0)
 

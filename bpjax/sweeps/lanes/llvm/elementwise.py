@@ -28,7 +28,8 @@ def operation_of(emitter: Emitter, equation) -> Callable[..., Value] | None:
     name, params = equation.primitive.name, equation.params
     dtype, out = equation.invars[0].aval.dtype if equation.invars else None, equation.outvars[0].aval.dtype
     if name in SPECIAL:
-        return lambda x: SPECIAL[name](Ops(emitter, real(name, dtype)), x)
+        kinds = [v.aval.dtype for v in equation.invars]
+        return lambda *x: special(emitter, name, kinds, *x)
     if name in ARITHMETIC:
         return lambda a, b: getattr(emitter.b, ARITHMETIC[name][kind_of(dtype) != "f"])(a, b)
     if name in COMPARISONS:
@@ -58,6 +59,13 @@ def operation_of(emitter: Emitter, equation) -> Callable[..., Value] | None:
         "clamp": lambda low, x, high: extreme(emitter, out, "min", extreme(emitter, out, "max", x, low), high),
     }
     return unary.get(name)
+
+
+def special(emitter: Emitter, name: str, dtypes: list, *values) -> Value:
+    """A special function; an integer exponent is converted."""
+    first = real(name, dtypes[0])
+    converted = [convert(emitter, dtype, first, value) for dtype, value in zip(dtypes, values, strict=True)]
+    return SPECIAL[name](Ops(emitter, first), *converted)
 
 
 def real(name: str, dtype):

@@ -22,10 +22,12 @@ POINTER = ir.PointerType()
 Value = Any
 """A value of LLVM: the types that llvmlite declares for them are incomplete."""
 ELEMENTS = {
-    "bool": I1, "int32": I32, "uint32": I32, "int64": I64, "uint64": I64,
+    "bool": I1, "int8": I8, "uint8": I8, "int32": I32, "uint32": I32, "int64": I64, "uint64": I64,
     "float32": ir.FloatType(), "float64": ir.DoubleType(),
 }  # fmt: skip
 """The type of an entry of each dtype."""
+WIDENED = ("bool", "int8", "uint8")
+"""Dtypes whose entries lie in memory as int32."""
 
 
 FLUSHING = "llvm.x86.sse.stmxcsr", "llvm.x86.sse.ldmxcsr", 0x8040
@@ -53,9 +55,14 @@ def element_of(dtype) -> ir.Type:
 
 
 def stored_size(dtype) -> int:
-    """Bytes of an entry in memory: a boolean is stored as an int32."""
+    """Bytes of an entry in memory."""
     element_of(dtype)
-    return 4 if name_of(dtype) == "bool" else np.dtype(dtype).itemsize
+    return np.dtype(in_memory_dtype(dtype)).itemsize
+
+
+def in_memory_dtype(dtype):
+    """The dtype in which an entry lies in memory."""
+    return "int32" if name_of(dtype) in WIDENED else dtype
 
 
 class Repeated(ir.Constant):
@@ -203,15 +210,25 @@ class Emitter:
 
     def load(self, base: Value, offset, dtype) -> Value:
         """The value of W runs that lies `offset` bytes behind `base`."""
-        is_bool = name_of(dtype) == "bool"
-        kind = self.vector("int32" if is_bool else dtype)
+        kind = self.vector(in_memory_dtype(dtype))
         value = self.b.load(self.address(base, offset), typ=kind, align=self.alignment(dtype))
-        return self.b.icmp_signed("!=", value, ir.Constant(kind, [0] * self.width)) if is_bool else value
+        return self.narrowed(value, dtype)
+
+    def narrowed(self, value: Value, dtype) -> Value:
+        """A value, or a scalar, that was read from memory, in its dtype."""
+        if name_of(dtype) not in WIDENED:
+            return value
+        is_vector = isinstance(value.type, ir.VectorType)
+        if name_of(dtype) == "bool":
+            zero = ir.Constant(value.type, [0] * self.width if is_vector else 0)
+            return self.b.icmp_signed("!=", value, zero)
+        return self.b.trunc(value, self.vector(dtype) if is_vector else element_of(dtype))
 
     def store(self, value: Value, base: Value, offset, dtype) -> None:
         """Write a value of W runs."""
-        if name_of(dtype) == "bool":
-            value = self.b.zext(value, self.vector("int32"))
+        if name_of(dtype) in WIDENED:
+            widen = self.b.sext if name_of(dtype) == "int8" else self.b.zext
+            value = widen(value, self.vector("int32"))
         self.b.store(value, self.address(base, offset), align=self.alignment(dtype))
 
     def splat(self, scalar: Value) -> Value:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.sweeps.lanes.llvm.emitter import ALIGNED, stored_size
+from bpjax.sweeps.lanes.llvm.emitter import ALIGNED, in_memory_dtype, stored_size
 
 
 class Field(NamedTuple):
@@ -50,8 +50,8 @@ class Rows(NamedTuple):
         return np.zeros((count, self.stride), np.uint8)
 
     def view(self, rows: np.ndarray, field: Field) -> np.ndarray:
-        """An array of all rows (count, ...); booleans as int32."""
-        dtype = np.dtype(np.int32) if field.dtype == bool else field.dtype
+        """An array of all rows (count, ...); small dtypes as int32."""
+        dtype = np.dtype(in_memory_dtype(field.dtype))
         part = rows[:, field.offset : field.offset + field.size * dtype.itemsize]
         return part.view(dtype).reshape(len(rows), *field.shape)
 

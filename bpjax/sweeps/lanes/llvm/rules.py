@@ -5,37 +5,12 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from bpjax.sweeps.lanes.llvm import contractions, shapes
+from bpjax.sweeps.lanes.llvm import contractions, control_flow, shapes
 from bpjax.sweeps.lanes.llvm.arrays import Array, Opaque, cheap, elementwise, literal
 from bpjax.sweeps.lanes.llvm.elementwise import operation_of
 from bpjax.sweeps.lanes.llvm.emitter import Emitter, Unsupported, element_of
-from bpjax.sweeps.lanes.llvm.flatten import Flat, Node
-from bpjax.util.jaxprs import num_entries
-
-RULES: Mapping[str, Callable] = {
-    "broadcast_in_dim": shapes.broadcast_in_dim,
-    "reshape": shapes.reshape,
-    "squeeze": shapes.squeeze,
-    "transpose": shapes.transpose,
-    "slice": shapes.slice_,
-    "rev": shapes.rev,
-    "concatenate": shapes.concatenate,
-    "stack": shapes.stack,
-    "split": shapes.split,
-    "pad": shapes.pad,
-    "iota": shapes.iota,
-    "select_n": shapes.select_n,
-    "reduce_sum": contractions.reduce_sum,
-    "dot_general": contractions.dot_general,
-    "reduce_max": contractions.reduction("max"),
-    "reduce_min": contractions.reduction("min"),
-    "reduce_and": contractions.reduction("and"),
-    "reduce_or": contractions.reduction("or"),
-    "reduce_prod": contractions.reduction("prod"),
-    "argmax": contractions.arg_extreme("argmax"),
-    "argmin": contractions.arg_extreme("argmin"),
-}
-"""Rules of primitives that are not elementwise: (emitter, equation, arrays) -> arrays."""
+from bpjax.sweeps.lanes.llvm.flatten import Flat, Node, flatten_jaxpr
+from bpjax.util.jaxprs import largest_array, num_entries, subjaxprs
 
 
 def check_rules(flat: Flat) -> None:
@@ -44,11 +19,17 @@ def check_rules(flat: Flat) -> None:
         name = step.equation.primitive.name
         if name not in RULES and operation_of(None, step.equation) is None:  # type: ignore[arg-type]
             raise Unsupported(name)
+        for inner in subjaxprs(step.equation):
+            check_rules(flatten_jaxpr(inner))
 
 
 def largest_of(flat: Flat) -> int:
-    """Entries of the largest result of a step."""
-    return max((num_entries(v) for step in flat.steps for v in step.equation.outvars), default=1)
+    """Entries of the largest result of a step, those of inner functions included."""
+    sizes = [1]
+    for step in flat.steps:
+        sizes += [num_entries(v) for v in step.equation.outvars]
+        sizes += [largest_array(inner) for inner in subjaxprs(step.equation)]
+    return max(sizes)
 
 
 def evaluate(emitter: Emitter, flat: Flat, arguments: list) -> list:
@@ -96,3 +77,31 @@ def results_of(emitter: Emitter, equation, arrays: list) -> list:
     if name == "mul" and np.dtype(out.dtype).kind == "f":
         result.factors = arrays[0], arrays[1]
     return [result]
+
+
+RULES: Mapping[str, Callable] = {
+    "broadcast_in_dim": shapes.broadcast_in_dim,
+    "reshape": shapes.reshape,
+    "squeeze": shapes.squeeze,
+    "transpose": shapes.transpose,
+    "slice": shapes.slice_,
+    "rev": shapes.rev,
+    "concatenate": shapes.concatenate,
+    "stack": shapes.stack,
+    "split": shapes.split,
+    "pad": shapes.pad,
+    "iota": shapes.iota,
+    "select_n": shapes.select_n,
+    "reduce_sum": contractions.reduce_sum,
+    "dot_general": contractions.dot_general,
+    "reduce_max": contractions.reduction("max"),
+    "reduce_min": contractions.reduction("min"),
+    "reduce_and": contractions.reduction("and"),
+    "reduce_or": contractions.reduction("or"),
+    "reduce_prod": contractions.reduction("prod"),
+    "argmax": contractions.arg_extreme("argmax"),
+    "argmin": contractions.arg_extreme("argmin"),
+    "scan": control_flow.scan(evaluate),
+    "cond": control_flow.cond(evaluate),
+}
+"""Rules of primitives that are not elementwise: (emitter, equation, arrays) -> arrays."""

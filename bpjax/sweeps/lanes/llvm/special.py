@@ -5,6 +5,7 @@ Chebyshev nodes with 50 digits. Special values are as in XLA on CPUs: subnormal 
 are measured against mpmath in `tests/sweeps/test_llvm_special.py`.
 """
 
+from bpjax.sweeps.lanes.llvm.emitter import Unsupported
 from bpjax.sweeps.lanes.llvm.ops import Ops, through_double
 
 EXP_REST = {
@@ -133,6 +134,30 @@ def log1p(ops: Ops, x):
     return signed_zero(ops, value, x)
 
 
+def power(ops: Ops, x, y):
+    """x to the power of y, by exp(y log |x|) in float64: for float32, whose errors are then 2⁻²⁴ and little more."""
+    zero, one, infinity = ops.c(0.0), ops.c(1.0), ops.c(float("inf"))
+    size, whole = ops.abs(x), ops.emitter.vector_call("floor", y)
+    half = ops.mul(y, ops.c(0.5))
+    is_whole = ops.compare("==", whole, y)
+    is_odd = ops.b.and_(is_whole, ops.compare("!=", ops.emitter.vector_call("floor", half), half))
+    value = exp(ops, ops.mul(y, log(ops, size)))
+    value = ops.where(ops.compare("==", size, one), ops.where(ops.is_nan(y), y, one), value)
+    value = ops.where(is_odd, ops.with_sign(value, x), value)
+    is_finite = ops.b.and_(ops.compare("<", size, infinity), ops.compare("<", ops.abs(y), infinity))
+    is_nan = ops.b.and_(ops.compare("<", x, zero), ops.b.and_(is_finite, ops.b.not_(is_whole)))
+    value = ops.where(is_nan, ops.c(float("nan")), value)
+    is_one = ops.b.or_(ops.compare("==", y, zero), ops.compare("==", x, one))
+    return ops.where(is_one, one, value)
+
+
+def power_of_float32(ops: Ops, x, y):
+    """See `power`; in float64 the error would be hundreds of units."""
+    if ops.is_double:
+        raise Unsupported("pow of float64")
+    return through_double(power)(ops, x, y)
+
+
 SPECIAL = {
     "exp": exp,
     "logistic": logistic,
@@ -140,5 +165,6 @@ SPECIAL = {
     "expm1": through_double(expm1),
     "log": through_double(log),
     "log1p": through_double(log1p),
+    "pow": power_of_float32,
 }
 """The functions by the name of their primitive."""

@@ -1,0 +1,87 @@
+"""Rules of functions within functions: `scan` is a loop, `cond` a choice between the results of all branches."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from bpjax.sweeps.lanes.llvm.arrays import Array, allocate, cheap, computed, elementwise, put
+from bpjax.sweeps.lanes.llvm.emitter import Emitter, Unsupported
+from bpjax.sweeps.lanes.llvm.flatten import flatten_jaxpr
+from bpjax.util.jaxprs import scan_counts
+
+
+def scan(evaluate: Callable) -> Callable:
+    """The rule of `scan`; `evaluate` writes the code of the body."""
+
+    def rule(emitter: Emitter, equation, arrays: list) -> list:
+        params = equation.params
+        length, (constants, carried) = params["length"], scan_counts(equation)
+        if not length:
+            raise Unsupported("scan of length 0")
+        known, carry, xs = (
+            [cheap(emitter, array) for array in arrays[:constants]],
+            [computed(emitter, array) for array in arrays[constants : constants + carried]],
+            [cheap(emitter, array) for array in arrays[constants + carried :]],
+        )
+        ys = [allocate(emitter, v.aval.shape, v.aval.dtype) for v in equation.outvars[carried:]]
+        flat = flatten_jaxpr(params["jaxpr"])
+
+        def body(i, nothing):
+            place = emitter.add(length - 1, negative(emitter, i)) if params["reverse"] else i
+            slices = [entry_of(x, place) for x in xs]
+            results = evaluate(emitter, flat, [*known, *carry, *slices])
+            for y, result in zip(ys, results[carried:], strict=True):
+                emitter.nest(result.shape, lambda ix, y=y, r=result: put(emitter, y, (place, *ix), r.get(ix)))
+            overwrite(emitter, carry, results[:carried])
+            return nothing
+
+        emitter.loop(length, body)
+        return [*carry, *ys]
+
+    return rule
+
+
+def negative(emitter: Emitter, index):
+    """The negative of an index."""
+    return -index if isinstance(index, int) else emitter.b.neg(index)
+
+
+def entry_of(array: Array, place) -> Array:
+    """The entry at a place of the first axis."""
+    return Array(array.shape[1:], array.dtype, lambda indices: array.get((place, *indices)), is_cheap=True)
+
+
+def overwrite(emitter: Emitter, targets: list[Array], results: list[Array]) -> None:
+    """Write results into memory that they may read: all are computed before any is written."""
+    changed = [(t, r) for t, r in zip(targets, results, strict=True) if r is not t]
+    ready = [(target, computed(emitter, result)) for target, result in changed]
+    for target, value in ready:
+        emitter.nest(target.shape, lambda indices, t=target, v=value: put(emitter, t, indices, v.get(indices)))
+
+
+def cond(evaluate: Callable) -> Callable:
+    """The rule of `cond` and `switch`: all branches are computed, and each run takes the results of its own."""
+
+    def rule(emitter: Emitter, equation, arrays: list) -> list:
+        index, *operands = (cheap(emitter, array) for array in arrays)
+        branches = [evaluate(emitter, flatten_jaxpr(branch), operands) for branch in equation.params["branches"]]
+        return [
+            chosen(emitter, index, v.aval, list(column))
+            for v, column in zip(equation.outvars, zip(*branches, strict=True), strict=True)
+        ]
+
+    return rule
+
+
+def chosen(emitter: Emitter, index: Array, out, cases: list[Array]) -> Array:
+    """The case with this number for each run; a number beyond the cases means the nearest."""
+    is_bool = np.dtype(index.dtype).kind == "b"
+
+    def choose(number, *values):
+        result = values[0]
+        for k, value in enumerate(values[1:], start=1):
+            later = number if is_bool else emitter.b.icmp_signed(">=", number, emitter.constant(k, index.dtype))
+            result = emitter.b.select(later, value, result)
+        return result
+
+    return elementwise(out.shape, out.dtype, choose, index, *cases)
