@@ -17,6 +17,7 @@ from bpjax.sweeps.computation import Computation
 from bpjax.sweeps.lanes.llvm.compiled import Compiled, Lanes, aligned, lanes_of, rows_of_lanes, write
 from bpjax.sweeps.lanes.llvm.emitter import in_memory_dtype, stored_size
 from bpjax.sweeps.lanes.llvm.machine import width_of
+from bpjax.sweeps.lanes.llvm.rows import keys_of, stored_form, words_of
 from bpjax.sweeps.plan import Plan
 from bpjax.sweeps.pool import ONCE
 from bpjax.types import Key
@@ -72,9 +73,10 @@ def functions_of(
 
     def prepare(constants, key: Key, seeds, hyperparameters):
         def one(seed, hyperparameters):
-            return computation.start(constants, jax.random.fold_in(key, seed), hyperparameters)
+            run_key = jax.random.fold_in(key, seed)
+            return computation.start(constants, run_key, hyperparameters), hyperparameters, run_key
 
-        return packed([*jax.tree.leaves(jax.vmap(one)(seeds, hyperparameters)), *jax.tree.leaves(hyperparameters)])
+        return packed(jax.tree.leaves(jax.vmap(one)(seeds, hyperparameters)))
 
     shapes = (
         tuple(jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in computation.constants),
@@ -89,15 +91,19 @@ def functions_of(
 
 
 def packed(leaves: list) -> tuple[list, list]:
-    """Arrays of runs (n, ...) as integers (n, entries), of 8 and of 4 bytes, in the order of `Rows`; and the keys."""
-    keys = [leaf for leaf in leaves if is_key(leaf)]
+    """Arrays of runs (n, ...) as integers (n, entries), of 8 and of 4 bytes, in the order of `Rows`; and other keys.
+
+    Keys of JAX's default generator are two words each; those of others are not stored.
+    """
+    others = [leaf for leaf in leaves if stored_form(leaf) is None]
+    stored = [words_of(leaf) if is_key(leaf) else leaf for leaf in leaves if stored_form(leaf) is not None]
     words = []
     for size, kind in ((8, jnp.uint64), (4, jnp.uint32)):
-        same = [leaf for leaf in leaves if not is_key(leaf) and stored_size(leaf.dtype) == size]
-        flat = [jax.lax.bitcast_convert_type(a.astype(in_memory_dtype(a.dtype)), kind) for a in same]
+        same = [leaf.astype(in_memory_dtype(leaf.dtype)) for leaf in stored if stored_size(leaf.dtype) == size]
+        flat = [jax.lax.bitcast_convert_type(leaf, kind).reshape(len(leaf), -1) for leaf in same]
         if flat:
-            words.append(jnp.concatenate([a.reshape(len(a), -1) for a in flat], axis=1))
-    return words, keys
+            words.append(jnp.concatenate(flat, axis=1))
+    return words, others
 
 
 class Source:
@@ -223,6 +229,7 @@ def repeat_run(functions: Functions, job, number: int) -> tuple[list, list, dict
         rows[:] = rows_of_lanes(layouts.run, lanes, wide)[:1]
     outcome = results_of(job.computation, compiled, constants, np.array([number]), rows)
     end = layouts.run.read(rows)[: layouts.state]
-    state = [next(keys)[0] if leaf is None else leaf[0] for leaf in end]
+    stored = zip(layouts.run.fields, end, strict=False)
+    state = [next(keys)[0] if f is None else (keys_of(leaf) if f.is_key else leaf)[0] for f, leaf in stored]
     history = [np.concatenate(parts) for parts in zip(*records, strict=True)]
     return state, history, {name: value[0] for name, value in outcome.items()}

@@ -105,6 +105,24 @@ def test_double_precision():
     np.testing.assert_allclose(ours.curve, theirs.curve, rtol=1e-9)
 
 
+@pytest.mark.thorough
+def test_batches_in_a_random_order(tmp_path):
+    """The same order as in XLA; the key of the run changes nothing but the order, and a replay draws it again."""
+
+    def trial(key, learning_rate):
+        params, _ = sweeping.NETWORK.init(key, (2,))
+        optimizer = bp.momentum(learning_rate, 0.0)
+        return bp.trial(sweeping.RULE, optimizer, params, bp.xor().present(), key=key, epochs=4, batch_size=3)
+
+    axes = {"learning_rate": [0.5], "seed": range(5)}
+    ours, theirs = (
+        bp.sweep(trial, axes, key=KEY, curves=[1, 4], layout=name, store=tmp_path / name) for name in ("llvm", "vmap")
+    )
+    assert ours.attrs["layout"].startswith("llvm")
+    np.testing.assert_allclose(ours.curve, theirs.curve, rtol=1e-5)
+    assert bp.replay(tmp_path / "llvm", trial, learning_rate=0.5, seed=4).same
+
+
 def test_another_version_of_the_compiler_is_another_sweep(tmp_path, monkeypatch):
     few(store=tmp_path / "store")
     monkeypatch.setattr(sys.modules["bpjax.sweeps.lanes.llvm.machine"], "versions", lambda: "1.0")

@@ -162,6 +162,39 @@ def test_powers():
     check(lambda a, b: [a**b, a ** b.astype(jnp.int32)], x, y, rtol=3e-7)
 
 
+def drawn(words, number):
+    """Keys and draws, and a scan over keys."""
+    key = jax.random.fold_in(jax.random.wrap_key_data(words), number)
+    a, b = jax.random.split(key)
+    chosen = jnp.where(number > 0, a, b)
+    draws = lax.scan(lambda k, _: (jax.random.split(k)[1], jax.random.bits(k)), chosen, None, length=3)
+    return [
+        jax.random.key_data(key), jax.random.bits(a, (5,)), jax.random.uniform(b, (3, 2)), jax.random.permutation(a, 7),
+        jax.random.permutation(b, 40), jax.random.bernoulli(b, 0.3, (4,)), jax.random.key_data(draws[0]), draws[1],
+    ]  # fmt: skip
+
+
+def test_random_numbers_are_those_of_jax():
+    words = np.asarray(jax.random.key_data(jax.random.split(jax.random.key(7), 6)))
+    check(drawn, words, np.arange(-2, 4, dtype=np.int32))
+
+
+def looked_up(x, i):
+    """Entries at places that differ between runs, also outside the array; x (9, 20), i (5,)."""
+    table = jnp.arange(36.0, dtype=x.dtype).reshape(9, 4)
+    return [
+        x[i], table[i % 9], x[i, i % 7], jnp.take(x, i, axis=1, mode="clip"), jnp.take(x, i, axis=0),
+        lax.dynamic_slice(x, (i[0], i[1]), (2, 3)), lax.dynamic_update_slice(x, x[:2, :3] * 2, (i[2], i[3])),
+        lax.dynamic_index_in_dim(table, i[0], keepdims=False), jnp.sort(i), jnp.argsort(i),
+        jnp.sort(-i.astype(jnp.int64)),
+    ]  # fmt: skip
+
+
+def test_places_that_differ_between_runs():
+    rng = np.random.default_rng(2)
+    check(looked_up, rng.normal(size=(6, 9, 20)).astype(np.float32), rng.integers(-4, 12, (6, 5)).astype(np.int32))
+
+
 def test_the_first_extreme_and_nan_win():
     x = np.array([[1, 3, 3, 0], [1, NAN, 3, NAN], [-INF, -INF, -INF, -INF], [2, 1, 1, 2]], np.float32)
     check(lambda x: [jnp.argmax(x), jnp.argmin(x), x.max(), x.min()], x)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -60,6 +60,28 @@ class Opaque:
 
     shape: tuple = ()
     is_cheap = True
+
+
+class Keys(NamedTuple):
+    """Keys of random numbers: two words each."""
+
+    first: Array
+    second: Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the keys."""
+        return self.first.shape
+
+    @property
+    def is_cheap(self) -> bool:
+        """See `Array`."""
+        return self.first.is_cheap and self.second.is_cheap
+
+
+def components(values: list) -> list[Array]:
+    """Arrays, with keys as two arrays each."""
+    return [part for value in values for part in (value if isinstance(value, Keys) else (value,))]
 
 
 def linear(emitter: Emitter, shape, indices):
@@ -133,17 +155,21 @@ def allocate(emitter: Emitter, shape, dtype) -> Array:
     return in_memory(emitter, shape, dtype, emitter.allocate(math.prod(shape), dtype))
 
 
-def computed(emitter: Emitter, array: Array) -> Array:
-    """The array in new memory."""
+def computed(emitter: Emitter, array) -> Any:
+    """The array, or keys, in new memory."""
+    if isinstance(array, Keys):
+        return Keys(*(computed(emitter, part) for part in array))
     result = allocate(emitter, array.shape, array.dtype)
     emitter.nest(array.shape, lambda indices: put(emitter, result, indices, array.get(indices)))
     return result
 
 
-def cheap(emitter: Emitter, array):
-    """The array, stored unless it costs nothing to read it twice."""
+def cheap(emitter: Emitter, array) -> Any:
+    """The array, or keys, stored unless it costs nothing to read it twice."""
     if array.is_cheap:
         return array
+    if isinstance(array, Keys):
+        return Keys(*(cheap(emitter, part) for part in array))
     result = computed(emitter, array)
     if array.factors is not None:
         a, b = (cheap(emitter, factor) for factor in array.factors)
@@ -154,3 +180,8 @@ def cheap(emitter: Emitter, array):
 def elementwise(shape, dtype, operation: Callable, *arrays: Array) -> Array:
     """`operation` on the entries of arrays that are broadcast to one shape."""
     return Array(shape, dtype, lambda indices: operation(*(array.at(indices) for array in arrays)))
+
+
+def view(array: Array, shape, indices_of) -> Array:
+    """The entries of an array at other indices."""
+    return Array(shape, array.dtype, lambda indices: array.at(indices_of(indices)), is_cheap=array.is_cheap)

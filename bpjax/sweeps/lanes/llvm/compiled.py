@@ -15,7 +15,7 @@ from bpjax.sweeps.lanes.llvm.program import (
     parts_of,
     repeat_function,
 )
-from bpjax.sweeps.lanes.llvm.rows import Rows, rows_of
+from bpjax.sweeps.lanes.llvm.rows import Field, Rows, rows_of, words_of
 from bpjax.sweeps.lanes.llvm.rules import check_rules, largest_of
 from bpjax.sweeps.lanes.llvm.training import END, EPOCHS, FIRST, LAST, LIVE, NEXT, train_function
 
@@ -66,12 +66,10 @@ class Compiled:
         self.repeat = machine.function("repeat", 4) if code.record is not None else None
 
     def constants(self, arrays) -> np.ndarray:
-        """The memory of the arrays that the trial closes over; keys are left out."""
+        """The memory of the arrays that the trial closes over."""
         rows = self.layouts.constants
         memory = aligned(rows.stride).reshape(1, -1)
-        rows.write(
-            memory, [None if f is None else np.asarray(a)[None] for f, a in zip(rows.fields, arrays, strict=True)]
-        )
+        rows.write(memory, [None if f is None else stored(a, f) for f, a in zip(rows.fields, arrays, strict=True)])
         return memory
 
     def outcomes(self, rows: np.ndarray, constants: np.ndarray) -> list:
@@ -83,6 +81,11 @@ class Compiled:
         for group in range(len(inputs)):
             self.finish(address(scratch), address(inputs[group]), address(results[group]), address(constants))
         return out.read(rows_of_lanes(out, results, width)[: len(rows)])
+
+
+def stored(array, field: Field) -> np.ndarray:
+    """An array (1, ...) as it is stored."""
+    return np.asarray(words_of(array[None])) if field.is_key else np.asarray(array)[None]
 
 
 class Lanes:

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from bpjax.sweeps.lanes.llvm.arrays import Array, allocate, cheap, computed, elementwise, put
+from bpjax.sweeps.lanes.llvm.arrays import Array, Keys, allocate, cheap, components, computed, elementwise, put
 from bpjax.sweeps.lanes.llvm.emitter import Emitter, Unsupported
 from bpjax.sweeps.lanes.llvm.flatten import flatten_jaxpr
 from bpjax.util.jaxprs import scan_counts
@@ -23,14 +25,14 @@ def scan(evaluate: Callable) -> Callable:
             [computed(emitter, array) for array in arrays[constants : constants + carried]],
             [cheap(emitter, array) for array in arrays[constants + carried :]],
         )
-        ys = [allocate(emitter, v.aval.shape, v.aval.dtype) for v in equation.outvars[carried:]]
+        ys = [memory_for(emitter, v.aval) for v in equation.outvars[carried:]]
         flat = flatten_jaxpr(params["jaxpr"])
 
         def body(i, nothing):
             place = emitter.add(length - 1, negative(emitter, i)) if params["reverse"] else i
             slices = [entry_of(x, place) for x in xs]
             results = evaluate(emitter, flat, [*known, *carry, *slices])
-            for y, result in zip(ys, results[carried:], strict=True):
+            for y, result in zip(components(ys), components(results[carried:]), strict=True):
                 emitter.nest(result.shape, lambda ix, y=y, r=result: put(emitter, y, (place, *ix), r.get(ix)))
             overwrite(emitter, carry, results[:carried])
             return nothing
@@ -46,14 +48,23 @@ def negative(emitter: Emitter, index):
     return -index if isinstance(index, int) else emitter.b.neg(index)
 
 
-def entry_of(array: Array, place) -> Array:
+def memory_for(emitter: Emitter, aval):
+    """Memory for an array, or for keys."""
+    if not jnp.issubdtype(aval.dtype, jax.dtypes.prng_key):
+        return allocate(emitter, aval.shape, aval.dtype)
+    return Keys(*(allocate(emitter, aval.shape, "uint32") for _ in range(2)))
+
+
+def entry_of(array, place):
     """The entry at a place of the first axis."""
+    if isinstance(array, Keys):
+        return Keys(*(entry_of(part, place) for part in array))
     return Array(array.shape[1:], array.dtype, lambda indices: array.get((place, *indices)), is_cheap=True)
 
 
-def overwrite(emitter: Emitter, targets: list[Array], results: list[Array]) -> None:
+def overwrite(emitter: Emitter, targets: list, results: list) -> None:
     """Write results into memory that they may read: all are computed before any is written."""
-    changed = [(t, r) for t, r in zip(targets, results, strict=True) if r is not t]
+    changed = [(t, r) for t, r in zip(components(targets), components(results), strict=True) if r is not t]
     ready = [(target, computed(emitter, result)) for target, result in changed]
     for target, value in ready:
         emitter.nest(target.shape, lambda indices, t=target, v=value: put(emitter, t, indices, v.get(indices)))
@@ -65,12 +76,20 @@ def cond(evaluate: Callable) -> Callable:
     def rule(emitter: Emitter, equation, arrays: list) -> list:
         index, *operands = (cheap(emitter, array) for array in arrays)
         branches = [evaluate(emitter, flatten_jaxpr(branch), operands) for branch in equation.params["branches"]]
-        return [
-            chosen(emitter, index, v.aval, list(column))
-            for v, column in zip(equation.outvars, zip(*branches, strict=True), strict=True)
-        ]
+        results = []
+        for variable, column in zip(equation.outvars, zip(*branches, strict=True), strict=True):
+            words = [
+                chosen(emitter, index, variable.aval, list(cases)) for cases in zip(*map(of_words, column), strict=True)
+            ]
+            results.append(words[0] if len(words) == 1 else Keys(*words))
+        return results
 
     return rule
+
+
+def of_words(value) -> tuple:
+    """An array alone, or the two of keys."""
+    return tuple(value) if isinstance(value, Keys) else (value,)
 
 
 def chosen(emitter: Emitter, index: Array, out, cases: list[Array]) -> Array:
@@ -84,4 +103,4 @@ def chosen(emitter: Emitter, index: Array, out, cases: list[Array]) -> Array:
             result = emitter.b.select(later, value, result)
         return result
 
-    return elementwise(out.shape, out.dtype, choose, index, *cases)
+    return elementwise(out.shape, cases[0].dtype, choose, index, *cases)

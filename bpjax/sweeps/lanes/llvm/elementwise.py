@@ -56,6 +56,7 @@ def operation_of(emitter: Emitter, equation) -> Callable[..., Value] | None:
         ),
         "rsqrt": lambda x: emitter.b.fdiv(emitter.constant(1.0, dtype), emitter.vector_call("sqrt", x)),
         "convert_element_type": lambda x: convert(emitter, dtype, out, x),
+        "bitcast_convert_type": lambda x: bits_as(emitter, dtype, out, x),
         "clamp": lambda low, x, high: extreme(emitter, out, "min", extreme(emitter, out, "max", x, low), high),
     }
     return unary.get(name)
@@ -158,6 +159,13 @@ def quotient(emitter: Emitter, dtype, name: str, a, b) -> Value:
         return emitter.b.select(is_zero, ones, result)
     result = (emitter.b.srem if is_signed else emitter.b.urem)(a, divisor)
     return emitter.b.select(is_zero, a, result)
+
+
+def bits_as(emitter: Emitter, dtype, out, x) -> Value:
+    """The same bits in another dtype of the same size."""
+    if "bool" in (name_of(dtype), name_of(out)) or np.dtype(dtype).itemsize != np.dtype(out).itemsize:
+        raise Unsupported(f"bitcast_convert_type from {name_of(dtype)} to {name_of(out)}")
+    return emitter.b.bitcast(x, emitter.vector(out))
 
 
 def convert(emitter: Emitter, dtype, out, x) -> Value:

@@ -46,7 +46,7 @@ def name_of(dtype) -> str:
         return str(dtype)
 
 
-def element_of(dtype) -> ir.Type:
+def element_of(dtype) -> Any:
     """The type of an entry, or `Unsupported`."""
     name = name_of(dtype)
     if name not in ELEMENTS:
@@ -224,11 +224,15 @@ class Emitter:
             return self.b.icmp_signed("!=", value, zero)
         return self.b.trunc(value, self.vector(dtype) if is_vector else element_of(dtype))
 
+    def widened(self, value: Value, dtype) -> Value:
+        """A value as it lies in memory."""
+        if name_of(dtype) not in WIDENED:
+            return value
+        return (self.b.sext if name_of(dtype) == "int8" else self.b.zext)(value, self.vector("int32"))
+
     def store(self, value: Value, base: Value, offset, dtype) -> None:
         """Write a value of W runs."""
-        if name_of(dtype) in WIDENED:
-            widen = self.b.sext if name_of(dtype) == "int8" else self.b.zext
-            value = widen(value, self.vector("int32"))
+        value = self.widened(value, dtype)
         self.b.store(value, self.address(base, offset), align=self.alignment(dtype))
 
     def splat(self, scalar: Value) -> Value:

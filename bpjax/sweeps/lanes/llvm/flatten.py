@@ -3,9 +3,12 @@
 from collections import Counter
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
+from bpjax.sweeps.lanes.llvm.emitter import Unsupported
 from bpjax.util.jaxprs import CALL_JAXPR, opened, subjaxprs
 
 SAME = {"copy", "copy_p", "stop_gradient", "optimization_barrier"}
@@ -73,6 +76,8 @@ class Walk:
 
     def constant(self, value) -> Node:
         """The node of a constant, the same for equal numbers."""
+        if jnp.issubdtype(getattr(value, "dtype", None) or float, jax.dtypes.prng_key):
+            raise Unsupported("a constant key")
         array = np.asarray(value)
         if array.ndim:
             return Node(array)

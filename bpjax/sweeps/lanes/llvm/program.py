@@ -5,12 +5,13 @@ finish   the outcome of rows
 repeat   one epoch of W runs with its record, for `replay`
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from bpjax.sweeps.lanes.llvm.arrays import Array, Opaque, computed, in_memory, put, shared
+from bpjax.sweeps.lanes.llvm.arrays import Array, Keys, Opaque, components, computed, in_memory, put, shared
 from bpjax.sweeps.lanes.llvm.emitter import Emitter, Memory, Unsupported, stored_size
 from bpjax.sweeps.lanes.llvm.flatten import Flat, flatten
 from bpjax.sweeps.lanes.llvm.rows import Field, Rows, rows_of
@@ -21,7 +22,7 @@ class Layouts(NamedTuple):
     """How everything lies in memory."""
 
     width: int  # W, runs side by side
-    run: Rows  # the state of a run, its hyperparameters, and behind them its curves
+    run: Rows  # the state of a run, its hyperparameters, its key, and behind them its curves
     state: int  # how many of the fields are the state
     epoch: Field
     reason: Field
@@ -39,7 +40,8 @@ def layouts_of(computation, curve_epochs: tuple[int, ...], width: int) -> Layout
     """The layouts of a traced trial."""
     state = jax.tree.leaves(computation.run_shape)
     hyperparameters = jax.tree.leaves(computation.arguments[1])
-    plain = rows_of([*state, *hyperparameters])
+    everything = [*state, *hyperparameters, computation.arguments[0]]
+    plain = rows_of(everything)
     curves, offset = {}, -(-plain.bytes // 8) * 8
     names = ["curve", *computation.shapes["watch"]] if curve_epochs else []
     variables = computation.variables(curve_epochs)
@@ -47,7 +49,7 @@ def layouts_of(computation, curve_epochs: tuple[int, ...], width: int) -> Layout
         field = Field(variables[name].shape, np.dtype(variables[name].dtype), offset)
         curves[name] = field
         offset += -(-field.size * stored_size(field.dtype) // 8) * 8
-    run = rows_of([*state, *hyperparameters], offset - plain.bytes)
+    run = rows_of(everything, offset - plain.bytes)
     named = dict(zip(paths_of(computation.run_shape), run.fields, strict=False))
     constants = rows_of([jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in computation.constants])
     outcome = rows_of(jax.tree.leaves(computation.shapes["outcome"]))
@@ -88,7 +90,7 @@ class Inputs(NamedTuple):
     """The arrays that the parts of a trial read."""
 
     constants: list
-    key: Opaque
+    key: Keys | Opaque
     hyperparameters: list
     state: list
 
@@ -100,18 +102,28 @@ class Inputs(NamedTuple):
 
 def inputs_of(emitter: Emitter, layouts: Layouts, lanes: Memory, constants: Memory) -> Inputs:
     """The arrays in the lanes and among the constants."""
+    fields = [read(emitter, field, in_memory, lanes, emitter.width) for field in layouts.run.fields]
+    known = [read(emitter, field, shared, constants, 1) for field in layouts.constants.fields]
+    return Inputs(known, fields[-1], fields[layouts.state : -1], fields[: layouts.state])
 
-    def of_run(field: Field | None):
-        if field is None:
-            return Opaque()
-        return in_memory(emitter, field.shape, field.dtype, lanes, field.offset * emitter.width)
 
-    fields = [of_run(field) for field in layouts.run.fields]
-    known = [
-        Opaque() if field is None else shared(emitter, field.shape, field.dtype, constants, field.offset)
-        for field in layouts.constants.fields
-    ]
-    return Inputs(known, Opaque(), fields[layouts.state :], fields[: layouts.state])
+def read(emitter: Emitter, field: Field | None, make: Callable, memory: Memory, lanes: int):
+    """A field as an array, as keys, or `Opaque`.
+
+    Args:
+        emitter: writes the code.
+        field: of a row.
+        make: `in_memory` or `shared`.
+        memory: where the row, or the lanes, begin.
+        lanes: how many entries lie side by side.
+    """
+    if field is None:
+        return Opaque()
+    if not field.is_key:
+        return make(emitter, field.shape, field.dtype, memory, field.offset * lanes)
+    shape, size = field.shape[1:], 4 * field.size // 2
+    first, second = (make(emitter, shape, field.dtype, memory, (field.offset + k * size) * lanes) for k in range(2))
+    return Keys(first, second)
 
 
 def write_all(emitter: Emitter, results: list, into: list, lanes: Memory) -> None:
@@ -123,12 +135,12 @@ def write_all(emitter: Emitter, results: list, into: list, lanes: Memory) -> Non
         into: arrays in memory of the same shapes.
         lanes: the memory in which those of `into` lie.
     """
+    if any(isinstance(result, Opaque) and result is not target for result, target in zip(results, into, strict=True)):
+        raise Unsupported("a change of keys of this generator")
     waiting = []
-    for result, target in zip(results, into, strict=True):
+    for result, target in zip(components(results), components(into), strict=True):
         if result is target:
             continue
-        if isinstance(result, Opaque):
-            raise Unsupported("a key that changes")
         if result.place == target.place:
             continue
         is_safe = result.place is not None and result.place.memory is not lanes
@@ -157,9 +169,10 @@ def store_results(emitter: Emitter, results: list, rows: Rows, out: Memory) -> N
     """Write results into lanes of their own."""
     for result, field in zip(results, rows.fields, strict=True):
         if isinstance(result, Opaque) or field is None:
-            raise Unsupported("a key as a result")
-        target = in_memory(emitter, field.shape, field.dtype, out, field.offset * emitter.width)
-        emitter.nest(field.shape, lambda i, t=target, r=result: put(emitter, t, i, r.get(i)))
+            raise Unsupported("a result that is a key of this generator")
+        targets = components([read(emitter, field, in_memory, out, emitter.width)])
+        for target, part in zip(targets, components([result]), strict=True):
+            emitter.nest(target.shape, lambda i, t=target, r=part: put(emitter, t, i, r.get(i)))
 
 
 def repeat_function(emitter: Emitter, layouts: Layouts, parts: Parts, record: Rows) -> None:

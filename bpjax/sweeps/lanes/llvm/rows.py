@@ -14,6 +14,9 @@ import numpy as np
 
 from bpjax.sweeps.lanes.llvm.emitter import ALIGNED, in_memory_dtype, stored_size
 
+THREEFRY = "key<fry>"
+"""The dtype of JAX's default keys."""
+
 
 class Field(NamedTuple):
     """An array in a row."""
@@ -21,6 +24,7 @@ class Field(NamedTuple):
     shape: tuple[int, ...]
     dtype: np.dtype
     offset: int  # bytes from the start of the row
+    is_key: bool = False  # keys are stored as uint32 (2, ...)
 
     @property
     def size(self) -> int:
@@ -29,7 +33,7 @@ class Field(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """The fields of a row, None for keys, which are not stored."""
+    """The fields of a row, None for keys of other generators than Threefry, which are not stored."""
 
     fields: tuple[Field | None, ...]
     doubles: int  # number of 8-byte entries, which come first
@@ -70,6 +74,31 @@ class Rows(NamedTuple):
         ]  # fmt: skip
 
 
+class StoredForm(NamedTuple):
+    """How an array is stored."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    is_key: bool
+
+
+def stored_form(leaf) -> StoredForm | None:
+    """How an array is stored; None for keys that cannot be stored."""
+    if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return StoredForm(leaf.shape, leaf.dtype, False)
+    return StoredForm((2, *leaf.shape), np.dtype(np.uint32), True) if str(leaf.dtype) == THREEFRY else None
+
+
+def words_of(keys):
+    """Keys (n, ...) as they are stored, uint32 (n, 2, ...)."""
+    return jnp.moveaxis(jax.random.key_data(keys), -1, 1)
+
+
+def keys_of(words):
+    """Keys (n, ...) from uint32 (n, 2, ...)."""
+    return jax.random.wrap_key_data(jnp.moveaxis(jnp.asarray(words), 1, -1), impl="threefry2x32")
+
+
 def rows_of(leaves, behind: int = 0) -> Rows:
     """The rows of runs.
 
@@ -77,14 +106,14 @@ def rows_of(leaves, behind: int = 0) -> Rows:
         leaves: shapes and dtypes of the arrays of a run.
         behind: bytes that are needed behind the entries.
     """
-    is_key = [jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in leaves]
+    leaves = [stored_form(leaf) for leaf in leaves]
     fields: list[Field | None] = [None] * len(leaves)
     offset, counts = 0, {}
     for size in (8, 4):
         start = offset
         for k, leaf in enumerate(leaves):
-            if not is_key[k] and stored_size(leaf.dtype) == size:
-                fields[k] = Field(tuple(leaf.shape), np.dtype(leaf.dtype), offset)
+            if leaf is not None and stored_size(leaf.dtype) == size:
+                fields[k] = Field(tuple(leaf.shape), np.dtype(leaf.dtype), offset, leaf.is_key)
                 offset += fields[k].size * size  # type: ignore[union-attr]
         counts[size] = (offset - start) // size
     return Rows(tuple(fields), counts[8], counts[4], -(-(offset + behind) // 8) * 8)

@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from bpjax.sweeps.lanes.llvm import contractions, control_flow, shapes
-from bpjax.sweeps.lanes.llvm.arrays import Array, Opaque, cheap, elementwise, literal
+from bpjax.sweeps.lanes.llvm import contractions, control_flow, lookups, shapes
+from bpjax.sweeps.lanes.llvm.arrays import Keys, Opaque, cheap, elementwise, literal
 from bpjax.sweeps.lanes.llvm.elementwise import operation_of
 from bpjax.sweeps.lanes.llvm.emitter import Emitter, Unsupported, element_of
 from bpjax.sweeps.lanes.llvm.flatten import Flat, Node, flatten_jaxpr
+from bpjax.sweeps.lanes.llvm.keys import KEY_RULES
 from bpjax.util.jaxprs import largest_array, num_entries, subjaxprs
 
 
@@ -40,7 +41,7 @@ def evaluate(emitter: Emitter, flat: Flat, arguments: list) -> list:
         flat: the steps.
         arguments: an array or `Opaque` for each input.
     """
-    values: dict[int, Array | Opaque] = dict(zip(map(id, flat.inputs), arguments, strict=True))
+    values: dict = dict(zip(map(id, flat.inputs), arguments, strict=True))
 
     def value_of(node: Node):
         if id(node) not in values:
@@ -63,7 +64,11 @@ def results_of(emitter: Emitter, equation, arrays: list) -> list:
     """The results of an equation, or `Unsupported`."""
     name = equation.primitive.name
     if any(isinstance(array, Opaque) for array in arrays):
-        raise Unsupported(f"{name} of a key")
+        raise Unsupported(f"{name} of keys of this generator")
+    if name in WITH_KEYS:
+        return RULES[name](emitter, equation, arrays)
+    if any(isinstance(array, Keys) for array in arrays):
+        return moved_keys(emitter, equation, arrays)
     if name in RULES:
         return RULES[name](emitter, equation, arrays)
     for variable in equation.outvars:
@@ -78,6 +83,32 @@ def results_of(emitter: Emitter, equation, arrays: list) -> list:
         result.factors = arrays[0], arrays[1]
     return [result]
 
+
+def moved_keys(emitter: Emitter, equation, arrays: list) -> list:
+    """The results of a primitive that moves keys: it moves each of their words."""
+    name = equation.primitive.name
+    if name not in MOVES:
+        raise Unsupported(f"{name} of keys")
+    words = [
+        RULES[name](emitter, equation, [array[k] if isinstance(array, Keys) else array for array in arrays])
+        for k in range(2)
+    ]
+    return [Keys(first, second) for first, second in zip(*words, strict=True)]
+
+
+MOVES = (
+    "broadcast_in_dim",
+    "reshape",
+    "squeeze",
+    "transpose",
+    "slice",
+    "rev",
+    "concatenate",
+    "stack",
+    "split",
+    "select_n",
+)
+"""Primitives that only move entries."""
 
 RULES: Mapping[str, Callable] = {
     "broadcast_in_dim": shapes.broadcast_in_dim,
@@ -103,5 +134,13 @@ RULES: Mapping[str, Callable] = {
     "argmin": contractions.arg_extreme("argmin"),
     "scan": control_flow.scan(evaluate),
     "cond": control_flow.cond(evaluate),
+    "gather": lookups.gather,
+    "dynamic_slice": lookups.dynamic_slice,
+    "dynamic_update_slice": lookups.dynamic_update_slice,
+    "sort": lookups.sort,
+    **KEY_RULES,
 }
 """Rules of primitives that are not elementwise: (emitter, equation, arrays) -> arrays."""
+
+WITH_KEYS = ("scan", "cond", *KEY_RULES)
+"""Primitives whose rules take keys as they are."""

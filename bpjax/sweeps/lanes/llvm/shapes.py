@@ -4,7 +4,18 @@ import math
 
 import numpy as np
 
-from bpjax.sweeps.lanes.llvm.arrays import Array, allocate, cheap, elementwise, in_memory, linear, put, shared, unravel
+from bpjax.sweeps.lanes.llvm.arrays import (
+    Array,
+    allocate,
+    cheap,
+    elementwise,
+    in_memory,
+    linear,
+    put,
+    shared,
+    unravel,
+    view,
+)
 from bpjax.sweeps.lanes.llvm.emitter import Emitter, Unsupported, Value
 
 
@@ -16,11 +27,6 @@ def broadcast_in_dim(emitter: Emitter, equation, arrays: list[Array]) -> list[Ar
     if math.prod(shape) > array.size:
         array = cheap(emitter, array)
     return [view(array, shape, lambda indices: tuple(indices[axis] for axis in axes))]
-
-
-def view(array: Array, shape, indices_of) -> Array:
-    """The entries of an array at other indices."""
-    return Array(shape, array.dtype, lambda indices: array.at(indices_of(indices)), is_cheap=array.is_cheap)
 
 
 def reshape(emitter: Emitter, equation, arrays: list[Array]) -> list[Array]:
@@ -182,7 +188,7 @@ def select_n(emitter: Emitter, equation, arrays: list[Array]) -> list[Array]:
     which, *cases = arrays
     out = equation.outvars[0].aval
     if np.dtype(which.dtype).kind == "b":
-        return [elementwise(out.shape, out.dtype, lambda c, a, b: emitter.b.select(c, b, a), which, *cases)]
+        return [elementwise(out.shape, cases[0].dtype, lambda c, a, b: emitter.b.select(c, b, a), which, *cases)]
 
     def chosen(index, *values) -> Value:
         result = values[0]
