@@ -113,7 +113,7 @@ ACCEPTED = (
      f"{NUMBERS}|None|an entry negative|array|swapped",
      "numbers within the bounds that the docstring names: 0, negative or large; None where it is the default"),
     ("networks.*|layers.*|tasks.*", "sizes|hidden|maps|channels|image|shape|state_shape|padding|cells|output|"
-     "norm|stride|head_features|block|backward_cell|truncate|target_levels|groups|in_shape",
+     "norm|stride|head_features|block|backward_cell|truncate|snapshots|target_levels|groups|in_shape",
      "an entry (missing|too many|negative)|empty (tuple|list)|None|layer|integer|zero",
      "networks of any depth; None where the docstring offers it; -1 for the axis that is left over"),
     (ANY, "weights|biases|recurrent|noise|make|function|phi|derivative|params|f|start|change|init|apply|noise",

@@ -1,7 +1,6 @@
 """Griewank and Walther's checkpointing: how often steps are repeated, and the memory that this saves."""
 
 import functools
-import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import bpjax as bp
 from bpjax.layers import binomial_schedule, repeated_steps
 from experiments.common.command import Advance
+from experiments.reverse_mode.timing import cpu_seconds
 
 PUBLISHED = {(10, 3): 15, (56, 3): 210, (100, 4): 374, (100, 10): 222, (1000, 10): 3636, (50, 1): 1225}
 """(steps, snapshots) -> repeated steps."""
@@ -35,7 +35,7 @@ class Memory(NamedTuple):
     snapshots: int  # as many as steps: the residuals of all steps are stored, nothing is repeated
     repeated: int
     mebibytes: float  # temporary memory, as XLA allocates it
-    seconds: float
+    seconds: float  # processor time
 
 
 @functools.cache
@@ -98,13 +98,9 @@ def memory(steps: int, snapshots: int | None) -> Memory:
     analysis = program.memory_analysis()
     if analysis is None:
         raise RuntimeError("This backend reports no memory.")
-    taken = []
-    for _ in range(3):
-        begun = time.perf_counter()
-        jax.block_until_ready(program(*arguments))
-        taken.append(time.perf_counter() - begun)
+    seconds = cpu_seconds({"gradient": lambda: program(*arguments)}, rounds=3)["gradient"]
     repeated = repeated_steps(steps, snapshots) if snapshots else 0
-    return Memory(steps, snapshots or steps, repeated, analysis.temp_size_in_bytes / 2**20, min(taken))
+    return Memory(steps, snapshots or steps, repeated, analysis.temp_size_in_bytes / 2**20, seconds)
 
 
 def memories(steps: int, snapshots: Sequence[int | None], advance: Advance) -> list[Memory]:

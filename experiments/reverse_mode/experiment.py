@@ -11,11 +11,11 @@ Reverse mode is older than its use for networks. This experiment runs what its i
 - Werbos (1974): ordered derivatives, beside the direct ones; and the same gradient forward in time by real-time
   recurrent learning.
 
-    python -m experiments.reverse_mode            run everything: about three minutes on two cores
+    python -m experiments.reverse_mode            run everything: about two minutes on two cores
     python -m experiments.reverse_mode --quick    smaller sizes: half a minute
     python -m experiments.reverse_mode --help     list all settings
 
-Operations are counted in the program and are exact; times are measured, and depend on the machine and its load.
+Operations are counted in the program and are exact. Times are those of the processor, all threads together.
 
 Writes one table to the terminal, and the figure (PNG, SVG), the findings and all numbers (CSV) to results/reverse_mode.
 """
@@ -90,12 +90,13 @@ class Config(StoredSettings):
         return [None, 3, 30] if self.quick else [None, 2, 3, 5, 10, 30, 100]
 
     @property
-    def nets(self) -> list[tuple[int, int]]:
-        """(units, edges per unit) of the sparse nets."""
+    def nets(self) -> list[tuple[int, int, bool]]:
+        """(units, edges per unit, whether they are local) of the sparse nets."""
         if self.quick:
-            return [(1000, 2), (5000, 2), (min(self.units, 30_000), 2)]
-        few = [(n, 2) for n in (1000, 10_000, 100_000) if n < self.units]
-        return [*few, (min(self.units, 100_000), 8), (self.units, 2)]
+            return [(units, 2, is_local) for units in (1000, min(self.units, 30_000)) for is_local in (False, True)]
+        sizes = [n for n in (1000, 10_000, 100_000) if n < self.units] + [self.units]
+        both = [(units, 2, is_local) for units in sizes for is_local in (False, True)]
+        return [*both, (min(self.units, 100_000), 8, False)]
 
 
 class Results(NamedTuple):

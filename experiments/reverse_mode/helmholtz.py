@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import bpjax as bp
-from bpjax.analysis.cost import in_turn
 from bpjax.tape import count_operations
 from experiments.common.command import Advance
+from experiments.reverse_mode.timing import cpu_seconds
 
 ROOT = math.sqrt(2.0)
 NUMBERS = 16384
@@ -26,7 +26,7 @@ class Costs(NamedTuple):
     operations: int  # of the function
     reverse_operations: int  # of value and gradient by reverse mode
     forward_operations: int  # by forward mode, one direction at a time
-    seconds: float = math.nan  # of the function
+    seconds: float = math.nan  # processor time of the function
     reverse_ratio: float = math.nan  # time of value and gradient / time of the function
     forward_ratio: float = math.nan
 
@@ -86,8 +86,8 @@ def counted(n: int) -> Costs:
     return Costs(n, *(count.arithmetic for count in counts))
 
 
-def timed(costs: Costs, rounds: int, seconds: float) -> Costs:
-    """The costs with times: the three ways in turn, the fastest round of each, since load only adds time.
+def timed(costs: Costs, rounds: int) -> Costs:
+    """The costs with times: the three ways in turn, the fastest round of each.
 
     Each way runs for a batch of mixtures, so that the time to start an operation counts little.
     """
@@ -100,7 +100,7 @@ def timed(costs: Costs, rounds: int, seconds: float) -> Costs:
     }
     compiled = {name: jax.jit(program).lower(xs).compile() for name, program in programs.items()}
     calls = {name: functools.partial(program, xs) for name, program in compiled.items()}
-    fastest = {name: min(times) for name, times in in_turn(calls, rounds, seconds).items()}
+    fastest = cpu_seconds(calls, rounds)
     return costs._replace(
         seconds=fastest["function"] / len(xs),
         reverse_ratio=fastest["reverse"] / fastest["function"],
@@ -114,7 +114,7 @@ def costs_of(sizes: Sequence[int], timed_sizes: Sequence[int], rounds: int, adva
     for done, n in enumerate(sizes):
         advance(done, "Helmholtz energy", "sizes")
         costs = counted(n)
-        rows.append(timed(costs, rounds, 0.02) if n in timed_sizes else costs)
+        rows.append(timed(costs, rounds) if n in timed_sizes else costs)
     advance(len(sizes), "Helmholtz energy", "sizes")
     return rows
 

@@ -97,7 +97,7 @@ def test_a_gradient_executes_the_published_number_of_steps():
 
 
 def test_operations_of_a_sparse_gradient_are_proportional_to_its_edges():
-    few, many = (sparse_nets.cost(500, per_unit, rounds=1) for per_unit in (2, 6))
+    few, many = (sparse_nets.cost(500, per_unit, is_local=True, rounds=1) for per_unit in (2, 6))
     assert many.operations / few.operations == pytest.approx(many.edges / few.edges, rel=0.12)
     assert many.operations <= 5 * many.forward_operations
 
@@ -151,7 +151,7 @@ def test_costs_of_both_directions_in_time():
 def test_from_flags_to_figure(tmp_path, capsys, monkeypatch, quick_compilation):
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setattr(experiment.Config, "timed_sizes", [10, 20])
-    monkeypatch.setattr(experiment.Config, "nets", [(200, 2), (1000, 2)])
+    monkeypatch.setattr(experiment.Config, "nets", [(200, 2, False), (1000, 2, False), (200, 2, True), (1000, 2, True)])
     monkeypatch.setattr(experiment.Config, "counted_runs", [(10, 3)])
     out = tmp_path / "result"
     flags = "--quick --programs 8 --gases 20 --steps 101 --units 1000".split()

@@ -16,7 +16,7 @@ from bpjax.layers.recurrent.sequences import (
     zero_state,
 )
 from bpjax.layers.recurrent.with_snapshots import Options, unrolled_with_snapshots
-from bpjax.util.call_text import call_text
+from bpjax.util.call_text import call_text, shown
 from bpjax.util.checks import check_count, check_flag
 from bpjax.util.precision import widen
 from bpjax.util.trees import select
@@ -64,7 +64,7 @@ def unroll(
             (N, T, D), is empty, or differs from the weights in features or dtype; the state has another shape.
     """
     if not isinstance(cell, Cell):
-        got = getattr(cell, "__name__", None) or getattr(cell, "name", None) or repr(cell)
+        got = getattr(cell, "__name__", None) or getattr(cell, "name", None) or shown(cell)
         cure = f"Call it first: `{got}(...)`." if callable(cell) else "Make one: `bp.layers.lstm(32)`."
         raise ValueError(f"`unroll` expected a Cell, got {got}. {cure}")
     if truncate is not None:
