@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.types import Array
-from bpjax.util.checks import as_floating, check_count, check_instance
+from bpjax.util.checks import as_floating, check_count, check_finite, check_instance
+from bpjax.util.precision import widen
 
 
 class LinearQuadratic(NamedTuple):
@@ -50,7 +51,8 @@ def riccati(problem: LinearQuadratic, steps: int) -> Regulator:
         steps: T.
 
     Raises:
-        ValueError: `problem` is not a `LinearQuadratic`, its shapes do not fit, or `steps` is not a positive integer.
+        ValueError: `problem` is not a `LinearQuadratic`, its shapes do not fit, an entry is not finite, or `steps` is
+            not a positive integer.
     """
     a, b, q, r, final = _checked("riccati", problem)
     steps = check_count("riccati", "steps", steps)
@@ -79,10 +81,10 @@ def cost_to_go(problem: LinearQuadratic, start, controls) -> CostToGo:
         controls: u (T, D).
 
     Raises:
-        ValueError: `problem` is not a `LinearQuadratic`, or shapes do not fit.
+        ValueError: `problem` is not a `LinearQuadratic`, shapes do not fit, or an entry is not finite.
     """
     a, b, q, r, final = _checked("cost_to_go", problem)
-    start, controls = as_floating("cost_to_go", "start", start), as_floating("cost_to_go", "controls", controls)
+    start, controls = _floats("cost_to_go", "start", start), _floats("cost_to_go", "controls", controls)
     if start.shape != a.shape[:1] or controls.shape[1:] != b.shape[1:] or controls.ndim != 2 or not len(controls):
         raise ValueError(
             f"`cost_to_go` expected `start` of shape {a.shape[:1]} and `controls` of shape (T, {b.shape[1]}), got "
@@ -113,10 +115,17 @@ def cost_to_go(problem: LinearQuadratic, start, controls) -> CostToGo:
     )
 
 
+def _floats(who: str, name: str, x) -> Array:
+    """`x` as an array of finite numbers in at least single precision, or a `ValueError`."""
+    x = widen(as_floating(who, name, x))
+    check_finite(who, name, x)
+    return x
+
+
 def _checked(who: str, problem) -> LinearQuadratic:
     """The problem as float arrays of fitting shapes, or a `ValueError`."""
     check_instance(who, "problem", problem, LinearQuadratic, "LinearQuadratic(a, b, q, r, final)")
-    arrays = LinearQuadratic(*(as_floating(who, f"problem.{name}", x) for name, x in problem._asdict().items()))
+    arrays = LinearQuadratic(*(_floats(who, f"problem.{name}", x) for name, x in problem._asdict().items()))
     if arrays.b.ndim != 2 or 0 in arrays.b.shape:
         raise ValueError(f"`{who}` expected `problem.b` of shape (H, D), got {arrays.b.shape}.")
     features, controls = arrays.b.shape

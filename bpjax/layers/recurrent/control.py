@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.layers.recurrent.cell import Cell
+from bpjax.layers.recurrent.sequences import check_state, zero_state
 from bpjax.types import Array, Params
-from bpjax.util.checks import as_floating, check_function, check_instance
+from bpjax.util.checks import as_floating, check_function, check_instance, check_real
 from bpjax.util.precision import widen
 
 
@@ -69,7 +70,8 @@ def adjoint(
             costate jumps by its derivative. None: no such cost.
 
     Raises:
-        ValueError: `cell` is not a Cell, a cost is no function or does not return (N,); `controls` are not (N, T, D).
+        ValueError: `cell` is not a Cell, a cost is no function or does not return (N,); `controls` are not (N, T, D);
+            `state` is not that of the cell, in the dtype of the controls.
     """
     check_instance("adjoint", "cell", cell, Cell, "runge_kutta(f, (2,), 0.1)")
     check_function("adjoint", "terminal_cost", terminal_cost)
@@ -78,6 +80,10 @@ def adjoint(
     controls = as_floating("adjoint", "controls", controls)
     if controls.ndim != 3 or 0 in controls.shape:
         raise ValueError(f"`adjoint` expected `controls` of shape (N, T, D), got {controls.shape}. Add the batch axis.")
+    check_real("adjoint", "params", params)
+    check_real("adjoint", "state", state)
+    expected = zero_state(cell, len(controls), controls.dtype)
+    state = check_state("adjoint", jax.tree.map(jnp.asarray, state), expected)
     sequence = jnp.swapaxes(controls, 0, 1)
 
     def step(state, driven):
