@@ -35,7 +35,16 @@ from experiments.common.config import StoredSettings
 from experiments.common.findings import Finding, print_findings
 from experiments.common.keep import keep
 from experiments.common.stored import write_figure, write_rows
-from experiments.reverse_mode import checkpointing, helmholtz, ordered, rounding, rtrl, sparse_nets, tables
+from experiments.reverse_mode import (
+    checkpointing,
+    helmholtz,
+    multiplications,
+    ordered,
+    rounding,
+    rtrl,
+    sparse_nets,
+    tables,
+)
 from experiments.reverse_mode.figures import draw
 
 
@@ -111,6 +120,7 @@ class Results(NamedTuple):
     executed: list[checkpointing.Executed]
     memory: list[checkpointing.Memory]
     nets: list[sparse_nets.SparseCost]
+    products: list[multiplications.Multiplications]
     example: list[ordered.Derivatives]
     derivatives: list[ordered.Derivatives]
     differences: dict[str, float]
@@ -123,7 +133,7 @@ class Results(NamedTuple):
             *tables.rounding_rows(self.forecasts, self.bounds, self.recurrence),
             *tables.helmholtz_rows(self.costs, self.gradient_difference),
             *tables.checkpoint_rows(self.optimal, self.executed, self.memory),
-            *tables.sparse_rows(self.nets),
+            *tables.sparse_rows(self.nets, self.products),
             *tables.werbos_rows(self.example, self.derivatives),
             *tables.rtrl_rows(self.differences, self.recurrent),
         ]
@@ -152,23 +162,23 @@ def run(config: Config, console: Console) -> Results:
         done += parts[2]
         memory = checkpointing.memories(config.steps, config.snapshots, within)
         done += parts[3]
-        nets = sparse_nets.costs_of(config.nets, within)
+        nets, products = sparse_nets.costs_of(config.nets, within), multiplications.dense_and_sparse()
         done += parts[4]
         within(0, "derivatives of both kinds")
         example, system = ordered.both_kinds(ordered.WERBOS), ordered.both_kinds(ordered.recurrent_system())
         differences, recurrent = rtrl.differences(seed=config.seed), rtrl.costs()
     console.print(f"computed in {time.perf_counter() - began:.0f} s, compilation included")
     return Results(
-        forecasts, bounds, known, costs, gradients, optimal, executed, memory, nets, example, system, differences,
-        recurrent,
+        forecasts, bounds, known, costs, gradients, optimal, executed, memory, nets, products, example, system,
+        differences, recurrent,
     )  # fmt: skip
 
 
 def store(config: Config, folder: Path, results: Results) -> None:
     """Write the numbers, the figure and the record."""
     for name in (
-        "forecasts", "bounds", "recurrence", "costs", "executed", "memory", "nets", "derivatives", "recurrent",
-        "findings",
+        "forecasts", "bounds", "recurrence", "costs", "executed", "memory", "nets", "products", "derivatives",
+        "recurrent", "findings",
     ):  # fmt: skip
         write_rows(folder / f"{name}.csv", getattr(results, name))
     figure = draw(

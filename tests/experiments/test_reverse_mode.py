@@ -12,6 +12,7 @@ from experiments.reverse_mode import (
     checkpointing,
     experiment,
     helmholtz,
+    multiplications,
     ordered,
     programs,
     rounding,
@@ -100,6 +101,13 @@ def test_operations_of_a_sparse_gradient_are_proportional_to_its_edges():
     few, many = (sparse_nets.cost(500, per_unit, is_local=True, rounds=1) for per_unit in (2, 6))
     assert many.operations / few.operations == pytest.approx(many.edges / few.edges, rel=0.12)
     assert many.operations <= 5 * many.forward_operations
+
+
+def test_multiplications_of_a_gradient():
+    dense, sparse = multiplications.dense_and_sparse()
+    # 10 · 20 + 20 · 30 + 30 · 5 weights; backward twice, but the first layer's 200 once
+    assert (dense.forward, dense.backward) == (950, 2 * 950 - 200)
+    assert sparse.forward == sparse.weights and sparse.backward == 2 * sparse.weights - sparse.first
 
 
 # --- Derivatives -----------------------------------------------------------------------------------------------------
