@@ -11,14 +11,24 @@ HELD_OUT = -1.0
 """The target of an example that is not taught."""
 
 
-def decayed(optimizer: optax.GradientTransformation, decay) -> optax.GradientTransformation:
+def decayed(optimizer: optax.GradientTransformation, decay, start: int = 0) -> optax.GradientTransformation:
     """An optimizer after whose change every weight and bias shrinks, w ← (1 − d)(w + Δw); Δw itself does not.
 
     Args:
         optimizer: gives Δw.
         decay: d, such as 0.002 for 0.2 %; may be traced.
+        start: the number of changes without decay before.
     """
-    return optax.chain(optimizer, optax.scale(1 - decay), optax.add_decayed_weights(-decay))
+
+    def init(params):
+        return optimizer.init(params), jnp.zeros((), jnp.int32)
+
+    def update(updates, state, params=None):
+        changes, inner = optimizer.update(updates, state[0], params)
+        d = jnp.where(state[1] < start, 0.0, decay)
+        return jax.tree.map(lambda change, w: (1 - d) * change - d * w, changes, params), (inner, state[1] + 1)
+
+    return optax.GradientTransformation(init, update)
 
 
 def taught(loss: bp.losses.Loss) -> bp.losses.Loss:

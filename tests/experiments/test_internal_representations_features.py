@@ -65,6 +65,23 @@ def test_decay_follows_each_change():
         change, state = optimizer.update(jnp.array(1.0), state, w)
         w = w + change
         assert float(w) == pytest.approx(expected, rel=1e-12)
+    later = protocols.decayed(bp.momentum(0.1, 0.5), 0.1, start=1)
+    w, state = jnp.array(1.0), later.init(jnp.array(1.0))
+    for expected in (0.9, 0.9 * (0.9 - 0.15)):
+        change, state = later.update(jnp.array(1.0), state, w)
+        w = w + change
+        assert float(w) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_published_schedule():
+    published, w = family_trees.optimizer(1.0, 0.002), jnp.array(0.0)
+    state, velocity, expected = published.init(w), 0.0, 0.0
+    for sweep in range(23):
+        change, state = published.update(jnp.array(1.0), state, w)
+        w = w + change
+        velocity = (0.5 if sweep < 20 else 0.9) * velocity - (0.005 if sweep < 20 else 0.01)
+        expected = 0.998 * (expected + velocity)
+    assert float(w) == pytest.approx(expected, rel=1e-12)
 
 
 def test_held_out_examples_teach_nothing():
@@ -177,7 +194,7 @@ def trained_trees():
         },
         {"radius": [2.0], "factor": [2.0], "decay": [0.002]},
     )  # fmt: skip
-    return {"grid": grid, "best": best}
+    return {"grid": grid, "best": best, "kept": xr.Dataset({"trained": ("seed", np.array([90, 92]))})}
 
 
 def test_rows_and_figure_of_the_family_trees(tmp_path):
@@ -185,6 +202,7 @@ def test_rows_and_figure_of_the_family_trees(tmp_path):
     assert family_trees.best_setting(sweeps["grid"].sel(decay=0.002)) == {"radius": [2.0], "factor": [2.0]}
     rows = {row.quantity: row for row in family_rows.findings(sweeps)}
     assert rows["4 of 4 held-out right"].ours == "2/2" and rows["units code all three"].ours == "1/2"
+    assert rows["learnt before at 4 × the rates: training examples still right"].ours == "mean 91.00"
     assert rows["training examples right, of 100"].ours == "mean 100.00"
     best = sweeps["best"]
     ratios = family_rows.codes(family_rows.person_units(best.w.values[0, 0, 0], best.b.values[0, 0, 0]))
