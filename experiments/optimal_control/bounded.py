@@ -48,8 +48,8 @@ def driven(params, s, u):
     return jnp.stack([(t * jnp.cos(20 * jnp.pi * t) - 0.25) * u[:, 0], jnp.ones_like(t)], axis=1)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def adjoint_of(function, steps: int, step: float, start, picked):
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def adjoint_of(function, steps: int, step, start, picked):
     """The derivatives of Σ picked · s, for each row of `picked` (N, K, 2)."""
     cell = bp.layers.runge_kutta(function, (2,), step, stage_controls=True)
     return bp.layers.adjoint(

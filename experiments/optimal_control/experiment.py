@@ -115,9 +115,9 @@ def jobs(config: Config) -> dict[str, Callable]:
     def bounds(stop):
         stop_if(stop)
         found = {
-            tables.SATURATED: bounded.saturated(100, config.epochs),
+            tables.SATURATED: bounded.saturated(100, config.epochs, (500, 1000) if config.quick else (500, 1000, 2000)),
             tables.FUEL: bounded.least_fuel(40, config.epochs),
-            tables.DENHAM: bryson_denham(config.epochs, (20, 40) if config.quick else (20, 40, 80)),
+            tables.DENHAM: bryson_denham(config.epochs, (40,) if config.quick else (20, 40, 80)),
         }
         return found, {}
 

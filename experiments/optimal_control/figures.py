@@ -214,10 +214,9 @@ def costate(axis, here: xr.Dataset, names: Mapping[int, str], title: str, unit: 
 def convergence(axis, here: xr.Dataset, title: str) -> None:
     """Error of cost and constraints over the iterations of each method."""
     for (name, colour), error in zip(METHODS.items(), errors(here), strict=True):
-        shown = np.where(error < 1e3, np.maximum(error, 1e-14), np.nan)
-        axis.loglog(
-            np.arange(1, len(error) + 1), shown, color=colour, label=name, marker="." if name == "Newton" else ""
-        )
+        some = np.unique(np.geomspace(1, len(error), 300).astype(int)) - 1
+        shown = np.where(error < 1e3, np.maximum(error, 1e-14), np.nan)[some]
+        axis.loglog(1 + some, shown, color=colour, label=name, marker="." if name == "Newton" else "")
     axis.set_ylim(1e-15, 1e3)
     label(axis, title, "iteration", "error of cost or end")
     axis.legend(fontsize=8)
