@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from llvm_evaluation import evaluated
 
+from bpjax.sweeps.lanes.llvm.emitter import Unsupported
+
 FUNCTIONS = {
     "exp": (jnp.exp, mpmath.exp, (-86.9, 88.6)),
     "logistic": (jax.nn.sigmoid, lambda x: 1 / (1 + mpmath.exp(-x)), (-86.9, 30)),
@@ -54,6 +56,18 @@ def test_errors_in_ulp(dtype):
             worst = ulps(result[: len(x)], [truth(mpmath.mpf(v)) for v in x.tolist()], dtype)
             print(f"{name} {np.dtype(dtype)}: {worst:.2f} ULP")
             assert worst <= MOST[name][dtype is np.float64], name
+
+
+def test_error_of_powers_in_ulp():
+    """In float32; float64 has no rule."""
+    rng = np.random.default_rng(1)
+    x, y = (10 ** rng.uniform(-3, 3, 300)).astype(np.float32), rng.uniform(-12, 12, 300).astype(np.float32)
+    (ours,) = evaluated(lambda x, y: x**y, x, y)
+    with mpmath.workdps(40):
+        exact = [mpmath.power(mpmath.mpf(a), mpmath.mpf(b)) for a, b in zip(x.tolist(), y.tolist(), strict=True)]
+        assert ulps(ours, exact, np.float32) <= 0.51
+    with pytest.raises(Unsupported, match="pow of float64"):
+        evaluated(lambda x, y: x**y, x.astype(float), y.astype(float))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
