@@ -64,10 +64,10 @@ def axes_of(work: Workload, runs: int) -> dict:
     return {"learning_rate": work.rates, "momentum": MOMENTA, "seed": range(max(1, runs // 100))}
 
 
-def swept(work: Workload, axes: dict) -> Callable:
+def swept(work: Workload, axes: dict, layout: str = "auto") -> Callable:
     """The whole call of `bp.sweep`, dataset included."""
     trial = trial_of(work)
-    return lambda: bp.sweep(trial, axes, key=jax.random.key(KEY))
+    return lambda: bp.sweep(trial, axes, key=jax.random.key(KEY), layout=layout)
 
 
 def vmapped(work: Workload, axes: dict) -> Callable:
@@ -86,10 +86,17 @@ def sweep_table(quick: bool) -> list[dict]:
     rows = []
     for (name, work), runs in zip(WORKLOADS.items(), (1000, 100) if quick else (10_000, 1000), strict=True):
         axes = axes_of(work, runs)
-        calls: dict[str, Callable] = {"bp.sweep": swept(work, axes), "vmap of a scan, jax.grad": vmapped(work, axes)}
-        ours, theirs = calls["bp.sweep"]().epochs.values, np.asarray(calls["vmap of a scan, jax.grad"]())
-        used = {"bp.sweep": int(ours.sum()), "vmap of a scan, jax.grad": int(theirs.sum())}
+        calls: dict[str, Callable] = {
+            "bp.sweep": swept(work, axes),
+            "bp.sweep, LLVM": swept(work, axes, "llvm"),
+            "vmap of a scan, jax.grad": vmapped(work, axes),
+        }
+        ours, by_llvm = (calls[which]().epochs.values for which in ("bp.sweep", "bp.sweep, LLVM"))
+        theirs = np.asarray(calls["vmap of a scan, jax.grad"]())
+        counts = zip(calls, (ours, by_llvm, theirs), strict=True)
+        used = {which: int(epochs.sum()) for which, epochs in counts}
         print(f"{name}: bp.sweep and vmap need the same epochs in {(ours.ravel() == theirs).mean():.1%} of the runs")
+        print(f"{name}: bp.sweep and LLVM need the same epochs in {(ours == by_llvm).mean():.1%} of the runs")
         try:
             rates, momenta, _ = (a.ravel() for a in np.meshgrid(*axes.values(), indexing="ij"))
             x, t = map(np.asarray, work.task().present(None))
@@ -143,6 +150,9 @@ def start_table(quick: bool) -> list[dict]:
         many = swept(work, axes_of(work, 1000))
         begun = time.process_time()
         cold, cores, warm = seconds(many), time.process_time() - begun, seconds(many)
+        by_llvm = swept(work, axes_of(work, 1000), "llvm")
+        begun = time.process_time()
+        cold_llvm, cores_llvm, warm_llvm = seconds(by_llvm), time.process_time() - begun, seconds(by_llvm)
         rows.append(
             {
                 "workload": name,
@@ -155,6 +165,9 @@ def start_table(quick: bool) -> list[dict]:
                 "its cores' seconds": cores,
                 "warm (s)": warm,
                 "compiling (s)": cold - warm,
+                "LLVM, cold (s)": cold_llvm,
+                "LLVM, its cores' seconds": cores_llvm,
+                "LLVM, warm (s)": warm_llvm,
             }
         )
     return rows

@@ -158,7 +158,12 @@ def choice_of(
     check_choice("sweep", "layout", name, NAMES)
     if name == "auto" and there is not None:
         return Choice(Layout(**there["identity"]["layout"]), there["layout_reason"])
-    return llvm_choice(name, computation, curve_epochs, platform) or chosen_layout(name, computation)
+    if name == "llvm":
+        return llvm_choice(name, computation, curve_epochs, platform) or chosen_layout(name, computation)
+    chosen = chosen_layout(name, computation)
+    if name == "auto" and chosen.layout.name == "lanes":
+        return llvm_choice(name, computation, curve_epochs, platform) or chosen
+    return chosen
 
 
 @functools.lru_cache(maxsize=64)

@@ -168,7 +168,7 @@ def test_llvmlite_is_named_where_it_is_missing(monkeypatch):
 
 def test_auto_is_one_line_away(monkeypatch):
     monkeypatch.setattr(llvm_choice, "AUTO", True)
-    assert few(layout="auto").attrs["layout"].startswith("llvm: it runs on CPUs")
+    assert few(layout="auto").attrs["layout"].startswith("llvm: the model says lanes")
 
 
 def test_no_number_is_computed_with_assumptions():
