@@ -39,11 +39,7 @@ def llvm_choice(name: str, computation: Computation, curve_epochs: tuple[int, ..
         from bpjax.sweeps.lanes.llvm.machine import versions
         from bpjax.sweeps.llvm_pool import width
 
-        asked = (
-            "asked for by name"
-            if name == "llvm"
-            else "the model says lanes, and every operation has a rule"
-        )
+        asked = "asked for by name" if name == "llvm" else "the model says lanes, and every operation has a rule"
         return Choice(LLVM, f"{asked}; LLVM {versions()}, {width(computation)} runs to a vector")
     log.log(
         logging.WARNING if name == "llvm" else logging.INFO, "LLVM does not compile this sweep, XLA does: %s", reason

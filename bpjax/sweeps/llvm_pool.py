@@ -24,8 +24,12 @@ from bpjax.types import Key
 
 CALL_SECONDS = 0.1
 """Approximate length of a compiled call: how often progress is reported, and how soon an interrupt is noticed."""
+COLLECT_SECONDS = 0.05
+"""How often runs that have stopped are collected."""
 FIRST_EPOCHS = 256
 """Epochs of the first call; later calls are as many as take `CALL_SECONDS`."""
+MOST_EPOCHS = 2**20
+"""Epochs of a call, at most."""
 
 
 class Functions(NamedTuple):
@@ -169,6 +173,20 @@ def run_lanes(functions: Functions, job, next_block: Callable, results, report, 
     compiled, source = functions.compiled, Source(functions, job.constants, job.points, job.key)
     constants = compiled.constants(job.constants)
     lanes, blocks, epochs = Lanes(compiled, constants), [], FIRST_EPOCHS
+    collected = time.perf_counter()
+
+    def collect() -> None:
+        nonlocal blocks, collected
+        new = [(block, stopped(compiled, block)) for block in blocks]
+        numbers = np.concatenate([block.numbers[places] for block, places in new])
+        if len(numbers):
+            rows = np.concatenate([block.rows[places] for block, places in new])
+            found = results_of(job.computation, compiled, constants, numbers, rows)
+            results.add(found)
+            report(found)
+        blocks = [block for block in blocks if not block.is_reported.all()]
+        collected = time.perf_counter()
+
     while not stop.is_set():
         numbers = next_block()
         is_last = numbers is None
@@ -180,22 +198,20 @@ def run_lanes(functions: Functions, job, next_block: Callable, results, report, 
         while not stop.is_set():
             began = time.perf_counter()
             lanes.train(epochs, is_last)
-            seconds = time.perf_counter() - began
-            for block in blocks:
-                new = stopped(compiled, block)
-                if len(new):
-                    found = results_of(job.computation, compiled, constants, block.numbers[new], block.rows[new])
-                    results.add(found)
-                    report(found)
-            blocks = [block for block in blocks if not block.is_reported.all()]
+            now = time.perf_counter()
+            is_over = is_last and not lanes.live and not lanes.waits
+            if is_over or now - collected > COLLECT_SECONDS:
+                collect()
+            if is_over:
+                return
+            if now - began < CALL_SECONDS / 2:
+                epochs = min(2 * epochs, MOST_EPOCHS)
+            elif now - began > 2 * CALL_SECONDS:
+                epochs = max(1, epochs // 2)
             if not lanes.waits and not is_last:
                 break
-            if is_last and not lanes.live and not lanes.waits:
-                return
-            if seconds < CALL_SECONDS / 2:
-                epochs *= 2
-            elif seconds > 2 * CALL_SECONDS:
-                epochs = max(1, epochs // 2)
+    if blocks:
+        collect()
 
 
 def stopped(compiled: Compiled, block: Block) -> np.ndarray:

@@ -57,6 +57,12 @@ def test_integers_and_draws_equal_those_of_xla():
     assert ours.attrs["layout"].startswith("llvm") and sweeping.digest(ours) == sweeping.digest(theirs)
 
 
+def test_many_blocks():
+    """More calls than doublings of the epochs of a call fit into an integer."""
+    axes = {"length": [1], "rate": np.arange(90.0), "seed": range(128)}
+    assert (sweeping.counted(axes, layout="llvm").epochs == 1).all()
+
+
 def test_watched_values_outcomes_and_divergence():
     def trial(key, learning_rate):
         params, _ = sweeping.NETWORK.init(key, (2,))
