@@ -14,3 +14,6 @@ from experiments.internal_representations.xor import XOR
 PROBLEMS: tuple[Problem, ...] = (
     XOR, SYMMETRY, ENCODERS, NEGATION, ADDITION, T_C, SHIFT_REGISTER, SEQUENCES, FAMILY_TREES,
 )  # fmt: skip
+
+QUICK: tuple[Problem, ...] = (XOR, SYMMETRY, ENCODERS, ADDITION, FAMILY_TREES)
+"""Those of a quick run: the others take as long to compile."""

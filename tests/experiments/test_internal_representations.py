@@ -217,6 +217,8 @@ PUBLISHED = {
 def test_a_quick_run_uses_few_starts():
     config = experiment.Config(quick=True)
     assert config.starts() == 20 and config.starts(5) == 5 and config.starts(50, quick=3) == 3
+    assert 0 < len(config.problems) < len(problems.PROBLEMS) == len(experiment.Config().problems)
+    assert [problem.name for problem in experiment.Config(quick=True, only="negation").problems] == ["negation"]
     assert experiment.Config().starts() == 200 and experiment.Config(seeds=7).starts(50) == 7
 
 
