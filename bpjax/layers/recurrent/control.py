@@ -71,7 +71,7 @@ def adjoint(
 
     Raises:
         ValueError: `cell` is not a Cell, a cost is no function or does not return (N,); `controls` are not (N, T, D);
-            `state` is not that of the cell, in the dtype of the controls.
+            `state` is not that of the cell, in the dtype of the controls; `params` are not of floating-point dtypes.
     """
     check_instance("adjoint", "cell", cell, Cell, "runge_kutta(f, (2,), 0.1)")
     check_function("adjoint", "terminal_cost", terminal_cost)
@@ -80,7 +80,7 @@ def adjoint(
     controls = as_floating("adjoint", "controls", controls)
     if controls.ndim != 3 or 0 in controls.shape:
         raise ValueError(f"`adjoint` expected `controls` of shape (N, T, D), got {controls.shape}. Add the batch axis.")
-    check_real("adjoint", "params", params)
+    params = jax.tree_util.tree_map_with_path(_floating_parameter, params)
     check_real("adjoint", "state", state)
     expected = zero_state(cell, len(controls), controls.dtype)
     state = check_state("adjoint", jax.tree.map(jnp.asarray, state), expected)
@@ -224,6 +224,10 @@ def update_multipliers(multipliers: Multipliers, residual: Array) -> Multipliers
             f"{jnp.shape(multipliers.values)}, got {residual.shape}."
         )
     return multipliers._replace(values=multipliers.values + multipliers.penalty * residual)
+
+
+def _floating_parameter(path, leaf) -> Array:
+    return as_floating("adjoint", f"params{jax.tree_util.keystr(path)}", leaf)
 
 
 def _cost(terminal_cost, path_cost, params, final, states):
