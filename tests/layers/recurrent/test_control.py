@@ -200,7 +200,9 @@ WRONG = {
         "expected x (N, 4 D), the controls of four stages, got (1, 3)",
     ),
     "an integer": (
-        lambda: adjoint(runge_kutta(lambda p, s, u: s, (2,), 0.1), terminal, {"mass": 2}, jnp.ones((1, 2)), jnp.ones((1, 3, 1))),
+        lambda: adjoint(
+            runge_kutta(lambda p, s, u: s, (2,), 0.1), terminal, {"mass": 2}, jnp.ones((1, 2)), jnp.ones((1, 3, 1))
+        ),
         "`params['mass']` of a floating-point type",
     ),
     "the cost": (
