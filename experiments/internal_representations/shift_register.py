@@ -59,20 +59,25 @@ def make_trial(bits: int):
 
 
 def run(config, key, say) -> Sweeps:
-    """Train both sizes."""
+    """Train both sizes, the smaller only in a quick run."""
     x, states = bp.tasks.shift_register(SIZES[0], STEPS).present()
     say("comparing the gradient with jax.grad")
     layer = network(SIZES[0])
     report = gradient_agreement(layer, bp.squared_error, layer.init(key, x.shape[1:])[0], (x, states))
     results = {}
-    for bits in SIZES:
+    for bits in SIZES[:1] if config.quick else SIZES:
 
         def on_progress(state, bits=bits):
             say(f"{bits} units: {state.done} of {state.runs} runs" if state.epochs else f"{bits} units: compiling")
 
         axes = {"learning_rate": list(RATES), "both": [0, 1], "seed": range(config.starts(100, quick=10))}
         results[f"{bits} units"] = bp.sweep(
-            make_trial(bits), axes, key=jax.random.fold_in(key, bits), receipt=report, progress=on_progress
+            make_trial(bits),
+            axes,
+            key=jax.random.fold_in(key, bits),
+            layout="vmap",
+            receipt=report,
+            progress=on_progress,
         )
     return results
 
@@ -92,10 +97,15 @@ def between(w: np.ndarray, b: np.ndarray) -> str:
     return "complement" if (on == (target[:, 0] < 0.5)).all() else "another code"
 
 
+def sizes(sweeps: Sweeps) -> list[int]:
+    """The numbers of units that were trained."""
+    return [bits for bits in SIZES if f"{bits} units" in sweeps]
+
+
 def findings(sweeps: Sweeps) -> list[Finding]:
     """Shares solved, sweeps, and the state between the two steps."""
     rows = []
-    for bits, both, rate in itertools.product(SIZES, (1, 0), RATES):
+    for bits, both, rate in itertools.product(sizes(sweeps), (1, 0), RATES):
         part = sweeps[f"{bits} units"].sel(both=both).isel(learning_rate=RATES.index(rate))
         solved, epochs = part.solved.values, part.epochs.values
         topic = f"shift register, {bits} units, {BOTH if both else LAST}, η {rate:g}"
@@ -116,7 +126,7 @@ def draw(sweeps: Sweeps, figure) -> None:
         "Shift register: weights from each unit (row) to each unit (column) in solved networks", fontsize=10
     )
     shown = []
-    for bits, both in itertools.product(SIZES, (1, 0)):
+    for bits, both in itertools.product(sizes(sweeps), (1, 0)):
         part = sweeps[f"{bits} units"].sel(both=both).isel(learning_rate=0)
         wanted, title = ("shifted", BOTH) if both else ("complement", f"{LAST}:\nits complement between")
         for w, b in zip(part.w1.values[part.solved.values], part.b1.values[part.solved.values], strict=True):
