@@ -16,10 +16,13 @@ FUNCTIONS = {
     "expm1": (jnp.expm1, mpmath.expm1, (-20, 88)),
     "log": (jnp.log, mpmath.log, (1e-30, 1e30)),
     "log1p": (jnp.log1p, mpmath.log1p, (-0.999, 1e6)),
+    "erf": (jax.lax.erf, mpmath.erf, (-7, 7)),
+    "erfc": (jax.lax.erfc, mpmath.erfc, (-5, 9)),
+    "erf_inv": (jax.lax.erf_inv, mpmath.erfinv, (-0.9999999, 0.9999999)),
 }
 MOST = {
     "exp": (1.0, 1.0), "logistic": (2.0, 2.0), "tanh": (1.5, 2.0), "expm1": (0.51, 1.5), "log": (0.51, 1.0),
-    "log1p": (0.51, 1.0),
+    "log1p": (0.51, 1.0), "erf": (0.51, 1.5), "erfc": (0.51, 5.0), "erf_inv": (0.51, 4.0),
 }  # fmt: skip
 """The largest error in ULP, float32 and float64: what the table in docs/sweeps.md says."""
 EDGES = [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e-7, -1e-7, 89.0, -89.0, 710.0, -710.0, -2.0, 1e30, -1e30]
@@ -56,6 +59,21 @@ def test_errors_in_ulp(dtype):
             worst = ulps(result[: len(x)], [truth(mpmath.mpf(v)) for v in x.tolist()], dtype)
             print(f"{name} {np.dtype(dtype)}: {worst:.2f} ULP")
             assert worst <= MOST[name][dtype is np.float64], name
+
+
+def test_errors_of_sine_and_cosine_in_ulp():
+    """In float32, up to the largest number; float64 has no rule."""
+    x = np.concatenate([samples((-50, 3e38), np.float32), np.array([3.4028235e38, 1e22, 2.0**20, 355.0], np.float32)])
+    ours = evaluated(lambda x: [jnp.sin(x), jnp.cos(x)], x)
+    with mpmath.workdps(80):
+        for result, truth in zip(ours, (mpmath.sin, mpmath.cos), strict=True):
+            assert ulps(result, [truth(mpmath.mpf(v)) for v in x.tolist()], np.float32) <= 0.51
+    edges = np.array([0.0, -0.0, np.inf, -np.inf, np.nan], np.float32)
+    sine, cosine = evaluated(lambda x: [jnp.sin(x), jnp.cos(x)], edges)
+    assert np.signbit(sine[:2]).tolist() == [False, True] and np.isnan([*sine[2:], *cosine[2:]]).all()
+    assert cosine[:2].tolist() == [1.0, 1.0]
+    with pytest.raises(Unsupported, match="sin and cos of float64"):
+        evaluated(jnp.sin, x.astype(float))
 
 
 def test_error_of_powers_in_ulp():

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 
 from bpjax.sweeps.lanes.llvm.emitter import Emitter, Unsupported, Value, name_of
+from bpjax.sweeps.lanes.llvm.functions import SPECIAL
 from bpjax.sweeps.lanes.llvm.ops import Ops
-from bpjax.sweeps.lanes.llvm.special import SPECIAL
 
 COMPARISONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 ARITHMETIC = {"add": ("fadd", "add"), "add_any": ("fadd", "add"), "sub": ("fsub", "sub"), "mul": ("fmul", "mul")}
@@ -54,6 +54,7 @@ def operation_of(emitter: Emitter, equation) -> Callable[..., Value] | None:
         "is_finite": lambda x: emitter.b.fcmp_ordered(
             "<", emitter.vector_call("fabs", x), emitter.constant(math.inf, dtype)
         ),
+        "round": lambda x: emitter.vector_call("roundeven" if "EVEN" in params["rounding_method"].name else "round", x),
         "rsqrt": lambda x: emitter.b.fdiv(emitter.constant(1.0, dtype), emitter.vector_call("sqrt", x)),
         "convert_element_type": lambda x: convert(emitter, dtype, out, x),
         "bitcast_convert_type": lambda x: bits_as(emitter, dtype, out, x),

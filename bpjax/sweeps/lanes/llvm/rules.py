@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from bpjax.sweeps.lanes.llvm import contractions, control_flow, lookups, shapes
+from bpjax.sweeps.lanes.llvm import contractions, control_flow, lookups, shapes, trigonometry
 from bpjax.sweeps.lanes.llvm.arrays import Keys, Opaque, cheap, elementwise, literal
 from bpjax.sweeps.lanes.llvm.elementwise import operation_of
 from bpjax.sweeps.lanes.llvm.emitter import Emitter, Unsupported, element_of
@@ -120,6 +120,7 @@ RULES: Mapping[str, Callable] = {
     "concatenate": shapes.concatenate,
     "stack": shapes.stack,
     "split": shapes.split,
+    "unstack": shapes.unstack,
     "pad": shapes.pad,
     "iota": shapes.iota,
     "select_n": shapes.select_n,
@@ -138,6 +139,8 @@ RULES: Mapping[str, Callable] = {
     "dynamic_slice": lookups.dynamic_slice,
     "dynamic_update_slice": lookups.dynamic_update_slice,
     "sort": lookups.sort,
+    "sin": trigonometry.sin,
+    "cos": trigonometry.cos,
     **KEY_RULES,
 }
 """Rules of primitives that are not elementwise: (emitter, equation, arrays) -> arrays."""

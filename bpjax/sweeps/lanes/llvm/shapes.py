@@ -152,6 +152,16 @@ def split(emitter: Emitter, equation, arrays: list[Array]) -> list[Array]:
     return results
 
 
+def unstack(emitter: Emitter, equation, arrays: list[Array]) -> list[Array]:
+    """The entries along `axis`."""
+    axis, array = equation.params["axis"], arrays[0]
+
+    def entry(k: int):
+        return lambda indices: (*indices[:axis], k, *indices[axis:])
+
+    return [sliced(array, v.aval.shape, entry(k)) for k, v in enumerate(equation.outvars)]
+
+
 def pad(emitter: Emitter, equation, arrays: list[Array]) -> list[Array]:
     """An array within an edge of another number."""
     array, padding = arrays

@@ -156,15 +156,3 @@ def power_of_float32(ops: Ops, x, y):
     if ops.is_double:
         raise Unsupported("pow of float64")
     return through_double(power)(ops, x, y)
-
-
-SPECIAL = {
-    "exp": exp,
-    "logistic": logistic,
-    "tanh": tanh,
-    "expm1": through_double(expm1),
-    "log": through_double(log),
-    "log1p": through_double(log1p),
-    "pow": power_of_float32,
-}
-"""The functions by the name of their primitive."""
