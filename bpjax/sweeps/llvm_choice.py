@@ -52,11 +52,11 @@ def unsupported(computation: Computation, curve_epochs: tuple[int, ...]) -> str 
     """What of a trial has no rule, or None."""
     with require_extra('`layout="llvm"` compiles by llvmlite', "llvm"):
         from bpjax.sweeps.lanes.llvm.compiled import write
-    from bpjax.sweeps.lanes.llvm.emitter import Unsupported
+    from bpjax.sweeps.lanes.llvm.dtypes import Unsupported
     from bpjax.sweeps.llvm_pool import width
 
     try:
-        write(computation, curve_epochs, width(computation))
+        write(computation, curve_epochs, width(computation), False)
     except Unsupported as missing:
         return f"{missing} has no rule"
     return None

@@ -7,6 +7,7 @@ returns a run that has stopped to its row, and takes the next one (`bpjax.sweeps
 import functools
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +16,7 @@ import numpy as np
 
 from bpjax.sweeps.computation import Computation
 from bpjax.sweeps.lanes.llvm.compiled import Compiled, Lanes, aligned, lanes_of, rows_of_lanes, write
-from bpjax.sweeps.lanes.llvm.emitter import in_memory_dtype, stored_size
+from bpjax.sweeps.lanes.llvm.dtypes import in_memory_dtype, stored_size
 from bpjax.sweeps.lanes.llvm.machine import width_of
 from bpjax.sweeps.lanes.llvm.rows import keys_of, stored_form, words_of
 from bpjax.sweeps.plan import Plan
@@ -73,7 +74,6 @@ def functions_of(
         repeats: for `replay`.
     """
     del settings
-    compiled = Compiled(write(computation, curve_epochs, width(computation), repeats))
 
     def prepare(constants, key: Key, seeds, hyperparameters):
         def one(seed, hyperparameters):
@@ -90,8 +90,11 @@ def functions_of(
     )
     with jax.default_device(device):
         lowered = jax.jit(prepare).lower(*shapes)
-        options: Any = ONCE
-        return Functions(lowered.compile(compiler_options=options), compiled, feed)
+    options: Any = ONCE
+    with ThreadPoolExecutor(1) as threads:  # XLA compiles on another core meanwhile
+        prepared = threads.submit(lowered.compile, compiler_options=options)
+        compiled = Compiled(write(computation, curve_epochs, width(computation), repeats))
+        return Functions(prepared.result(), compiled, feed)
 
 
 def packed(leaves: list) -> tuple[list, list]:

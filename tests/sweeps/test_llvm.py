@@ -180,7 +180,7 @@ def test_auto_is_one_line_away(monkeypatch):
 def test_no_number_is_computed_with_assumptions():
     """LLVM's code has no flag that would let it assume that numbers are finite, or change the order of operations."""
     computation, _ = trace(sweeping.xor, plan(sweeping.xor, FEW, KEY), KEY)
-    text = compiled.write(computation, (), 8).text
+    text = compiled.write(computation, (), 8, False).text
     assert "llvm.fma.v8f32" in text
     assert not [
         flag for flag in ("fast", "nnan", "ninf", "nsz", "arcp", "contract", "reassoc", "afn") if f" {flag} " in text

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jax import lax
 from llvm_evaluation import evaluated
 
-from bpjax.sweeps.lanes.llvm.emitter import Unsupported
+from bpjax.sweeps.lanes.llvm.dtypes import Unsupported
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 NAN, INF = np.nan, np.inf

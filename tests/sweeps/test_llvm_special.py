@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from llvm_evaluation import evaluated
 
-from bpjax.sweeps.lanes.llvm.emitter import Unsupported
+from bpjax.sweeps.lanes.llvm.dtypes import Unsupported
 
 FUNCTIONS = {
     "exp": (jnp.exp, mpmath.exp, (-86.9, 88.6)),

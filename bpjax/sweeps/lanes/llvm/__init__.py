@@ -7,10 +7,12 @@ have stopped by waiting ones. Small bodies are written out, larger ones are loop
     flatten         a jaxpr as one list of steps without calls and repetitions
     arrays          arrays are functions from indices to values, computed where they are read, or memory
     rules           the table of rules, one entry per JAX primitive, and the evaluation of steps
-      elementwise   special (exp, log, …), written with ops
+      elementwise   and the special functions: special, error_function, trigonometry, written with ops
       shapes        entries at other places
       contractions  sums and products
-    emitter         writing LLVM code: constants, memory, loops
+      control_flow  loops and branches
+      lookups       places that differ between runs; keys: random numbers
+    emitter         writing LLVM code: constants, memory, loops; dtypes and scratch memory
     rows            how a run lies in memory
     program         the parts of a trial as functions; training: the function that trains
     machine         the processor and the compiler

@@ -7,15 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite import ir
 
-from bpjax.sweeps.lanes.llvm.emitter import (
-    Emitter,
-    Memory,
-    Value,
-    element_of,
-    in_memory_dtype,
-    scalar_constant,
-    stored_size,
-)
+from bpjax.sweeps.lanes.llvm.dtypes import Value, element_of, in_memory_dtype, scalar_constant, stored_size
+from bpjax.sweeps.lanes.llvm.emitter import Emitter, Memory
 
 
 class Place(NamedTuple):

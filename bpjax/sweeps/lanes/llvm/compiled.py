@@ -30,7 +30,7 @@ class Text(NamedTuple):
 
 
 @functools.lru_cache(maxsize=32)
-def write(computation, curve_epochs: tuple[int, ...], width: int, repeats: bool = False) -> Text:
+def write(computation, curve_epochs: tuple[int, ...], width: int, repeats: bool) -> Text:
     """The code of a trial, cached by its structure.
 
     Args:

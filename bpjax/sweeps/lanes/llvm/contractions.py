@@ -16,8 +16,9 @@ from typing import NamedTuple
 import numpy as np
 
 from bpjax.sweeps.lanes.llvm.arrays import Array, allocate, cheap, put
+from bpjax.sweeps.lanes.llvm.dtypes import Unsupported, Value, name_of
 from bpjax.sweeps.lanes.llvm.elementwise import ARITHMETIC, compare, extreme, kind_of
-from bpjax.sweeps.lanes.llvm.emitter import Emitter, Unsupported, Value, name_of
+from bpjax.sweeps.lanes.llvm.emitter import Emitter
 
 TILE = 8
 """Results that are summed at once."""

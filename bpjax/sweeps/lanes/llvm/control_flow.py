@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.sweeps.lanes.llvm.arrays import Array, Keys, allocate, cheap, components, computed, elementwise, put
-from bpjax.sweeps.lanes.llvm.emitter import Emitter, Unsupported
+from bpjax.sweeps.lanes.llvm.dtypes import Unsupported
+from bpjax.sweeps.lanes.llvm.emitter import Emitter
 from bpjax.sweeps.lanes.llvm.flatten import flatten_jaxpr
 from bpjax.util.jaxprs import scan_counts
 

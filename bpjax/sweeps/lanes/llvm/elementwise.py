@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bpjax.sweeps.lanes.llvm.emitter import Emitter, Unsupported, Value, name_of
+from bpjax.sweeps.lanes.llvm.dtypes import Unsupported, Value, name_of
+from bpjax.sweeps.lanes.llvm.emitter import Emitter
 from bpjax.sweeps.lanes.llvm.functions import SPECIAL
 from bpjax.sweeps.lanes.llvm.ops import Ops
 

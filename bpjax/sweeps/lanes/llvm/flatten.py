@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
-from bpjax.sweeps.lanes.llvm.emitter import Unsupported
+from bpjax.sweeps.lanes.llvm.dtypes import Unsupported
 from bpjax.util.jaxprs import CALL_JAXPR, opened, subjaxprs
 
 SAME = {"copy", "copy_p", "stop_gradient", "optimization_barrier"}

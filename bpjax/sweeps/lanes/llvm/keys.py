@@ -11,7 +11,8 @@ import jax
 import numpy as np
 
 from bpjax.sweeps.lanes.llvm.arrays import Array, Keys, allocate, linear, put, view
-from bpjax.sweeps.lanes.llvm.emitter import Emitter, Unsupported, Value
+from bpjax.sweeps.lanes.llvm.dtypes import Unsupported, Value
+from bpjax.sweeps.lanes.llvm.emitter import Emitter
 from bpjax.sweeps.lanes.llvm.shapes import pieces, reshaped
 
 ROTATIONS = (13, 15, 26, 6), (17, 29, 16, 24)

@@ -7,17 +7,9 @@ from llvmlite import ir
 
 from bpjax.sweeps.lanes.llvm.arrays import Array, allocate, cheap, computed
 from bpjax.sweeps.lanes.llvm.contractions import Operation, reduced
+from bpjax.sweeps.lanes.llvm.dtypes import I32, I64, Unsupported, Value, element_of, in_memory_dtype, stored_size
 from bpjax.sweeps.lanes.llvm.elementwise import kind_of
-from bpjax.sweeps.lanes.llvm.emitter import (
-    I32,
-    I64,
-    Emitter,
-    Unsupported,
-    Value,
-    element_of,
-    in_memory_dtype,
-    stored_size,
-)
+from bpjax.sweeps.lanes.llvm.emitter import Emitter
 
 
 def in_place(emitter: Emitter, array: Array) -> Array:

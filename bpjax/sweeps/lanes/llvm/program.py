@@ -12,7 +12,8 @@ import jax
 import numpy as np
 
 from bpjax.sweeps.lanes.llvm.arrays import Array, Keys, Opaque, components, computed, in_memory, put, shared
-from bpjax.sweeps.lanes.llvm.emitter import Emitter, Memory, Unsupported, stored_size
+from bpjax.sweeps.lanes.llvm.dtypes import Unsupported, stored_size
+from bpjax.sweeps.lanes.llvm.emitter import Emitter, Memory
 from bpjax.sweeps.lanes.llvm.flatten import Flat, flatten
 from bpjax.sweeps.lanes.llvm.rows import Field, Rows, rows_of
 from bpjax.sweeps.lanes.llvm.rules import evaluate

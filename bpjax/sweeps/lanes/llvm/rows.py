@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bpjax.sweeps.lanes.llvm.emitter import ALIGNED, in_memory_dtype, stored_size
+from bpjax.sweeps.lanes.llvm.dtypes import in_memory_dtype, stored_size
+from bpjax.sweeps.lanes.llvm.emitter import ALIGNED
 
 THREEFRY = "key<fry>"
 """The dtype of JAX's default keys."""

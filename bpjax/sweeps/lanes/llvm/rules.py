@@ -7,8 +7,9 @@ import numpy as np
 
 from bpjax.sweeps.lanes.llvm import contractions, control_flow, lookups, shapes, trigonometry
 from bpjax.sweeps.lanes.llvm.arrays import Keys, Opaque, cheap, elementwise, literal
+from bpjax.sweeps.lanes.llvm.dtypes import Unsupported, element_of
 from bpjax.sweeps.lanes.llvm.elementwise import operation_of
-from bpjax.sweeps.lanes.llvm.emitter import Emitter, Unsupported, element_of
+from bpjax.sweeps.lanes.llvm.emitter import Emitter
 from bpjax.sweeps.lanes.llvm.flatten import Flat, Node, flatten_jaxpr
 from bpjax.sweeps.lanes.llvm.keys import KEY_RULES
 from bpjax.util.jaxprs import largest_array, num_entries, subjaxprs
@@ -96,18 +97,7 @@ def moved_keys(emitter: Emitter, equation, arrays: list) -> list:
     return [Keys(first, second) for first, second in zip(*words, strict=True)]
 
 
-MOVES = (
-    "broadcast_in_dim",
-    "reshape",
-    "squeeze",
-    "transpose",
-    "slice",
-    "rev",
-    "concatenate",
-    "stack",
-    "split",
-    "select_n",
-)
+MOVES = "broadcast_in_dim reshape squeeze transpose slice rev concatenate stack unstack split select_n".split()
 """Primitives that only move entries."""
 
 RULES: Mapping[str, Callable] = {

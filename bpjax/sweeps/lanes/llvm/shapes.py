@@ -16,7 +16,8 @@ from bpjax.sweeps.lanes.llvm.arrays import (
     unravel,
     view,
 )
-from bpjax.sweeps.lanes.llvm.emitter import Emitter, Unsupported, Value
+from bpjax.sweeps.lanes.llvm.dtypes import Unsupported, Value
+from bpjax.sweeps.lanes.llvm.emitter import Emitter
 
 
 def broadcast_in_dim(emitter: Emitter, equation, arrays: list[Array]) -> list[Array]:

@@ -5,7 +5,7 @@ Chebyshev nodes with 50 digits. Special values are as in XLA on CPUs: subnormal 
 are measured against mpmath in `tests/sweeps/test_llvm_special.py`.
 """
 
-from bpjax.sweeps.lanes.llvm.emitter import Unsupported
+from bpjax.sweeps.lanes.llvm.dtypes import Unsupported
 from bpjax.sweeps.lanes.llvm.ops import Ops, through_double
 
 EXP_REST = {

@@ -10,8 +10,9 @@ import numpy as np
 from llvmlite import ir
 
 from bpjax.sweeps.lanes.llvm.arrays import Array, in_memory, put
+from bpjax.sweeps.lanes.llvm.dtypes import I32, I64, POINTER, Value, stored_size
 from bpjax.sweeps.lanes.llvm.elementwise import convert
-from bpjax.sweeps.lanes.llvm.emitter import I32, I64, POINTER, Emitter, Memory, Value, stored_size
+from bpjax.sweeps.lanes.llvm.emitter import Emitter, Memory
 from bpjax.sweeps.lanes.llvm.program import Layouts, Parts, inputs_of, write_all
 from bpjax.sweeps.lanes.llvm.rules import evaluate
 

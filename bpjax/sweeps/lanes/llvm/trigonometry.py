@@ -13,7 +13,8 @@ from fractions import Fraction
 import numpy as np
 
 from bpjax.sweeps.lanes.llvm.arrays import Array, elementwise, literal
-from bpjax.sweeps.lanes.llvm.emitter import Emitter, Unsupported
+from bpjax.sweeps.lanes.llvm.dtypes import Unsupported
+from bpjax.sweeps.lanes.llvm.emitter import Emitter
 from bpjax.sweeps.lanes.llvm.lookups import look_up
 from bpjax.sweeps.lanes.llvm.ops import Ops
 
