@@ -147,6 +147,8 @@ def looped(x):
         jax.lax.scan(step, start, x), jax.lax.scan(step, start, x * 2, reverse=True),
         jax.lax.scan(swap, (x, x.T.reshape(x.shape)), None, length=5),
         jax.lax.fori_loop(0, 3, lambda i, a: a * 0.5 + i, x),
+        lax.while_loop(lambda c: (abs(c[0]).sum() < 50) & (c[1] < 9), lambda c: (c[0] * 1.5 + x, c[1] + 1), (x, 0)),
+        lax.while_loop(lambda c: c > 5, lambda c: c - x[0, 0] ** 2 - 1, x[0, 1]),
         lax.cond(x[0, 0] > 0, lambda a: a + 1, lambda a: a * 3, x),
         lax.switch(jnp.clip(x[0, 0].astype(jnp.int32), -1, 4), branches, x),
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Rules of functions within functions: `scan` is a loop, `cond` a choice between the results of all branches."""
+"""Rules of functions within functions: loops, and `cond` as a choice between the results of all branches."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.sweeps.lanes.llvm.arrays import Array, Keys, allocate, cheap, components, computed, elementwise, put
-from bpjax.sweeps.lanes.llvm.dtypes import Unsupported
+from bpjax.sweeps.lanes.llvm.dtypes import Unsupported, Value
 from bpjax.sweeps.lanes.llvm.emitter import Emitter
 from bpjax.sweeps.lanes.llvm.flatten import flatten_jaxpr
 from bpjax.util.jaxprs import scan_counts
@@ -69,6 +69,39 @@ def overwrite(emitter: Emitter, targets: list, results: list) -> None:
     ready = [(target, computed(emitter, result)) for target, result in changed]
     for target, value in ready:
         emitter.nest(target.shape, lambda indices, t=target, v=value: put(emitter, t, indices, v.get(indices)))
+
+
+def while_loop(evaluate: Callable) -> Callable:
+    """The rule of `while_loop`: iterates while any run does; a run whose condition is False keeps its values."""
+
+    def rule(emitter: Emitter, equation, arrays: list) -> list:
+        params, b = equation.params, emitter.b
+        first, second = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
+        known = [cheap(emitter, array) for array in arrays[:second]]
+        carry = [computed(emitter, array) for array in arrays[second:]]
+        head, body, after = (b.append_basic_block(name) for name in ("while", "do", "done"))
+        b.branch(head)
+        b.position_at_end(head)
+        (condition,) = evaluate(emitter, flatten_jaxpr(params["cond_jaxpr"]), [*known[:first], *carry])
+        goes_on = condition.get(())
+        b.cbranch(emitter.any(goes_on), body, after)
+        b.position_at_end(body)
+        results = evaluate(emitter, flatten_jaxpr(params["body_jaxpr"]), [*known[first:], *carry])
+        overwrite(emitter, carry, [masked(emitter, goes_on, *pair) for pair in zip(results, carry, strict=True)])
+        b.branch(head)
+        b.position_at_end(after)
+        return carry
+
+    return rule
+
+
+def masked(emitter: Emitter, condition: Value, new, old):
+    """The new value for the runs of which a condition holds, else the old one; also of keys."""
+    if new is old:
+        return old
+    if isinstance(new, Keys):
+        return Keys(*(masked(emitter, condition, a, b) for a, b in zip(new, old, strict=True)))
+    return elementwise(old.shape, old.dtype, lambda a, b: emitter.b.select(condition, a, b), new, old)
 
 
 def cond(evaluate: Callable) -> Callable:

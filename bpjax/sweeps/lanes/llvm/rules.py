@@ -124,6 +124,7 @@ RULES: Mapping[str, Callable] = {
     "argmax": contractions.arg_extreme("argmax"),
     "argmin": contractions.arg_extreme("argmin"),
     "scan": control_flow.scan(evaluate),
+    "while": control_flow.while_loop(evaluate),
     "cond": control_flow.cond(evaluate),
     "gather": lookups.gather,
     "dynamic_slice": lookups.dynamic_slice,
@@ -135,5 +136,5 @@ RULES: Mapping[str, Callable] = {
 }
 """Rules of primitives that are not elementwise: (emitter, equation, arrays) -> arrays."""
 
-WITH_KEYS = ("scan", "cond", *KEY_RULES)
+WITH_KEYS = ("scan", "while", "cond", *KEY_RULES)
 """Primitives whose rules take keys as they are."""
