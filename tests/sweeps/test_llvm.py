@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +56,34 @@ def test_the_bits_depend_on_no_arrangement(ours, monkeypatch):
 def test_integers_and_draws_equal_those_of_xla():
     ours, theirs = sweeping.counted(sweeping.LARGE, layout="llvm"), sweeping.counted(sweeping.LARGE, layout="vmap")
     assert ours.attrs["layout"].startswith("llvm") and sweeping.digest(ours) == sweeping.digest(theirs)
+
+
+class Pair(NamedTuple):
+    """Two numbers that change places; the process has done three epochs before it starts."""
+
+    epoch: jax.Array
+    reason: jax.Array
+    a: jax.Array
+    b: jax.Array
+
+
+def pair(key, first):
+    def epoch(run):
+        after = Pair(run.epoch + 1, (run.epoch + 1 >= 7).astype(jnp.int32), run.b, run.a + 1)
+        after = jax.tree.map(lambda new, old: jnp.where(run.reason == 0, new, old), after, run)
+        return after, sweeping.Record(after.a)
+
+    outcome = lambda run: {"epochs": run.epoch, "a": run.a, "b": run.b}  # noqa: E731
+    start = Pair(jnp.asarray(3, jnp.int32), jnp.zeros((), jnp.int32), first, first * 10)
+    return bp.training.Trial(start, bp.training.Program(epoch, outcome, ("running", "done")))
+
+
+def test_entries_that_change_places_and_a_start_after_some_epochs():
+    """(1, 10) -> (10, 2) -> (2, 11) -> (11, 3) -> (3, 12) in epochs 4 to 7."""
+    result = bp.sweep(pair, {"first": [1.0, 2.0]}, key=KEY, layout="llvm", curves=[1, 3, 4, 6, 7, 9])
+    assert result.attrs["layout"].startswith("llvm") and result.epochs.values.tolist() == [7, 7]
+    assert (result.a.values.tolist(), result.b.values.tolist()) == ([3.0, 4.0], [12.0, 22.0])
+    np.testing.assert_array_equal(result.curve.values[0], [np.nan, np.nan, 10, 11, 3, np.nan])
 
 
 def test_many_blocks():
