@@ -42,6 +42,7 @@ def test_the_ends_of_the_scale_are_exact():
     assert np.isnan(bp.alignment(NETWORK, start(), like(np.zeros(6), np.ones(3)), gradient).angle[0])
 
 
+@pytest.mark.thorough
 def test_half_precision_is_summed_wide():
     network = bp.mlp((300, 300, 1), bp.tanh)
     params = bp.util.cast(network.init(jax.random.key(0), (300,))[0], jnp.bfloat16)
@@ -71,6 +72,7 @@ def test_compare_reports_it_in_backward_order():
     assert bp.compare(lambda w, x: 2 * w * x, jax.grad(lambda w, x: w * w * x), 1.0, 1.0, show=False).alignment == ()
 
 
+@pytest.mark.thorough
 def test_a_recording_changes_nothing_and_records_the_chosen_steps(quick_compilation):
     params, key, optimizer = start(), jax.random.key(3), optax.sgd(0.5)
     plain = bp.feedback_alignment(NETWORK, bp.squared_error)
@@ -90,6 +92,7 @@ def test_a_recording_changes_nothing_and_records_the_chosen_steps(quick_compilat
     assert all(np.isnan(numbers[2]).all() for numbers in fit.state.rule.record)  # not reached
 
 
+@pytest.mark.thorough
 def test_a_sweep_stores_recordings(quick_compilation):
     def trial(key, learning_rate):
         params, _ = NETWORK.init(key, (2,))

@@ -216,6 +216,7 @@ def test_numpy_arguments_reach_the_gradient_as_they_were_given():
     assert subject.leaves[0].value.dtype == jnp.float32 and float(subject.leaves[0].value.sum()) == 4
 
 
+@pytest.mark.thorough
 def test_modules_of_equinox_and_nnx():
     nnx = pytest.importorskip("flax.nnx")
     mlp = eqx.nn.MLP(2, 1, 2, 1, key=jax.random.key(0))

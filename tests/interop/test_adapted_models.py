@@ -41,6 +41,7 @@ def test_linen_tokens():
     check(from_linen(module), (3,), TOKENS, lambda p, x: module.apply({"params": p}, x))
 
 
+@pytest.mark.thorough
 def test_linen_in_evaluation():
     nn = pytest.importorskip("flax.linen")
 
@@ -64,6 +65,7 @@ def test_linen_in_evaluation():
         from_linen(Model(), x)
 
 
+@pytest.mark.thorough
 def test_nnx_tokens_in_evaluation_with_constants():
     nnx = pytest.importorskip("flax.nnx")
 
@@ -108,6 +110,7 @@ def test_nnx_plain_arrays_are_constants_unless_chosen():
     np.testing.assert_array_equal(twice(x), 2 * Plain()(x))
 
 
+@pytest.mark.thorough
 def test_equinox_tokens_and_a_dictionary():
     eqx = pytest.importorskip("equinox")
 
@@ -179,6 +182,7 @@ def test_shapes_as_users_write_them(keys):
         from_function(init, apply, 3)  # type: ignore[arg-type]
 
 
+@pytest.mark.thorough
 def test_shard_map_sums_the_gradient_of_shared_params(keys):
     network = bp.chain(bp.dense(4), bp.tanh, bp.dense(3))
     params, _ = network.init(next(keys), (5,))

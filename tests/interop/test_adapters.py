@@ -136,6 +136,7 @@ def test_equinox(keys):
     assert not np.allclose(jax.vmap(back)(x), jax.vmap(module)(x))
 
 
+@pytest.mark.thorough
 def test_equinox_of_a_whole_batch(keys):
     eqx = pytest.importorskip("equinox")
 
@@ -186,6 +187,7 @@ def test_stax(keys):
     np.testing.assert_array_equal(pair[1](trained, x), layer.forward(trained, x)[0])
 
 
+@pytest.mark.thorough
 def test_stax_on_images(keys):
     layer = from_stax(stax.serial(stax.Conv(3, (2, 2)), stax.Relu, stax.Flatten, stax.Dense(2)))
     params, out_shape = layer.init(next(keys), (5, 6, 2))

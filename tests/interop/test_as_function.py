@@ -81,6 +81,7 @@ def test_per_example_gradients(params, x):
     assert relative_error(jax.tree.map(lambda g: g.sum(axis=0), each), expected) < 1e-12
 
 
+@pytest.mark.thorough
 def test_tokens_have_no_gradient(keys):
     layer = bp.chain(embedding(7, 3), bp.tanh)
     params, _ = layer.init(next(keys), (4,))
@@ -160,6 +161,7 @@ def test_inside_a_flax_nnx_module(keys, x):
     assert relative_error(grads["doubled"], twice(grads["automatic"])) < 1e-12
 
 
+@pytest.mark.thorough
 def test_inside_a_flax_linen_module(keys, x):
     nn = pytest.importorskip("flax.linen")
 
@@ -180,6 +182,7 @@ def test_inside_a_flax_linen_module(keys, x):
     assert relative_error(grads[2], twice(grads[1])) < 1e-12
 
 
+@pytest.mark.thorough
 def test_inside_an_equinox_module(keys, x):
     eqx = pytest.importorskip("equinox")
 

@@ -50,6 +50,7 @@ def test_another_process_runs_it_without_bpjax(tmp_path, params, keys):
         np.testing.assert_allclose(found, NETWORK.forward(params, jnp.asarray(x[:n]))[0], rtol=1e-12)
 
 
+@pytest.mark.thorough
 def test_it_trains_by_the_hand_written_backward(params, keys):
     doubled = NETWORK._replace(
         backward=lambda p, residuals, dy: jax.tree.map(lambda d: 2 * d, NETWORK.backward(p, residuals, dy))

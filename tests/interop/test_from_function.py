@@ -47,6 +47,7 @@ def test_by_hand():
     assert residual is x
 
 
+@pytest.mark.thorough
 def test_hand_written_and_automatic_layers_mix_and_learn(keys):
     network = bp.chain(bp.dense(4), from_function(init(4), nonlinear), bp.dense(3))
     params, out_shape = network.init(next(keys), (5,))

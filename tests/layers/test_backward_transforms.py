@@ -122,6 +122,7 @@ def test_a_shortcut_appends_its_output_to_the_input(keys):
         layer.init(next(keys), (2, 3))
 
 
+@pytest.mark.thorough
 def test_unsolved_runs_restart_and_all_their_epochs_count(keys):
     network = bp.mlp((2, 2, 1), bp.sigmoid, bp.sigmoid, weights=bp.uniform(1.0), biases=bp.uniform(1.0))
     training = bp.training.make_training(

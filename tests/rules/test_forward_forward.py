@@ -193,6 +193,7 @@ def test_mono_forward_step_by_step(keys):
     assert (mono_predict(NETWORK, params, heads_after, jnp.asarray(X)) == best).all()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("make", [mono_forward, forward_forward])
 def test_both_ways_to_predict_learn_three_classes(make, keys):
     """Three classes along three directions; the entries for the label, at the front, are 0."""

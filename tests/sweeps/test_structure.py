@@ -242,6 +242,7 @@ def test_labels_too_long_for_a_folder_are_refused_before_training(tmp_path):
         sweep_over({"width": [2], "goal": {"x" * 300: 1.0}}, make_trial, AXES, key=KEY, store=tmp_path / "s")
 
 
+@pytest.mark.thorough
 def test_a_store_is_opened_as_one_dataset_at_any_time(tmp_path):
     folder = tmp_path / "store"
 

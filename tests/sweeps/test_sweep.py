@@ -45,7 +45,7 @@ def fitted(rate, momentum, seed):
     return bp.fit(sweeping.RULE, optimizer, params, XOR, key=key, epochs=300, stops=bp.outputs_within(0.4))
 
 
-@pytest.mark.parametrize("layout", ["lanes", "vmap", "single"])
+@pytest.mark.parametrize("layout", ["lanes", pytest.param("vmap", marks=pytest.mark.thorough), "single"])
 def test_every_run_is_the_training_that_fit_makes(layout):
     result = swept(layout)
     assert dict(result.sizes) == {"learning_rate": 2, "momentum": 2, "seed": 5, "epoch": 4}

@@ -128,6 +128,7 @@ def test_backward_uses_the_weights_it_receives(keys):
     assert relative_error(*both(params, other, x, dy)) < 1e-13
 
 
+@pytest.mark.thorough
 def test_gradients_vmap_and_differentiate_again(keys):
     layer = repeat(remat(bp.chain(bp.dense(3), bp.tanh)), 2)
     rule, twin = (make(layer, bp.squared_error) for make in (bp.backprop, bp.autodiff))
@@ -149,6 +150,7 @@ def test_every_depth_draws_a_separate_mask(keys):
     np.testing.assert_array_equal(y, 8 * masks.all(axis=0))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("form", [lambda f: f, remat], ids=["stored", "remat"])
 def test_dropout_in_a_repeat_is_the_vjp(form, keys):
     inner = repeat(form(bp.chain(bp.dense(4), dropout(0.3), bp.tanh, dropout(0.2))), 3)

@@ -50,7 +50,7 @@ def integrated(params, state, controls, step, stages):
     return state
 
 
-@pytest.mark.parametrize("stages", [False, True])
+@pytest.mark.parametrize("stages", [pytest.param(False, marks=pytest.mark.thorough), True])
 def test_the_adjoint_is_the_vjp_of_the_integration(stages, keys):
     state, controls = a_run(keys, 8 if stages else 2)
     cell = runge_kutta(swing, SHAPE, 0.2, stage_controls=stages)
