@@ -39,7 +39,13 @@ COMBINATIONS = {
 }
 
 
-@pytest.mark.parametrize("name", COMBINATIONS)
+IN_SHORT = ("nested", "residual", "repeat", "unroll")
+"""The combinations that are tested where the thorough tests are left out."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in IN_SHORT else pytest.mark.thorough) for n in COMBINATIONS]
+)
 def test_every_combinator_passes_the_key_to_its_parts(name, keys):
     network, in_shape = COMBINATIONS[name]
     assert network.uses == {"key"} and keyed(network).uses == set()

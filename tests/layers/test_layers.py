@@ -3,6 +3,7 @@
 import functools
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -22,26 +23,40 @@ from bpjax.gradcheck.registry import ACTIVATIONS, LAYERS
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 CASES = {**LAYERS, **{name: LayerCase(layer, (6,)) for name, layer in ACTIVATIONS.items()}}
-LARGE = ("resnet", "char_rnn", "attention(2, causal), 3 blocks", "cross_attention", "transformer")
+LARGE = (
+    "resnet", "lenet", "two_spirals_net", "char_rnn", "transformer", "attention(2, causal), 3 blocks",
+    "cross_attention", "bidirectional", "unroll(lstm(2), with_state=True)", "unroll(elman(2, relu)",
+)  # fmt: skip
+"""Networks, and layers whose parts are cases too: they take longest to compile."""
+EVERY_DTYPE = (
+    *ACTIVATIONS,
+    "dense(3)",
+    "conv(3, 2)",
+    "max_pool((2, 2))",
+    "layer_norm()",
+    "unroll(elman(3))",
+    "embedding",
+)
+"""The cases that are checked in every dtype where the thorough tests are left out."""
 N = 3
 NARROW = ("float32", "bfloat16", "float16")
 
 
-def every_case(thorough: tuple[str, ...] = ()) -> pytest.MarkDecorator:
-    """A test for each case, thorough where its name begins with one of some names.
+def every_case(is_thorough: Callable[[str], bool]) -> pytest.MarkDecorator:
+    """A test for each case, thorough where its name is so.
 
     All laws of a case run in one process, which compiles its programs once.
     """
 
     def marks(name):
         group = pytest.mark.xdist_group(name)
-        return [group, pytest.mark.thorough] if name.startswith(thorough) else [group]
+        return [group, pytest.mark.thorough] if is_thorough(name) else [group]
 
     return pytest.mark.parametrize("case", [pytest.param(c, id=name, marks=marks(name)) for name, c in CASES.items()])
 
 
-TABLE = every_case()
-IN_EVERY_DTYPE = every_case(thorough=LARGE)  # their programs in `NARROW` take longest to compile
+TABLE = every_case(lambda name: name.startswith(LARGE))
+IN_EVERY_DTYPE = every_case(lambda name: not name.startswith(EVERY_DTYPE))
 
 
 class Problem(NamedTuple):

@@ -149,6 +149,7 @@ def test_eager_jit_and_scan_agree_and_the_step_compiles_once(name):
     assert compiled._cache_size() == 1
 
 
+@pytest.mark.thorough
 @EVERY_OPTIMIZER
 def test_vmap_over_a_traced_number_equals_one_run_each(name):
     case = OPTIMIZERS[name]

@@ -123,6 +123,7 @@ def many(rule, draws=4000):
 FORWARD = forward_gradient(NETWORK, bp.squared_error)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "rule",
     [

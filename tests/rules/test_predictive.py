@@ -106,6 +106,7 @@ def test_zero_divergence_inference_is_backprop(loss, keys):
     assert relative_error(found, truth) < 3e-13
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("steps", [4, 9])
 def test_fixed_predictions_at_rate_1_are_backprop_after_as_many_steps_as_layers(steps, keys):
     network, params, batch, truth = problem(keys)
@@ -220,6 +221,7 @@ def test_chains_within_chains_norms_and_activations_first(kind, keys):
     assert relative_error(found, truth) < (1e-3 if kind == "strict" else 1e-13)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("network", "in_shape"),
     [

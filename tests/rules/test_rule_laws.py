@@ -158,6 +158,7 @@ def test_vmapped_scans_are_separate_loops_and_change_all_params(name):
     assert all(jax.tree.leaves(jax.tree.map(lambda a, b: (a != b[None]).any(), ends.params, params)))
 
 
+@pytest.mark.thorough
 @WITH_HYPERPARAMETER
 def test_the_hyperparameter_changes_the_run_and_may_be_traced(name):
     """`test_vmapped_scans_...` holds the traced value against a Python number; half of it is a different run."""

@@ -257,6 +257,7 @@ def test_a_goal_met_at_the_start_takes_no_step():
     assert fit.converged and fit.steps == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("x64", [False, True])
 @pytest.mark.parametrize("method", METHODS)
 def test_float32_weights_stay_float32(method, x64):

@@ -62,6 +62,7 @@ def test_every_run_is_the_training_that_fit_makes(layout):
                 assert bool(at.solved) == (fit.reason == "every output right")
 
 
+@pytest.mark.thorough
 def test_layouts_agree():
     lanes, vmap = swept("lanes"), swept("vmap")
     np.testing.assert_array_equal(lanes.epochs, vmap.epochs)

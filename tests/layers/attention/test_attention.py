@@ -161,6 +161,7 @@ def test_causal_blocks_above_the_diagonal_are_left_out(keys):
     assert lengths == {False: 16, True: 10}  # 4 × 4 pairs of blocks; 4 · 5 / 2 on and below the diagonal
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("positions", ["rotary", "sinusoidal", "learned"])
 def test_a_transformer_is_causal(positions, keys):
     network = transformer(6, 8, 2, 2, 5, positions=positions)

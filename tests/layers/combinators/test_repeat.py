@@ -29,6 +29,7 @@ BLOCKS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("block", "n"), [*((block, 3) for block in BLOCKS.values()), (BLOCKS["dense, tanh"], 1)], ids=[*BLOCKS, "once"]
 )

@@ -196,6 +196,7 @@ def test_initial_weights_have_the_fan_in_of_a_kernel():
     assert float(w.std()) == pytest.approx((25 * 10) ** -0.5, rel=0.025)  # 16,000 draws
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("layer", "in_shape"),
     [

@@ -139,6 +139,7 @@ EDGE_CASES = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("examples", [1, 3])
 @pytest.mark.parametrize("name", EDGE_CASES)
 def test_backward_is_the_vjp_in_edge_cases(name, examples, keys):

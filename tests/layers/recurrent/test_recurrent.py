@@ -68,7 +68,13 @@ AWKWARD = {
 }
 
 
-@pytest.mark.parametrize("name", AWKWARD)
+IN_SHORT = ("one step", "all one", "not whole blocks", "blocks, reversed", "dynamics", "stage, last")
+"""Those that are tested where the thorough tests are left out."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in IN_SHORT else pytest.mark.thorough) for n in AWKWARD]
+)
 def test_backward_is_the_vjp_of_forward(name, keys):
     layer, in_shape, examples = AWKWARD[name]
     params, x = made(layer, in_shape, keys, examples)
