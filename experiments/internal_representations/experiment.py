@@ -11,7 +11,7 @@ the papers do not report were taken from public re-runs or chosen before the fir
 
     python -m experiments.internal_representations               run everything: one to two minutes on two cores
     python -m experiments.internal_representations --only xor    only the problems with "xor" in their name
-    python -m experiments.internal_representations --quick       five problems, few starts: about 30 seconds
+    python -m experiments.internal_representations --quick       four problems, few starts: about half a minute
     python -m experiments.internal_representations --help        list all settings
 
 Writes one table to the terminal, and the figures (PNG, SVG), the table (CSV) and the trained networks (Zarr) to
@@ -50,7 +50,7 @@ class Config(StoredSettings):
     seeds: int = 200
     """Initial weights of each network; expensive problems use fewer."""
     quick: bool = False
-    """At most 20 initial weights of each network, and without `only` five of the nine problems."""
+    """At most 20 initial weights of each network, and without `only` four of the nine problems."""
     only: str = ""
     """Only the problems whose name contains this text."""
     out: Path = Path("results/internal_representations")

@@ -15,5 +15,5 @@ PROBLEMS: tuple[Problem, ...] = (
     XOR, SYMMETRY, ENCODERS, NEGATION, ADDITION, T_C, SHIFT_REGISTER, SEQUENCES, FAMILY_TREES,
 )  # fmt: skip
 
-QUICK: tuple[Problem, ...] = (XOR, SYMMETRY, ENCODERS, ADDITION, FAMILY_TREES)
+QUICK: tuple[Problem, ...] = (XOR, SYMMETRY, ENCODERS, ADDITION)
 """Those of a quick run: the others take as long to compile."""

@@ -9,7 +9,7 @@ range, and the closed forms of Bryson & Ho. Every value is computed with three n
 controller follow their error gradient (Dreyfus 1973). Nothing was tuned to agree.
 
     python -m experiments.optimal_control           all problems: about a minute on two cores
-    python -m experiments.optimal_control --quick   fewer steps: under 30 s on two cores
+    python -m experiments.optimal_control --quick   fewer steps: about half a minute
     python -m experiments.optimal_control --help    list all settings
 
 Writes tables to the terminal, and figures (PNG, SVG), the table (CSV) and all trajectories (Zarr) to
