@@ -81,6 +81,12 @@ def bare_table(title: str | None = None, caption: str | None = None) -> Table:
     )  # fmt: skip
 
 
+def add_heading(table: Table, text: str) -> None:
+    """Begin a group of rows under a heading."""
+    table.add_section()
+    table.add_row(f"[bold]{text}[/bold]")
+
+
 @contextlib.contextmanager
 def progress(console: Console, total: int) -> Iterator[Advance]:
     """A progress bar of `total` steps; yields the function that moves it."""

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bpjax.results.statistics import wilson
-from experiments.common.command import bare_table
+from experiments.common.command import add_heading, bare_table
 
 
 class Finding(NamedTuple):
@@ -130,8 +130,7 @@ def findings_table(findings: Sequence[Finding], title: str | None = None) -> Tab
     for row in findings:
         if row.topic != topic:
             topic = row.topic
-            shown.add_section()
-            shown.add_row(f"[bold]{topic}[/bold]")
+            add_heading(shown, topic)
         quantity = row.quantity + (f" [dim]({row.source})[/dim]" if row.source else "")
         verdict = {True: "[green]agrees[/green]", False: "[yellow]differs[/yellow]", None: ""}[row.agrees]
         shown.add_row(quantity, row.published or "–", row.ours, row.difference, row.certainty, verdict)

@@ -4,7 +4,7 @@ import math
 
 from rich.table import Table
 
-from experiments.common.command import bare_table
+from experiments.common.command import add_heading, bare_table
 from experiments.learning_rules.problems import Problem
 from experiments.learning_rules.published import Claim
 from experiments.learning_rules.tuning import Summary
@@ -27,8 +27,7 @@ def problem_table(problem: Problem, summaries: list[Summary], costs: dict[str, f
     for s in summaries:
         if s.answers != group:
             group = s.answers
-            shown.add_section()
-            shown.add_row(f"[bold]{group}[/bold]")
+            add_heading(shown, group)
         steps = f"{s.steps:.0f}" if math.isfinite(s.steps) else "never"
         own = [f"{costs[s.rule]:.2f} ×"] if s.rule in costs else []
         shown.add_row(

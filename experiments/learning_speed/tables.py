@@ -7,7 +7,7 @@ from rich.table import Table
 
 from bpjax.results import plots
 from bpjax.results.statistics import epochs_or_never
-from experiments.common.command import bare_table
+from experiments.common.command import add_heading, bare_table
 from experiments.learning_speed.published import Row, Summary
 
 
@@ -26,8 +26,7 @@ def table(summaries: list[Summary]) -> Table:
     for s in summaries:
         if s.problem != problem:
             problem = s.problem
-            shown.add_section()
-            shown.add_row(f"[bold]{problem}[/bold]")
+            add_heading(shown, problem)
         paper = "" if s.published is None else f"{s.published:g}"
         paper += "" if s.published_deviation is None else f" ± {s.published_deviation:g}"
         source = s.source.split()[0].strip(",") if paper else ""

@@ -105,7 +105,7 @@ def masked(emitter: Emitter, condition: Value, new, old):
 
 
 def cond(evaluate: Callable) -> Callable:
-    """The rule of `cond` and `switch`: all branches are computed, and each run takes the results of its own."""
+    """The rule of `cond` and `switch`: all branches are computed, and each run takes those of its branch."""
 
     def rule(emitter: Emitter, equation, arrays: list) -> list:
         index, *operands = (cheap(emitter, array) for array in arrays)

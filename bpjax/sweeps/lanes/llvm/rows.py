@@ -1,4 +1,4 @@
-"""How a run lies in memory: as a row of its own, and beside others in the vectors of a pool.
+"""How a run lies in memory: as a separate row, and beside others in the vectors of a pool.
 
     row     [8-byte entries][4-byte entries][curves]                       one run after another
     lanes   the same entries, each W times                                 entry k of all W runs side by side
