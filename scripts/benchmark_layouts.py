@@ -21,7 +21,8 @@ def main() -> None:
     parser.add_argument("--only", default="", help="trials whose name contains this text")
     parser.add_argument("--repeats", type=int, default=3, help="sweeps in each layout")
     flags = parser.parse_args()
-    print("| trial, runs | lanes, s | `vmap`, s | single, s | auto | auto / best |\n|---|---|---|---|---|---|")
+    print("| trial, runs | lanes, s | `vmap`, s | single, s | LLVM, s | auto | auto / best |")
+    print("|---|---|---|---|---|---|---|")
     for name, work in workloads().items():
         if flags.only in name:
             print(row(f"{name}, {work.runs}", work, flags.repeats), flush=True)
@@ -30,7 +31,7 @@ def main() -> None:
 def row(name: str, work: Work, repeats: int) -> str:
     """A line of the table."""
     layouts = [layout for layout in NAMES if layout != "auto"]
-    chosen = swept(work, "auto").attrs["layout"].split(",")[0]
+    chosen = swept(work, "auto").attrs["layout"].replace(":", ",").split(",")[0]
     times = dict.fromkeys(layouts, float("inf"))
     for layout in layouts:
         swept(work, layout)  # compile

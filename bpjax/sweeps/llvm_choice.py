@@ -1,6 +1,7 @@
 """Whether LLVM can compile a sweep, and what to do where it cannot."""
 
 import functools
+import importlib.metadata
 import importlib.util
 import logging
 
@@ -10,21 +11,29 @@ from bpjax.util.extras import require_extra
 
 log = logging.getLogger("bpjax.sweeps.lanes")
 
-AUTO = False
-"""Whether `layout="auto"` means this layout, where it applies and the model of an epoch's time says lanes.
-
-Of the trials in `scripts/layout_workloads.py`, LLVM was faster in all for which the model says lanes, 1.1 to 2.5 times,
-and in 2 of 6 for which it says another layout: products of large matrices are faster by XLA.
-"""
+OLDEST = (0, 44)
+"""The oldest version of llvmlite whose LLVM has one type of pointers."""
 LLVM = Layout("llvm", width=1, chunk=1, feed=128)
 """The layout for the identity of a sweep. How many runs fit into a vector is no part of it: no number depends on it."""
 
 
+def is_installed() -> bool:
+    """Whether a version of llvmlite is installed that compiles what is written here."""
+    if importlib.util.find_spec("llvmlite") is None:
+        return False
+    major, minor = importlib.metadata.version("llvmlite").split(".")[:2]
+    return (int(major), int(minor)) >= OLDEST
+
+
 def llvm_choice(name: str, computation: Computation, curve_epochs: tuple[int, ...], platform: str) -> Choice | None:
-    """The layout "llvm" if it is wanted and applies; None where XLA compiles the sweep.
+    """The layout "llvm" if it applies; None where XLA compiles the sweep.
+
+    Of the trials in `scripts/layout_workloads.py`, LLVM was faster in all for which the model of an epoch's time says
+    lanes, 1.1 to 2.5 times, and in 2 of 6 for which it says another layout: products of large matrices are faster by
+    XLA.
 
     Args:
-        name: "llvm", or "auto".
+        name: "llvm", or "auto" where the model says lanes.
         computation: the traced trial.
         curve_epochs: at which values are stored.
         platform: of the devices: "cpu", or another.
@@ -32,7 +41,7 @@ def llvm_choice(name: str, computation: Computation, curve_epochs: tuple[int, ..
     Raises:
         ModuleNotFoundError: it is asked for by name, and llvmlite is not installed.
     """
-    if not (name == "llvm" or (name == "auto" and AUTO and importlib.util.find_spec("llvmlite"))):
+    if name == "auto" and not is_installed():
         return None
     reason = "it compiles for CPUs alone" if platform != "cpu" else unsupported(computation, curve_epochs)
     if reason is None:

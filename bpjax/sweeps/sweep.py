@@ -68,6 +68,7 @@ def sweep(
         curves: epochs, from 1, at which the error and the values of `watch` of `bp.trial` are stored.
         layout: "auto" by a model of an epoch's time, or "lanes", "vmap", "single"; see `bpjax.sweeps.lanes.layout`.
             "llvm": lanes compiled by LLVM, in vector registers, on CPUs; what has no rule there is left to XLA's lanes.
+            "auto" means it where the model says lanes and llvmlite is installed. A store keeps its layout.
         store: a folder for the result, written as runs stop. If it holds the same computation, its runs are kept and
             only missing ones are run: after an interruption, for a larger or finer grid, for more seeds or draws.
         config: what else to record of how the result was made: a dataclass or plain data.

@@ -24,7 +24,7 @@ KEY = jax.random.key(3)
 
 
 def few(**options):
-    return bp.sweep(sweeping.xor, FEW, key=KEY, curves=[1, 50, 600], **{"layout": "llvm", **options})
+    return bp.sweep(sweeping.xor, FEW, **{"key": KEY, "curves": [1, 50, 600], "layout": "llvm", **options})
 
 
 @pytest.fixture
@@ -33,13 +33,26 @@ def ours():
 
 
 def test_epochs_and_curves_are_those_of_xla(whole):
-    ours = sweeping.swept(layout="llvm")
-    same = (ours.epochs == whole.epochs).values
-    assert same.mean() >= 0.995 and whole.epochs.values.std() > 50
-    assert abs(float(ours.solved.mean() - whole.solved.mean())) < 0.005
-    np.testing.assert_allclose(ours.curve.values[same], whole.curve.values[same], rtol=0.02, atol=1e-6)
-    assert (np.isnan(ours.curve) == np.isnan(whole.curve)).values[same].all()
-    assert ours.attrs["layout"].startswith("llvm: asked for by name; LLVM ")
+    theirs = sweeping.swept(layout="lanes")
+    same = (whole.epochs == theirs.epochs).values
+    assert same.mean() >= 0.995 and theirs.epochs.values.std() > 50
+    assert abs(float(whole.solved.mean() - theirs.solved.mean())) < 0.005
+    np.testing.assert_allclose(whole.curve.values[same], theirs.curve.values[same], rtol=0.02, atol=1e-6)
+    assert (np.isnan(whole.curve) == np.isnan(theirs.curve)).values[same].all()
+
+
+def test_auto_chooses_llvm_where_lanes_are_fastest(whole, monkeypatch):
+    assert whole.attrs["layout"].startswith("llvm: the model says lanes, and every operation has a rule; LLVM ")
+    monkeypatch.setattr(llvm_choice.importlib.metadata, "version", lambda _: "0.43.2")
+    assert sweeping.counted(sweeping.SMALL).attrs["layout"].startswith("lanes")
+
+
+def test_a_store_goes_on_in_the_lanes_of_xla_that_began_it(tmp_path):
+    sweeping.counted(sweeping.SMALL, tmp_path / "store", layout="lanes")
+    more = {**sweeping.SMALL, "seed": range(5)}
+    assert sweeping.counted(more, tmp_path / "store").attrs["layout"].startswith("lanes")
+    with pytest.raises(ValueError, match="llvm"):
+        sweeping.counted(more, tmp_path / "store", layout="llvm")
 
 
 def test_the_bits_depend_on_no_arrangement(ours, monkeypatch):
@@ -201,9 +214,12 @@ def test_llvmlite_is_named_where_it_is_missing(monkeypatch):
     assert llvm_choice.llvm_choice("auto", None, (), "cpu") is None
 
 
-def test_auto_is_one_line_away(monkeypatch):
-    monkeypatch.setattr(llvm_choice, "AUTO", True)
-    assert few(layout="auto").attrs["layout"].startswith("llvm: the model says lanes")
+def test_a_second_sweep_compiles_nothing(monkeypatch, caplog):
+    few()
+    monkeypatch.setattr(llvm_pool, "Compiled", None)
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        few(key=jax.random.key(4))
+    assert "Finished XLA compilation" not in caplog.text
 
 
 def test_no_number_is_computed_with_assumptions():

@@ -41,10 +41,11 @@ def test_stored_and_opened_again(stored, whole):
     assert [report.done for report in reports] == [sweeping.RUNS]  # nothing was run again
 
 
-@pytest.mark.parametrize("after", [0.0, pytest.param(0.5, marks=pytest.mark.thorough)])
-def test_killed_and_started_again_it_ends_with_the_same_bits(tmp_path, whole, after):
-    """Killed at the first block and half a second later: the sweep continues from whatever is there."""
+@pytest.mark.parametrize("layout", ["auto", pytest.param("lanes", marks=pytest.mark.thorough)])
+def test_killed_and_started_again_it_ends_with_the_same_bits(tmp_path, whole, layout):
+    """The sweep continues from whatever is there."""
     store = tmp_path / "store"
+    whole = whole if layout == "auto" else sweeping.swept(layout=layout)
     code = (
         "import sys, time, sweeping, bpjax.sweeps.result as r\n"
         "add = r.Results.add\n"
@@ -52,7 +53,8 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(tmp_path, whole, af
         "r.Results.add = slow\n"
         "import bpjax.sweeps.skeleton; bpjax.sweeps.skeleton.RUNS_A_CHUNK = 128\n"
         "import bpjax.sweeps.workers; bpjax.sweeps.workers.CALL_SECONDS = 1e-3\n"
-        f"sweeping.swept({str(store)!r})"
+        "import bpjax.sweeps.llvm_pool as p; p.CALL_SECONDS = p.COLLECT_SECONDS = 1e-4\n"
+        f"sweeping.swept({str(store)!r}, layout={layout!r})"
     )
     environment = {
         **os.environ, "PYTHONPATH": str(Path(sweeping.__file__).parent), "JAX_DEFAULT_MATMUL_PRECISION": "highest"
@@ -62,12 +64,11 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(tmp_path, whole, af
     first = store / "check" / "c" / "0" / "0" / "0"
     while not first.exists() and process.poll() is None and time.time() < deadline:
         time.sleep(0.01)
-    time.sleep(after)
     process.send_signal(signal.SIGKILL)
     process.wait()
     reports = []
     assert sweeping.swept(store, progress=reports.append).identical(whole)
-    assert reports[0].done > 0
+    assert 0 < reports[0].done < sweeping.RUNS
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])

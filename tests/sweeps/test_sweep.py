@@ -73,12 +73,13 @@ def test_one_compilation_for_the_whole_sweep(caplog):
     def one_axis(key, learning_rate):
         return xor(key, learning_rate, 0.5)
 
+    sweep = functools.partial(bp.sweep, one_axis, layout="lanes")
     with jax.log_compiles(), caplog.at_level("WARNING"):
-        bp.sweep(one_axis, {"learning_rate": np.geomspace(0.1, 10, 40), "seed": range(40)}, key=jax.random.key(0))
+        sweep({"learning_rate": np.geomspace(0.1, 10, 40), "seed": range(40)}, key=jax.random.key(0))
     assert caplog.text.count("module conversion jit(advance)") == 1
     caplog.clear()
     with jax.log_compiles(), caplog.at_level("WARNING"):
-        bp.sweep(one_axis, {"learning_rate": np.geomspace(1, 5, 40), "seed": range(40)}, key=jax.random.key(7))
+        sweep({"learning_rate": np.geomspace(1, 5, 40), "seed": range(40)}, key=jax.random.key(7))
     assert "module conversion" not in caplog.text and "Finished XLA compilation" not in caplog.text
 
 
