@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from bpjax.gradcheck.float64 import FAST_COMPILATION
+from bpjax.util.compilation import FAST_COMPILATION
 
 RATIO = 4.0
 STEPS = 14

@@ -6,12 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-FAST_COMPILATION = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-"""`compiler_options` for references, which run once: a third of the compilation time, the same results."""
-
-if jax.__version_info__ < (0, 11):  # newer versions of XLA no longer have this option, and need no such help
-    FAST_COMPILATION["xla_cpu_use_fusion_emitters"] = False
-
 
 @contextlib.contextmanager
 def float64_on_host():

@@ -11,7 +11,7 @@ from jax import lax
 
 from bpjax.gradcheck.compared import Compared, real_pairs
 from bpjax.gradcheck.dials import ITERATIONS, Dial, Dialed
-from bpjax.gradcheck.per_layer import FAST_COMPILATION
+from bpjax.util.compilation import FAST_COMPILATION
 from bpjax.util.jaxprs import num_entries, opened
 
 LOOP_POSITIONS = (0.0, -1.0, 2.0, 0.5)

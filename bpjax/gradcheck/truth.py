@@ -9,11 +9,11 @@ import numpy as np
 from jax import lax
 
 from bpjax.gradcheck.finite_differences import FiniteDifferences
-from bpjax.gradcheck.float64 import FAST_COMPILATION
 from bpjax.gradcheck.noise import Noisy, factors
 from bpjax.gradcheck.subject import Subject
 from bpjax.gradcheck.widen import Opened, Widened, ends_on_a_float
 from bpjax.tape import vjp
+from bpjax.util.compilation import FAST_COMPILATION
 from bpjax.util.jaxprs import largest_array, opened, subjaxprs
 
 SINGLE, DOUBLE = 2.0**-24, 2.0**-53

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Iterator
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import jax
 import tyro
@@ -15,16 +15,17 @@ from rich.table import Table
 from bpjax.results.replace import claimed, target_of
 from bpjax.util.compilation import backend_has_started, cache_compilations, compile_small_loops
 from bpjax.util.terminal import make_printable
-from experiments.common.config import Settings, StoredSettings
+from experiments.common.config import QuickSettings, Settings, StoredSettings
 from experiments.common.start import INTERRUPTED
 
-ConfigType = TypeVar("ConfigType", bound=Settings, contravariant=True)
+ConfigType = TypeVar("ConfigType", bound=Settings)
+Shown = TypeVar("Shown", bound=Settings, contravariant=True)
 
 
-class Show(Protocol[ConfigType]):
+class Show(Protocol[Shown]):
     """Runs the experiment, stores the result and prints the tables; may return an exit status other than 0."""
 
-    def __call__(self, config: ConfigType, console: Console) -> int | None:
+    def __call__(self, config: Shown, console: Console) -> int | None:
         """Run, store and print."""
         ...
 
@@ -56,7 +57,7 @@ def command(
     if not backend_has_started():  # only in a process that runs nothing else: see `bpjax.util.compilation`
         compile_small_loops()
         cache_compilations()
-    config = tyro.cli(config_type, prog=f"python -m experiments.{name}", description=description, args=arguments)
+    config = parsed(config_type, f"python -m experiments.{name}", description, arguments)
     make_printable(sys.stdout)
     make_printable(sys.stderr)
     console = Console()
@@ -71,6 +72,15 @@ def command(
     except (ValueError, ModuleNotFoundError, OSError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
+
+
+def parsed(config_type: type[ConfigType], program: str, description: str | None, arguments=None) -> ConfigType:
+    """The settings from the flags; with `--quick`, those of a quick run are the defaults."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    others: dict[str, Any] = {"prog": program, "description": description, "args": arguments}
+    if "--quick" in arguments and issubclass(config_type, QuickSettings):
+        others["default"] = config_type.quickly()
+    return tyro.cli(config_type, **others)
 
 
 def bare_table(title: str | None = None, caption: str | None = None) -> Table:

@@ -1,7 +1,9 @@
 """The settings that experiments share: the precision of matrix products, the seed, and the output folder."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, ClassVar, Self
 
 from bpjax.results.record import check_replaceable
 from bpjax.util.checks import check_count, check_number
@@ -59,3 +61,19 @@ class StoredSettings(Settings):
         super().check()
         check_count("Config", "seed", self.seed, least=0, most=2**32 - 1)
         check_replaceable(self.out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickSettings(StoredSettings):
+    """Settings of an experiment with a short form: the same figures, coarser."""
+
+    QUICK: ClassVar[Mapping[str, Any]] = {}
+    """The defaults of a quick run, where they differ; a subclass names them."""
+
+    quick: bool = False
+    """Other defaults, fewer runs and coarser figures, in less than 20 seconds. Flags that are given still count."""
+
+    @classmethod
+    def quickly(cls) -> Self:
+        """The settings of a quick run."""
+        return cls(quick=True, **cls.QUICK)

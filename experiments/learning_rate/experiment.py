@@ -10,6 +10,7 @@ learning is needlessly slow. This experiment tests the claim on 1,197 handwritte
 4. Variable rates, the bold driver (Vogl et al. 1988) and delta-bar-delta (Jacobs 1988), against the best fixed rate.
 
     python -m experiments.learning_rate              run everything: one to two minutes on two cores
+    python -m experiments.learning_rate --quick      fewer rates and weights, the same figures: about 15 seconds
     python -m experiments.learning_rate --only xor   one of digits, xor, encoder, parity
     python -m experiments.learning_rate --help       list all settings
 
@@ -34,7 +35,7 @@ from rich.console import Console
 from bpjax.results.record import write_record
 from bpjax.util.checks import check_count, check_number
 from experiments.common.command import command, print_totals, progress
-from experiments.common.config import StoredSettings
+from experiments.common.config import QuickSettings
 from experiments.common.keep import keep
 from experiments.common.stored import write_figure, write_zarr
 from experiments.common.threads import in_parallel, stop_if
@@ -62,8 +63,14 @@ from experiments.learning_rate.steep import edge, oscillation, saturation
 
 
 @dataclass(frozen=True)
-class Config(StoredSettings):
+class Config(QuickSettings):
     """Settings of the experiment."""
+
+    QUICK = {
+        "rates_per_decade": 3, "seeds": 6, "small_seeds": 20, "parity_epochs": 3000, "squared_rates": (0.2, 0.5),
+        "entropy_rates": (0.2, 1.0), "edge_seeds": 1, "squared_epochs": 400, "entropy_epochs": 100,
+        "curvature_samples": 20,
+    }  # fmt: skip
 
     lowest_rate: float = 0.01
     """Lowest learning rate."""

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import xarray as xr
@@ -13,6 +12,7 @@ import bpjax as bp
 from bpjax.types import Array
 from experiments.common.gradients import gradient_receipt
 from experiments.common.networks import sigmoid_network
+from experiments.common.starts import compiled_once, starts_of
 
 FIXED, BOLD, DELTA = "fixed rate", "bold driver", "delta-bar-delta"
 
@@ -72,15 +72,6 @@ class Problem(NamedTuple):
 
         return trial
 
-    def limits(self, key) -> np.ndarray:
-        """2/λ_max (seeds,) at the start of each seed: above it, a quadratic with this curvature diverges."""
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(self.seeds, dtype=jnp.uint32))
-
-        def curvature(key):
-            return bp.analysis.largest_curvature(self.rule, self.start(key), self.batch, jax.random.fold_in(key, 1))
-
-        return 2 / np.asarray(jax.jit(jax.vmap(curvature))(keys), float)
-
 
 def problems(config) -> tuple[Problem, ...]:
     """The digits, XOR, an encoder and parity, with the settings of `config`."""
@@ -122,13 +113,24 @@ class Prepared(NamedTuple):
     problem: Problem
     key: jax.Array
     verdict: str  # of the gradient receipt
-    limits: np.ndarray  # (seeds,) see `Problem.limits`
+    limits: np.ndarray  # (seeds,) see `limits_of`
 
 
 def prepare(problem: Problem, key) -> Prepared:
-    """Check the gradient and measure the curvature at every start."""
-    receipt = gradient_receipt(problem.network, problem.loss, problem.start(key), problem.batch)
-    return Prepared(problem, key, receipt.verdict, problem.limits(key))
+    """Check the gradient at the first start and measure the curvature at every start."""
+    keys, params = starts_of(problem.start, key, problem.seeds)
+    first = jax.tree.map(lambda leaf: leaf[0], jax.device_get(params))
+    receipt = gradient_receipt(problem.network, problem.loss, first, problem.batch)
+    return Prepared(problem, key, receipt.verdict, limits_of(problem, keys, params))
+
+
+def limits_of(problem: Problem, keys, params) -> np.ndarray:
+    """2/λ_max (seeds,) at the start of each seed: above it, a quadratic with this curvature diverges."""
+
+    def curvature(key, params):
+        return bp.analysis.largest_curvature(problem.rule, params, problem.batch, jax.random.fold_in(key, 1))
+
+    return 2 / np.asarray(compiled_once(jax.vmap(curvature))(keys, params), float)
 
 
 def train(prepared: Prepared, rule: str, rates: np.ndarray, on_progress: Callable) -> xr.Dataset:

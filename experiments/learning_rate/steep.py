@@ -23,6 +23,7 @@ import bpjax as bp
 from bpjax.training.step import TrainState, make_train_step
 from bpjax.util.trees import select
 from experiments.common.networks import sigmoid_network
+from experiments.common.starts import compiled_once, first_start
 
 LINEAR, NETWORK = "linear unit on the digits", "XOR network near its minimum"
 RATES_OVER_LIMIT = (0.25, 0.75, 0.95, 1.025)
@@ -44,7 +45,7 @@ def linear_unit(key) -> Minimum:
     x, labels = bp.digits("train").present(None)
     batch = x, (labels[:, None] % 2).astype(x.dtype)
     network = bp.chain(bp.dense(1))
-    params, _ = network.init(key, (64,))
+    params = first_start(network, key, (64,))
     rule = bp.backprop(network, bp.losses.batch_mean(bp.squared_error))
     with_one = np.concatenate([np.asarray(x), np.ones((len(x), 1))], axis=1)
     solution = np.linalg.lstsq(with_one, np.asarray(batch[1]), rcond=None)[0]
@@ -62,7 +63,7 @@ def xor_minimum(key, displacement: float) -> Minimum | None:
     rule = bp.backprop(network, bp.squared_error)
     for attempt in range(20):
         own = jax.random.fold_in(key, attempt)
-        params, _ = network.init(own, (2,))
+        params = first_start(network, own, (2,))
         stops = (bp.training.gradient_below(1e-12),)
         fit = bp.fit(rule, optax.sgd(3.0), params, batch, key=own, epochs=20_000, stops=stops, chunk=1000)
         if fit.reason == "gradient below floor" and fit.history.error[-1] < 1e-12:
@@ -85,7 +86,7 @@ def coordinates(near: Minimum, key, epochs: int) -> xr.Dataset:
 
         return jax.lax.scan(step, TrainState(params, optimizer.init(params), ()), None, length=epochs + 1)[1]
 
-    @jax.jit
+    @compiled_once
     def measure(key):
         steep = bp.analysis.steepest_direction(near.rule, near.weights, near.batch, key, steps=64)
         return steep, jax.vmap(path, (0, None))(over * 2 / steep.value, steep.direction)
