@@ -27,7 +27,7 @@ LARGE = (
     "resnet", "lenet", "two_spirals_net", "char_rnn", "transformer", "attention(2, causal), 3 blocks",
     "cross_attention", "bidirectional", "unroll(lstm(2), with_state=True)", "unroll(elman(2, relu)",
 )  # fmt: skip
-"""Networks, and layers whose parts are cases too: they take longest to compile."""
+"""Networks, and layers whose parts are cases too: they take longest to compile, so that they run only under `jit`."""
 EVERY_DTYPE = (
     *ACTIVATIONS,
     "dense(3)",
@@ -37,13 +37,13 @@ EVERY_DTYPE = (
     "unroll(elman(3))",
     "embedding",
 )
-"""The cases that are checked in every dtype where the thorough tests are left out."""
+"""The cases that are checked in every dtype, and without `jit`, where the thorough tests are left out."""
 N = 3
 NARROW = ("float32", "bfloat16", "float16")
 
 
-def every_case(is_thorough: Callable[[str], bool]) -> pytest.MarkDecorator:
-    """A test for each case, thorough where its name is so.
+def every_case(is_thorough: Callable[[str], bool], names=tuple(CASES)) -> pytest.MarkDecorator:
+    """A test for each of the named cases, thorough where its name is so.
 
     All laws of a case run in one process, which compiles its programs once.
     """
@@ -52,7 +52,7 @@ def every_case(is_thorough: Callable[[str], bool]) -> pytest.MarkDecorator:
         group = pytest.mark.xdist_group(name)
         return [group, pytest.mark.thorough] if is_thorough(name) else [group]
 
-    return pytest.mark.parametrize("case", [pytest.param(c, id=name, marks=marks(name)) for name, c in CASES.items()])
+    return pytest.mark.parametrize("case", [pytest.param(CASES[name], id=name, marks=marks(name)) for name in names])
 
 
 TABLE = every_case(lambda name: name.startswith(LARGE))
@@ -80,14 +80,6 @@ def problem(case) -> Problem:
 
 
 @functools.cache
-def eager(case):
-    """y, the residuals and (dparams, dx) by hand, without `jit`."""
-    params, x, dy, *_ = problem(case)
-    y, residuals = case.layer.forward(params, x)
-    return y, residuals, case.layer.backward(params, residuals, dy)
-
-
-@functools.cache
 def program(case):
     """(params, params of the backward pass, x, dy) -> y, (dparams, dx) by hand, compiled."""
 
@@ -96,6 +88,13 @@ def program(case):
         return y, case.layer.backward(backward_params, residuals, dy)
 
     return quick_jit(run)
+
+
+@functools.cache
+def by_hand(case):
+    """y, (dparams, dx) by hand."""
+    params, x, dy, *_ = problem(case)
+    return program(case)(params, params, x, dy)
 
 
 @functools.cache
@@ -127,19 +126,19 @@ def narrow(case):
 
 @TABLE
 def test_init_returns_the_shape_of_the_output(case):
-    shapes = jax.tree.map(lambda leaf: tuple(leaf.shape[1:]), eager(case)[0])
+    shapes = jax.tree.map(lambda leaf: tuple(leaf.shape[1:]), by_hand(case)[0])
     assert shapes == problem(case).out_shape
 
 
 @TABLE
 def test_backward_is_the_vjp_of_forward(case):
-    assert relative_error(eager(case)[2], by_jax(case)[0]) < 1e-12
+    assert relative_error(by_hand(case)[1], by_jax(case)[0]) < 1e-12
 
 
 @TABLE
 def test_backward_is_the_central_difference_of_forward(case):
     params, x, dy, *_ = problem(case)
-    found = jax.tree.leaves(eager(case)[2])
+    found = jax.tree.leaves(by_hand(case)[1])
     leaves, treedef = jax.tree.flatten((params, x))
     forward = quick_jit(lambda leaves: inner_product(case.layer.forward(*treedef.unflatten(leaves))[0], dy))
     for i, leaf in enumerate(leaves):
@@ -156,7 +155,7 @@ def inner_product(a, b):
 def test_backward_is_the_adjoint_of_the_jacobian(case):
     _, _, dy, tangent, _ = problem(case)
     _, jv = by_jax(case)
-    assert inner(dy, jv) == pytest.approx(inner(eager(case)[2], tangent), rel=1e-11, abs=1e-11)
+    assert inner(dy, jv) == pytest.approx(inner(by_hand(case)[1], tangent), rel=1e-11, abs=1e-11)
 
 
 @TABLE
@@ -164,7 +163,7 @@ def test_gradient_of_a_sum_is_the_sum_of_gradients(case):
     if not case.per_example:
         pytest.skip("the examples of a batch are mixed, or share a key")
     params, x, dy, *_ = problem(case)
-    whole, dx = eager(case)[2]
+    whole, dx = by_hand(case)[1]
     row = lambda tree, n: jax.tree.map(lambda a: np.asarray(a)[n : n + 1], tree)
     single = [program(case)(params, params, row(x, n), row(dy, n))[1] for n in range(N)]
     summed = jax.tree.map(lambda *g: sum(g[1:], g[0]), *[to_host(dparams) for dparams, _ in single])
@@ -173,16 +172,15 @@ def test_gradient_of_a_sum_is_the_sum_of_gradients(case):
     assert relative_error(dx, joined) < 1e-12
 
 
-@TABLE
+@every_case(lambda name: not name.startswith(EVERY_DTYPE), [name for name in CASES if not name.startswith(LARGE)])
 def test_jit_equals_eager(case):
     params, x, dy, *_ = problem(case)
-    y, _, gradients = eager(case)
-    assert relative_error(program(case)(params, params, x, dy), (y, gradients)) < 1e-12
+    assert relative_error(by_hand(case), run(case.layer, params, x, dy)) < 1e-12
 
 
 @TABLE
 def test_gradients_have_the_structure_and_shapes_of_params_and_x(case):
-    check_kinds("float64", problem(case)[:2], eager(case)[0], eager(case)[2])
+    check_kinds("float64", problem(case)[:2], *by_hand(case))
 
 
 @IN_EVERY_DTYPE
@@ -204,7 +202,7 @@ def check_kinds(dtype, inputs, y, gradients):
 
 @IN_EVERY_DTYPE
 def test_every_dtype_agrees_with_the_truth_in_float64(case):
-    assert relative_error(eager(case)[2], by_jax(case)[0]) < 1e-12
+    assert relative_error(by_hand(case)[1], by_jax(case)[0]) < 1e-12
     for dtype, (inputs, _, found, reference) in narrow(case).items():
         if dtype == "float32":
             assert relative_error(found, truth_at(case, inputs)) < 1e-5
@@ -233,8 +231,8 @@ def agreements(case, dtype, inputs, found, reference):
 @TABLE
 def test_residuals_hold_no_parameters(case):
     params, x, dy, *_ = problem(case)
-    residuals = eager(case)[1]
-    assert not {id(r) for r in jax.tree.leaves(residuals)} & {id(p) for p in jax.tree.leaves(params)}
+    traced = jax.make_jaxpr(lambda params: case.layer.forward(params, x)[1])(params).jaxpr
+    assert not set(map(id, traced.outvars)) & set(map(id, traced.invars))
     if jax.tree.leaves(params) and case.blocked:  # with other weights, backward transports the error through those
         zeros = jax.tree.map(np.zeros_like, to_host(params))
         for dx in jax.tree.leaves(program(case)(params, zeros, x, dy)[1][1]):

@@ -12,6 +12,7 @@ from oracles import central_difference, relative_error, sigmoid
 from passes import quick_jit
 
 import bpjax as bp
+from bpjax.gradcheck.float64 import cast_on_host, to_host
 from bpjax.gradcheck.registry import ACTIVATIONS, LOSSES
 
 GRID = list(itertools.product(ACTIVATIONS, LOSSES))
@@ -33,18 +34,18 @@ def problem(activation, loss, keys):
 @pytest.mark.parametrize(("activation", "loss_name"), PAIRS)
 def test_backprop_is_jax_grad(activation, loss_name, keys):
     network, loss, params, batch = problem(activation, loss_name, keys)
-    value, grads, state = bp.backprop(network, loss).grads(params, (), batch)
-    true_value, truth, _ = bp.autodiff(network, loss).grads(params, (), batch)
+    rules = bp.backprop(network, loss), bp.autodiff(network, loss)
+    both = quick_jit(lambda params, batch: [rule.grads(params, (), batch) for rule in rules])
+    (value, grads, state), (true_value, truth, _) = both(params, batch)
     assert state == ()
     assert float(value) == float(true_value)
     assert relative_error(grads, truth) < 1e-12
     if (activation, loss_name) not in CROSS:
         return  # float32 for every activation and for every loss, not for all pairs
+    inputs32 = cast_on_host(to_host((params, batch)), "float32")
     with jax.enable_x64(False):
-        narrow = bp.backprop(network, loss).grads(*bp.util.cast((params, (), batch), jnp.float32))[1]
-    truth32 = bp.autodiff(network, loss).grads(
-        *bp.util.cast(bp.util.cast((params, (), batch), jnp.float32), jnp.float64)
-    )[1]
+        narrow = quick_jit(rules[0].grads)(inputs32[0], (), inputs32[1])[1]
+    truth32 = both(*cast_on_host(inputs32, "float64"))[1][1]
     assert relative_error(narrow, truth32) < 1e-5
 
 
