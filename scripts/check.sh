@@ -45,11 +45,32 @@ run_tests() {
     legs+=("$name: $("$python" --version), JAX $(.venv/bin/python -c 'import jax; print(jax.__version__)'), ${*:-the command of the README}")
 }
 
-# The tests that the README's command leaves out, in the environment of the last leg.
+# The tests that the README's command leaves out, in the environment of the last leg; ruff and pyright run meanwhile.
 run_thorough_tests() {
+    check_style_and_types >"$work/style-and-types" 2>&1 &
+    local style_and_types=$! failed=
     echo "+ .venv/bin/python -m pytest -m thorough"
-    .venv/bin/python -m pytest -m thorough
+    .venv/bin/python -m pytest -m thorough || failed=1
+    wait "$style_and_types" || failed=1
+    cat "$work/style-and-types"
+    [ -z "$failed" ]
     legs[-1]+=", and the thorough tests"
+}
+
+# In a separate environment, so that nothing is installed where tests are running; pyright reads .venv by its settings.
+check_style_and_types() (
+    set -e
+    .venv/bin/python -m venv "$work/tools"
+    "$work/tools/bin/python" -m pip install --quiet ruff "pyright[nodejs]"
+    "$work/tools/bin/ruff" check .
+    "$work/tools/bin/ruff" format --check .
+    "$work/tools/bin/pyright"
+)
+
+# Programs that the README's command compiled are loaded by the thorough tests, which run in the same environment.
+share_compiled_programs() {
+    export JAX_COMPILATION_CACHE_DIR="$work/compiled-programs"
+    export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 }
 
 # The test of the HTML page drives a real browser; where there is none it is skipped, with its reason in the summary.
@@ -76,6 +97,7 @@ done
 [ -n "$oldest$newest" ] || { echo "No Python from 3.11 to 3.14 with venv was found: install one." >&2; exit 1; }
 
 legs=()
+share_compiled_programs
 if [ -n "$oldest" ] && [ -n "$newest" ]; then
     run_tests oldest "$oldest" -m "'not thorough'" "${chosen_quarter[@]}"
     run_tests newest "$newest"
@@ -86,8 +108,4 @@ else
     run_thorough_tests
 fi
 
-.venv/bin/python -m pip install --quiet ruff "pyright[nodejs]"
-.venv/bin/ruff check .
-.venv/bin/ruff format --check .
-.venv/bin/pyright
 printf 'ran: %s\n' "${legs[@]}"
