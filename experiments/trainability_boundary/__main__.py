@@ -1,0 +1,5 @@
+"""The command `python -m experiments.trainability_boundary`."""
+
+from experiments.common.start import start
+
+start("trainability_boundary")

@@ -1,0 +1,101 @@
+"""Images of a plane: one sweep an image, one run a pixel, each image a part of the one before."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import xarray as xr
+
+import bpjax as bp
+from experiments.trainability_boundary.conditions import Condition, Window, problem_of
+from experiments.trainability_boundary.dimension import boundary, densest
+from experiments.trainability_boundary.training import make_trial
+
+class Image(NamedTuple):
+    """Pixels of a window; rows upwards, columns to the right."""
+
+    window: Window
+    converged: np.ndarray  # (R, R) bool
+    speed: np.ndarray  # (R, R): the sum of the errors, or minus the sum of their inverses
+    dtype: str  # of the trainings
+
+    @property
+    def resolution(self) -> int:
+        """R, pixels along a side."""
+        return len(self.converged)
+
+    def part(self, factor: int) -> Window:
+        """The window of 1/factor of the width whose boundary has most cells."""
+        side = max(1, self.resolution // factor)
+        row, column = densest(boundary(self.converged), side)
+        right, up = self.window.width / (self.resolution - 1), self.window.height / (self.resolution - 1)
+        left, bottom = self.window.left + column * right, self.window.bottom + row * up
+        return Window(left, left + side * right, bottom, bottom + side * up)
+
+
+def pixels(low: float, high: float, resolution: int) -> np.ndarray:
+    """Coordinates of pixels along an axis, the ends included."""
+    return np.linspace(low, high, resolution)
+
+
+class Draw(NamedTuple):
+    """How images are made."""
+
+    condition: Condition
+    resolution: int
+    steps: int
+    seed: int
+
+    def sweep(
+        self, window: Window, dtype: str, store: Path | None = None, every: int = 1, progress=False
+    ) -> xr.Dataset:
+        """Train the pixels of a window.
+
+        Args:
+            window: of the plane.
+            dtype: float32 or float64.
+            store: a folder for the sweep, which continues there after an interruption.
+            every: train one pixel of so many along each axis.
+            progress: as in `bp.sweep`.
+        """
+        with jax.enable_x64(dtype == "float64"):
+            trial = make_trial(self.condition, problem_of(self.condition, self.steps, self.seed), self.steps)
+            axes = {
+                "up": pixels(window.bottom, window.top, self.resolution)[::every],
+                "right": pixels(window.left, window.right, self.resolution)[::every],
+            }
+            return bp.sweep(trial, axes, key=jax.random.key(self.seed), store=store, progress=progress)
+
+    def image(self, window: Window, dtype: str, store: Path | None = None, progress=False) -> Image:
+        """The image of a window; arguments as for `sweep`."""
+        result = self.sweep(window, dtype, store, progress=progress)
+        return Image(window, result.converged.values, result.speed.values, dtype)
+
+
+def zoom(draw: Draw, zooms: int, factor: int, folder: Path | None, progress: Callable) -> list[Image]:
+    """The image of the condition's window in float32, and of parts of it in float64, each a part of the one before.
+
+    At the boundary a run amplifies rounding errors, so that parts look different in float32 (see `agreement`).
+
+    Args:
+        draw: how images are made.
+        zooms: how many parts.
+        factor: width of an image over that of the next.
+        folder: for the stores of the sweeps; None to keep nothing.
+        progress: (number of the image) -> what `bp.sweep` takes as `progress`.
+    """
+    images, window, dtype = [], draw.condition.window, "float32"
+    for number in range(zooms + 1):
+        store = None if folder is None else folder / str(number)
+        images.append(draw.image(window, dtype, store, progress(number)))
+        window, dtype = images[-1].part(factor), "float64"
+    return images
+
+
+def agreement(draw: Draw, image: Image, every: int) -> float:
+    """The share of pixels that come out alike in float32 and float64, of one in `every` along each axis."""
+    other = "float64" if image.dtype == "float32" else "float32"
+    there = draw.sweep(image.window, other, every=every).converged.values
+    return float((there == image.converged[::every, ::every]).mean())
