@@ -43,8 +43,8 @@ def box_counts(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         cells: (C, ...) bool, as many along every axis.
     """
     sizes, counts = [], []
-    size = 1
-    while size == 1 or 8 * size <= len(cells) + 1:
+    size, side = 1, len(cells) + 1
+    while size == 1 or 8 * size <= side:
         sizes.append(size)
         counts.append(int(cells.sum()))
         cells = np.pad(cells, [(0, length % 2) for length in cells.shape])

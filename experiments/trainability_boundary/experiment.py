@@ -181,8 +181,8 @@ def show(config: Config, console: Console) -> None:
     """Run, store, and print the table that answers the question."""
     resolution, zooms, _ = config.size
     console.print(
-        f"{len(config.chosen)} planes, {zooms + 1} images each of {resolution} × {resolution} trainings of {config.steps} "
-        f"steps. The sweeps are kept in {config.store}."
+        f"{len(config.chosen)} planes, {zooms + 1} images each of {resolution} × {resolution} trainings, "
+        f"{config.steps} steps long. The sweeps are kept in {config.store}."
     )
     result = run(config, console)
     with console.status("storing the result and drawing the figures"):

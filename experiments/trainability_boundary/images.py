@@ -13,6 +13,7 @@ from experiments.trainability_boundary.conditions import Condition, Window, prob
 from experiments.trainability_boundary.dimension import boundary, densest
 from experiments.trainability_boundary.training import make_trial
 
+
 class Image(NamedTuple):
     """Pixels of a window; rows upwards, columns to the right."""
 

@@ -15,8 +15,8 @@ PUBLISHED = 1.17, 1.98
 """Smallest and largest dimension over the six conditions."""
 SOURCE = "arXiv:2402.06184"
 CHOICE = (
-    "The dimension depends on where one looks: the paper's images were chosen by hand and have 4096 × 4096 pixels, these "
-    "are the densest parts of a coarse first image."
+    "The dimension depends on where one looks: the paper's images have 4096 × 4096 pixels and were chosen by hand, "
+    "these are coarser, and each is the part of the one before that holds most of the boundary."
 )
 
 
@@ -58,7 +58,7 @@ def control_findings(control: xr.Dataset) -> list[Finding]:
         elif theta >= 2:
             found = dimension([bounded])
             rows.append(
-                Finding(topic, f"θ = {theta:g}: dimension of the boundary", "above 0", number(found.value, 2), interval(found),
+                Finding(topic, f"θ = {theta:g}: dimension", "above 0", number(found.value, 2), interval(found),
                         f"95 %, {len(rates)} rates", bool(found.low > 0), "arXiv:2406.13971")
             )  # fmt: skip
     return rows

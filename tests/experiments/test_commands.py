@@ -24,6 +24,7 @@ FIRST_CALLS = {
     "reverse_mode": "run",
     "scikit_learn_curves": "curves",
     "time_series": "run",
+    "trainability_boundary": "run",
 }
 """Each experiment, and the function that its command calls first."""
 NAMES = pytest.mark.parametrize("name", FIRST_CALLS)
