@@ -7,19 +7,14 @@ where it does not. The boundary has structure at every scale, with box-counting 
 conditions. Here each pixel is one training of a sweep. The densest part of each image is enlarged, again and again.
 One weight on a quadratic with a ripple (arXiv:2406.13971) is the control: its boundary is known exactly.
 
-    python -m experiments.trainability_boundary            seven planes, enlarged: about TIME on two cores
+    python -m experiments.trainability_boundary            seven planes, enlarged: ten minutes on two cores
     python -m experiments.trainability_boundary --quick    coarse images of all planes: half a minute
     python -m experiments.trainability_boundary --conditions tanh --resolution 1024 --zooms 8
                                                            one plane, finer and deeper
     python -m experiments.trainability_boundary --help     list all settings
 
-An image of 4096 × 4096 pixels is divided between machines that share a folder, each of which runs
-
-    python -m experiments.trainability_boundary --conditions tanh --resolution 4096 --zooms 0 --part 3/16
-
-with its own number from 0/16 to 15/16; afterwards the command without --part draws the images. An interrupted run
-continues where it ended. Writes a table to the terminal, and figures (PNG, SVG), an HTML page to zoom into, the table
-(CSV) and the images (Zarr) to results/trainability_boundary.
+An interrupted run continues where it ended. Writes a table to the terminal, and figures (PNG, SVG), an HTML page to
+zoom into, the table (CSV) and the images (Zarr) to results/trainability_boundary.
 """
 
 import functools
