@@ -10,6 +10,10 @@ def _inputs_unchanged(params, x):
     return x
 
 
+def _params_unchanged(params):
+    return params
+
+
 class Step(Protocol):
     """One time step of a cell."""
 
@@ -18,10 +22,18 @@ class Step(Protocol):
         ...
 
 
+class BackParams(Protocol):
+    """The weights in the form in which the backward pass of a step reads them."""
+
+    def __call__(self, params: Params, /) -> Any:
+        """The first argument of `back`."""
+        ...
+
+
 class StepBackward(Protocol):
     """The backward pass of one time step."""
 
-    def __call__(self, params: Params, residuals: Residuals, dstate: Any, dy: Any, /) -> tuple[Any, Any]:
+    def __call__(self, back_params: Any, residuals: Residuals, dstate: Any, dy: Any, /) -> tuple[Any, Any]:
         """(dstate, delta)."""
         ...
 
@@ -49,8 +61,8 @@ class Cell(NamedTuple):
     `back` and `gradient` read weights only from the `params` they receive.
 
     A new cell needs `init`, `step` and `back`, where `back` returns `(dparams, dx)` of the step as `delta`; `unroll`
-    sums the dparams. `inputs` and `gradient` make a cell fast: they compute for all times at once what does not depend
-    on the state.
+    sums the dparams. `inputs`, `gradient` and `back_params` make a cell fast: they compute for all times at once what
+    does not depend on the state.
     """
 
     name: str
@@ -62,13 +74,16 @@ class Cell(NamedTuple):
     """(params, state, driven) -> (state, y, residuals), at one time; driven is x (N, D) at that time, or the output of
     `inputs`."""
     back: StepBackward
-    """(params, residuals, dstate, dy) -> (dstate, delta), at one time: from the cotangent of the new state to that of
-    the old one. `delta` is the error signal for `gradient`, else `(dparams, dx)` of the step."""
+    """(back_params, residuals, dstate, dy) -> (dstate, delta), at one time: from the cotangent of the new state to that
+    of the old one. `back_params` is params itself, or the output of the field of that name. `delta` is the error signal
+    for `gradient`, else `(dparams, dx)` of the step."""
     inputs: Inputs = _inputs_unchanged
     """(params, x (T, N, D)) -> driven (T, N, ...), before the first step."""
     gradient: GradientOverTime | None = None
     """(params, x, residuals, delta), each (T, N, ...) -> (dparams, dx (T, N, D)), after the backward sweep: the
     gradient of a weight is one matrix product over all times."""
+    back_params: BackParams = _params_unchanged
+    """(params) -> what `back` reads of them, computed once before the backward sweep: transposed matrices."""
     kind: Kind = Kind.LEAF
     """The kind of the layer that `unroll` makes of the cell."""
     parts: Parts | None = None

@@ -1,7 +1,7 @@
 """Recurrent cells: Elman's and Jordan's networks. The gated ones are in `gated`.
 
 x (N, D) is the input at one time, h (N, H) the state before it, h′ the state after it and dh′ the error of h′. The
-contribution of the inputs, x Wx + b, is computed for all times before the first step, as one matrix product. A step of
+contribution of the inputs, x Wx, is computed for all times before the first step, as one matrix product. A step of
 the backward pass computes only its error signal δ at the net inputs; the gradients are then one product each over the
 T · N rows of all times: dWx = xᵀ δ, dWh = hᵀ δ, db = Σ δ, dx = δ Wxᵀ.
 
@@ -20,10 +20,12 @@ from bpjax.layers.product import bias_gradient, input_gradient, matmul, weight_g
 from bpjax.layers.recurrent.cell import Cell
 from bpjax.layers.recurrent.net_inputs import (
     Recurrent,
-    affine_of_inputs,
     gradient_of_net_inputs,
     initial_params,
+    net_input,
+    product_of_inputs,
     recurrent_shapes,
+    transposed_wh,
 )
 from bpjax.types import Array
 from bpjax.util.call_text import call_text
@@ -71,21 +73,22 @@ def elman(
         return initial_params("elman", key, in_shape, features, 1, weights, recurrent), (features,)
 
     def inputs(params, x):
-        return affine_of_inputs("elman", params, x, Recurrent, recurrent_shapes(features, 1))
+        return product_of_inputs("elman", params, x, Recurrent, recurrent_shapes(features, 1))
 
     def step(params, h, driven):
-        y, residuals = activation.forward((), driven + matmul(h, params.wh))
+        y, residuals = activation.forward((), net_input(driven, matmul(h, params.wh), params.b).astype(h.dtype))
         return y, y, (h, residuals)
 
-    def back(params, residuals, dh, dy):
+    def back(wh_transposed, residuals, dh, dy):
         _, delta = activation.backward((), residuals[1], dh + dy)
-        return matmul(delta, params.wh.T), delta
+        return matmul(delta, wh_transposed), delta
 
     parts = Parts((activation,), lambda changed: elman(features, changed, weights, recurrent))
     arguments = call_text(features, activation=(activation, tanh))
     return Cell(
-        "elman", (features,), init, step, back, inputs, gradient_of_net_inputs, Kind.COMBINATOR, parts, arguments
-    )
+        "elman", (features,), init, step, back, inputs, gradient_of_net_inputs, transposed_wh,
+        Kind.COMBINATOR, parts, arguments,
+    )  # fmt: skip
 
 
 def jordan(
@@ -136,18 +139,23 @@ def jordan(
         return Jordan(wx, wc, jnp.zeros(features, dtype), wo, jnp.zeros(outputs, dtype)), (outputs,)
 
     def inputs(params, x):
-        return affine_of_inputs("jordan", params, x, Jordan, shapes)
+        return product_of_inputs("jordan", params, x, Jordan, shapes)
 
     def step(params, c, driven):
-        h, h_residuals = activation.forward((), driven + matmul(c, params.wc))
+        a = net_input(driven, matmul(c, params.wc), params.b)
+        h, h_residuals = activation.forward((), a.astype(c.dtype))
         y, y_residuals = output.forward((), matmul(h, params.wo) + params.bo[None, :])
         return (decay * widen(c) + widen(y)).astype(y.dtype), y, (c, h, h_residuals, y_residuals)
 
-    def back(params, residuals, dc, dy):
+    def back_params(params):
+        return params.wc.T, params.wo.T
+
+    def back(transposed, residuals, dc, dy):
+        wc_transposed, wo_transposed = transposed
         _, _, h_residuals, y_residuals = residuals
         _, delta_out = output.backward((), y_residuals, dy + dc)
-        _, delta = activation.backward((), h_residuals, matmul(delta_out, params.wo.T))
-        dc = decay * widen(dc) + widen(matmul(delta, params.wc.T))
+        _, delta = activation.backward((), h_residuals, matmul(delta_out, wo_transposed))
+        dc = decay * widen(dc) + widen(matmul(delta, wc_transposed))
         return dc.astype(dy.dtype), (delta, delta_out)
 
     def gradient(params, x, residuals, deltas):
@@ -164,4 +172,6 @@ def jordan(
     parts = Parts((activation, output), lambda phi, psi: jordan(features, outputs, phi, psi, decay, weights))
     options = {"activation": (activation, tanh), "output": (output, tanh), "decay": (decay, 0.0)}
     arguments = call_text(features, outputs, **options)
-    return Cell("jordan", (outputs,), init, step, back, inputs, gradient, Kind.COMBINATOR, parts, arguments)
+    return Cell(
+        "jordan", (outputs,), init, step, back, inputs, gradient, back_params, Kind.COMBINATOR, parts, arguments
+    )

@@ -104,9 +104,11 @@ def adjoint(
     first = jax.tree.map(jnp.zeros_like, state)
     before = jax.tree.map(lambda d, d_path: jnp.concatenate((d[None], d_path[:-1])), first, along)  # ∂L/∂sₜ, t < T
 
+    back_params = cell.back_params(params)
+
     def sweep(carry, step):
         (costate, total), (residuals, error) = carry, step
-        costate, delta = cell.back(params, residuals, costate, no_error)
+        costate, delta = cell.back(back_params, residuals, costate, no_error)
         costate = jax.tree.map(jnp.add, costate, error)
         if cell.gradient is None:
             here, delta = delta

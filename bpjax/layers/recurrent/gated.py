@@ -10,10 +10,12 @@ from bpjax.layers.product import bias_gradient, input_gradient, matmul, weight_g
 from bpjax.layers.recurrent.cell import Cell
 from bpjax.layers.recurrent.net_inputs import (
     Recurrent,
-    affine_of_inputs,
     gradient_of_net_inputs,
     initial_params,
+    net_input,
+    product_of_inputs,
     recurrent_shapes,
+    transposed_wh,
 )
 from bpjax.types import Array
 from bpjax.util.call_text import call_text
@@ -67,10 +69,10 @@ def gru(features: int, weights: str | Initializer = lecun_normal, recurrent: str
         return Gru(*made, c=jnp.zeros(features, made.b.dtype)), (features,)
 
     def inputs(params, x):
-        return affine_of_inputs("gru", params, x, Gru, {**recurrent_shapes(features, 3), "c": (features,)})
+        return product_of_inputs("gru", params, x, Gru, {**recurrent_shapes(features, 3), "c": (features,)})
 
     def step(params, h, driven):
-        a, u = widen(driven), widen(matmul(h, params.wh))
+        a, u = widen(driven) + widen(params.b)[None, :], widen(matmul(h, params.wh))
         r = jax.nn.sigmoid(a[:, :one] + u[:, :one])
         z = jax.nn.sigmoid(a[:, one:two] + u[:, one:two])
         m = u[:, two:] + widen(params.c)[None, :]
@@ -78,7 +80,7 @@ def gru(features: int, weights: str | Initializer = lecun_normal, recurrent: str
         y = ((1 - z) * n + z * widen(h)).astype(h.dtype)
         return y, y, (h, *(k.astype(h.dtype) for k in (r, z, n, m)))
 
-    def back(params, residuals, dh, dy):
+    def back(wh_transposed, residuals, dh, dy):
         h, r, z, n, m = (widen(k) for k in residuals)
         e = widen(dh) + widen(dy)
         delta_n = (1 - n * n) * (1 - z) * e
@@ -86,7 +88,7 @@ def gru(features: int, weights: str | Initializer = lecun_normal, recurrent: str
         delta_r = r * (1 - r) * m * delta_n
         delta = jnp.concatenate([delta_r, delta_z, delta_n], axis=1).astype(dy.dtype)
         at_state = jnp.concatenate([delta_r, delta_z, r * delta_n], axis=1).astype(dy.dtype)
-        return (z * e + widen(matmul(at_state, params.wh.T))).astype(dy.dtype), delta
+        return (z * e + widen(matmul(at_state, wh_transposed))).astype(dy.dtype), delta
 
     def gradient(params, x, residuals, delta):
         h, r = residuals[:2]
@@ -95,7 +97,9 @@ def gru(features: int, weights: str | Initializer = lecun_normal, recurrent: str
         dparams = Gru(weight_gradient(x, delta), weight_gradient(h, at_state), bias_gradient(delta), bias_gradient(dm))
         return dparams, input_gradient(delta, params.wx)
 
-    return Cell("gru", (features,), init, step, back, inputs, gradient, arguments=call_text(features))
+    return Cell(
+        "gru", (features,), init, step, back, inputs, gradient, transposed_wh, arguments=call_text(features)
+    )  # fmt: skip
 
 
 def lstm(
@@ -136,26 +140,26 @@ def lstm(
         return made._replace(b=made.b.at[gates[1]].set(forget_bias)), (features,)
 
     def inputs(params, x):
-        return affine_of_inputs("lstm", params, x, Recurrent, recurrent_shapes(features, 4))
+        return product_of_inputs("lstm", params, x, Recurrent, recurrent_shapes(features, 4))
 
     def step(params, state, driven):
         h, c = state
-        a = widen(driven) + widen(matmul(h, params.wh))
+        a = net_input(driven, matmul(h, params.wh), params.b)
         i, f, o = (jax.nn.sigmoid(a[:, gates[k]]) for k in (0, 1, 3))
         g = jnp.tanh(a[:, gates[2]])
         memory = f * widen(c) + i * g
         y = (o * jnp.tanh(memory)).astype(h.dtype)
         return LstmState(y, memory.astype(h.dtype)), y, (h, c, *(k.astype(h.dtype) for k in (i, f, g, o)))
 
-    def back(params, residuals, dstate, dy):
+    def back(wh_transposed, residuals, dstate, dy):
         c, i, f, g, o = (widen(k) for k in residuals[1:])
         e = widen(dstate.h) + widen(dy)
         t = jnp.tanh(f * c + i * g)
         s = widen(dstate.c) + o * (1 - t * t) * e
         parts = [i * (1 - i) * g * s, f * (1 - f) * c * s, (1 - g * g) * i * s, o * (1 - o) * t * e]
         delta = jnp.concatenate(parts, axis=1).astype(dy.dtype)
-        return LstmState(matmul(delta, params.wh.T), (f * s).astype(dy.dtype)), delta
+        return LstmState(matmul(delta, wh_transposed), (f * s).astype(dy.dtype)), delta
 
     arguments = call_text(features, forget_bias=(forget_bias, 1.0))
     shape = LstmState((features,), (features,))
-    return Cell("lstm", shape, init, step, back, inputs, gradient_of_net_inputs, arguments=arguments)
+    return Cell("lstm", shape, init, step, back, inputs, gradient_of_net_inputs, transposed_wh, arguments=arguments)

@@ -1,4 +1,8 @@
-"""The net inputs x Wx + h Wh + b of recurrent cells: their parameters, gradients and checks."""
+"""The net inputs x Wx + h Wh + b of recurrent cells: their parameters, gradients and checks.
+
+x Wx is computed for all times at once. h Wh and b are added at each step, where the addition is fused with the gates;
+added to x Wx beforehand, b would cost another pass over an array of all times.
+"""
 
 from typing import NamedTuple
 
@@ -10,6 +14,7 @@ from bpjax.layers.params import Shapes, check_params
 from bpjax.layers.product import affine, bias_gradient, input_gradient, weight_gradient
 from bpjax.types import Array
 from bpjax.util.checks import check_same_dtype
+from bpjax.util.precision import widen
 
 
 class Recurrent(NamedTuple):
@@ -53,18 +58,28 @@ def gradient_of_net_inputs(params, x, residuals, delta):
     return dparams, input_gradient(delta, params.wx)
 
 
+def transposed_wh(params) -> Array:
+    """Whᵀ (G H, H), which carries errors to the previous state; the field `back_params` of `Cell`."""
+    return params.wh.T
+
+
 def recurrent_shapes(features: int, gates: int) -> Shapes:
     """The shapes of the params of G gates of H units, for `check_params`."""
     width = gates * features
     return {"wx": ("D", width), "wh": (features, width), "b": (width,)}
 
 
-def affine_of_inputs(who: str, params, x: Array, kind: type, shapes: Shapes) -> Array:
-    """x Wx + b for all times, (T, N, G H), as one matrix product, or a `ValueError` for params of other shapes.
+def net_input(driven: Array, recurrent: Array, b: Array) -> Array:
+    """x Wx + h Wh + b (N, G H) at one time, half precision widened to float32; `recurrent` is h Wh."""
+    return widen(driven) + widen(recurrent) + widen(b)[None, :]
+
+
+def product_of_inputs(who: str, params, x: Array, kind: type, shapes: Shapes) -> Array:
+    """x Wx for all times, (T, N, G H), as one matrix product, or a `ValueError` for params of other shapes.
 
     Args:
         who: The cell, for messages.
-        params: Of the cell, with `wx` and `b`.
+        params: Of the cell, with `wx`.
         x: Inputs (T, N, D).
         kind: The type of the params.
         shapes: Their shapes, as `check_params` takes them.
@@ -77,4 +92,4 @@ def affine_of_inputs(who: str, params, x: Array, kind: type, shapes: Shapes) -> 
             "Give `init` the `in_shape` of the data."
         )
     check_same_dtype(who, x, params.wx)
-    return affine(x, params.wx, params.b)
+    return affine(x, params.wx)

@@ -12,6 +12,7 @@ from bpjax.layers.recurrent.sequences import (
     in_context,
     map_shapes,
     pair,
+    stored_output,
     swap,
     zero_state,
 )
@@ -95,15 +96,22 @@ def unroll(
         def step(carry, step):
             driven, starts = step
             state = carry[0] if starts is None else select(starts, jax.lax.stop_gradient(carry[0]), carry[0])
-            state, y, residuals = here.step(params, state, driven)
-            return ((state, y), (None, residuals)) if last else ((state, None), (y, residuals))
+            after, y, residuals = here.step(params, state, driven)
+            if last:
+                return (after, y), (None, residuals)
+            stored[:] = [] if starts is not None else stored_output(state, after, y, residuals)
+            return (after, None), (None if stored else y, residuals)
 
         y = None
         if last:  # the scan carries the latest output only
             first = jax.tree.map(lambda a: a[0], driven)
             y = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(here.step, params, state, first)[1])
-        steps = (driven, starts_block(sequence.shape[1]))
+        steps, stored = (driven, starts_block(sequence.shape[1])), []
         (state, y), (outputs, residuals) = jax.lax.scan(step, (state, y), steps, reverse=reverse)
+        if stored:
+            ((in_state, in_residuals),) = stored
+            final, before = jax.tree.leaves(state)[in_state][None], jax.tree.leaves(residuals)[in_residuals]
+            outputs = jnp.concatenate([final, before[:-1]] if reverse else [before[1:], final])
         y = y if last else swap(outputs)
         return ((y, state) if with_state else y), (sequence, residuals)
 
@@ -119,7 +127,7 @@ def unroll(
             residuals, dy_here, starts = step
             if last:
                 dy_here = jax.tree.map(lambda d: jnp.where(dy_here, d, 0), dy)
-            dstate, delta = cell.back(params, residuals, dstate, dy_here)
+            dstate, delta = cell.back(back_params, residuals, dstate, dy_here)
             if starts is not None:
                 dstate = jax.tree.map(lambda d: jnp.where(starts, 0, d), dstate)
             if cell.gradient is None:
@@ -127,6 +135,7 @@ def unroll(
                 dparams = jax.tree.map(lambda total, d: total + widen(d), dparams, dparams_here)
             return (dstate, dparams), delta
 
+        back_params = cell.back_params(params)
         steps = (stacked, is_last if last else swap(dy), starts_block(length))
         (dstate, dparams), delta = jax.lax.scan(sweep, (dstate, dparams), steps, reverse=not reverse)
         if cell.gradient is None:

@@ -28,6 +28,17 @@ def swap(tree):
     return jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), tree)
 
 
+def stored_output(before, after, y, residuals) -> list[tuple[int, int]]:
+    """Whether the outputs of all steps are among the residuals: [(index in the state, index in the residuals)], or [].
+
+    So it is where y is a leaf of the state after the step and the residuals have that leaf of the state before it, as
+    h of an LSTM: then the residuals of the next step hold y, and it is not stored a second time.
+    """
+    leaves = [id(leaf) for leaf in jax.tree.leaves(residuals)]
+    pairs = enumerate(zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True))
+    return [(i, leaves.index(id(old))) for i, (old, new) in pairs if new is y and id(old) in leaves][:1]
+
+
 def zero_state(cell: Cell, batch: int, dtype):
     """The initial state of a batch."""
     return map_shapes(lambda shape: jnp.zeros((batch, *shape), dtype), cell.state_shape)

@@ -46,11 +46,12 @@ def unrolled_with_snapshots(cell: Cell, snapshots: int, options: Options) -> tup
         batch, length = sequence.shape[:2]
         dy, dstate = dy if options.with_state else (dy, zero_state(cell, batch, sequence.dtype))
         dy = dy if options.last else jax.tree.map(in_order, dy)
+        back_params = cell.back_params(params)
 
         def back(index, residuals, carry):
             dstate, dparams = carry
             dy_here = jax.tree.map(lambda d: jnp.where(index == length - 1, d, 0) if options.last else d[:, index], dy)
-            dstate, delta = cell.back(params, residuals, dstate, dy_here)
+            dstate, delta = cell.back(back_params, residuals, dstate, dy_here)
             if options.truncate is not None:
                 dstate = jax.tree.map(lambda d: jnp.where(starts_block(index), 0, d), dstate)
             if cell.gradient is None:

@@ -502,3 +502,13 @@ def test_bad_input_gets_one_clear_sentence(name):
     act, message = BAD[name]
     with pytest.raises(ValueError, match=message):
         act()
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_outputs_that_are_states_are_stored_once(reverse, keys):
+    layer = unroll(lstm(3), reverse=reverse)
+    params, _ = layer.init(next(keys), (5, 2))
+    x = jnp.ones((4, 5, 2))
+    (scan,) = [e for e in jax.make_jaxpr(layer.forward)(params, x).eqns if e.primitive.name == "scan"]
+    stacked = [v.aval.shape for v in scan.outvars if v.aval.shape[:1] == (5,)]
+    assert stacked == [(5, 4, 3)] * 6  # h, c, i, f, g, o; y is the h of the next step
