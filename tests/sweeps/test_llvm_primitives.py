@@ -198,6 +198,13 @@ def test_places_that_differ_between_runs():
     check(looked_up, rng.normal(size=(6, 9, 20)).astype(np.float32), rng.integers(-4, 12, (6, 5)).astype(np.int32))
 
 
+def test_equal_keys_stay_in_their_order():
+    """Three keys among 45 entries, sorted along either axis."""
+    keys = np.random.default_rng(3).integers(0, 3, (6, 3, 45)).astype(np.int32)
+    check(lambda k: [lax.sort([k, lax.broadcasted_iota(jnp.int32, (3, 45), axis)], dimension=axis, num_keys=1)
+                     for axis in (0, 1)], keys)  # fmt: skip
+
+
 def test_the_first_extreme_and_nan_win():
     x = np.array([[1, 3, 3, 0], [1, NAN, 3, NAN], [-INF, -INF, -INF, -INF], [2, 1, 1, 2]], np.float32)
     check(lambda x: [jnp.argmax(x), jnp.argmin(x), x.max(), x.min()], x)

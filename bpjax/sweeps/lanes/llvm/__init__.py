@@ -11,7 +11,7 @@ have stopped by waiting ones. Small bodies are written out, larger ones are loop
       shapes        entries at other places
       contractions  sums and products
       control_flow  loops and branches
-      lookups       places that differ between runs; keys: random numbers
+      lookups       places that differ between runs; sorting; keys: random numbers
     emitter         writing LLVM code: constants, memory, loops; dtypes and scratch memory
     rows            how a run lies in memory
     program         the parts of a trial as functions; training: the function that trains

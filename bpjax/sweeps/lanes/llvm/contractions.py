@@ -157,12 +157,16 @@ def dot_general(emitter: Emitter, equation, arrays: list[Array]) -> list[Array]:
     terms = tuple(a.shape[k] for k in a_sum)
     batch, first = len(a_batch), len(a_batch) + len(a_free)
 
-    def multiply_add(place, term, value):
+    def factors(place, term):
         of_a = dict(zip((*a_batch, *a_free, *a_sum), (*place[:first], *term), strict=True))
         of_b = dict(zip((*b_batch, *b_free, *b_sum), (*place[:batch], *place[first:], *term), strict=True))
-        left = a.get(tuple(of_a[k] for k in range(len(a.shape))))
-        right = b.get(tuple(of_b[k] for k in range(len(b.shape))))
-        return emitter.vector_call("fma", left, right, value)
+        return a.get(tuple(of_a[k] for k in range(len(a.shape)))), b.get(tuple(of_b[k] for k in range(len(b.shape))))
+
+    if math.prod(terms) == 1:  # an outer product is computed where it is read
+        return [Array(out.shape, out.dtype, lambda place: emitter.b.fmul(*factors(place, (0,) * len(terms))))]
+
+    def multiply_add(place, term, value):
+        return emitter.vector_call("fma", *factors(place, term), value)
 
     start = emitter.constant(-0.0 if 0 not in terms else 0.0, out.dtype)  # -0 changes no first term, not even -0
     return [reduced(emitter, out.shape, terms, out.dtype, Operation(start, multiply_add, emitter.b.fadd))]

@@ -1,13 +1,12 @@
-"""Rules of primitives that look up places which differ between runs: `gather`, `dynamic_slice`, `sort`, and so on."""
+"""Rules of primitives that look up places which differ between runs: `gather`, `dynamic_slice`, and so on."""
 
 import math
 
 import numpy as np
 from llvmlite import ir
 
-from bpjax.sweeps.lanes.llvm.arrays import Array, allocate, cheap, computed
-from bpjax.sweeps.lanes.llvm.contractions import Operation, reduced
-from bpjax.sweeps.lanes.llvm.dtypes import I32, I64, Unsupported, Value, element_of, in_memory_dtype, stored_size
+from bpjax.sweeps.lanes.llvm.arrays import Array, cheap, computed
+from bpjax.sweeps.lanes.llvm.dtypes import I32, Unsupported, Value, element_of, in_memory_dtype, stored_size
 from bpjax.sweeps.lanes.llvm.elementwise import kind_of
 from bpjax.sweeps.lanes.llvm.emitter import Emitter
 
@@ -155,39 +154,3 @@ def dynamic_update_slice(emitter: Emitter, equation, arrays: list) -> list:
 
     emitter.nest(update.shape, write)
     return [result]
-
-
-def sort(emitter: Emitter, equation, arrays: list) -> list:
-    """Arrays in the order of the first one, equal entries in their order: each entry goes to its rank.
-
-    rankᵢ = #{j : kⱼ < kᵢ, or kⱼ = kᵢ and j < i}
-    """
-    axis, out = equation.params["dimension"], equation.outvars[0].aval
-    if equation.params["num_keys"] != 1 or kind_of(out.dtype) not in "iu":
-        raise Unsupported(f"sort of {out.dtype} by {equation.params['num_keys']} keys")
-    keys, shape = cheap(emitter, arrays[0]), out.shape
-    b, compare = emitter.b, emitter.b.icmp_signed if kind_of(out.dtype) == "i" else emitter.b.icmp_unsigned
-
-    def count(place, term, value):
-        i, j = emitter.index(place[axis]), emitter.index(term[0])
-        other = keys.get((*place[:axis], term[0], *place[axis + 1 :]))
-        mine = keys.get(place)
-        is_earlier = emitter.splat(b.icmp_signed("<", j, i))
-        goes_first = b.or_(compare("<", other, mine), b.and_(b.icmp_unsigned("==", other, mine), is_earlier))
-        return b.add(value, b.zext(goes_first, emitter.vector("int32")))
-
-    merge = b.add
-    ranks = reduced(
-        emitter, shape, (shape[axis],), "int32", Operation(emitter.constant(0, "int32"), count, merge)
-    )  # fmt: skip
-    results = [allocate(emitter, shape, array.dtype) for array in arrays]
-
-    def move(indices):
-        rank = b.sext(ranks.get(indices), ir.VectorType(I64, emitter.width))
-        others = {k: i for k, i in enumerate(indices) if k != axis}
-        number = number_of(emitter, results[0], {axis: rank}, others)
-        for result, array in zip(results, arrays, strict=True):
-            write_at(emitter, result, number, array.get(indices))
-
-    emitter.nest(shape, move)
-    return results

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from bpjax.sweeps.lanes.llvm import contractions, control_flow, lookups, shapes, trigonometry
+from bpjax.sweeps.lanes.llvm import contractions, control_flow, lookups, shapes, sorting, trigonometry
 from bpjax.sweeps.lanes.llvm.arrays import Keys, Opaque, cheap, elementwise, literal
 from bpjax.sweeps.lanes.llvm.dtypes import Unsupported, element_of
 from bpjax.sweeps.lanes.llvm.elementwise import operation_of
@@ -129,7 +129,7 @@ RULES: Mapping[str, Callable] = {
     "gather": lookups.gather,
     "dynamic_slice": lookups.dynamic_slice,
     "dynamic_update_slice": lookups.dynamic_update_slice,
-    "sort": lookups.sort,
+    "sort": sorting.sort,
     "sin": trigonometry.sin,
     "cos": trigonometry.cos,
     **KEY_RULES,
