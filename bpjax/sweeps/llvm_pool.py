@@ -1,26 +1,25 @@
 """Sweeps in lanes that LLVM compiles: one worker to a core, whose runs are trained in vector registers.
 
-A block of runs is initialized by XLA and lies in rows. The compiled function takes rows into its lanes, trains them,
-returns a run that has stopped to its row, and takes the next one (`bpjax.sweeps.lanes.llvm`).
+A block of runs is started and lies in rows. The compiled function takes rows into its lanes, trains them, returns a run
+that has stopped to its row, and takes the next one (`bpjax.sweeps.lanes.llvm`).
 """
 
 import functools
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from bpjax.sweeps.computation import Computation
 from bpjax.sweeps.lanes.llvm.compiled import Compiled, Lanes, aligned, lanes_of, rows_of_lanes, write
-from bpjax.sweeps.lanes.llvm.dtypes import in_memory_dtype, stored_size
 from bpjax.sweeps.lanes.llvm.machine import width_of
-from bpjax.sweeps.lanes.llvm.rows import keys_of, stored_form, words_of
+from bpjax.sweeps.lanes.llvm.rows import keys_of
+from bpjax.sweeps.lanes.llvm.start import write_start
+from bpjax.sweeps.llvm_starts import Starts, is_key, starts_by_llvm, starts_by_xla
 from bpjax.sweeps.plan import Plan
-from bpjax.sweeps.pool import ONCE
 from bpjax.types import Key
 
 CALL_SECONDS = 0.1
@@ -36,27 +35,22 @@ MOST_EPOCHS = 2**20
 class Functions(NamedTuple):
     """The compiled functions of a trial."""
 
-    prepare: Callable  # (constants, key, seeds, hyperparameters) -> runs before their first epoch, `packed`
+    starts: Starts
     compiled: Compiled
-    feed: int  # runs prepared at a time
 
 
 class Block(NamedTuple):
-    """Runs that were prepared together."""
+    """Runs that were started together."""
 
     numbers: np.ndarray  # (n,) in the sweep
     rows: np.ndarray  # (n, bytes)
     is_reported: np.ndarray  # (n,)
+    others: list  # keys that rows do not hold, (n, ...) each
 
 
 def width(computation: Computation) -> int:
     """W, runs side by side in this processor's vectors; no number depends on it."""
     return width_of([leaf.dtype for leaf in jax.tree.leaves(computation.run_shape) if not is_key(leaf)])
-
-
-def is_key(leaf) -> bool:
-    """Whether it is an array of keys."""
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 @functools.lru_cache(maxsize=32)
@@ -68,53 +62,24 @@ def functions_of(
     Args:
         computation: the traced trial; an equal one does not compile.
         curve_epochs: at which the error and the watched values are stored.
-        feed: runs prepared at a time.
-        device: where runs are prepared.
+        feed: runs started at a time, at most.
+        device: where XLA starts runs.
         settings: JAX's, which the programs depend on.
         repeats: for `replay`.
     """
     del settings
-
-    def prepare(constants, key: Key, seeds, hyperparameters):
-        def one(seed, hyperparameters):
-            run_key = jax.random.fold_in(key, seed)
-            return computation.start(constants, run_key, hyperparameters), hyperparameters, run_key
-
-        return packed(jax.tree.leaves(jax.vmap(one)(seeds, hyperparameters)))
-
-    shapes = (
-        tuple(jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in computation.constants),
-        computation.arguments[0],
-        jax.ShapeDtypeStruct((feed,), jnp.uint32),
-        {name: jax.ShapeDtypeStruct((feed,), one.dtype) for name, one in computation.arguments[1].items()},
-    )
-    with jax.default_device(device):
-        lowered = jax.jit(prepare).lower(*shapes)
-    options: Any = ONCE
+    wide = width(computation)
+    text, code = write(computation, curve_epochs, wide, repeats), write_start(computation, curve_epochs, wide)
+    if code is not None:
+        return Functions(starts_by_llvm(code), Compiled(text))
     with ThreadPoolExecutor(1) as threads:  # XLA compiles on another core meanwhile
-        prepared = threads.submit(lowered.compile, compiler_options=options)
-        compiled = Compiled(write(computation, curve_epochs, width(computation), repeats))
-        return Functions(prepared.result(), compiled, feed)
-
-
-def packed(leaves: list) -> tuple[list, list]:
-    """Arrays of runs (n, ...) as integers (n, entries), of 8 and of 4 bytes, in the order of `Rows`; and other keys.
-
-    Keys of JAX's default generator are two words each; those of others are not stored.
-    """
-    others = [leaf for leaf in leaves if stored_form(leaf) is None]
-    stored = [words_of(leaf) if is_key(leaf) else leaf for leaf in leaves if stored_form(leaf) is not None]
-    words = []
-    for size, kind in ((8, jnp.uint64), (4, jnp.uint32)):
-        same = [leaf.astype(in_memory_dtype(leaf.dtype)) for leaf in stored if stored_size(leaf.dtype) == size]
-        flat = [jax.lax.bitcast_convert_type(leaf, kind).reshape(len(leaf), -1) for leaf in same]
-        if flat:
-            words.append(jnp.concatenate(flat, axis=1))
-    return words, others
+        starts = threads.submit(starts_by_xla, computation, text.layouts.run, feed, device)
+        compiled = Compiled(text)
+        return Functions(starts.result(), compiled)
 
 
 class Source:
-    """Runs before their first epoch, as rows."""
+    """Blocks of runs before their first epoch."""
 
     def __init__(self, functions: Functions, constants: tuple, points: Plan, key: Key):
         """Runs of a sweep.
@@ -125,25 +90,15 @@ class Source:
             points: the runs.
             key: root of all random numbers.
         """
-        self.functions, self.points = functions, points
-        self.constants, self.key = tuple(map(jnp.asarray, constants)), key
-
-    def prepared(self, numbers: np.ndarray) -> tuple[list, list]:
-        """Runs (feed, ...) by their numbers, `packed`."""
-        seeds, hyperparameters = self.points.arguments(np.resize(numbers, self.functions.feed))
-        return self.functions.prepare(self.constants, self.key, seeds, hyperparameters)
+        self.layouts, self.points = functions.compiled.layouts, points
+        self.make = functions.starts(constants, key)
 
     def block(self, numbers: np.ndarray) -> Block:
-        """Runs as rows by their numbers, at most `feed`."""
-        count, layouts = len(numbers), self.functions.compiled.layouts
-        rows, start = layouts.run.buffer(count), 0
-        for words in map(np.asarray, self.prepared(numbers)[0]):
-            end = start + words.shape[1] * words.itemsize
-            rows[:, start:end].view(words.dtype)[...] = words[:count]
-            start = end
-        for field in layouts.curves.values():
-            layouts.run.view(rows, field)[...] = np.nan if field.dtype.kind == "f" else 0
-        return Block(numbers, rows, np.zeros(count, bool))
+        """Runs by their numbers, at most `feed`."""
+        rows, others = self.make(*self.points.arguments(numbers))
+        for field in self.layouts.curves.values():
+            self.layouts.run.view(rows, field)[...] = np.nan if field.dtype.kind == "f" else 0
+        return Block(numbers, rows, np.zeros(len(numbers), bool), others)
 
 
 def results_of(computation: Computation, compiled: Compiled, constants, numbers, rows) -> dict[str, np.ndarray]:
@@ -239,7 +194,8 @@ def repeat_run(functions: Functions, job, number: int) -> tuple[list, list, dict
     assert record is not None and compiled.repeat is not None
     constants = compiled.constants(job.constants)
     source = Source(functions, job.constants, job.points, job.key)
-    rows, keys = source.block(np.array([number])).rows, iter(source.prepared(np.array([number]))[1])
+    block = source.block(np.array([number]))
+    rows, keys = block.rows, iter(block.others)
     lanes, out = lanes_of(layouts.run, rows, wide), aligned(record.lanes_bytes(wide)).reshape(1, -1)
     scratch, records = aligned(compiled.scratch), []
     while not layouts.run.view(rows, layouts.reason)[0]:

@@ -43,7 +43,7 @@ OF_FLOATS = {
     "floor": lambda a, b: jnp.floor(a), "ceil": lambda a, b: jnp.ceil(a), "round": lambda a, b: jnp.round(a),
     "sqrt": lambda a, b: jnp.sqrt(a),
     "square": lambda a, b: jnp.square(a), "cube": lambda a, b: a**3, "inverse": lambda a, b: a**-2,
-    "is_finite": lambda a, b: jnp.isfinite(a), "where": lambda a, b: jnp.where(a < b, a, b),
+    "nextafter": jnp.nextafter, "is_finite": lambda a, b: jnp.isfinite(a), "where": lambda a, b: jnp.where(a < b, a, b),
     "clamp": lambda a, b: lax.clamp(jnp.asarray(-2, a.dtype), a, jnp.asarray(3, a.dtype)),
     "int32": lambda a, b: a.astype(jnp.int32), "bool": lambda a, b: a.astype(bool),
 }  # fmt: skip

@@ -17,6 +17,7 @@ from bpjax.sweeps.lanes.llvm.program import (
 )
 from bpjax.sweeps.lanes.llvm.rows import Field, Rows, rows_of, words_of
 from bpjax.sweeps.lanes.llvm.rules import check_rules, largest_of
+from bpjax.sweeps.lanes.llvm.start import StartText
 from bpjax.sweeps.lanes.llvm.training import END, EPOCHS, FIRST, LAST, LIVE, NEXT, train_function
 
 
@@ -67,10 +68,7 @@ class Compiled:
 
     def constants(self, arrays) -> np.ndarray:
         """The memory of the arrays that the trial closes over."""
-        rows = self.layouts.constants
-        memory = aligned(rows.stride).reshape(1, -1)
-        rows.write(memory, [None if f is None else stored(a, f) for f, a in zip(rows.fields, arrays, strict=True)])
-        return memory
+        return constants_memory(self.layouts.constants, arrays)
 
     def outcomes(self, rows: np.ndarray, constants: np.ndarray) -> list:
         """The outcome of each row, a list of arrays (rows, ...)."""
@@ -81,6 +79,39 @@ class Compiled:
         for group in range(len(inputs)):
             self.finish(address(scratch), address(inputs[group]), address(results[group]), address(constants))
         return out.read(rows_of_lanes(out, results, width)[: len(rows)])
+
+
+class CompiledStart:
+    """The function that starts runs."""
+
+    def __init__(self, code: StartText):
+        """Compile code, without optimization: it runs once for each run, and is hardly slower."""
+        self.code = code
+        self.start = Machine(code.text, level=0).function("start", 4)
+
+    def rows(self, constants: np.ndarray, leaves: list) -> np.ndarray:
+        """Runs before their first epoch as rows.
+
+        Args:
+            constants: the memory of the arrays that the trial closes over.
+            leaves: the sweep's key as words (n, 2), the seeds (n,) and the hyperparameters (n,) of the runs.
+        """
+        code, count = self.code, len(leaves[0])
+        given, scratch = code.given.buffer(count), aligned(code.scratch)
+        code.given.write(given, leaves)
+        width = code.width
+        inputs = lanes_of(code.given, given, width)
+        lanes = aligned(len(inputs) * code.run.lanes_bytes(width)).reshape(len(inputs), -1)
+        for group in range(len(inputs)):
+            self.start(address(scratch), address(inputs[group]), address(lanes[group]), address(constants))
+        return rows_of_lanes(code.run, lanes, width)[:count]
+
+
+def constants_memory(rows: Rows, arrays) -> np.ndarray:
+    """Arrays that a trial closes over, in memory."""
+    memory = aligned(rows.stride).reshape(1, -1)
+    rows.write(memory, [None if f is None else stored(a, f) for f, a in zip(rows.fields, arrays, strict=True)])
+    return memory
 
 
 def stored(array, field: Field) -> np.ndarray:

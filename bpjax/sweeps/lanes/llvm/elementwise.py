@@ -41,6 +41,8 @@ def operation_of(emitter: Emitter, equation) -> Callable[..., Value] | None:
         return lambda a, b: extreme(emitter, dtype, name, a, b)
     if name in SHIFTS:
         return lambda a, n: shift(emitter, dtype, name, a, n)
+    if name == "nextafter":
+        return lambda a, b: next_after(emitter, dtype, a, b)
     if name in ("div", "rem"):
         return lambda a, b: quotient(emitter, dtype, name, a, b)
     if name in ROUNDINGS:
@@ -161,6 +163,20 @@ def quotient(emitter: Emitter, dtype, name: str, a, b) -> Value:
         return emitter.b.select(is_zero, ones, result)
     result = (emitter.b.srem if is_signed else emitter.b.urem)(a, divisor)
     return emitter.b.select(is_zero, a, result)
+
+
+def next_after(emitter: Emitter, dtype, a, b) -> Value:
+    """The number next to a in the direction of b; b if they are equal, NaN if either is NaN."""
+    kind, integer = emitter.vector(dtype), f"int{8 * np.dtype(real('nextafter', dtype)).itemsize}"
+    zero, one = emitter.constant(0, dtype), emitter.constant(1, integer)
+    bits = emitter.b.bitcast(a, emitter.vector(integer))
+    is_up, is_positive = compare(emitter, dtype, "<", a, b), compare(emitter, dtype, ">", a, zero)
+    step = emitter.b.select(emitter.b.icmp_signed("==", is_up, is_positive), one, emitter.constant(-1, integer))
+    moved = emitter.b.bitcast(emitter.b.add(bits, step), kind)
+    smallest = emitter.vector_call("copysign", emitter.b.bitcast(one, kind), b)
+    result = emitter.b.select(compare(emitter, dtype, "==", a, zero), smallest, moved)
+    result = emitter.b.select(compare(emitter, dtype, "==", a, b), b, result)
+    return emitter.b.select(emitter.b.fcmp_unordered("uno", a, b), emitter.b.fadd(a, b), result)
 
 
 def bits_as(emitter: Emitter, dtype, out, x) -> Value:

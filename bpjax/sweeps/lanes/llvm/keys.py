@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
+from llvmlite import ir
 
 from bpjax.sweeps.lanes.llvm.arrays import Array, Keys, allocate, linear, put, view
 from bpjax.sweeps.lanes.llvm.dtypes import Unsupported, Value
@@ -22,9 +23,21 @@ WORD = "uint32"
 
 def threefry(emitter: Emitter, key: tuple[Value, Value], count: tuple[Value, Value]) -> tuple[Value, Value]:
     """Two words from a key and a counter."""
-    b = emitter.b
+    function = emitter.module.globals.get("threefry") or threefry_function(emitter)
+    words = emitter.b.call(function, [*key, *count])
+    return emitter.b.extract_value(words, 0), emitter.b.extract_value(words, 1)
+
+
+def threefry_function(emitter: Emitter) -> ir.Function:
+    """The function of a module that `threefry` calls: its code is compiled once."""
+    word = emitter.vector(WORD)
+    kind = ir.FunctionType(ir.LiteralStructType([word, word]), [word] * 4)
+    function = ir.Function(emitter.module, kind, "threefry")
+    function.linkage = "internal"
+    b = ir.IRBuilder(function.append_basic_block("body"))
+    *key, first, second = function.args
     schedule = [*key, b.xor(b.xor(key[0], key[1]), emitter.constant(PARITY, WORD))]
-    x, y = b.add(count[0], key[0]), b.add(count[1], key[1])
+    x, y = b.add(first, key[0]), b.add(second, key[1])
     for group in range(5):
         for rotation in ROTATIONS[group % 2]:
             x = b.add(x, y)
@@ -32,7 +45,9 @@ def threefry(emitter: Emitter, key: tuple[Value, Value], count: tuple[Value, Val
             y = b.xor(x, b.or_(left, b.lshr(y, emitter.constant(32 - rotation, WORD))))
         x = b.add(x, schedule[(group + 1) % 3])
         y = b.add(b.add(y, schedule[(group + 2) % 3]), emitter.constant(group + 1, WORD))
-    return x, y
+    both = b.insert_value(ir.Constant(kind.return_type, ir.Undefined), x, 0)
+    b.ret(b.insert_value(both, y, 1))
+    return function
 
 
 def check_partitionable() -> None:
