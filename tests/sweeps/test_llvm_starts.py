@@ -61,7 +61,7 @@ def draws_of(draw, key):
 
 
 def test_starts_are_those_of_jax(monkeypatch):
-    """Integers and keys bit for bit; floats to four units in the last place of the largest, as erf_inv is XLA's there."""
+    """Integers and keys bit for bit; floats to four units in the last place of the largest."""
     monkeypatch.setattr(llvm_pool, "starts_by_xla", None)
     ours = bp.sweep(trial_of(drawn), AXES, key=KEY, layout="llvm")
     assert ours.attrs["layout"].startswith("llvm")
