@@ -14,32 +14,34 @@ bfloat16    distance of half-precision gradients from the float64 truth, by hand
 training    a whole training as one compiled scan, µs an epoch, by hand / by jax.grad of an ordinary jnp network, and
             beside them PyTorch, FANN and scikit-learn where they are installed.
 online      the same with an update after each example, with `bp.util.compile_small_loops()` and without.
-sweeps      10,000 XOR and 1,000 encoder trainings by `bp.sweep`, by `vmap` of a `scan`, and by FANN on all cores.
-start       a sweep of one run / `bp.fit` of it, and the time of the first call.
+sweeps      10,000 XOR and 1,000 encoder trainings by `bp.sweep`, compiled by LLVM and by XLA, by `vmap` of a `scan`, by
+            PyTorch, by FANN and by C written for these networks, on all cores.
+start       a sweep of one run / `bp.fit` of it.
 limits      those sweeps as shares of this machine's matrix and sigmoid rates.
 update      one update of each rule for changing weights / by optax.adam, ns a parameter.
 rules       a step of the rules with other feedback weights, or direct feedback / of backprop.
 import      `import bpjax` / `import jax, optax`, whole processes.
 million     a million XOR trainings and their peak memory; only with --only million.
 
-    python scripts/benchmark.py [--quick] [--only TABLE ...] [--json FILE]
+    python scripts/benchmark.py [--quick] [--only TABLE ...] [--markdown] [--json FILE]
 """
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 
 import jax
 import optax
+from benchmark_cold import cold_table
 from benchmark_layers import attention_table, bfloat16_table, depth_table, layers_table
+from benchmark_limits import limits_table, million_table
 from benchmark_rules import rules_table
-from benchmark_sweeps import EPOCHS, TOLERANCE, limits_table, million_table, start_table, sweep_table
+from benchmark_sweeps import EPOCHS, TOLERANCE, start_table, sweep_table
 from benchmark_tape import tape_table
 from benchmark_training import online_table, ratio, training_table
 
@@ -146,28 +148,23 @@ def updating(optimizer, params, grads):
     return lambda: run(carry, grads)
 
 
-def import_table(rounds: int) -> list[dict]:
-    """Whole processes in turn: `import bpjax` against `import jax, optax`."""
-    samples = {"import bpjax": [], "import jax, optax": []}
-    for _ in range(rounds):
-        for statement, seconds in samples.items():
-            start = time.perf_counter()
-            subprocess.run([sys.executable, "-c", statement], check=True)
-            seconds.append(time.perf_counter() - start)
-    return [
-        {
-            "process": "import bpjax",
-            "seconds": statistics.median(samples["import bpjax"]),
-            "jax, optax (s)": statistics.median(samples["import jax, optax"]),
-            "ratio": ratio(samples, "import bpjax", "import jax, optax"),
-        }
-    ]
+def shown(rows: list[dict], markdown: bool) -> str:
+    """Rows as a table, in plain text or in Markdown."""
+    header, cells = (
+        tuple(rows[0]),
+        [[number(v) if isinstance(v, float) else str(v) for v in row.values()] for row in rows],
+    )
+    if not markdown:
+        return "\n".join(table(header, cells))
+    lines = [header, ["---"] * len(header), *cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def shown(rows: list[dict]) -> str:
-    """Rows as a plain-text table."""
-    cells = [[f"{v:,.3g}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]
-    return "\n".join(table(tuple(rows[0]), cells))
+def number(value: float) -> str:
+    """Three digits, at least those before the decimal point; nothing for NaN."""
+    if math.isnan(value):
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 TABLES: dict[str, tuple[str, Callable[[bool], list[dict]]]] = {
@@ -205,7 +202,7 @@ TABLES: dict[str, tuple[str, Callable[[bool], list[dict]]]] = {
         lambda quick: update_table(*(5, 0.02) if quick else (10, 0.1)),
     ),
     "rules": ("A step of training by each rule", lambda quick: rules_table(*(5, 0.01) if quick else (21, 0.05))),
-    "import": ("Importing", lambda quick: import_table(3 if quick else 9)),
+    "cold": ("Processes started afresh, with an empty folder of compiled programs and with a filled one", cold_table),
     "million": ("A million XOR trainings", million_table),
 }
 """{name: (heading, function that makes the rows)}; its argument is whether to be quick."""
@@ -217,6 +214,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tenth of the time, less precise")
     parser.add_argument("--only", metavar="TABLE", nargs="+", choices=TABLES, help="some of the tables")
+    parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     parser.add_argument("--json", metavar="FILE", help="also write the numbers to a file")
     options = parser.parse_args()
 
@@ -229,7 +227,7 @@ def main() -> int:
     for name in options.only or [name for name in TABLES if name not in ONLY_IF_ASKED]:
         heading, rows_of = TABLES[name]
         rows = result[name] = rows_of(options.quick)
-        print(f"{heading}\n\n{shown(rows)}")
+        print(f"{heading}\n\n{shown(rows, options.markdown)}")
         if name == "gradient":
             print(f"median time ratio {statistics.median(row['time ratio'] for row in rows):.3f}, "
                   f"largest memory ratio {max(row['memory ratio'] for row in rows):.3f}")  # fmt: skip

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 FEW = 50
 """Epochs per sample of the other libraries, which are slower."""
@@ -94,6 +95,39 @@ def torch_epochs(sizes, x, t, rate) -> Callable:
             optimizer.zero_grad()
             (0.5 * ((t - model(x)) ** 2).sum()).backward()
             optimizer.step()
+
+    return epochs
+
+
+def torch_sweep(weights, x, t, rates, momenta) -> Callable:
+    """`FEW` epochs of all runs side by side by `torch.func.vmap` of a gradient, heavy ball, without stops.
+
+    Args:
+        weights: (W, b) of every layer in one list, with a leading run axis.
+        x: examples.
+        t: targets.
+        rates: (R,) learning rates.
+        momenta: (R,) momentum coefficients.
+    """
+    torch = importlib.import_module("torch")
+    first = [torch.tensor(np.asarray(leaf)) for leaf in weights]
+    x, t, rates, momenta = (torch.tensor(np.asarray(a)) for a in (x, t, rates, momenta))
+
+    def error(weights):
+        o = x
+        for w, b in zip(weights[::2], weights[1::2], strict=True):
+            o = torch.sigmoid(o @ w + b)
+        return 0.5 * ((t - o) ** 2).sum()
+
+    gradient = torch.func.vmap(torch.func.grad(error))
+    beside = lambda values, leaf: values.reshape(-1, *[1] * (leaf.ndim - 1))
+
+    def epochs():
+        weights, velocity = first, [torch.zeros_like(w) for w in first]
+        for _ in range(FEW):
+            grads = gradient(weights)
+            velocity = [beside(momenta, v) * v - beside(rates, v) * g for v, g in zip(velocity, grads, strict=True)]
+            weights = [w + v for w, v in zip(weights, velocity, strict=True)]
 
     return epochs
 
