@@ -106,6 +106,7 @@ LEARNING: dict[str, dict[str, Callable[[], Any]]] = {
     "analysis.preconditioner_of": {"state": lambda: adam().update(PARAMS, adam().init(PARAMS))[1]},
     "analysis.recording": {"at": lambda: [0, 1]},
     "training.accuracy": {"data": lambda: (X, jnp.array([0, 1, 0, 1, 0])), "threshold": lambda: OMIT},
+    "training.data_parallel": {"mesh": lambda: jax.make_mesh((1,), ("batch",))},
     "training.diverged": {"factor": lambda: 10.0},
     "training.fit": {"on_chunk": lambda: OMIT},
     "training.restart_unsolved": {"start": lambda: lambda key: NETWORK.init(key, (3,))[0]},

@@ -1,6 +1,7 @@
 """Training: steps, epochs, reasons to stop, restarts, trials, evaluation."""
 
 from bpjax.training.conditions import TimeLimit, stop_when, time_limit
+from bpjax.training.data_parallel import DataParallel, data_parallel
 from bpjax.training.epoch import Epoch
 from bpjax.training.evaluate import accuracy, predict
 from bpjax.training.fit import Fit, fit
@@ -11,6 +12,7 @@ from bpjax.training.stops import Stop, diverged, error_below, gradient_below, no
 from bpjax.training.trial import Program, Trial, trial
 
 __all__ = [
+    "DataParallel",
     "Epoch",
     "Fit",
     "History",
@@ -22,6 +24,7 @@ __all__ = [
     "Training",
     "Trial",
     "accuracy",
+    "data_parallel",
     "diverged",
     "error_below",
     "fit",

@@ -15,6 +15,7 @@ from jax.core import Tracer
 
 from bpjax.types import Array
 from bpjax.util.call_text import shown
+from bpjax.util.on_host import on_host
 
 
 def is_concrete(x) -> bool:
@@ -98,12 +99,13 @@ def check_finite(who: str, name: str, tree) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         if not is_concrete(leaf) or not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             continue
-        finite = np.isfinite(np.asarray(leaf, dtype=np.float64))
+        values = on_host(leaf).astype(np.float64)
+        finite = np.isfinite(values)
         if not finite.all():
             where = tuple(int(i) for i in np.argwhere(~finite)[0])
             raise ValueError(
                 f"`{who}` expected finite numbers in `{name}{jax.tree_util.keystr(path)}`, got "
-                f"{np.asarray(leaf, dtype=np.float64)[where]} at index {where} "
+                f"{values[where]} at index {where} "
                 f"({int((~finite).sum())} of {finite.size} entries). Clean or drop those examples."
             )
 

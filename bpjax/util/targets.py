@@ -10,6 +10,7 @@ import numpy as np
 
 from bpjax.types import Array
 from bpjax.util.checks import as_floating, is_concrete
+from bpjax.util.on_host import on_host
 from bpjax.util.precision import widen
 
 
@@ -57,7 +58,7 @@ def check_classes(who: str, target, output) -> None:
         )
     if is_concrete(target) and found == shape[:-1]:
         check_labels(who, target, shape[-1])
-    elif is_concrete(target) and not np.isin(target, (0, 1)).all():
+    elif is_concrete(target) and not np.isin(on_host(target), (0, 1)).all():
         raise ValueError(
             f"`{who}` expected integers of the output's shape {shape} to be rows of 0 and 1, got others. "
             f"For labels give integers {shape[:-1]}, for other weights floating-point numbers."
@@ -86,7 +87,7 @@ def check_probabilities(who: str, target, output) -> None:
         )
     if not is_concrete(target):
         return
-    values = np.asarray(target)
+    values = on_host(target)
     slack = 0.0 if _is_integral(values) else _slack(values.dtype)
     wrong = np.argwhere((values < -slack) | (values > 1 + slack))
     if len(wrong):
@@ -129,7 +130,7 @@ def rows_of(target, output: Array) -> Array:
 
 def check_labels(who: str, labels, classes: int) -> None:
     """Raise a `ValueError` that names the first label outside 0 … classes − 1."""
-    labels = np.asarray(labels).ravel()
+    labels = on_host(labels).ravel()
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if wrong.size:
         raise ValueError(
