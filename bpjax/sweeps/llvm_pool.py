@@ -69,13 +69,15 @@ def functions_of(
     """
     del settings
     wide = width(computation)
-    text, code = write(computation, curve_epochs, wide, repeats), write_start(computation, curve_epochs, wide)
-    if code is not None:
-        return Functions(starts_by_llvm(code), Compiled(text))
-    with ThreadPoolExecutor(1) as threads:  # XLA compiles on another core meanwhile
-        starts = threads.submit(starts_by_xla, computation, text.layouts.run, feed, device)
-        compiled = Compiled(text)
-        return Functions(starts.result(), compiled)
+    text = write(computation, curve_epochs, wide, repeats)
+    with ThreadPoolExecutor(1) as threads:  # it compiles on another core while the starts are written
+        compiled = threads.submit(Compiled, text)
+        code = write_start(computation, curve_epochs, wide)
+        if code is None:
+            starts = starts_by_xla(computation, text.layouts.run, feed, device)
+        else:
+            starts = starts_by_llvm(code)
+        return Functions(starts, compiled.result())
 
 
 class Source:

@@ -19,6 +19,7 @@ from bpjax.sweeps.lanes.llvm.rows import Field, Rows, rows_of, words_of
 from bpjax.sweeps.lanes.llvm.rules import check_rules, largest_of
 from bpjax.sweeps.lanes.llvm.start import StartText
 from bpjax.sweeps.lanes.llvm.training import END, EPOCHS, FIRST, LAST, LIVE, NEXT, train_function
+from bpjax.util.garbage import collection_put_off
 
 
 class Text(NamedTuple):
@@ -31,6 +32,7 @@ class Text(NamedTuple):
 
 
 @functools.lru_cache(maxsize=32)
+@collection_put_off()
 def write(computation, curve_epochs: tuple[int, ...], width: int, repeats: bool) -> Text:
     """The code of a trial, cached by its structure.
 

@@ -24,6 +24,7 @@ from bpjax.sweeps.lanes.llvm.machine import processor
 from bpjax.sweeps.lanes.llvm.program import layouts_of, read, store_results
 from bpjax.sweeps.lanes.llvm.rows import Rows, rows_of
 from bpjax.sweeps.lanes.llvm.rules import check_rules, evaluate
+from bpjax.util.garbage import collection_put_off
 
 
 class StartText(NamedTuple):
@@ -38,6 +39,7 @@ class StartText(NamedTuple):
 
 
 @functools.lru_cache(maxsize=32)
+@collection_put_off()
 def write_start(computation, curve_epochs: tuple[int, ...], width: int) -> StartText | None:
     """The code, cached by the structure of the trial; None where an operation has no rule.
 
