@@ -1,5 +1,6 @@
 """The dtypes that the compiler knows: their types in LLVM, and how they lie in memory."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ class Unsupported(Exception):  # noqa: N818
     """What this compiler has no rule for; the text says what."""
 
 
+@functools.lru_cache(maxsize=64)
 def name_of(dtype) -> str:
     """The name of a dtype; keys have one that NumPy does not know."""
     try:

@@ -34,6 +34,12 @@ FLUSHING = "llvm.x86.sse.stmxcsr", "llvm.x86.sse.ldmxcsr", 0x8040
 """Intrinsics that read and write the floating-point mode, and the bits for subnormal numbers as 0."""
 
 
+@functools.lru_cache(maxsize=64)
+def vector_type(element: ir.Type, count: int) -> ir.VectorType:
+    """A type of vectors; its text is made once."""
+    return ir.VectorType(element, count)
+
+
 class Repeated(ir.Constant):
     """A constant whose text is made once."""
 
@@ -116,7 +122,7 @@ class Emitter:
 
     def vector(self, dtype) -> ir.VectorType:
         """The type of a value of W runs."""
-        return ir.VectorType(element_of(dtype), self.width)
+        return vector_type(element_of(dtype), self.width)
 
     def constant(self, value, dtype) -> ir.Constant:
         """The same number for all runs; its text is made once."""
