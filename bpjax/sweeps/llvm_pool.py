@@ -5,6 +5,7 @@ that has stopped to its row, and takes the next one (`bpjax.sweeps.lanes.llvm`).
 """
 
 import functools
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +16,15 @@ import numpy as np
 
 from bpjax.sweeps.computation import Computation
 from bpjax.sweeps.lanes.llvm.compiled import Compiled, Lanes, aligned, lanes_of, rows_of_lanes, write
+from bpjax.sweeps.lanes.llvm.dtypes import Unsupported
 from bpjax.sweeps.lanes.llvm.machine import width_of
 from bpjax.sweeps.lanes.llvm.rows import keys_of
 from bpjax.sweeps.lanes.llvm.start import write_start
 from bpjax.sweeps.llvm_starts import Starts, is_key, starts_by_llvm, starts_by_xla
 from bpjax.sweeps.plan import Plan
 from bpjax.types import Key
+
+log = logging.getLogger("bpjax.sweeps.lanes")
 
 CALL_SECONDS = 0.1
 """Approximate length of a compiled call: how often progress is reported, and how soon an interrupt is noticed."""
@@ -72,11 +76,11 @@ def functions_of(
     text = write(computation, curve_epochs, wide, repeats)
     with ThreadPoolExecutor(1) as threads:  # it compiles on another core while the starts are written
         compiled = threads.submit(Compiled, text)
-        code = write_start(computation, curve_epochs, wide)
-        if code is None:
+        try:
+            starts = starts_by_llvm(write_start(computation, curve_epochs, wide))
+        except Unsupported as missing:
+            log.info("LLVM does not compile the starts of these runs, XLA does: %s has no rule", missing)
             starts = starts_by_xla(computation, text.layouts.run, feed, device)
-        else:
-            starts = starts_by_llvm(code)
         return Functions(starts, compiled.result())
 
 

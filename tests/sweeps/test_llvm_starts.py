@@ -74,13 +74,16 @@ def test_starts_are_those_of_jax(monkeypatch):
             np.testing.assert_array_equal(mine, theirs)
 
 
-def test_a_start_without_a_rule_is_made_by_xla(tmp_path):
+def test_a_start_without_a_rule_is_made_by_xla_with_one_line(tmp_path, caplog):
     """A replay starts in the same way."""
 
     def draw(key, scale):
         return {"draw": jax.lax.lgamma(scale + jax.random.uniform(key, (2,)))}
 
-    ours = bp.sweep(trial_of(draw), AXES, key=KEY, layout="llvm", store=tmp_path / "store")
+    with caplog.at_level("INFO", "bpjax.sweeps.lanes"):
+        ours = bp.sweep(trial_of(draw), AXES, key=KEY, layout="llvm", store=tmp_path / "store")
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == "LLVM does not compile the starts of these runs, XLA does: lgamma has no rule"
     assert ours.attrs["layout"].startswith("llvm")
     np.testing.assert_allclose(ours.draw, draws_of(draw, KEY)["draw"], rtol=1e-5)
     assert bp.replay(tmp_path / "store", trial_of(draw), scale=3.0, seed=9).same

@@ -40,8 +40,8 @@ class StartText(NamedTuple):
 
 @functools.lru_cache(maxsize=32)
 @collection_put_off()
-def write_start(computation, curve_epochs: tuple[int, ...], width: int) -> StartText | None:
-    """The code, cached by the structure of the trial; None where an operation has no rule.
+def write_start(computation, curve_epochs: tuple[int, ...], width: int) -> StartText:
+    """The code, cached by the structure of the trial.
 
     Loops are not written out, as the code runs once for each run.
 
@@ -49,6 +49,9 @@ def write_start(computation, curve_epochs: tuple[int, ...], width: int) -> Start
         computation: the traced trial.
         curve_epochs: whose values lie behind a run in its row.
         width: W, runs side by side.
+
+    Raises:
+        Unsupported: it needs something for which there is no rule.
     """
     layouts, (key, hyperparameters) = layouts_of(computation, curve_epochs, width), computation.arguments
     given = rows_of([key, jax.ShapeDtypeStruct((), np.uint32), *jax.tree.leaves(hyperparameters)])
@@ -59,13 +62,10 @@ def write_start(computation, curve_epochs: tuple[int, ...], width: int) -> Start
     steps = flatten(part.equations, (*part.constants, *part.inputs), part.outputs)
     sweep_key, seed, *values = (read(emitter, field, in_memory, inputs, width) for field in given.fields)
     known = [read(emitter, field, shared, constants, 1) for field in layouts.constants.fields]
-    try:
-        check_rules(steps)
-        run_key = folded(emitter, sweep_key, seed)
-        state = evaluate(emitter, steps, [*known, run_key, *values])
-        store_results(emitter, [*state, *values, run_key], layouts.run, lanes)
-    except Unsupported:
-        return None
+    check_rules(steps)
+    run_key = folded(emitter, sweep_key, seed)
+    state = evaluate(emitter, steps, [*known, run_key, *values])
+    store_results(emitter, [*state, *values, run_key], layouts.run, lanes)
     emitter.end()
     return StartText(str(emitter.module), width, given, layouts.run, layouts.constants, emitter.scratch_bytes)
 
