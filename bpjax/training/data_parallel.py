@@ -90,7 +90,7 @@ class DataParallel(NamedTuple):
     def _check_same_in_all_processes(self, batch) -> None:
         """Raise a `ValueError` in every process unless all have passed the same shapes and dtypes."""
         mesh = self.sharded.mesh
-        processes = [device.process_index for device in np.ravel(mesh.devices)]
+        processes = [device.process_index for _, device in np.ndenumerate(mesh.devices)]
         if len(set(processes)) == 1:
             return
         mine = np.full(processes.count(jax.process_index()), crc32(str(described(batch)).encode()), np.uint32)
