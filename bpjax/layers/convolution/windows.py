@@ -25,6 +25,7 @@ Pairs = tuple[tuple[int, int], ...]
 """((low, high), ...): the number of positions added before and after each spatial axis."""
 Padding = Literal["SAME", "VALID"] | Sequence[Sequence[int]]
 
+AXES = {1: "W", 2: "HW", 3: "ZHW"}
 IMAGES = {1: "(N, W, C)", 2: "(N, H, W, C)", 3: "(N, Z, H, W, C)"}
 
 

@@ -11,7 +11,9 @@ from oracles import relative_error
 from passes import compiled, compiled_rules, run, vjp
 
 import bpjax as bp
+from bpjax.layers.convolution import all_cores, correlation
 from bpjax.layers.convolution.conv import conv, conv_transpose
+from bpjax.layers.convolution.windows import place, windows
 from bpjax.networks.lenet import lenet
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -70,6 +72,7 @@ AGAINST_LOOPS = {
     "depthwise, 2 for each channel": (6, (2, 3), (2, 1), ((0, 1), (1, 1)), (1, 2), 3, (4, 5, 3)),
     "volume": (2, (2, 1, 2), (1, 2, 1), ((0, 1), (0, 0), (1, 0)), (1, 1, 2), 1, (2, 3, 4, 2)),
     "one position": (3, (1, 1), (2, 3), ((1, 0), (0, 0)), (1, 1), 1, (4, 5, 2)),
+    "more than 50 products": (2, (3, 3), (2, 1), ((1, 1), (0, 2)), (1, 2), 1, (4, 5, 6)),
 }
 
 
@@ -113,6 +116,66 @@ def test_backward_is_the_vjp_in_edge_cases(layer, in_shape, keys):
     y, found = compiled(run)(layer, params, x, dy)
     assert y.shape == dy.shape
     assert relative_error(found, compiled(vjp)(layer, params, x, dy)) < 1e-12
+
+
+# kernel, stride, padding, dilation, spatial
+PLACEMENTS = {
+    "sequence": (3, 1, "SAME", 1, (5,)),
+    "image, strided, asymmetric": ((3, 2), (1, 3), ((2, 0), (3, 1)), 1, (4, 7)),
+    "dilated, positions after the last window": ((2, 3), (2, 2), "VALID", (1, 2), (3, 8)),
+    "more padding than kernel": (2, 2, ((3, 4),), 1, (5,)),
+    "volume": ((2, 1, 2), 1, "SAME", 1, (2, 3, 4)),
+}
+
+
+@pytest.mark.parametrize("case", PLACEMENTS.values(), ids=PLACEMENTS)
+def test_forms_for_a_cpu_are_the_convolution(case, monkeypatch):
+    *arguments, spatial = case
+    monkeypatch.setattr(all_cores, "BLOCK", 2 * 8 * 100)  # products over one to three of six examples
+    at = place("conv", windows("conv", "kernel", *arguments), spatial)
+    random = np.random.default_rng(1)
+    x, w, dy = (random.normal(size=s) for s in ((6, *spatial, 2), (*at.size, 2, 3), (6, *at.out, 3)))
+
+    def forms(x, w, dy):
+        row = all_cores.convolve_in_one_row(x, w, at.stride, at.pairs, at.dilation)
+        gradients = [form(x, dy, at) for form in (all_cores.weight_gradient_in_blocks, correlation._product_of_windows)]
+        return row, *gradients
+
+    def expected(x, w, dy):
+        names, options = NAMES[len(spatial)], {"rhs_dilation": at.dilation}
+        convolution = lambda w: lax.conv_general_dilated(
+            x, w, at.stride, at.pairs, None, **options, dimension_numbers=names
+        )
+        y, pull_back = jax.vjp(convolution, w)
+        return y, *pull_back(dy) * 2
+
+    for found, value in zip(jax.jit(forms)(x, w, dy), jax.jit(expected)(x, w, dy), strict=True):
+        np.testing.assert_allclose(found, value, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("layer", "in_shape"),
+    [(conv(64, (3, 3), dilation=2), (3, 4, 32)), (conv(8, (3, 1), stride=2), (4, 3, 1))],
+    ids=["all images in one row", "product of windows"],
+)
+def test_layers_in_the_forms_for_a_cpu(layer, in_shape, keys, monkeypatch):
+    monkeypatch.setattr(all_cores, "ONE_CORE", True)
+    monkeypatch.setattr(correlation, "LARGE", 0)
+    params, x, dy = prepare(layer, in_shape, keys)
+    _, found = compiled(run)(layer, params, x, dy)
+    assert relative_error(found, compiled(vjp)(layer, params, x, dy)) < 1e-12
+
+
+def test_a_sum_of_few_products_under_vmap_and_with_a_nan(keys):
+    layer = conv(2, 3, use_bias=False)
+    params, x, _ = prepare(layer, (5, 2), keys, examples=4)
+    x = np.array(x)
+    x[2, 0, 0] = np.nan  # the first number of the third image decides which of two equal branches runs
+    y = jax.jit(jax.vmap(lambda x: layer.forward(params, x[None])[0][0]))(x)
+    expected = jax.jit(lambda x, w: lax.conv_general_dilated(x, w, (1,), "SAME", dimension_numbers=NAMES[1]))(
+        x, params.w
+    )
+    np.testing.assert_allclose(y, expected, rtol=1e-12, atol=1e-13)
 
 
 def test_conv_by_hand():
@@ -220,8 +283,8 @@ def test_half_precision_is_rounded_once(layer, in_shape, dtype, keys):
 
 
 def test_the_input_gradient_of_the_first_layer_is_not_computed(keys):
-    network = bp.chain(conv(4, (3, 3)), conv(4, (3, 3)))
-    params, x, target = prepare(network, (6, 6, 2), keys)
+    network = bp.chain(conv(6, (3, 3)), conv(6, (3, 3)))  # 54 products for each y: XLA's convolution
+    params, x, target = prepare(network, (6, 6, 6), keys)
     rule = bp.backprop(network, bp.squared_error)
     compiled = jax.jit(rule.grads).lower(params, (), (x, target)).compile()
     assert compiled.as_text().count(" convolution(") == 2 + 2 + 1  # forward, dW, and dx of the second layer
