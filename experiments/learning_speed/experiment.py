@@ -13,6 +13,7 @@ below the table, as far as it is known. Nothing was tuned to agree, except that 
 ε = 1 after ε = 2 had failed.
 
     python -m experiments.learning_speed                 run everything: about two minutes on two cores
+    python -m experiments.learning_speed --quick         a tenth of the trials, without scikit-learn: about 20 seconds
     python -m experiments.learning_speed --only xor      only the rows with "xor" in their name
     python -m experiments.learning_speed --help          list all settings
 
@@ -21,12 +22,12 @@ results/learning_speed.
 """
 
 import functools
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -37,18 +38,22 @@ import bpjax as bp
 from bpjax.results.record import write_record
 from bpjax.util.checks import check_count
 from experiments.common.command import command, print_totals, progress
-from experiments.common.config import StoredSettings
+from experiments.common.config import QuickSettings
 from experiments.common.keep import keep
 from experiments.common.mirror_weights import RATIOS, weight_ratios
 from experiments.common.stored import write_figure, write_rows, write_zarr
-from experiments.learning_speed.published import NATURE, Row, Summary, rows, summary_of
+from experiments.common.threads import in_parallel, stop_if
+from experiments.learning_speed.published import rows
+from experiments.learning_speed.row import Row, Summary, summary_of
 from experiments.learning_speed.tables import draw, growth_sentences, table
 from experiments.scikit_learn_curves.experiment import curves, verdict
 
 
 @dataclass(frozen=True)
-class Config(StoredSettings):
+class Config(QuickSettings):
     """Settings of the experiment; those of the papers are in `published.py`."""
+
+    QUICK = {"trials": 20}
 
     trials: int = 200
     """Trials of each row, each with different initial weights."""
@@ -69,91 +74,73 @@ class Config(StoredSettings):
         return [row for row in rows() if self.only.lower() in row.name.lower()]
 
 
-class Trials(NamedTuple):
-    """The outcome of the trials of a row; arrays (trials,)."""
+def repeat(row: Row, trials: int, key, on_progress: Callable | bool = False) -> xr.Dataset:
+    """Train the network of a row from many initial weights; (trial,) epochs, solved and restarts.
 
-    epochs: np.ndarray  # in total, including those before restarts
-    solved: np.ndarray
-    restarts: np.ndarray
-    params: bp.types.Params  # final weights, with a leading axis for the trials
-
-
-def repeat(row: Row, trials: int, key, on_chunk: Callable) -> Trials:
-    """Train the network of a row from many initial weights in one compiled program.
+    A trial that fails begins again with new weights, as often as the row allows; all starts are trained, and the ones
+    after the first success are dropped. The epochs of a trial are those of its starts together (Fahlman 1988).
 
     Args:
         row: problem, network and optimizer.
         trials: number of trials.
         key: for the initial weights.
-        on_chunk: called with the runs after each chunk of epochs.
+        on_progress: called with the state of the sweep, see `bp.sweep`.
     """
-    chunk = min(row.limit, 100)
     rule = bp.backprop(row.network, row.loss)
-    training = bp.training.make_training(rule, row.optimizer, (row.stop,), chunk=chunk)
-    kind = row.stop._replace(watch=())
-    advance_all = compiled(row.network, row.loss, bp.optimizers.static_part(row.optimizer), kind, chunk)
 
-    def advance(run):
-        return advance_all(run, row.batch)
+    def trial(key, start, **values):
+        weights_key, run_key = jax.random.split(jax.random.fold_in(key, start))
+        params, _ = row.network.init(weights_key, row.batch[0].shape[1:])
+        return bp.trial(
+            rule, row.optimizer.factory(**values), params, row.batch, key=run_key, epochs=row.limit, stops=row.stop,
+            outcome=row.outcome,
+        )  # fmt: skip
 
-    def start(key):
-        return row.network.init(key, row.batch[0].shape[1:])[0]
-
-    def begin(key):
-        weights_key, run_key = jax.random.split(key)
-        return training.init(run_key, start(weights_key), row.limit)
-
-    keys = jax.random.split(key, trials)
-    run, _ = bp.training.run_to_end(advance, jax.jit(jax.vmap(begin))(keys), on_chunk)
-    restarts = np.zeros(trials, int)
-    restart = jax.jit(jax.vmap(lambda run, key: bp.training.restart_unsolved(training, start, run, key, row.limit)))
-    for attempt in range(1, row.restarts + 1):
-        run, restarted = restart(run, jax.vmap(jax.random.fold_in, (0, None))(keys, attempt))
-        if not restarted.any():
-            break
-        restarts += np.asarray(restarted)
-        run, _ = bp.training.run_to_end(advance, run, on_chunk)
-    solved = np.asarray(run.reason) == training.reasons.index(row.stop.reason)
-    return Trials(np.asarray(run.epoch), solved, restarts, run.state.params)
+    axes = {"start": range(row.restarts + 1), "seed": range(trials)}
+    axes |= {name: [value] for name, value in row.optimizer.values.items()}
+    result = bp.sweep(trial, axes, key=key, progress=on_progress)
+    result = result.isel(dict.fromkeys(row.optimizer.values, 0)).rename(seed="trial").transpose("start", "trial", ...)
+    return first_success(result, row.restarts)
 
 
-@functools.cache
-def compiled(network: bp.Layer, loss: bp.losses.Loss, update, stop: bp.training.Stop, chunk: int) -> Callable:
-    """(runs, batch) -> (runs, history): one program for all rows that differ only in hyperparameters.
+def first_success(starts: xr.Dataset, most: int) -> xr.Dataset:
+    """Trials (trial,) from starts (start, trial): up to the first that succeeded, or `most` restarts."""
+    restarts = xr.where(starts.solved.any("start"), starts.solved.argmax("start"), most)
+    counted = starts.epochs.where(np.arange(starts.sizes["start"])[:, None] <= restarts.values, 0)
+    last = starts.isel(start=restarts)
+    return last.assign(epochs=counted.sum("start"), restarts=restarts).drop_vars("start", errors="ignore")
 
-    Args:
-        network: of the rows.
-        loss: of the rows.
-        update: the static part of the optimizer.
-        stop: the stopping criterion without its hyperparameters.
-        chunk: epochs of a call.
-    """
-    training = bp.training.make_training(bp.backprop(network, loss), update, (stop,), chunk=chunk)
-    return jax.jit(jax.vmap(training.advance, in_axes=(0, None)))
+
+WORKERS = 2
+"""Rows at a time: one compiles, on one core, while the other trains."""
 
 
 def run(config: Config, console: Console) -> xr.Dataset:
     """Run every row; returns a dataset over (row, trial)."""
-    chosen, results, ratios = config.rows, [], {}
-    began = time.perf_counter()
-    with progress(console, len(chosen)) as advance:
-        for index, row in enumerate(chosen):
+    chosen, root, began = config.rows, jax.random.key(config.seed), time.perf_counter()
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(root, np.arange(len(chosen), dtype=np.uint32))
+    done: dict[int, int] = {}
+    with progress(console, sum(config.trials * (row.restarts + 1) for row in chosen)) as advance:
 
-            def on_chunk(run, index=index, row=row):
-                advance(index, f"{row.name}: epoch {int(run.epoch.max())}", "rows")
+        def work(index: int, stop: threading.Event) -> xr.Dataset:
+            def on_progress(state) -> None:
+                stop_if(stop)
+                done[index] = state.done
+                advance(sum(done.values()), chosen[index].name, "runs")
 
-            advance(index, row.name, "rows")
-            trials = repeat(row, config.trials, jax.random.fold_in(jax.random.key(config.seed), index), on_chunk)
-            results.append(trials)
-            if row.published is not None and row.published.source == NATURE:
-                names = Counter(weight_ratios(trials.params[0].w[trials.solved]))
-                ratios = {name: names[name] for name in (*RATIOS, "others")}
-        advance(len(chosen), "trained", "rows")
+            return repeat(chosen[index], config.trials, keys[index], on_progress)
+
+        results = in_parallel(work, range(len(chosen)), WORKERS)
+    ratios: dict[str, int] = {}
+    for trials in results:
+        if "hidden_weights" in trials:
+            names = Counter(weight_ratios(trials.hidden_weights.values[trials.solved.values]))
+            ratios = {name: names[name] for name in (*RATIOS, "others")}
     total = sum(int(trials.epochs.sum()) for trials in results)
     print_totals(console, len(chosen) * config.trials, total, time.perf_counter() - began)
     return xr.Dataset(
         {
-            name: (("row", "trial"), np.stack([getattr(trials, name) for trials in results]))
+            name: (("row", "trial"), np.stack([trials[name].values for trials in results]))
             for name in ("epochs", "solved", "restarts")
         },
         attrs={
@@ -196,7 +183,7 @@ def show(config: Config, console: Console) -> None:
     if stored.attrs["ratios"]:
         ratios = stored.attrs["ratios"]
         console.print(f"Symmetry, at the end of training: weight ratios of the mirror pairs {ratios} (within 15 %).")
-    if not config.only:
+    if not (config.only or config.quick):
         with console.status("training digits here and in scikit-learn"):
             results = curves()
         for curve in results:

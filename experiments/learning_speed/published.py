@@ -6,14 +6,10 @@ summed over examples, weights and biases drawn uniformly from ±1, success when 
 """
 
 import functools
-from typing import NamedTuple
-
-import numpy as np
-import optax
 
 import bpjax as bp
-from bpjax.results.statistics import epochs_or_never, quantiles_with_failures, student
 from experiments.common.networks import sigmoid_network
+from experiments.learning_speed.row import Published, Row, tuned
 
 FAHLMAN = "Fahlman 1988"
 RIEDMILLER = "Riedmiller & Braun 1993"
@@ -23,96 +19,8 @@ NATURE = "Rumelhart, Hinton & Williams 1986, Nature"
 
 STEEP = bp.layers.flat_spot(bp.sigmoid, 0.1)
 """Fahlman's unit: a sigmoid with the derivative φ′ + 0.1."""
-
-
-class Published(NamedTuple):
-    """The result that a paper reports."""
-
-    source: str
-    mean: float  # epochs
-    deviation: float | None = None  # None if not reported
-    trials: int = 10  # of the mean; 10, the smallest number in these papers, if not reported
-    restarts: float | None = None  # per 100 trials
-
-
-class Row(NamedTuple):
-    """One optimizer on one problem."""
-
-    problem: str
-    rule: str
-    numbers: str
-    network: bp.Layer
-    batch: tuple
-    optimizer: optax.GradientTransformation
-    published: Published | None = None
-    loss: bp.losses.Loss = bp.squared_error
-    stop: bp.training.Stop = bp.outputs_within(0.4)
-    limit: int = 1000  # epochs of a trial, or of each start of a trial with restarts
-    restarts: int = 0  # maximum number
-    note: str = ""  # possible reason of a difference, as far as known
-
-    @property
-    def name(self) -> str:
-        """Problem, optimizer and parameters in one line."""
-        return f"{self.problem}, {self.rule}, {self.numbers}"
-
-
-class Summary(NamedTuple):
-    """The numbers of a row, ours and the published ones."""
-
-    problem: str
-    rule: str
-    numbers: str
-    mean: float  # of the successful trials
-    deviation: float
-    low: float  # 95 % interval of the mean (Student)
-    high: float
-    median: float  # of all trials, ∞ if half failed
-    trials: int
-    failures: int
-    restarts: int
-    published: float | None
-    published_deviation: float | None
-    published_restarts: float | None  # per 100 trials
-    source: str
-    verdict: str
-
-
-def summary_of(row: Row, epochs: np.ndarray, solved: np.ndarray, restarts: np.ndarray) -> Summary:
-    """The numbers of a row, and whether they agree with the paper.
-
-    Args:
-        row: the row.
-        epochs: of each trial.
-        solved: whether each trial succeeded.
-        restarts: of each trial.
-    """
-    successes = epochs[solved].astype(float)
-    n = len(successes)
-    mean, least, most = student(successes)
-    deviation = float(successes.std(ddof=1)) if n > 1 else np.nan
-    times = epochs_or_never(solved, epochs)
-    median = float(quantiles_with_failures(times, 0.5))
-    paper = row.published
-    if paper is None:
-        verdict = "no published value"
-    elif n < 2:
-        verdict = "ours fail"
-    elif paper.trials == 1:
-        low, high = quantiles_with_failures(successes, [0.025, 0.975])
-        verdict = "agrees" if low <= paper.mean <= high else f"differs: {mean / paper.mean:.2f} ×"
-    else:
-        theirs = deviation if paper.deviation is None else paper.deviation
-        allowed = 3 * np.sqrt(theirs**2 / paper.trials + deviation**2 / n)
-        verdict = "agrees" if abs(mean - paper.mean) <= allowed else f"differs: {mean / paper.mean:.2f} ×"
-    failures = len(epochs) - n
-    if verdict == "agrees" and failures > 0.1 * len(epochs):
-        verdict = "agrees, but for failures"
-    return Summary(
-        row.problem, row.rule, row.numbers, mean, deviation, least, most, median, len(epochs), failures,
-        int(restarts.sum()), paper.mean if paper else None, paper.deviation if paper else None,
-        paper.restarts if paper else None, paper.source if paper else "", verdict,
-    )  # fmt: skip
+SPLIT = functools.partial(bp.quickprop, split=True)
+"""Quickprop with ε divided by the number of incoming weights, as in Fahlman's program."""
 
 
 net = functools.cache(sigmoid_network)
@@ -129,26 +37,47 @@ def _encoder_10_5_10():
     row = functools.partial(Row, "10-5-10")
     plain, offset = net((10, 5, 10)), net((10, 5, 10), unit=STEEP)
     batch = bp.encoder(10, 5).present()
-    yield row("backprop", "η 1.7", plain, batch, bp.momentum(1.7, 0.0), Published(FAHLMAN, 129, 46))
-    yield row("backprop", "η 1.9", plain, batch, bp.momentum(1.9, 0.0), Published(RIEDMILLER, 121, 30))
     yield row(
-        "backprop", "η 1.7, φ′ + 0.1", offset, batch, bp.momentum(1.7, 0.0),
+        "backprop",
+        "η 1.7",
+        plain,
+        batch,
+        tuned(bp.momentum, learning_rate=1.7, momentum=0.0),
+        Published(FAHLMAN, 129, 46),
+    )
+    yield row(
+        "backprop",
+        "η 1.9",
+        plain,
+        batch,
+        tuned(bp.momentum, learning_rate=1.9, momentum=0.0),
+        Published(RIEDMILLER, 121, 30),
+    )
+    yield row(
+        "backprop", "η 1.7, φ′ + 0.1", offset, batch, tuned(bp.momentum, learning_rate=1.7, momentum=0.0),
         note="Fahlman: about half of the epochs without the offset, no value.",
     )  # fmt: skip
-    yield row("backprop, momentum", "η 0.03, α 0.9", plain, batch, bp.momentum(0.03, 0.9))
-    yield row("bold driver", "η₀ 1.7", plain, batch, bp.optimizers.bold_driver(1.7))
-    yield row("traingdx", "η₀ 0.01, α 0.9", plain, batch, bp.optimizers.traingdx())
-    yield row("Silva-Almeida", "η₀ 1.7", plain, batch, bp.optimizers.silva_almeida(1.7))
-    yield row("delta-bar-delta", "η₀ 1.7", plain, batch, bp.optimizers.delta_bar_delta(1.7))
-    yield row("SuperSAB", "η₀ 2, α 0.8", plain, batch, bp.optimizers.supersab(2.0, 0.8), Published(RIEDMILLER, 55, 11))
-    quickprop = bp.quickprop(1.5, 1.75)
+    yield row("backprop, momentum", "η 0.03, α 0.9", plain, batch, tuned(bp.momentum, learning_rate=0.03, momentum=0.9))
+    yield row("bold driver", "η₀ 1.7", plain, batch, tuned(bp.optimizers.bold_driver, learning_rate=1.7))
+    yield row("traingdx", "η₀ 0.01, α 0.9", plain, batch, tuned(bp.optimizers.traingdx))
+    yield row("Silva-Almeida", "η₀ 1.7", plain, batch, tuned(bp.optimizers.silva_almeida, learning_rate=1.7))
+    yield row("delta-bar-delta", "η₀ 1.7", plain, batch, tuned(bp.optimizers.delta_bar_delta, learning_rate=1.7))
+    yield row(
+        "SuperSAB",
+        "η₀ 2, α 0.8",
+        plain,
+        batch,
+        tuned(bp.optimizers.supersab, learning_rate=2.0, momentum=0.8),
+        Published(RIEDMILLER, 55, 11),
+    )
+    quickprop = tuned(bp.quickprop, learning_rate=1.5, growth=1.75)
     yield row("Quickprop", "ε 1.5, μ 1.75", plain, batch, quickprop, Published(FAHLMAN, 22.1, 8.9))
     yield row("Quickprop", "ε 1.5, μ 1.75", plain, batch, quickprop, Published(RIEDMILLER, 21, 3))
-    yield row("Rprop+", "Δ₀ 2", plain, batch, bp.rprop(2.0), Published(RIEDMILLER, 19, 3))
-    yield row("Rprop-", "Δ₀ 0.1", plain, batch, bp.rprop(0.1, "rprop-"))
-    yield row("iRprop-", "Δ₀ 0.1", plain, batch, bp.rprop(0.1, "irprop-"))
-    yield row("Rprop+", "Δ₀ 0.1", plain, batch, bp.rprop(0.1, "rprop+"))
-    yield row("iRprop+", "Δ₀ 0.1", plain, batch, bp.rprop(0.1, "irprop+"))
+    yield row("Rprop+", "Δ₀ 2", plain, batch, tuned(bp.rprop, initial=2.0), Published(RIEDMILLER, 19, 3))
+    yield row("Rprop-", "Δ₀ 0.1", plain, batch, tuned(functools.partial(bp.rprop, variant="rprop-"), initial=0.1))
+    yield row("iRprop-", "Δ₀ 0.1", plain, batch, tuned(functools.partial(bp.rprop, variant="irprop-"), initial=0.1))
+    yield row("Rprop+", "Δ₀ 0.1", plain, batch, tuned(bp.rprop, initial=0.1))
+    yield row("iRprop+", "Δ₀ 0.1", plain, batch, tuned(functools.partial(bp.rprop, variant="irprop+"), initial=0.1))
 
 
 def _encoder_12_2_12():
@@ -156,20 +85,28 @@ def _encoder_12_2_12():
     plain, offset = net((12, 2, 12)), net((12, 2, 12), unit=STEEP)
     batch = bp.encoder(12, 2).present()
     yield row(
-        "SuperSAB", "η₀ 1, α 0.95", plain, batch, bp.optimizers.supersab(1.0, 0.95), Published(RIEDMILLER, 534, 90),
+        "SuperSAB", "η₀ 1, α 0.95", plain, batch, tuned(bp.optimizers.supersab, learning_rate=1.0, momentum=0.95),
+        Published(RIEDMILLER, 534, 90),
         note="The paper's growth and shrink factors and the bound of the rates are not known to us.",
     )  # fmt: skip
     yield row(
-        "Quickprop", "ε 0.05, μ 1.3", plain, batch, bp.quickprop(0.05, 1.3), Published(RIEDMILLER, 405, 608),
+        "Quickprop", "ε 0.05, μ 1.3", plain, batch, tuned(bp.quickprop, learning_rate=0.05, growth=1.3),
+        Published(RIEDMILLER, 405, 608),
         note="The paper's sd shows a long tail; ours ends at the limit of 2,000 epochs.",
     )  # fmt: skip
     under_specified = "Under-specified: with the paper's Δ_max = 50 most runs saturate."
     published = Published(RIEDMILLER, 322, 112)
-    yield row("Rprop+", "Δ₀ 1", plain, batch, bp.rprop(1.0), published, note=under_specified)
+    yield row("Rprop+", "Δ₀ 1", plain, batch, tuned(bp.rprop, initial=1.0), published, note=under_specified)
     yield row(
-        "Rprop+", "Δ₀ 0.2, Δ at most 0.5", plain, batch, bp.rprop(0.2, largest=0.5), published, note=under_specified
+        "Rprop+",
+        "Δ₀ 0.2, Δ at most 0.5",
+        plain,
+        batch,
+        tuned(bp.rprop, initial=0.2, largest=0.5),
+        published,
+        note=under_specified,
     )
-    yield row("Rprop+", "Δ₀ 1, φ′ + 0.1", offset, batch, bp.rprop(1.0), published, note=under_specified)
+    yield row("Rprop+", "Δ₀ 1, φ′ + 0.1", offset, batch, tuned(bp.rprop, initial=1.0), published, note=under_specified)
 
 
 def _tight_encoders():
@@ -184,7 +121,7 @@ def _tight_encoders():
                 f"ε {epsilon}, split, hyper",
                 net((n, hidden, n), unit=STEEP),
                 task.present(),
-                bp.quickprop(epsilon, 1.75, decay=-1e-4, split=True),
+                tuned(SPLIT, learning_rate=epsilon, growth=1.75, decay=-1e-4),
                 Published(FAHLMAN, mean),
                 bp.losses.hyper_error,
                 limit=300,
@@ -200,7 +137,7 @@ def _xor():
         "ε 4, μ 2.25, split, hyper",
         net((2, 2, 1), unit=symmetric),
         bp.xor((-0.5, 0.5)).present(),
-        bp.quickprop(4.0, 2.25, decay=-1e-4, split=True),
+        tuned(SPLIT, learning_rate=4.0, growth=2.25, decay=-1e-4),
         Published(FAHLMAN, 24.22, 16.3, 100, restarts=14),
         bp.losses.hyper_error,
         limit=40,
@@ -212,10 +149,30 @@ def _xor():
     )  # fmt: skip
     note = "Jacobs' initial weights and rates are not known to us; success is Σ (t − o)² < 0.04."
     descent, delta = Published(JACOBS, 538.9, None, 25), Published(JACOBS, 250.4, None, 25)
-    yield row("backprop", "η 3.5", optimizer=bp.momentum(3.5, 0.0), published=descent, note=note)
-    yield row("backprop, momentum", "η 0.1, α 0.9", optimizer=bp.momentum(0.1, 0.9), published=descent, note=note)
-    yield row("delta-bar-delta", "η₀ 0.1", optimizer=bp.optimizers.delta_bar_delta(0.1), published=delta, note=note)
-    yield row("delta-bar-delta", "η₀ 0.8", optimizer=bp.optimizers.delta_bar_delta(0.8), published=delta, note=note)
+    yield row(
+        "backprop", "η 3.5", optimizer=tuned(bp.momentum, learning_rate=3.5, momentum=0.0), published=descent, note=note
+    )
+    yield row(
+        "backprop, momentum",
+        "η 0.1, α 0.9",
+        optimizer=tuned(bp.momentum, learning_rate=0.1, momentum=0.9),
+        published=descent,
+        note=note,
+    )
+    yield row(
+        "delta-bar-delta",
+        "η₀ 0.1",
+        optimizer=tuned(bp.optimizers.delta_bar_delta, learning_rate=0.1),
+        published=delta,
+        note=note,
+    )
+    yield row(
+        "delta-bar-delta",
+        "η₀ 0.8",
+        optimizer=tuned(bp.optimizers.delta_bar_delta, learning_rate=0.8),
+        published=delta,
+        note=note,
+    )
     init = bp.uniform(0.3)
     hidden, output = (bp.dense(1, weights=init, biases=init) for _ in range(2))
     yield Row(
@@ -224,7 +181,7 @@ def _xor():
         "η 0.5, α 0.9, ±0.3",
         bp.chain(bp.layers.shortcut(bp.chain(hidden, bp.sigmoid)), output, bp.sigmoid),
         bp.xor().present(),
-        bp.momentum(0.5, 0.9),
+        tuned(bp.momentum, learning_rate=0.5, momentum=0.9),
         Published(PDP, 558, None, 1),
         stop=bp.outputs_within(0.5),
         limit=4000,
@@ -239,16 +196,17 @@ def _boolean():
         numbers="η 0.1, α 0.9, ±0.3",
         network=net((6, 2, 1), 0.3),
         batch=bp.tasks.symmetry(6).present(),
-        optimizer=bp.momentum(0.1, 0.9),
+        optimizer=tuned(bp.momentum, learning_rate=0.1, momentum=0.9),
         published=Published(NATURE, 1425, None, 1),
         limit=3500,
+        outcome=lambda run: {"hidden_weights": run.params[0].w},
     )
     yield row(
         "parity-4, 4-4-1",
         numbers="η 0.5, α 0.9, ±0.5",
         network=net((4, 4, 1), 0.5),
         batch=bp.parity(4).present(),
-        optimizer=bp.momentum(0.5, 0.9),
+        optimizer=tuned(bp.momentum, learning_rate=0.5, momentum=0.9),
         published=Published(PDP, 2825, None, 1),
         limit=4000,
         note="PDP reports one run; most of ours do not succeed within 4,000 epochs.",

@@ -8,7 +8,7 @@ from rich.table import Table
 from bpjax.results import plots
 from bpjax.results.statistics import epochs_or_never
 from experiments.common.command import add_heading, bare_table
-from experiments.learning_speed.published import Row, Summary
+from experiments.learning_speed.row import Row, Summary
 
 
 def table(summaries: list[Summary]) -> Table:

@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 import bpjax as bp
 from bpjax import theory
 from experiments.common.networks import sigmoid_network
+from experiments.common.starts import compiled_once, first_start
 from experiments.momentum.forms import FORMS, any_form
 from experiments.momentum.ravines import ravine, ravine_network, ravine_rule
 
@@ -124,17 +125,17 @@ def end_facts(config, key) -> list[Fact]:
     """α = 0 and α = 1 on XOR, and α = 1 in a ravine."""
     network = sigmoid_network((2, 2, 1))
     rule, batch = bp.backprop(network, bp.squared_error), bp.xor().present(None)
-    start, _ = network.init(key, (2,))
+    start = first_start(network, key, (2,))
     flat, unravel = ravel_pytree(start)
     steps, rate = config.end_steps, config.end_rate
 
-    @jax.jit
+    @compiled_once
     def train(form, momentum, velocity):
         return path_of(rule, any_form(form, rate, momentum), start, batch, steps, velocity)
 
-    rest = jax.tree.map(jnp.zeros_like, start)
+    rest = jax.tree.map(np.zeros_like, start)
     facts = plain_descent(rule, start, batch, rate, max(1, steps // 10))
-    plain = np.asarray(jax.jit(lambda: path_of(rule, optax.sgd(rate), start, batch, steps)[0])())
+    plain = np.asarray(compiled_once(lambda: path_of(rule, optax.sgd(rate), start, batch, steps)[0])())
     fused = max(float(np.abs(np.asarray(train(form, 0.0, rest)[0]) - plain).max()) for form in range(len(FORMS)))
     facts.append(Fact(f"the same as one compiled program, {steps} steps", "up to rounding", up_to(fused), None))
     convex = FORMS.index("convex")
@@ -149,7 +150,7 @@ def end_facts(config, key) -> list[Fact]:
 
 def plain_descent(rule: bp.Rule, start, batch, rate: float, steps: int) -> list[Fact]:
     """Every form at α = 0 against `optax.sgd`, op by op: in a compiled program, fused operations round differently."""
-    gradient = jax.jit(lambda params: rule.grads(params, (), batch)[1])
+    gradient = compiled_once(lambda params: rule.grads(params, (), batch)[1])
 
     def path(optimizer):
         params, state, visited = start, optimizer.init(start), []
@@ -198,7 +199,7 @@ def frictionless(config) -> list[Fact]:
         batch = ravine(config.ravine)
         params, _ = ravine_network.init(jax.random.key(0), batch[0].shape[1:])
         optimizer = bp.momentum(2.0, 1.0, form="heavy_ball")
-        path, _ = jax.jit(lambda: path_of(ravine_rule, optimizer, params, batch, steps))()
+        path, _ = compiled_once(lambda: path_of(ravine_rule, optimizer, params, batch, steps))()
         path, curvatures = np.asarray(path), np.asarray(jnp.diag(batch[0]) ** 2)
     now, before = path[1:], path[:-1]
     invariant = now**2 + before**2 - (2 - 2.0 * curvatures) * now * before

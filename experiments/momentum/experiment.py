@@ -9,6 +9,7 @@ quantities that have closed forms: the limit of stability in ravines and at mini
 at the best setting, the effective learning rate η/(1 − α), and the cases α = 0 and α = 1.
 
     python -m experiments.momentum              run everything: about 75 seconds on two cores
+    python -m experiments.momentum --quick      fewer rates and weights, the same figures: about 20 seconds
     python -m experiments.momentum --help       list all settings
 
 Writes tables to the terminal, and figures (PNG, SVG, HTML), their numbers (CSV) and the sweeps (Zarr) to
@@ -30,17 +31,24 @@ import bpjax as bp
 from bpjax.results.record import write_record
 from bpjax.util.checks import check_count, check_number
 from experiments.common.command import command, print_totals, progress
-from experiments.common.config import StoredSettings
+from experiments.common.config import QuickSettings
 from experiments.common.gradients import gradient_receipt
 from experiments.common.keep import keep
+from experiments.common.starts import first_start
 from experiments.common.stored import write_figure, write_rows, write_zarr
 from experiments.momentum import ends, maps, networks, planes, ravines
 from experiments.momentum.report import draw_theory, plane_sentences, plane_table, theory_table
 
 
 @dataclass(frozen=True)
-class Config(StoredSettings):
+class Config(QuickSettings):
     """Settings of the experiment."""
+
+    QUICK = {
+        "rates": 11, "momenta": 10, "xor_seeds": 9, "encoder_seeds": 3, "conditions": (10.0, 100.0),
+        "boundary_momenta": (0.0, 0.5, 0.9), "network_momenta": (0.0, 0.9), "minima": 1, "rest_seeds": 4,
+        "effective_rates": (0.3, 0.003), "lag_momenta": (0.9,),
+    }  # fmt: skip
 
     rates: int = 21
     """Number of learning rates of each plane, evenly spaced on a logarithmic axis."""
@@ -167,7 +175,8 @@ def run_planes(config: Config, key, console: Console) -> dict[str, xr.Dataset]:
     for index, problem in enumerate(planes.problems(config)):
         own = jax.random.fold_in(key, index)
         with console.status(f"{problem.title}: comparing the gradient with jax.grad"):
-            report = gradient_receipt(problem.network, bp.squared_error, problem.start(own), problem.batch)
+            params = first_start(problem.network, own, problem.batch[0].shape[1:])
+            report = gradient_receipt(problem.network, bp.squared_error, params, problem.batch)
         console.print(f"[bold]{problem.title}[/bold]  gradient receipt: {report.verdict}")
         runs = len(planes.PLANES) * len(problem.rates) * len(problem.momenta) * problem.seeds
         began = time.perf_counter()

@@ -16,6 +16,7 @@ from jax.flatten_util import ravel_pytree
 
 import bpjax as bp
 from experiments.common.networks import sigmoid_network
+from experiments.common.starts import compiled_once, first_start
 from experiments.momentum.boundary import Boundary, bisection, boundaries
 
 LEVELS = (0.1, 0.9)
@@ -79,7 +80,7 @@ def find_minima(name: str, config, key) -> Minima:
     # equivalent minima have equal errors and count once
     _, first = np.unique(result.error.values[converged].round(6), return_index=True)
     weights = result.weights.values[converged[np.sort(first)]][: config.minima]
-    unravel = ravel_pytree(network.init(key, batch[0].shape[1:])[0])[1]
+    unravel = ravel_pytree(first_start(network, key, batch[0].shape[1:]))[1]
 
     def measure(flat):
         params = unravel(flat)
@@ -87,7 +88,7 @@ def find_minima(name: str, config, key) -> Minima:
         gradient = ravel_pytree(rule.grads(params, (), batch)[1])[0]
         return steepest.value, ravel_pytree(steepest.direction)[0], jnp.linalg.norm(gradient)
 
-    value, v, gradient = jax.device_get(jax.jit(jax.vmap(measure))(weights))
+    value, v, gradient = jax.device_get(compiled_once(jax.vmap(measure))(weights))
     return Minima(name, rule, batch, unravel, weights, value, v, gradient, config.rest_seeds, len(converged))
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import xarray as xr
@@ -15,6 +14,7 @@ import bpjax as bp
 from bpjax import theory
 from bpjax.results.statistics import epochs_or_never, quantiles_with_failures
 from experiments.common.networks import sigmoid_network
+from experiments.common.starts import compiled_once, starts_of
 from experiments.momentum.forms import FORMS, any_form
 from experiments.momentum.ravines import ravine, ravine_network
 
@@ -108,14 +108,13 @@ def measure(problem: Problem, key, receipt=None, progress: Callable | bool = Fal
 
 def curvatures(problem: Problem, key, rate: float) -> tuple[np.ndarray, np.ndarray]:
     """λ_max (seeds,) at the start, and where plain gradient descent with `rate` reaches the goal (else NaN)."""
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(problem.seeds))
-    params = jax.vmap(problem.start)(keys)
+    keys, params = starts_of(problem.start, key, problem.seeds)
     chunk = min(100, problem.epochs)
     training = bp.training.make_training(problem.rule, optax.sgd(rate), (problem.stop,), chunk=chunk)
-    run = jax.jit(jax.vmap(lambda k, p: training.init(k, p, problem.epochs)))(keys, params)
-    advance = jax.jit(jax.vmap(lambda run: training.advance(run, problem.batch)))
+    run = compiled_once(jax.vmap(lambda k, p: training.init(k, p, problem.epochs)))(keys, params)
+    advance = compiled_once(jax.vmap(lambda run: training.advance(run, problem.batch)))
     run, _ = bp.training.run_to_end(advance, run)
-    largest = jax.jit(jax.vmap(lambda p, k: bp.analysis.largest_curvature(problem.rule, p, problem.batch, k)))
+    largest = compiled_once(jax.vmap(lambda p, k: bp.analysis.largest_curvature(problem.rule, p, problem.batch, k)))
     solved = np.asarray(run.reason) == training.reasons.index(problem.stop.reason)
     return np.asarray(largest(params, keys)), np.where(solved, np.asarray(largest(run.state.params, keys)), np.nan)
 

@@ -5,21 +5,23 @@ import json
 import jax
 import numpy as np
 import pytest
+import xarray as xr
 
 import bpjax as bp
 from experiments.common.stored import read_zarr
 from experiments.learning_speed import experiment
 from experiments.learning_speed import published as speeds
+from experiments.learning_speed.row import Published, summary_of
 
 
 def row(mean, deviation=None, trials=10):
-    return next(iter(speeds.rows()))._replace(published=speeds.Published("A Paper", mean, deviation, trials))
+    return next(iter(speeds.rows()))._replace(published=Published("A Paper", mean, deviation, trials))
 
 
 def summary(published, epochs, solved=None):
     epochs = np.array(epochs)
     solved = np.ones(len(epochs), bool) if solved is None else np.array(solved)
-    return speeds.summary_of(published, epochs, solved, np.zeros(len(epochs), int))
+    return summary_of(published, epochs, solved, np.zeros(len(epochs), int))
 
 
 def test_the_numbers_of_a_row_by_hand():
@@ -64,14 +66,27 @@ def test_every_published_row_is_there_once():
 
 def test_trials_equal_separate_trainings(keys):
     quickprop = next(row for row in speeds.rows() if row.problem == "tight encoders")
-    trials = experiment.repeat(quickprop, 3, jax.random.key(5), lambda run: None)
-    for i, key in enumerate(jax.random.split(jax.random.key(5), 3)):
+    trials = experiment.repeat(quickprop, 3, jax.random.key(5))
+    optimizer = quickprop.optimizer.factory(**quickprop.optimizer.values)
+    rule = bp.backprop(quickprop.network, quickprop.loss)
+    for i in range(3):
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(5), i), 0)  # of the seed, of the first start
         params, _ = quickprop.network.init(jax.random.split(key)[0], (4,))
-        rule = bp.backprop(quickprop.network, quickprop.loss)
-        alone = bp.fit(
-            rule, quickprop.optimizer, params, quickprop.batch, key=key, epochs=quickprop.limit, stops=quickprop.stop
-        )
-        assert (alone.epochs, alone.reason == quickprop.stop.reason) == (trials.epochs[i], trials.solved[i])
+        alone = bp.fit(rule, optimizer, params, quickprop.batch, key=key, epochs=quickprop.limit, stops=quickprop.stop)
+        assert (alone.epochs, alone.reason == quickprop.stop.reason) == (int(trials.epochs[i]), bool(trials.solved[i]))
+
+
+def test_epochs_of_restarted_trials_by_hand():
+    solved = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0]], bool)
+    starts = xr.Dataset(
+        {
+            "solved": (("start", "trial"), solved),
+            "epochs": (("start", "trial"), [[7, 40, 40], [9, 40, 40], [40, 5, 40]]),
+        }
+    )
+    trials = experiment.first_success(starts, 2)
+    assert trials.epochs.values.tolist() == [7, 40 + 40 + 5, 3 * 40]
+    assert trials.restarts.values.tolist() == [0, 2, 2] and trials.solved.values.tolist() == [True, True, False]
 
 
 def test_the_whole_experiment_small(tmp_path, capsys, monkeypatch, quick_compilation):
