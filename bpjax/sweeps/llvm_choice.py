@@ -5,6 +5,8 @@ import importlib.metadata
 import importlib.util
 import logging
 
+import jax
+
 from bpjax.sweeps.computation import Computation
 from bpjax.sweeps.lanes.layout import Choice, Layout
 from bpjax.util.extras import require_extra
@@ -43,7 +45,12 @@ def llvm_choice(name: str, computation: Computation, curve_epochs: tuple[int, ..
     """
     if name == "auto" and not is_installed():
         return None
-    reason = "it compiles for CPUs alone" if platform != "cpu" else unsupported(computation, curve_epochs)
+    if platform != "cpu":
+        reason = "it compiles for CPUs alone"
+    elif not jax.config.jax_threefry_partitionable:  # type: ignore[attr-defined]
+        reason = "jax_threefry_partitionable=False has no rule"
+    else:
+        reason = unsupported(computation, curve_epochs)
     if reason is None:
         from bpjax.sweeps.lanes.llvm.machine import versions
         from bpjax.sweeps.llvm_pool import width

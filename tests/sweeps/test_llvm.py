@@ -197,10 +197,12 @@ def test_what_has_no_rule_is_left_to_xla_with_one_line(caplog):
     assert result.attrs["layout"].startswith("lanes") and result.epochs.values.tolist() == [3, 9]
 
 
-def test_other_devices_are_left_to_xla(caplog):
+def test_other_devices_and_other_draws_are_left_to_xla(caplog):
     with caplog.at_level(logging.WARNING, "bpjax.sweeps.lanes"):
         assert llvm_choice.llvm_choice("llvm", None, (), "gpu") is None
-    assert "CPUs alone" in caplog.text
+        with jax.threefry_partitionable(False):
+            assert llvm_choice.llvm_choice("llvm", None, (), "cpu") is None
+    assert "CPUs alone" in caplog.text and "threefry_partitionable=False" in caplog.text
 
 
 def test_llvmlite_is_named_where_it_is_missing(monkeypatch):
