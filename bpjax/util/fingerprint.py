@@ -5,6 +5,7 @@ equations that no result depends on are left out, and inner `jit`s are opened, s
 files, comments and unused code have no influence. The bytes of constants count, data included.
 """
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Iterator
@@ -130,7 +131,13 @@ class Canonical:
 
 def type_of(atom) -> str:
     """Shape and dtype of a variable or literal."""
-    return f"{getattr(atom.aval, 'dtype', atom.aval)}{list(getattr(atom.aval, 'shape', ()))}"
+    return type_text(getattr(atom.aval, "dtype", atom.aval), tuple(getattr(atom.aval, "shape", ())))
+
+
+@functools.lru_cache(maxsize=1024)
+def type_text(dtype, shape: tuple) -> str:
+    """Shape and dtype as text; NumPy takes microseconds for the name of a dtype."""
+    return f"{dtype}{list(shape)}"
 
 
 def literal_text(value) -> str:
