@@ -14,6 +14,7 @@ from bpjax.layers.product import affine, bias_gradient, input_gradient, weight_g
 from bpjax.types import Array, Shape
 from bpjax.util.call_text import call_text
 from bpjax.util.checks import check_count, check_flag, check_same_dtype
+from bpjax.util.precision import widen
 
 
 class Attention(NamedTuple):
@@ -41,9 +42,9 @@ class AttentionResiduals(NamedTuple):
 
     x: Array  # (N, T, D)
     memory: Array  # (N, S, M); the same as x in self-attention
-    q: Array  # (N, T, H, F), rotated in layers with rotary positions, as is k
-    k: Array  # (N, S, H, F)
-    v: Array  # (N, S, H, F)
+    q: Array  # (N, H, T, F), rotated in layers with rotary positions, as is k
+    k: Array  # (N, H, S, F)
+    v: Array  # (N, H, S, F)
     o: Array  # (N, T, H, F) the input of w_o
     softmax: Array  # L (N, H, T), or P (N, H, T, S) where one block holds it; see `blocks.attend`
 
@@ -131,7 +132,7 @@ def attend_heads(form: Form, mask, params: Attention, x, memory) -> AttentionRes
             f"`{form.who}` expected a mask {memory.shape[:2]} for a sequence of shape {memory.shape}, got {mask.shape}."
         )
     q, k, v = (
-        affine(source, w, b).reshape(*source.shape[:2], form.heads, -1)
+        affine(source, w, b).reshape(*source.shape[:2], form.heads, -1).swapaxes(1, 2)
         for source, w, b in (
             (x, params.w_q, params.b_q),
             (memory, params.w_k, None),
@@ -139,9 +140,9 @@ def attend_heads(form: Form, mask, params: Attention, x, memory) -> AttentionRes
         )
     )
     if form.rotary:
-        q, k = rotate(q, axis=1), rotate(k, axis=1)
+        q, k = rotate(q, axis=2), rotate(k, axis=2)
     o, softmax = attend(q, k, v, mask, form.causal, form.block)
-    return AttentionResiduals(x, memory, q, k, v, o, softmax)
+    return AttentionResiduals(x, memory, q, k, v, o.swapaxes(1, 2), softmax)
 
 
 def out_of_heads(params: Attention, o) -> Array:
@@ -162,10 +163,13 @@ def attend_heads_backward(form: Form, mask, params: Attention, residuals: Attent
     o = residuals.o
     ((dw_o, db_o),), do = affine_backward(form, o.reshape(*o.shape[:2], -1), [(params.w_o, dy)])
     q, k, v = residuals.q, residuals.k, residuals.v
-    dq, dk, dv = attend_backward(q, k, v, o, residuals.softmax, do.reshape(o.shape), mask, form.causal, form.block)
+    do = do.reshape(o.shape)
+    d = jnp.sum(widen(do) * widen(o), axis=-1).swapaxes(1, 2)
+    softmax, do = residuals.softmax, do.swapaxes(1, 2)
+    dq, dk, dv = attend_backward(q, k, v, softmax, d, do, mask, form.causal, form.block)
     if form.rotary:
-        dq, dk = rotate(dq, axis=1, back=True), rotate(dk, axis=1, back=True)
-    return dw_o, db_o, tuple(d.reshape(*d.shape[:2], -1) for d in (dq, dk, dv))
+        dq, dk = rotate(dq, axis=2, back=True), rotate(dk, axis=2, back=True)
+    return dw_o, db_o, tuple(a.swapaxes(1, 2).reshape(o.shape[0], a.shape[2], -1) for a in (dq, dk, dv))
 
 
 def affine_backward(form: Form, x, into: list):
