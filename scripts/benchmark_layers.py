@@ -155,26 +155,49 @@ def attention_table(quick: bool) -> list[dict]:
 
 
 def depth_table(quick: bool) -> list[dict]:
-    """Seconds to trace and compile a gradient, by depth: `repeat` against a chain of as many layers."""
-    block = bp.chain(bp.dense(128), bp.tanh)
-    x, target, rows = normal(1, 128, 128), normal(2, 128, 128), []
-    forms = {"repeat": lambda n: bp.layers.repeat(block, n), "chain": lambda n: bp.chain(*[block] * n)}
-    for which, make in forms.items():
-        seconds = {}
-        for depth in (10, 50) if quick else (10, 200):
+    """Seconds to trace and to compile a gradient, by depth: `repeat` against a chain of as many layers.
+
+    The last row is a bound for the chain: a program that only doubles each of its params. Without JAX's cache of
+    compiled programs.
+    """
+    block, depths, rows = bp.chain(bp.dense(128), bp.tanh), (10, 50) if quick else (10, 200), []
+    data = normal(1, 128, 128), normal(2, 128, 128)
+
+    def gradient(network):
+        rule = bp.backprop(network, bp.squared_error)
+        return lambda p: rule.grads(p, (), data)[:2]
+
+    chain = lambda n: bp.chain(*[block] * n)
+    forms = {
+        "repeat": (lambda n: bp.layers.repeat(block, n), gradient),
+        "chain": (chain, gradient),
+        "each param of the chain doubled": (chain, lambda network: lambda p: jax.tree.map(lambda leaf: 2 * leaf, p)),
+    }
+    for which, (make, function) in forms.items():
+        row: dict[str, Any] = {"network": which}
+        for depth in depths:
             network = make(depth)
             params, _ = network.init(jax.random.key(0), (128,))
-            rule = bp.backprop(network, bp.squared_error)
-            taken = []
-            for _ in range(3):
-                jax.clear_caches()
-                start = time.perf_counter()
-                jax.jit(lambda p, b, rule=rule: rule.grads(p, (), b)[:2]).lower(params, (x, target)).compile()
-                taken.append(time.perf_counter() - start)
-            seconds[depth] = min(taken)
-        (few, many), (short, long) = seconds, seconds.values()
-        rows.append({"network": which, f"{few} layers (s)": short, f"{many} layers (s)": long, "ratio": long / short})
+            tracing, compiling = min((seconds_to_compile(function(network), params) for _ in range(3)), key=sum)
+            row |= {f"{depth} layers: trace (s)": tracing, f"{depth} layers: compile (s)": compiling}
+        short, long = (sum(value for name, value in row.items() if name.startswith(f"{n} ")) for n in depths)
+        rows.append(row | {"ratio": long / short})
     return rows
+
+
+def seconds_to_compile(function: Callable, params) -> tuple[float, float]:
+    """Seconds to trace and lower a function, and to compile it, with all caches empty."""
+    cached = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        jax.clear_caches()
+        start = time.perf_counter()
+        lowered = jax.jit(function).lower(params)
+        middle = time.perf_counter()
+        lowered.compile()
+        return middle - start, time.perf_counter() - middle
+    finally:
+        jax.config.update("jax_enable_compilation_cache", cached)
 
 
 def bfloat16_table(quick: bool) -> list[dict]:

@@ -17,6 +17,9 @@ SIZES = [
     (64, 40, NARROW + 1),  # x first
     (64, 9, 10),  # narrow, and x is narrower
     (NARROW - 2, 200, 5),  # narrow, and few rows
+    (90, 80, 40),  # half as wide
+    (16, 64, 64),  # copied
+    (18, 257, 256),  # too large to be copied
 ]
 
 
@@ -50,8 +53,17 @@ def test_the_narrow_form_has_derivatives():
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="about the program that XLA makes for a CPU")
-def test_the_compiler_keeps_dy_first():
-    x, dy = jnp.ones((128, 500)), jnp.ones((128, 10))
+@pytest.mark.parametrize(("sizes", "shape"), [((128, 500, 10), "[10,500]"), ((300, 256, 128), "[128,256]")])
+def test_the_compiler_keeps_dy_first(sizes, shape):
+    n, d, h = sizes
+    x, dy = jnp.ones((n, d)), jnp.ones((n, h))
     text = jax.jit(weight_gradient).lower(x, dy).compile().as_text()
     (product,) = re.findall(r"= f\d+(\[[\d,]+\])\S* (?:dot|custom-call)\(", text)
-    assert product == "[10,500]"
+    assert product == shape
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="about the program that XLA makes for a CPU")
+def test_the_compiler_keeps_the_copy_of_small_products():
+    x, dy = jnp.ones((100, 64)), jnp.ones((100, 72))
+    text = jax.jit(weight_gradient).lower(x, dy).compile().as_text()
+    assert re.search(r"= f\d+\[64,100\]\S* (?:fusion|transpose|copy)\(", text)
