@@ -3,15 +3,12 @@
     Σₖ aₖ bₖ    one multiply-add per term, rounded once, in the order of k
     Σₖ aₖ       one addition per term, in the order of k
 
-The order is that of the axes as they are summed, the last one fastest. Several neighbouring results are summed at once,
-so that the processor does not wait for one sum. Where there are fewer than `FEW`, each is summed in P parts, term k in
-part k mod P, and the parts are added in order. P depends on the shapes alone. A sum over a product of two arrays is the
-first kind, however the product was written.
+`reductions` says what the order is. A sum over a product of two arrays is the first kind, however the product was
+written.
 """
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -19,104 +16,7 @@ from bpjax.sweeps.lanes.llvm.arrays import Array, allocate, cheap, put
 from bpjax.sweeps.lanes.llvm.dtypes import Unsupported, Value, name_of
 from bpjax.sweeps.lanes.llvm.elementwise import ARITHMETIC, compare, extreme, kind_of
 from bpjax.sweeps.lanes.llvm.emitter import Emitter
-
-TILE = 8
-"""Results that are summed at once."""
-FEW = 4
-"""Fewer results than this at once are summed in several parts."""
-
-
-def reduced(emitter: Emitter, shape, terms, dtype, operation: "Operation") -> Array:
-    """All terms of the axes `terms` combined, for every entry of `shape`.
-
-    Args:
-        emitter: writes the code.
-        shape: of the result.
-        terms: the lengths of the axes that are reduced.
-        dtype: of the result.
-        operation: how terms are combined.
-    """
-    result = allocate(emitter, shape, dtype)
-    tiles = tiles_of(shape, emitter.accumulators)
-    together = math.prod(tiles)
-    parts = (1,) * len(terms) if largest_tile(shape) >= FEW else tiles_of(terms, TILE, most_axes=1)
-    outer, inner = divided(shape, tiles), divided(terms, parts)
-
-    def cells(indices):
-        places = spread(emitter, indices, tiles)
-
-        def combined(term, values):
-            found = []
-            for part, whole in enumerate(spread(emitter, term, parts)):
-                before = values[part * together : (part + 1) * together]
-                found += [operation.step(place, whole, v) for place, v in zip(places, before, strict=True)]
-            return found
-
-        values = [operation.start] * (together * math.prod(parts))
-        if math.prod(terms):
-            values = over_terms(emitter, inner, values, combined)
-        totals = values[:together]
-        for part in range(1, math.prod(parts)):
-            later = values[part * together : (part + 1) * together]
-            totals = [operation.merge(a, b) for a, b in zip(totals, later, strict=True)]
-        for place, value in zip(places, totals, strict=True):
-            put(emitter, result, place, value)
-
-    emitter.nest(outer, cells)
-    return result
-
-
-class Operation(NamedTuple):
-    """How terms are combined."""
-
-    start: Value  # without any term
-    step: Callable  # (indices of the result, indices of the term, value so far) -> the value with this term
-    merge: Callable  # (value of some terms, value of others) -> of all
-
-
-def divisor(n: int, most: int) -> int:
-    """The largest divisor of n up to `most`."""
-    return max(d for d in range(1, max(1, most) + 1) if n % d == 0)
-
-
-def largest_tile(shape) -> int:
-    """How many results along the last axis that is longer than 1 are summed at once."""
-    return math.prod(tiles_of(shape, TILE, most_axes=1))
-
-
-def tiles_of(shape, most: int, most_axes: int = 2) -> tuple[int, ...]:
-    """The shape of a tile: of the last axes that are longer than 1, up to `TILE` of the last and `most` in all."""
-    tiles, left = [1] * len(shape), most_axes
-    for k in reversed(range(len(shape))):
-        if shape[k] > 1 and left:
-            tiles[k] = divisor(shape[k], min(TILE, most // math.prod(tiles)))
-            left -= 1
-    return tuple(tiles)
-
-
-def divided(shape, tiles) -> tuple[int, ...]:
-    """How many tiles there are along each axis."""
-    return tuple(n // tile for n, tile in zip(shape, tiles, strict=True))
-
-
-def spread(emitter: Emitter, indices, tiles) -> list[tuple]:
-    """The indices of all entries of a tile, the last axis fastest."""
-    return [
-        tuple(emitter.add(emitter.times(i, n), u) for i, n, u in zip(indices, tiles, within, strict=True))
-        for within in np.ndindex(*tiles)
-    ]
-
-
-def over_terms(emitter: Emitter, terms, values: list, combined: Callable, prefix: tuple = ()) -> list:
-    """A loop per axis of the terms, the last one fastest."""
-    if len(prefix) == len(terms):
-        return combined(prefix, values)
-    left = math.prod(terms[len(prefix) :]) * len(values)
-
-    def inner(k, carried):
-        return over_terms(emitter, terms, list(carried), combined, (*prefix, k))
-
-    return emitter.loop(terms[len(prefix)], inner, values, written_out=left <= emitter.unroll)
+from bpjax.sweeps.lanes.llvm.reductions import Operation, Reduction, reduced_or_read, reduction_of
 
 
 def merged(rank: int, axes, kept: tuple, reduced_: tuple) -> tuple:
@@ -125,10 +25,10 @@ def merged(rank: int, axes, kept: tuple, reduced_: tuple) -> tuple:
     return tuple(terms[k] if k in terms else next(kept_) for k in range(rank))
 
 
-def reduce_sum(emitter: Emitter, equation, arrays: list[Array]) -> list[Array]:
+def summed(emitter: Emitter, equation, arrays: list[Array]) -> Reduction:
     """Σ over `axes`."""
     array, axes, out = arrays[0], tuple(sorted(equation.params["axes"])), equation.outvars[0].aval
-    terms, rank, zero = tuple(array.shape[k] for k in axes), len(array.shape), emitter.constant(0, out.dtype)
+    terms, rank, start = tuple(array.shape[k] for k in axes), len(array.shape), start_of(emitter, equation)
     if array.factors is not None and kind_of(out.dtype) == "f":
         a, b = array.factors
 
@@ -136,16 +36,16 @@ def reduce_sum(emitter: Emitter, equation, arrays: list[Array]) -> list[Array]:
             indices = merged(rank, axes, place, term)
             return emitter.vector_call("fma", a.at(indices), b.at(indices), value)
 
-        return [reduced(emitter, out.shape, terms, out.dtype, Operation(zero, multiply_add, emitter.b.fadd))]
+        return reduction_of(out.shape, terms, out.dtype, Operation(start, multiply_add, emitter.b.fadd))
     add = getattr(emitter.b, ARITHMETIC["add"][kind_of(out.dtype) != "f"])
 
     def step(place, term, value):
         return add(value, array.get(merged(rank, axes, place, term)))
 
-    return [reduced(emitter, out.shape, terms, out.dtype, Operation(zero, step, add))]
+    return reduction_of(out.shape, terms, out.dtype, Operation(start, step, add))
 
 
-def dot_general(emitter: Emitter, equation, arrays: list[Array]) -> list[Array]:
+def product(emitter: Emitter, equation, arrays: list[Array]) -> Reduction:
     """Σₖ a b over the contracted axes."""
     a, b = (cheap(emitter, array) for array in arrays)
     (a_sum, b_sum), (a_batch, b_batch) = equation.params["dimension_numbers"]
@@ -162,20 +62,17 @@ def dot_general(emitter: Emitter, equation, arrays: list[Array]) -> list[Array]:
         of_b = dict(zip((*b_batch, *b_free, *b_sum), (*place[:batch], *place[first:], *term), strict=True))
         return a.get(tuple(of_a[k] for k in range(len(a.shape)))), b.get(tuple(of_b[k] for k in range(len(b.shape))))
 
-    if math.prod(terms) == 1:  # an outer product is computed where it is read
-        return [Array(out.shape, out.dtype, lambda place: emitter.b.fmul(*factors(place, (0,) * len(terms))))]
-
     def multiply_add(place, term, value):
         return emitter.vector_call("fma", *factors(place, term), value)
 
-    start = emitter.constant(-0.0 if 0 not in terms else 0.0, out.dtype)  # -0 changes no first term, not even -0
-    return [reduced(emitter, out.shape, terms, out.dtype, Operation(start, multiply_add, emitter.b.fadd))]
+    operation = Operation(start_of(emitter, equation), multiply_add, emitter.b.fadd)
+    return reduction_of(out.shape, terms, out.dtype, operation)
 
 
-def reduction(name: str) -> Callable:
-    """The rule of a reduction by another operation: "max", "min", "and", "or" or "prod"."""
+def by(name: str) -> Callable:
+    """A reduction by another operation: "max", "min", "and", "or" or "prod"."""
 
-    def rule(emitter: Emitter, equation, arrays: list[Array]) -> list[Array]:
+    def describe(emitter: Emitter, equation, arrays: list[Array]) -> Reduction:
         array, axes, out = arrays[0], tuple(sorted(equation.params["axes"])), equation.outvars[0].aval
         terms, rank, dtype = tuple(array.shape[k] for k in axes), len(array.shape), np.dtype(out.dtype)
 
@@ -189,10 +86,10 @@ def reduction(name: str) -> Callable:
         def step(place, term, value):
             return combined(value, array.get(merged(rank, axes, place, term)))
 
-        start = emitter.constant(neutral(name, dtype), dtype)
-        return [reduced(emitter, out.shape, terms, out.dtype, Operation(start, step, combined))]
+        operation = Operation(start_of(emitter, equation), step, combined)
+        return reduction_of(out.shape, terms, out.dtype, operation)
 
-    return rule
+    return describe
 
 
 def neutral(name: str, dtype: np.dtype):
@@ -206,6 +103,34 @@ def neutral(name: str, dtype: np.dtype):
     if name in ("and", "or"):
         return (-1 if dtype.kind == "i" else np.iinfo(dtype).max) if name == "and" else 0
     return np.iinfo(dtype).min if name == "max" else np.iinfo(dtype).max
+
+
+def start_of(emitter: Emitter, equation) -> Value:
+    """The value of a reduction before its first term."""
+    name, dtype = equation.primitive.name, equation.outvars[0].aval.dtype
+    if name == "reduce_sum":
+        return emitter.constant(0, dtype)
+    if name == "dot_general":  # -0 changes no first term, not even -0
+        (contracted, _), _ = equation.params["dimension_numbers"]
+        return emitter.constant(0.0 if 0 in (equation.invars[0].aval.shape[k] for k in contracted) else -0.0, dtype)
+    return emitter.constant(neutral(name.removeprefix("reduce_"), np.dtype(dtype)), dtype)
+
+
+REDUCTIONS: Mapping[str, Callable] = {
+    "reduce_sum": summed,
+    "dot_general": product,
+    **{f"reduce_{name}": by(name) for name in ("max", "min", "and", "or", "prod")},
+}
+"""(emitter, equation, arrays) -> `Reduction`."""
+
+
+def rule(name: str) -> Callable:
+    """The rule of a reduction."""
+
+    def apply(emitter: Emitter, equation, arrays: list[Array]) -> list[Array]:
+        return [reduced_or_read(emitter, REDUCTIONS[name](emitter, equation, arrays))]
+
+    return apply
 
 
 def arg_extreme(name: str) -> Callable:

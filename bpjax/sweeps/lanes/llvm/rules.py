@@ -7,6 +7,8 @@ import numpy as np
 
 from bpjax.sweeps.lanes.llvm import contractions, control_flow, lookups, shapes, sorting, trigonometry
 from bpjax.sweeps.lanes.llvm.arrays import Keys, Opaque, cheap, elementwise, literal
+from bpjax.sweeps.lanes.llvm.batches import Group, groups_of
+from bpjax.sweeps.lanes.llvm.blocks import block_by_block
 from bpjax.sweeps.lanes.llvm.dtypes import Unsupported, element_of
 from bpjax.sweeps.lanes.llvm.elementwise import operation_of
 from bpjax.sweeps.lanes.llvm.emitter import Emitter
@@ -50,14 +52,19 @@ def evaluate(emitter: Emitter, flat: Flat, arguments: list) -> list:
         return values[id(node)]
 
     left = Counter(flat.reads)
-    for step in flat.steps:
-        results = results_of(emitter, step.equation, [value_of(node) for node in step.inputs])
-        left.subtract(map(id, step.inputs))
-        for node in step.inputs:
-            if not left[id(node)]:  # its memory is free for others, if no array that is still needed reads it
-                values.pop(id(node), None)
-        for node, result in zip(step.outputs, results, strict=True):
-            values[id(node)] = cheap(emitter, result) if flat.reads[id(node)] > 1 else result
+    for item in groups_of(flat):
+        if isinstance(item, Group):
+            values |= block_by_block(emitter, item, value_of, results_of)
+        else:
+            for node, result in zip(
+                item.outputs, results_of(emitter, item.equation, [*map(value_of, item.inputs)]), strict=True
+            ):
+                values[id(node)] = cheap(emitter, result) if flat.reads[id(node)] > 1 else result
+        for step in item.all_steps if isinstance(item, Group) else [item]:
+            left.subtract(map(id, step.inputs))
+            for node in step.inputs:
+                if not left[id(node)]:  # its memory is free for others, if no array that is still needed reads it
+                    values.pop(id(node), None)
     return [value_of(node) for node in flat.outputs]
 
 
@@ -114,13 +121,7 @@ RULES: Mapping[str, Callable] = {
     "pad": shapes.pad,
     "iota": shapes.iota,
     "select_n": shapes.select_n,
-    "reduce_sum": contractions.reduce_sum,
-    "dot_general": contractions.dot_general,
-    "reduce_max": contractions.reduction("max"),
-    "reduce_min": contractions.reduction("min"),
-    "reduce_and": contractions.reduction("and"),
-    "reduce_or": contractions.reduction("or"),
-    "reduce_prod": contractions.reduction("prod"),
+    **{name: contractions.rule(name) for name in contractions.REDUCTIONS},
     "argmax": contractions.arg_extreme("argmax"),
     "argmin": contractions.arg_extreme("argmin"),
     "scan": control_flow.scan(evaluate),
