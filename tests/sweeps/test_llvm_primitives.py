@@ -184,7 +184,7 @@ def test_random_numbers_are_those_of_jax():
 
 def looked_up(x, i):
     """Entries at places that differ between runs, also outside the array; x (9, 20), i (5,)."""
-    table = jnp.arange(36.0, dtype=x.dtype).reshape(9, 4)
+    table = jnp.arange(54.0, dtype=x.dtype).reshape(9, 6)
     return [
         x[i], table[i % 9], x[i, i % 7], jnp.take(x, i, axis=1, mode="clip"), jnp.take(x, i, axis=0),
         lax.dynamic_slice(x, (i[0], i[1]), (2, 3)), lax.dynamic_update_slice(x, x[:2, :3] * 2, (i[2], i[3])),

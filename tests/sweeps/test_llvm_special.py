@@ -21,7 +21,7 @@ FUNCTIONS = {
     "erf_inv": (jax.lax.erf_inv, mpmath.erfinv, (-0.9999999, 0.9999999)),
 }
 MOST = {
-    "exp": (1.0, 1.0), "logistic": (2.0, 2.0), "tanh": (1.5, 2.0), "expm1": (0.51, 1.5), "log": (0.51, 1.0),
+    "exp": (1.0, 1.0), "logistic": (2.0, 2.0), "tanh": (2.5, 2.5), "expm1": (0.51, 1.5), "log": (0.51, 1.0),
     "log1p": (0.51, 1.0), "erf": (0.51, 1.5), "erfc": (0.51, 5.0), "erf_inv": (0.51, 4.0),
 }  # fmt: skip
 """The largest error in ULP, float32 and float64: what the table in docs/sweeps.md says."""

@@ -1,14 +1,16 @@
 """Rules of primitives that look up places which differ between runs: `gather`, `dynamic_slice`, and so on."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from llvmlite import ir
 
-from bpjax.sweeps.lanes.llvm.arrays import Array, cheap, computed
+from bpjax.sweeps.lanes.llvm.arrays import Array, allocate, cheap, computed, linear, put
 from bpjax.sweeps.lanes.llvm.dtypes import I32, Unsupported, Value, element_of, in_memory_dtype, stored_size
 from bpjax.sweeps.lanes.llvm.elementwise import kind_of
 from bpjax.sweeps.lanes.llvm.emitter import Emitter
+from bpjax.sweeps.lanes.llvm.shapes import reshaped
 
 
 def in_place(emitter: Emitter, array: Array) -> Array:
@@ -66,12 +68,17 @@ def addresses(emitter: Emitter, array: Array, number: Value) -> list[Value]:
 
 def look_up(emitter: Emitter, array: Array, number: Value) -> Value:
     """The entry with another number for each run."""
-    b, dtype = emitter.b, in_memory_dtype(array.dtype)
-    value = ir.Constant(emitter.vector(dtype), ir.Undefined)
-    for lane, address in enumerate(addresses(emitter, array, number)):
-        entry = b.load(address, typ=element_of(dtype), align=stored_size(array.dtype))
+    return gathered(emitter, addresses(emitter, array, number), array.dtype)
+
+
+def gathered(emitter: Emitter, places: list[Value], dtype) -> Value:
+    """The entries at an address for each run."""
+    b, stored = emitter.b, in_memory_dtype(dtype)
+    value = ir.Constant(emitter.vector(stored), ir.Undefined)
+    for lane, address in enumerate(places):
+        entry = b.load(address, typ=element_of(stored), align=stored_size(dtype))
         value = b.insert_element(value, entry, ir.Constant(I32, lane))
-    return emitter.narrowed(value, array.dtype)
+    return emitter.narrowed(value, dtype)
 
 
 def write_at(emitter: Emitter, array: Array, number: Value, value: Value) -> None:
@@ -97,9 +104,8 @@ def gather(emitter: Emitter, equation, arrays: list) -> list:
         raise Unsupported("gather that fills integers")
     fill = np.nan if params["fill_value"] is None else params["fill_value"]
 
-    def get(indices):
-        batch = tuple(i for k, i in enumerate(indices) if k not in numbers.offset_dims)
-        within = dict(zip(whole, (indices[k] for k in numbers.offset_dims), strict=True))
+    def found(batch: tuple) -> tuple[dict, Value | None]:
+        """The index of each run along the axes that are looked up, and whether all of them are inside."""
         axes, is_inside = {}, None
         for k, axis in enumerate(looked_up):
             index = places.get((*batch, k))
@@ -108,12 +114,80 @@ def gather(emitter: Emitter, equation, arrays: list) -> list:
                 limit = emitter.constant(array.shape[axis], places.dtype)
                 inside = emitter.b.icmp_unsigned("<", index, limit)
                 is_inside = inside if is_inside is None else emitter.b.and_(is_inside, inside)
-        value = look_up(emitter, array, number_of(emitter, array, axes, within))
-        if is_inside is None:
-            return value
-        return emitter.b.select(is_inside, value, emitter.constant(fill, array.dtype))
+        return axes, is_inside
 
-    return [Array(out.shape, array.dtype, get)]
+    def filled(value: Value, is_inside: Value | None) -> Value:
+        return value if is_inside is None else emitter.b.select(is_inside, value, emitter.constant(fill, array.dtype))
+
+    def get(indices):
+        axes, is_inside = found(tuple(i for k, i in enumerate(indices) if k not in numbers.offset_dims))
+        within = dict(zip(whole, (indices[k] for k in numbers.offset_dims), strict=True))
+        return filled(look_up(emitter, array, number_of(emitter, array, axes, within)), is_inside)
+
+    before, after = places.shape[:-1], tuple(array.shape[k] for k in whole)
+    is_row = (*collapsed, *whole) == tuple(range(len(array.shape))) and out.shape == (*before, *after)
+    if not is_row or math.prod(after) < emitter.width or not has_plain_rows(array):
+        return [Array(out.shape, array.dtype, get)]
+    result = allocate(emitter, out.shape, array.dtype)
+
+    def copy(batch):
+        axes, is_inside = found(batch)
+        number = number_of(emitter, array, axes, dict.fromkeys(whole, 0))
+        copy_row(emitter, array, number, reshaped(emitter, result, (math.prod(before), math.prod(after))),
+                 linear(emitter, before, batch), lambda value: filled(value, is_inside))  # fmt: skip
+
+    emitter.nest(before, copy)
+    return [result]
+
+
+def has_plain_rows(array: Array) -> bool:
+    """Whether the entries of a row lie side by side in memory, in their dtype."""
+    return array.place is not None and array.place.is_shared and in_memory_dtype(array.dtype) == array.dtype
+
+
+def copy_row(emitter: Emitter, array: Array, number: Value, target: Array, row, filled: Callable) -> None:
+    """Copy a row that is another one for each run: vectors of W entries of each run, transposed, then those left.
+
+    Args:
+        emitter: writes the code.
+        array: with `has_plain_rows`.
+        number: of the first entry of the row.
+        target: in memory (rows, entries).
+        row: of the target.
+        filled: value -> the value to write.
+    """
+    sources, width = addresses(emitter, array, number), emitter.width
+    size, kind = stored_size(array.dtype), emitter.vector(array.dtype)
+    blocks, left = divmod(target.shape[1], width)
+
+    def copy_block(k, carry):
+        first = emitter.times(k, width)
+        vectors = [
+            emitter.b.load(emitter.address(source, emitter.times(first, size)), typ=kind, align=size)
+            for source in sources
+        ]
+        for entry, value in enumerate(transposed(emitter, vectors)):
+            put(emitter, target, (row, emitter.add(first, entry)), filled(value))
+        return carry
+
+    emitter.loop(blocks, copy_block)
+    for entry in range(blocks * width, blocks * width + left):
+        value = gathered(emitter, [emitter.address(source, entry * size) for source in sources], array.dtype)
+        put(emitter, target, (row, entry), filled(value))
+
+
+def transposed(emitter: Emitter, vectors: list[Value]) -> list[Value]:
+    """The transpose of W vectors of W entries: blocks of 1, 2, 4, … entries change places."""
+    vectors, width = list(vectors), len(vectors)
+    step = 1
+    while step < width:
+        for i in (i for i in range(width) if not i & step):
+            a, b = vectors[i], vectors[i + step]
+            for place, shift in ((i, 0), (i + step, step)):
+                mask = [k - k % (2 * step) + k % step + shift + (width if k & step else 0) for k in range(width)]
+                vectors[place] = emitter.b.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, width), mask))
+        step *= 2
+    return vectors
 
 
 def starts_of(emitter: Emitter, array: Array, starts: list[Array], sizes) -> list[Value]:

@@ -17,9 +17,6 @@ EXP_REST = {
     ),
 }  # fmt: skip
 """(exp(r) - 1 - r) / r², by degree."""
-TANH_REST = (0.002292744816178142, -0.008343945515839153, 0.02176891865102821, -0.053959259577204544,
-             0.1333330355691574, -0.3333333317214036)  # fmt: skip
-"""(tanh(x) - x) / x³ in powers of x², |x| < 0.625."""
 LOG_REST = (1.479819860511658591e-01, 1.531383769920937332e-01, 1.818357216161805012e-01, 2.222219843214978396e-01,
             2.857142874366239149e-01, 3.999999999940941908e-01, 6.666666666666735130e-01)  # fmt: skip
 """log((1 + s) / (1 - s)) / s - 2 in powers of s²: the polynomial of FreeBSD's `e_log.c`."""
@@ -53,9 +50,9 @@ def exp(ops: Ops, x):
     highest, lowest = (709.79, -708.4) if ops.is_double else (88.73, -87.34)
     inside = ops.at_least(ops.at_most(x, ops.c(highest)), ops.c(lowest))
     n, _, r = reduced(ops, inside)
-    value = ops.add(ops.c(1.0), exp_minus_one(ops, r))
     half = ops.b.ashr(n, ops.i(1))  # 2ⁿ in two factors: one alone is infinite for the largest x
-    return ops.mul(ops.mul(value, ops.power_of_two(half)), ops.power_of_two(ops.b.sub(n, half)))
+    scale = ops.power_of_two(half)
+    return ops.mul(ops.fma(exp_minus_one(ops, r), scale, scale), ops.power_of_two(ops.b.sub(n, half)))
 
 
 def exp_inside(ops: Ops, x):
@@ -63,7 +60,8 @@ def exp_inside(ops: Ops, x):
     limit = 709.4 if ops.is_double else 88.3
     lowest = -708.3 if ops.is_double else -87.3
     n, _, r = reduced(ops, ops.at_least(ops.at_most(x, ops.c(limit)), ops.c(lowest)))
-    return ops.mul(ops.add(ops.c(1.0), exp_minus_one(ops, r)), ops.power_of_two(n))
+    scale = ops.power_of_two(n)
+    return ops.fma(exp_minus_one(ops, r), scale, scale)
 
 
 def logistic(ops: Ops, x):
@@ -86,18 +84,12 @@ def signed_zero(ops: Ops, y, x):
 
 
 def tanh(ops: Ops, x):
-    """The hyperbolic tangent: a polynomial near 0, else 1 - 2 / (exp(2 |x|) + 1)."""
-    one, two, size = ops.c(1.0), ops.c(2.0), ops.abs(x)
-    if ops.is_double:
-        t = expm1(ops, ops.mul(two, ops.at_most(size, ops.c(30.0))))
-        small = ops.div(t, ops.add(t, two))
-        is_small = ops.compare("<", size, ops.c(0.6))
-    else:
-        z = ops.mul(x, x)
-        small = ops.fma(ops.mul(ops.polynomial(z, TANH_REST), z), size, size)
-        is_small = ops.compare("<", size, ops.c(0.625))
-    large = ops.sub(one, ops.div(two, ops.add(one, exp_inside(ops, ops.mul(two, size)))))
-    return ops.with_sign(ops.where(is_small, small, large), x)
+    """The hyperbolic tangent: t / (t + 2) with t = exp(2 |x|) - 1 = 2ⁿ (exp(r) - 1) + (2ⁿ - 1)."""
+    two, size = ops.c(2.0), ops.at_most(ops.abs(x), ops.c(20.0 if ops.is_double else 10.0))
+    n, _, r = reduced(ops, ops.mul(two, size))
+    scale = ops.power_of_two(n)
+    t = ops.fma(exp_minus_one(ops, r), scale, ops.sub(scale, ops.c(1.0)))
+    return ops.with_sign(ops.div(t, ops.add(t, two)), x)
 
 
 def log(ops: Ops, x):
