@@ -9,7 +9,8 @@ have stopped by waiting ones. Small bodies are written out, larger ones are loop
     rules           the table of rules, one entry per JAX primitive, and the evaluation of steps
       elementwise   and the special functions: special, error_function, trigonometry, written with ops
       shapes        entries at other places
-      contractions  sums and products
+      contractions  sums and products; reductions: the order in which terms are combined
+      batches       which steps are computed for a few examples at a time; blocks: the code of these loops
       control_flow  loops and branches
       lookups       places that differ between runs; sorting; keys: random numbers
     emitter         writing LLVM code: constants, memory, loops; dtypes and scratch memory
