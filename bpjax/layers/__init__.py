@@ -53,7 +53,8 @@ from bpjax.layers.normalization.batch import (
     running_statistics,
     with_statistics,
 )
-from bpjax.layers.normalization.layer import Gains, group_norm, layer_norm, rms_norm
+from bpjax.layers.normalization.group import group_norm
+from bpjax.layers.normalization.layer import Gains, layer_norm, rms_norm
 from bpjax.layers.normalization.unit_length import unit_length
 from bpjax.layers.normalization.weight import WeightNormed, weight_norm
 from bpjax.layers.recurrent.cell import Cell

@@ -7,7 +7,7 @@ from bpjax.layers.convolution.pooling import global_average_pool
 from bpjax.layers.dense import dense
 from bpjax.layers.initializers import Initializer, he_normal, initializer
 from bpjax.layers.layer import Layer, check_layer
-from bpjax.layers.normalization.layer import group_norm
+from bpjax.layers.normalization.group import group_norm
 from bpjax.layers.shapes import reshape
 from bpjax.types import Shape
 from bpjax.util.call_text import shown

@@ -30,12 +30,12 @@ import jax.numpy as jnp
 
 from bpjax.layers.layer import EMPTY, Layer, check_layer, leaf_layers, map_layers
 from bpjax.layers.normalization.layer import (
+    backward_by_channels,
     check_normalized,
     check_positions,
     initial_gains,
     moments,
     normalized,
-    pull_back,
     stretch,
     stretch_backward,
 )
@@ -119,8 +119,7 @@ def _batch_norm(epsilon: float, use_bias: bool) -> Layer:
             dx = dx_hat * given_inverse(statistics)
         else:
             x_hat = normalized(wide, offset, inverse, axes=(0,))
-            dparams, dx_hat = stretch_backward(params, x_hat, rows(dy))
-            dx = pull_back(dx_hat, x_hat, inverse, axes=(0,))
+            dparams, dx = backward_by_channels(params, x_hat, rows(dy), inverse, 0, lambda mean: mean)
         return dparams, dx.reshape(x.shape).astype(x.dtype)
 
     def rows(x):

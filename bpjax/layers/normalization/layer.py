@@ -1,4 +1,4 @@
-"""Normalization within each example: layer, RMS and group normalization.
+"""Layer and RMS normalization, within each example and position, and what all normalizations share.
 
 All use one map, x̂ = (x − μ) / σ along some axes, and its derivative. Means are taken along the same axes.
 
@@ -15,7 +15,6 @@ the centred values. So x̂ has all seven digits of x in float32 even at a mean o
 """
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -25,7 +24,7 @@ from bpjax.layers.layer import Layer, as_shape, check_in_shape
 from bpjax.layers.params import check_params
 from bpjax.types import Array, Shape
 from bpjax.util.call_text import call_text
-from bpjax.util.checks import as_floating, check_count, check_flag, check_number, check_same_dtype
+from bpjax.util.checks import as_floating, check_flag, check_number, check_same_dtype
 from bpjax.util.precision import widen
 
 
@@ -79,6 +78,21 @@ def pull_back(dx_hat: Array, x_hat: Array, inverse: Array, axes: Sequence[int]) 
     mean = dx_hat.mean(axis=tuple(axes), keepdims=True)
     along = (dx_hat * x_hat).mean(axis=tuple(axes), keepdims=True)
     return (dx_hat - mean - x_hat * along) * inverse
+
+
+def backward_by_channels(
+    params: Gains, x_hat: Array, dy: Array, inverse: Array, axis: int, mean: Callable[[Array], Array]
+) -> tuple[Gains, Array]:
+    """(dparams, dx) where 1/σ is the same along `axis`: two sums along it serve dg, db and both means of dx̂.
+
+    Σ dx̂ = g Σ dy     Σ dx̂ x̂ = g Σ dy x̂     in each channel. `mean` makes the means over all that shares a σ of those
+    along `axis`, which has length 1 there.
+    """
+    wide, gain, count = widen(dy), along_last(params.gain, x_hat), x_hat.shape[axis]
+    error, product = wide.sum(axis=axis, keepdims=True), (wide * x_hat).sum(axis=axis, keepdims=True)
+    total = lambda a: a.reshape(-1, a.shape[-1]).sum(axis=0).astype(params.gain.dtype)
+    dparams = Gains(total(product), None if params.bias is None else total(error))
+    return dparams, (gain * wide - mean(gain * error / count) - x_hat * mean(gain * product / count)) * inverse
 
 
 def layer_norm(epsilon: float = 1e-5, use_bias: bool = True) -> Layer:
@@ -163,71 +177,6 @@ def _rms_norm(epsilon: float, use_bias: bool) -> Layer:
 
     arguments = call_text(epsilon=(epsilon, 1e-6), use_bias=(use_bias, False))
     return Layer("rms norm", init, forward, backward, arguments=arguments)
-
-
-def group_norm(groups: int, epsilon: float = 1e-5, use_bias: bool = True) -> Layer:
-    """Groups of channels normalized to mean 0 and variance 1 over channels and positions, x (N, ..., C).
-
-    forward    x̂ = (x − μ) / σ     y = g x̂ + b      μ, σ per example and group, σ² = variance + ε
-    backward   dg = Σ dy x̂     db = Σ dy     dx̂ = g dy     dx = (dx̂ − mean(dx̂) − x̂ mean(dx̂ x̂)) / σ
-
-    Wu & He 2018. In contrast to `batch_norm` the examples are independent, so batches of one example work. Group k
-    holds the channels k C/groups … (k + 1) C/groups − 1. One group normalizes the whole example; C groups are instance
-    norm. Where a group has a single value x̂ = 0 and dx = 0. Residuals: x, and mean and 1/σ of each example and group.
-
-    Args:
-        groups: The number of groups, which must divide C.
-        epsilon: ε, added to the variance.
-        use_bias: Whether there is a bias b.
-
-    Raises:
-        ValueError: `groups` is not a positive integer or `epsilon` is not above 0; in `init`, the groups do not divide
-            the channels; in `forward`, `x` is not (N, ..., C), is empty or has another dtype than the gains, or the
-            params belong to another layer.
-    """
-    groups = check_count("group_norm", "groups", groups)
-    check_number("group_norm", "epsilon", epsilon, above=0.0)
-    return _group_norm(groups, float(epsilon), check_flag("group_norm", "use_bias", use_bias))
-
-
-@functools.cache
-def _group_norm(groups: int, epsilon: float, use_bias: bool) -> Layer:
-    """The cached factory: equal arguments give the same Layer object, so jitted functions of it compile once."""
-    axes = (1, 3)
-
-    def init(key, in_shape):
-        shape = check_positions("group_norm", in_shape)
-        check_groups(shape[-1])
-        return initial_gains(shape[-1], use_bias), shape
-
-    def grouped(x):
-        """(N, ..., C) as (N, positions, groups, C / groups)."""
-        return x.reshape(len(x), math.prod(x.shape[1:-1]), groups, x.shape[-1] // groups)
-
-    def forward(params, x):
-        x = check_normalized("group_norm", params, x, use_bias)
-        check_groups(x.shape[-1])
-        wide = grouped(widen(x))
-        offset, _, inverse = moments(wide, axes, epsilon)
-        y = stretch(params, normalized(wide, offset, inverse, axes).reshape(x.shape))
-        return y.astype(x.dtype), (x, offset, inverse)
-
-    def backward(params, residuals, dy):
-        x, offset, inverse = residuals
-        x_hat = normalized(grouped(widen(x)), offset, inverse, axes)
-        dparams, dx_hat = stretch_backward(params, x_hat.reshape(x.shape), dy)
-        dx = pull_back(grouped(dx_hat), x_hat, inverse, axes)
-        return dparams, dx.reshape(x.shape).astype(x.dtype)
-
-    def check_groups(channels):
-        if channels % groups:
-            raise ValueError(
-                f"`group_norm({groups})` expected a number of channels that {groups} groups divide, got {channels}. "
-                f"Use one of {', '.join(str(n) for n in range(1, channels + 1) if channels % n == 0)} groups."
-            )
-
-    arguments = call_text(groups, epsilon=(epsilon, 1e-5), use_bias=(use_bias, True))
-    return Layer("group norm", init, forward, backward, arguments=arguments)
 
 
 def initial_gains(features: int, use_bias: bool) -> Gains:

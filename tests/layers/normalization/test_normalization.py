@@ -21,7 +21,8 @@ from bpjax.layers.normalization.batch import (
     running_statistics,
     with_statistics,
 )
-from bpjax.layers.normalization.layer import Gains, group_norm, layer_norm, rms_norm
+from bpjax.layers.normalization.group import group_norm
+from bpjax.layers.normalization.layer import Gains, layer_norm, rms_norm
 from bpjax.layers.normalization.weight import WeightNormed, weight_norm
 from bpjax.networks.resnet import resnet
 
