@@ -132,7 +132,7 @@ def sweep_table(quick: bool) -> list[dict]:
         programs = programs_of(name, work, axes)
         cores: dict[str, list[float]] = {by: [] for by in programs}
         calls = {by: watched(program.call, cores[by]) for by, program in programs.items()}
-        samples = in_turn(calls, 3 if quick else 7, 0.0)
+        samples = in_turn(calls, 3, 0.0)
         cost = {by: [s / p.useful / p.share for s in samples[by]] for by, p in programs.items()}
         rows += [
             {
