@@ -54,9 +54,9 @@ def work() -> None:
     import numpy as np
 
     import bpjax as bp
-    from bpjax.sweeps import result, skeleton
+    from bpjax.sweeps import grid, result
 
-    skeleton.RUNS_A_CHUNK, result.FLUSH_SECONDS = 32, 0.0
+    grid.RUNS_A_CHUNK, result.FLUSH_SECONDS = 32, 0.0
     network = bp.mlp((2, 2, 1), bp.sigmoid, bp.sigmoid, bp.uniform(1.0), bp.uniform(1.0))
     rule, batch = bp.backprop(network, bp.squared_error), bp.xor().present()
 

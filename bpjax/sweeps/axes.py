@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.sweeps.plan import Plan
+from bpjax.sweeps.steps import Axis, Steps, steps_of
 from bpjax.training.outcomes import SWEEP_NAMES
 from bpjax.types import Key
 from bpjax.util.call_text import shown
@@ -95,7 +96,7 @@ def points(**values) -> Points:
     Raises:
         ValueError: no hyperparameter, lists of different lengths, what is not a list of numbers, or a point twice.
     """
-    arrays = {name: as_values("points", name, axis, may_repeat=True) for name, axis in values.items()}
+    arrays = {name: np.asarray(as_values("points", name, axis, may_repeat=True)) for name, axis in values.items()}
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) != 1:
         raise ValueError(
@@ -132,11 +133,11 @@ def plan(trial: Callable, axes: Mapping, key: Key) -> Plan:
         raise ValueError(
             f"`sweep` expected the drawn axes to have one length, as they share the dimension {SAMPLE!r}, got {counts}."
         )
-    coords: dict[str, tuple[str, np.ndarray]] = {}
+    coords: dict[str, tuple[str, Axis]] = {}
     drawn = {}
     for name, axis in axes.items():
         if isinstance(axis, Draws):
-            coords.setdefault(SAMPLE, (SAMPLE, np.arange(axis.samples)))
+            coords.setdefault(SAMPLE, (SAMPLE, Steps(0, 1, axis.samples)))
             coords[name] = (SAMPLE, drawn_values(axis, name, key))
             drawn[name] = [axis.low, axis.high, "logarithmic" if axis.logarithmic else "uniform"]
         elif isinstance(axis, Points):
@@ -157,8 +158,8 @@ def drawn_values(axis: Draws, name: str, key: Key) -> np.ndarray:
     return np.exp(values) if axis.logarithmic else values
 
 
-def as_values(who: str, name: str, axis, may_repeat: bool = False) -> np.ndarray:
-    """The values of a grid axis (n,), int64 or float64; a single number is an axis of length 1.
+def as_values(who: str, name: str, axis, may_repeat: bool = False) -> Axis:
+    """The values of a grid axis (n,), int64 or float64; a single number is an axis of length 1, a range stays one.
 
     float32 values become the float64 of the same decimals, so that `[0.1]`, `np.float32([0.1])` and `jnp.array([0.1])`
     give the same coordinates. Rounded to float32 again they are unchanged.
@@ -172,18 +173,15 @@ def as_values(who: str, name: str, axis, may_repeat: bool = False) -> np.ndarray
     Raises:
         ValueError: something else, an empty list, a value twice, or a number that the program cannot represent.
     """
-    axis = list(axis) if isinstance(axis, range | map | filter) else axis
-    values = numbers_of(axis)
+    axis = list(axis) if isinstance(axis, map | filter) else axis
+    values = steps_of(axis) if isinstance(axis, range) and axis else numbers_of(axis)
     if values is None:
         raise ValueError(
             f"`{who}` expected the axis `{name}` to be a list of numbers, at least one, or `bp.sweeps.draws(...)`, got "
             f"{shown(axis)}. For a choice of what is not a number (a network, an optimizer) use `bp.sweep_over`."
         )
     if name == SEED and (
-        np.asarray(axis).dtype.kind == "b"
-        or values.dtype.kind != "i"
-        or values.min() < 0
-        or values.max() > LARGEST_SEED
+        is_boolean(axis) or values.dtype.kind != "i" or values.min() < 0 or values.max() > LARGEST_SEED
     ):
         raise ValueError(
             f"`{who}` expected the axis `{SEED}` to hold integers from 0 to {LARGEST_SEED}, got {shown(axis)}."
@@ -194,11 +192,18 @@ def as_values(who: str, name: str, axis, may_repeat: bool = False) -> np.ndarray
             f"`{who}` expected integers on the axis `{name}` from {limits.min} to {limits.max} (int32), got "
             f"{shown(axis)}."
         )
+    if isinstance(values, Steps):
+        return values
     if not may_repeat and len(np.unique(values)) < len(values):
         raise ValueError(f"`{who}` expected different values on the axis `{name}`, got {shown(axis)}.")
     if values.dtype.kind == "f":
         check_representable(who, name, values)
     return values
+
+
+def is_boolean(axis) -> bool:
+    """Whether an axis holds booleans."""
+    return not isinstance(axis, range) and np.asarray(axis).dtype.kind == "b"
 
 
 def numbers_of(axis) -> np.ndarray | None:

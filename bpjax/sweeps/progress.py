@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from bpjax.sweeps.computation import Computation
-from bpjax.sweeps.result import Results, success_of
+from bpjax.sweeps.result import success_of
 from bpjax.util.call_text import shown
 from bpjax.util.extras import require_extra
 
@@ -55,20 +55,20 @@ class Report(Protocol):
 
 @contextlib.contextmanager
 def progress_report(
-    progress: bool | Callable[[Progress], None], results: Results, computation: Computation
+    progress: bool | Callable[[Progress], None], runs: int, earlier: np.ndarray, computation: Computation
 ) -> Iterator[Report]:
     """Yields a `Report` that shows a bar or calls `progress`.
 
     Args:
         progress: True for a bar, or a function that is called with the `Progress`.
-        results: with the runs of earlier sessions.
+        runs: all runs.
+        earlier: `reason` of the runs of earlier sessions.
         computation: whose reasons say what is success.
     """
     began, lock = time.perf_counter(), threading.Lock()
     reasons = computation.reasons
     success = success_of(reasons, computation.failures)
-    earlier = results.wanted[results.done[results.wanted]]
-    state = counted(Progress(0, results.wanted.size, 0, 0.0), results.values["reason"][earlier], success, reasons)
+    state = counted(Progress(0, runs, 0, 0.0), earlier, success, reasons)
 
     with progress_bar() if progress is True else contextlib.nullcontext(progress or None) as show:
 

@@ -15,7 +15,8 @@ from bpjax.sweeps.lanes.layout import Layout
 from bpjax.sweeps.plan import Plan
 from bpjax.sweeps.pool import PoolProgram, Slot
 from bpjax.sweeps.record_file import STORE, plan_of, read_record
-from bpjax.sweeps.store import read_runs
+from bpjax.sweeps.steps import Steps, nearest
+from bpjax.sweeps.stored_runs import Reader
 from bpjax.sweeps.workers import Job
 from bpjax.training.trial import Trial
 from bpjax.util.checks import check_function, check_number
@@ -68,7 +69,7 @@ def replay(store: str | Path, trial: Callable[..., Trial] | None = None, **point
     record = read_record(folder)
     if record is None:
         raise ValueError(f"`replay` expected the folder of a stored sweep, got {folder}. Sweep with `store=` first.")
-    points = plan_of(record["axes"])
+    points = plan_of(record["axes"], folder)
     number = number_of(points, point)
     if trial is None:
         trial = KNOWN_TRIALS.get(str(folder))
@@ -151,17 +152,18 @@ def compiled(computation: Computation, layout: Layout, curve_epochs: tuple[int, 
 
 def number_of(points: Plan, point: dict) -> int:
     """The number of the run at a point; the nearest value on each axis, within rounding."""
-    axes = {dim: np.arange(length) if dim == SAMPLE else points.coords[dim][1] for dim, length in points.dims.items()}
+    axes = {dim: Steps(0, 1, n) if dim == SAMPLE else points.coords[dim][1] for dim, n in points.dims.items()}
     if set(point) != set(axes):
         raise ValueError(f"`replay` expected a value for each of {', '.join(axes)}, got {', '.join(point) or 'none'}.")
     places = []
     for dim, values in axes.items():
         check_number("replay", dim, point[dim])
-        place = int(np.argmin(np.abs(values - float(point[dim]))))
-        if not np.isclose(values[place], float(point[dim]), rtol=1e-6, atol=0):
+        place = nearest(values, float(point[dim]))
+        there = float(values[np.asarray(place)])
+        if not np.isclose(there, float(point[dim]), rtol=1e-6, atol=0):
             raise ValueError(
                 f"`replay` expected `{dim}` to be a value of the sweep's axis, got {point[dim]!r}; the nearest is "
-                f"{values[place]:g}."
+                f"{there:g}."
             )
         places.append(place)
     return int(np.ravel_multi_index(places, tuple(points.dims.values())))
@@ -169,8 +171,11 @@ def number_of(points: Plan, point: dict) -> int:
 
 def is_same_as_stored(folder: Path, record: dict, number: int, outcome: dict) -> bool | None:
     """Whether the stored result of a run equals `outcome` bit for bit; None where none is stored."""
-    values, done, _ = read_runs(folder, record)
-    if not done[number]:
+    reader = Reader(folder, record)
+    box = int(reader.grid.boxes_of(np.array([number]))[0])
+    values, done, _ = reader.box(box)
+    at = int(reader.grid.positions(np.array([number]), reader.grid.region(box))[0])
+    if not done[at]:
         return None
-    stored = {name: array[number] for name, array in values.items() if name in outcome}
+    stored = {name: array[at] for name, array in values.items() if name in outcome}
     return all(array.tobytes() == outcome[name].astype(array.dtype).tobytes() for name, array in stored.items())

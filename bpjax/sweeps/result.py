@@ -7,11 +7,16 @@ import jax
 import numpy as np
 
 from bpjax.sweeps.plan import Plan
-from bpjax.sweeps.skeleton import DERIVED, LONG_NAMES, fill_of, flags, inner_dims
+from bpjax.sweeps.skeleton import DERIVED, LONG_NAMES, LONGEST_COORDINATE, fill_of, flags, inner_dims
+from bpjax.sweeps.steps import Axis, Steps
 from bpjax.util.extras import require_extra
 
 FLUSH_SECONDS = 5.0
 """How long results of incomplete chunks stay in memory before they are written."""
+
+
+RUN = "run"
+"""The dimension of the result of a part of a sweep."""
 
 
 class Results:
@@ -34,7 +39,7 @@ class Results:
         else:
             self.values, self.done, _ = store.read()
         self.wanted = wanted.ravel() if store is None else in_chunk_order(wanted.ravel(), store)
-        self.boxes = None if store is None else store.boxes(np.arange(runs))
+        self.boxes = None if store is None else store.grid.boxes_of(np.arange(runs))
         self.unsaved: set[int] = set()
         self.failure: OSError | None = None
 
@@ -42,6 +47,10 @@ class Results:
     def finished(self) -> int:
         """The number of wanted runs that have stopped."""
         return int(self.done[self.wanted].sum())
+
+    def earlier(self) -> np.ndarray:
+        """`reason` of the wanted runs that have results."""
+        return self.values["reason"][self.wanted[self.done[self.wanted]]]
 
     def missing(self) -> np.ndarray:
         """The numbers of wanted runs without a result, those of a chunk together."""
@@ -72,7 +81,8 @@ class Results:
         """Write chunks; what cannot be written stays in memory and is tried again later."""
         try:
             for box in sorted(boxes):  # a copy: `unsaved` shrinks
-                self.store.write(box, self.values, self.done)  # type: ignore[union-attr]
+                inside = self.store.grid.numbers(self.store.grid.region(box))  # type: ignore[union-attr]
+                self.store.write(box, {name: a[inside] for name, a in self.values.items()}, self.done[inside])  # type: ignore[union-attr]
                 self.unsaved.discard(box)
             self.failure = None if not self.unsaved else self.failure
         except OSError as error:
@@ -83,7 +93,7 @@ class Results:
 
 def in_chunk_order(numbers: np.ndarray, store) -> np.ndarray:
     """Run numbers sorted so that those of a chunk of the store are together."""
-    return numbers[np.argsort(store.boxes(numbers), kind="stable")]
+    return numbers[np.argsort(store.grid.boxes_of(numbers), kind="stable")]
 
 
 def success_of(reasons: tuple[str, ...], failures: tuple[str, ...]) -> list[int]:
@@ -108,10 +118,34 @@ def dataset(points: Plan, values: dict[str, np.ndarray], record: dict):
         attributes = flags(record["reasons"], bool((array < 0).any())) if name == "reason" else {}
         attributes |= {"long_name": LONG_NAMES[name]} if name in LONG_NAMES else {}
         variables[name] = ((*dims, *inner), array, attributes)
-    coords = {name: (dim, array) for name, (dim, array) in points.coords.items()}
+    coords = {name: (dim, coordinate(axis)) for name, (dim, axis) in points.coords.items()}
     if record["curved"]:
         coords["epoch"] = ("epoch", np.array(record["identity"]["curves"]))
     return xr.Dataset(variables, coords, record["attributes"])
+
+
+def dataset_of_runs(points: Plan, numbers: np.ndarray, values: dict[str, np.ndarray], record: dict, attributes: dict):
+    """Results of some runs of a grid as an `xarray.Dataset` with the single dimension "run".
+
+    Args:
+        points: the grid.
+        numbers: of the runs (n,).
+        values: of each variable, (n, ...).
+        record: of the sweep.
+        attributes: more of them.
+    """
+    found = dataset(Plan({RUN: len(numbers)}, {}, (), {}), values, record)
+    places = points.values(numbers)
+    return found.assign_coords({name: (RUN, array) for name, array in places.items()}).assign_attrs(attributes)
+
+
+def coordinate(axis: Axis):
+    """The values of a coordinate, for xarray; as an index of pandas where they are many and evenly spaced."""
+    if isinstance(axis, Steps) and len(axis) > LONGEST_COORDINATE:
+        import pandas
+
+        return pandas.RangeIndex(axis.start, axis.last + axis.step, axis.step)
+    return np.asarray(axis)
 
 
 def derived(reason: np.ndarray, record: dict) -> dict[str, np.ndarray]:

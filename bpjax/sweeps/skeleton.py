@@ -5,7 +5,6 @@ They follow from the record. `xarray.open_zarr` and `zarr.open_group` read a sto
 
 import hashlib
 import json
-import math
 import os
 import shutil
 import tempfile
@@ -15,33 +14,25 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from bpjax.sweeps.device_kind import DEVICE_BYTES
+from bpjax.sweeps.grid import Grid
 from bpjax.sweeps.plan import Plan
-from bpjax.sweeps.record_file import ASIDE, plan_of
-from bpjax.util.extras import require_extra
+from bpjax.sweeps.record_file import ASIDE, import_zarr
+from bpjax.sweeps.steps import Steps
 
 CHECK = "check"
 """The array with the checksum of each run; −1 where a run is missing."""
 DERIVED = ("solved", "diverged")
 """Arrays that follow from `reason`, for readers without bpjax."""
-RUNS_A_CHUNK = 4096
-BYTES_A_CHUNK = 2**23
+DEVICE = "device"
+"""The array with the kind of device on which each chunk was computed, as text."""
+LONGEST_COORDINATE = 2**20
+"""Evenly spaced coordinates of more values are in the record only."""
 LONG_NAMES = {
     "reason": "why the run stopped", "epochs": "epochs done, including the last", "error": "error of the last epoch",
-    "curve": "error; NaN after the run's end", "check": "checksum of the run; -1 where it is missing",
+    "curve": "error; NaN after the run's end", "check": "checksum of the runs; -1 where they are missing",
+    "device": "device on which the runs of a chunk were computed",
 }  # fmt: skip
-
-
-def chunks_of(points: Plan, variables: dict) -> list[int]:
-    """The length of a chunk along each dimension: a few thousand runs together, and room to grow along the last."""
-    nbytes = sum(math.prod(one.shape) * np.dtype(one.dtype).itemsize for one in variables.values())
-    left = max(1, min(RUNS_A_CHUNK, BYTES_A_CHUNK // max(1, nbytes)))
-    chunks = []
-    for place, length in enumerate(reversed(points.shape)):
-        wanted = max(256, length) if place == 0 else length
-        chunk = min(1 << (wanted - 1).bit_length(), 1 << (left.bit_length() - 1))
-        chunks.append(chunk)
-        left = max(1, left // chunk)
-    return chunks[::-1]
 
 
 def fill_of(dtype, name: str = "") -> Any:
@@ -71,10 +62,10 @@ class ArraySpec(NamedTuple):
     values: np.ndarray | None = None  # of a coordinate
 
 
-def array_specs(record: dict) -> Iterator[ArraySpec]:
+def array_specs(record: dict, points: Plan) -> Iterator[ArraySpec]:
     """The arrays that a record describes."""
-    points, curves = plan_of(record["axes"]), record["identity"]["curves"]
-    dims, chunks = list(points.dims), tuple(record["chunks"])
+    grid, curves = grid_of(record, points), record["identity"]["curves"]
+    dims, chunks = list(points.dims), grid.chunks
     extra = [name for name, (dim, _) in points.coords.items() if name != dim]
     located = {"coordinates": " ".join(extra)} if extra else {}
     for name, (shape, dtype) in record["variables"].items():
@@ -85,27 +76,41 @@ def array_specs(record: dict) -> Iterator[ArraySpec]:
         yield ArraySpec(name, [*dims, *inner], sizes, inside, dtype, fill_of(dtype, name), attributes)
     for name in DERIVED:
         yield ArraySpec(name, dims, points.shape, chunks, "bool", False, located)
-    labels = located | {"long_name": LONG_NAMES[CHECK]}
-    yield ArraySpec(CHECK, dims, points.shape, chunks, "int64", -1, labels)
+    are_single = all(group == 1 for group in grid.groups)
+    labels = (located if are_single else {}) | {"long_name": LONG_NAMES[CHECK]}
+    inside = tuple(chunk // group for chunk, group in zip(chunks, grid.groups, strict=True))
+    names = dims if are_single else [f"{dim}_group" for dim in dims]
+    yield ArraySpec(CHECK, names, grid.group_counts(grid.everything), inside, "int64", -1, labels)
+    names, sizes = [*(f"{dim}_chunk" for dim in dims), "device_text"], (*grid.counts, DEVICE_BYTES)
+    one_each = (*(1 for _ in dims), DEVICE_BYTES)
+    yield ArraySpec(DEVICE, names, sizes, one_each, "uint8", 0, {"long_name": LONG_NAMES[DEVICE]})
     coords = dict(points.coords) | ({"epoch": ("epoch", np.array(curves))} if curves else {})
     for name, (dim, values) in coords.items():
-        yield ArraySpec(name, [dim], values.shape, values.shape, values.dtype, fill_of(values.dtype), {}, values)
+        if isinstance(values, Steps) and len(values) > LONGEST_COORDINATE:
+            continue
+        array = np.asarray(values)
+        yield ArraySpec(name, [dim], array.shape, array.shape, array.dtype, fill_of(array.dtype), {}, array)
 
 
-def build_skeleton(record: dict, folder: Path) -> None:
+def grid_of(record: dict, points: Plan) -> Grid:
+    """The chunks and groups of a store; in one of version 2 every run is a group."""
+    return Grid(points.shape, tuple(record["chunks"]), tuple(record.get("groups", [1] * len(points.dims))))
+
+
+def build_skeleton(record: dict, points: Plan, folder: Path) -> None:
     """Write the Zarr files of a store, without results, to an empty folder."""
     zarr = import_zarr()
     from zarr.codecs import Crc32cCodec, ZstdCodec
 
     group = zarr.create_group(folder, attributes=record["attributes"])
-    for one in array_specs(record):
+    for one in array_specs(record, points):
         array = group.create_array(
             one.name, shape=one.shape, chunks=one.chunks, dtype=one.dtype, fill_value=one.fill,
             dimension_names=one.dims, attributes=one.attributes, compressors=[ZstdCodec(), Crc32cCodec()],
         )  # fmt: skip
         if one.values is not None:
             array[:] = one.values
-    consolidate(folder, [one.name for one in array_specs(record)])
+    consolidate(folder, [one.name for one in array_specs(record, points)])
 
 
 def consolidate(folder: Path, names: list[str]) -> None:
@@ -125,14 +130,14 @@ def inner_dims(name: str, count: int, is_curve: bool) -> list[str]:
     return [*first, *(f"{name}_{axis}" for axis in range(count - len(first)))]
 
 
-def renew_skeleton(record: dict, folder: Path) -> dict:
+def renew_skeleton(record: dict, points: Plan, folder: Path) -> dict:
     """The record with the digests of the skeleton's files, which are written aside for `place_skeleton`.
 
     Raises:
         OSError: the folder cannot be written.
     """
     aside = Path(tempfile.mkdtemp(prefix=f"{ASIDE}skeleton-", dir=folder))
-    build_skeleton(record, aside)
+    build_skeleton(record, points, aside)
     files = sorted(path for path in aside.rglob("*") if path.is_file())
     digests = {path.relative_to(aside).as_posix(): sha256(path) for path in files}
     return {**record, "files": digests, "aside": aside.name}
@@ -164,10 +169,3 @@ def arrays_in(folder: Path, mode: Literal["r", "r+"]) -> dict[str, Any]:
     with zarr.config.set({"array.write_empty_chunks": True}):
         group = zarr.open_group(folder, mode=mode, use_consolidated=True)
         return dict(group.arrays())
-
-
-def import_zarr():
-    """The module zarr, or a `ModuleNotFoundError` that names the extra to install."""
-    with require_extra("A sweep is stored by zarr"):
-        import zarr
-    return zarr

@@ -3,17 +3,17 @@
 - record.json, record.copy.json: what identifies the sweep, and its axes (see `record_file`);
 - zarr.json, NAME/zarr.json: metadata, and the coordinates, which follow from the record (see `skeleton`);
 - NAME/c/...: results, in chunks;
-- check/c/...: the checksum of each run, written after its results (see `checksums`);
+- check/c/...: the checksums, written after the results (see `checksums`);
+- device/c/...: the kind of device on which each chunk was computed;
 - writer.lock, writer.json: who writes (see `writer`).
 """
 
 import contextlib
 import json
-import logging
+import math
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -21,6 +21,8 @@ import numpy as np
 from bpjax.results.record import config_data, environment
 from bpjax.results.seal import digest_of
 from bpjax.sweeps.checksums import MISSING, checksums
+from bpjax.sweeps.device_kind import decoded, encoded
+from bpjax.sweeps.grid import chunks_of
 from bpjax.sweeps.identity import EXPLANATIONS, differences
 from bpjax.sweeps.lanes.layout import Layout
 from bpjax.sweeps.plan import Plan, union
@@ -35,88 +37,78 @@ from bpjax.sweeps.record_file import (
 from bpjax.sweeps.result import derived
 from bpjax.sweeps.skeleton import (
     CHECK,
-    DERIVED,
+    DEVICE,
     arrays_in,
-    chunks_of,
-    fill_of,
+    grid_of,
     is_sound,
     place_skeleton,
     renew_skeleton,
 )
+from bpjax.sweeps.stored_runs import Stored, log, read_region
 from bpjax.sweeps.writer import HOLDER, LOCK, only_writer
-
-log = logging.getLogger("bpjax.sweeps")
-
-
-class Stored(NamedTuple):
-    """The runs of a store that are valid."""
-
-    values: dict[str, np.ndarray]  # (runs, ...) of each variable; fill values where a run is missing
-    done: np.ndarray  # (runs,) booleans
-    damaged: int  # runs whose results do not match their checksum
 
 
 class SweepStore:
-    """A store that this process writes; see `open_store`."""
+    """A store that this process writes; see `open_store` and `bpjax.sweeps.part_store`."""
 
-    def __init__(self, folder: Path, record: dict):
-        """The store in a folder, whose skeleton is in place."""
-        self.folder, self.record = folder, record
-        self.points, self.chunks = plan_of(record["axes"]), tuple(record["chunks"])
-        self.arrays = arrays_in(folder, "r+")
+    def __init__(self, folder: Path, record: dict, device: str = ""):
+        """The store in a folder, whose skeleton is in place.
 
-    def boxes(self, numbers: np.ndarray) -> np.ndarray:
-        """The chunk (n,) in which each run lies."""
-        if not self.points.dims:
-            return np.zeros(len(numbers), int)
-        places = np.unravel_index(numbers, self.points.shape)
-        counts = [-(-length // chunk) for length, chunk in zip(self.points.shape, self.chunks, strict=True)]
-        inside = tuple(place // chunk for place, chunk in zip(places, self.chunks, strict=True))
-        return np.asarray(np.ravel_multi_index(inside, counts))
-
-    def region(self, box: int) -> tuple[slice, ...]:
-        """The places in the grid that lie in a chunk."""
-        counts = [-(-length // chunk) for length, chunk in zip(self.points.shape, self.chunks, strict=True)]
-        places = np.unravel_index(box, counts) if counts else ()
-        sides = zip(places, self.chunks, self.points.shape, strict=True)
-        return tuple(slice(int(k * chunk), int(min((k + 1) * chunk, length))) for k, chunk, length in sides)
+        Args:
+            folder: of the store.
+            record: of the store.
+            device: the kind of device on which runs will be computed.
+        """
+        self.folder, self.record, self.device = folder, record, device
+        self.points = plan_of(record["axes"], folder)
+        self.grid, self.arrays = grid_of(record, self.points), arrays_in(folder, "r+")
 
     def write_runs(self, numbers: np.ndarray, values: Mapping[str, np.ndarray], done: np.ndarray) -> None:
         """Write the chunks in which runs lie.
 
         Args:
             numbers: of the runs (n,), maybe none.
-            values: as for `write`.
-            done: as for `write`.
+            values: (runs, ...) of each variable, of the whole grid.
+            done: (runs,) which runs of the whole grid have results.
         """
-        for box in np.unique(self.boxes(numbers)) if len(numbers) else ():
-            self.write(int(box), values, done)
+        for box in np.unique(self.grid.boxes_of(numbers)) if len(numbers) else ():
+            inside = self.grid.numbers(self.grid.region(int(box)))
+            self.write(int(box), {name: array[inside] for name, array in values.items()}, done[inside])
 
     def write(self, box: int, values: Mapping[str, np.ndarray], done: np.ndarray) -> None:
         """Write the runs of a chunk: results first, then `reason`, then the checksums.
 
         Args:
             box: the number of the chunk.
-            values: (runs, ...) of each variable, of the whole grid.
-            done: (runs,) which runs have results.
+            values: (n, ...) of each variable, of the runs of the chunk.
+            done: (n,) which of them have results.
 
         Raises:
             OSError: it cannot be written, for example because the disk is full; runs written before stay valid.
         """
-        region, shape = self.region(box), self.points.shape
-        part = {name: array.reshape((*shape, *array.shape[1:]))[region] for name, array in values.items()}
-        is_done = done.reshape(shape)[region]
-        numbers = np.arange(done.size).reshape(shape)[region]
-        flat = {name: array.reshape((numbers.size, *values[name].shape[1:])) for name, array in part.items()}
-        sums = np.where(is_done, checksums(self.points, numbers.ravel(), flat).reshape(is_done.shape), MISSING)
-        part = {name: part[name] for name in sorted(part, key=lambda name: name == "reason")}
+        grid, region = self.grid, self.grid.region(box)
+        shape = tuple(side.stop - side.start for side in region)
+        groups, numbers, there = grid.groups_in(region), grid.numbers(region), np.flatnonzero(done)
+        part = {name: values[name] for name in sorted(values, key=lambda name: name == "reason")}
         part |= derived(part["reason"], self.record)
-        for name, array in {**part, CHECK: sums}.items():
-            self.arrays[name][region] = array
+        sums = np.full(grid.group_counts(region), MISSING)
+        found = {name: array[there] for name, array in values.items()}
+        sums.reshape(-1)[np.unique(groups[there])] = checksums(self.points, numbers[there], found, groups[there])
+        for name, array in part.items():
+            self.arrays[name][region] = array.reshape((*shape, *array.shape[1:]))
+        self.arrays[DEVICE][grid.place_of(box)] = encoded(self.device, decoded(self.arrays[DEVICE][grid.place_of(box)]))
+        self.arrays[CHECK][grid.group_region(region)] = sums
 
     def read(self) -> Stored:
-        """The valid runs; damaged ones are logged, to be run again."""
-        stored = read_runs(self.folder, self.record)
+        """All valid runs; damaged ones are logged, to be run again."""
+        return self.noticed(read_region(self.arrays, self.record, self.points, self.grid.everything))
+
+    def read_box(self, box: int) -> Stored:
+        """The valid runs of a chunk; damaged ones are logged, to be run again."""
+        return self.noticed(read_region(self.arrays, self.record, self.points, self.grid.region(box)))
+
+    def noticed(self, stored: Stored) -> Stored:
+        """What was read; damaged runs are logged."""
         if stored.damaged:
             log.warning(
                 "%s: %d of %d runs are damaged and will be run again", self.folder, stored.damaged, stored.done.size
@@ -124,58 +116,15 @@ class SweepStore:
         return stored
 
 
-def read_runs(folder: Path, record: dict) -> Stored:
-    """The valid runs of a store, also while another process writes: checksums are read before the results."""
-    points = plan_of(record["axes"])
-    arrays = arrays_in(folder, "r")
-    shapes = {name: (tuple(shape), dtype) for name, (shape, dtype) in record["variables"].items()}
-    sums, lost = read_array(arrays[CHECK], points.shape, (), MISSING)
-    values = {}
-    for name in (*DERIVED, *shapes):
-        shape, dtype = shapes.get(name, ((), "bool"))
-        values[name], is_lost = read_array(arrays[name], points.shape, shape, fill_of(dtype, name))
-        lost |= is_lost
-    given = {name: values.pop(name) for name in DERIVED}
-    numbers = np.flatnonzero((sums != MISSING) & ~lost)
-    there = {name: array[numbers] for name, array in values.items()}
-    right = checksums(points, numbers, there) == sums[numbers]
-    for name, array in derived(there["reason"], record).items():
-        right &= array == given[name][numbers]
-    done = np.zeros(points.runs, bool)
-    done[numbers[right]] = True
-    for name, array in values.items():
-        array[~done] = fill_of(array.dtype, name)
-    return Stored(values, done, int(lost.sum() + (~right).sum()))
-
-
-def read_array(array, grid: tuple, shape: tuple, fill) -> tuple[np.ndarray, np.ndarray]:
-    """The values (runs, ...) of an array, and which runs (runs,) lie in chunks that cannot be read."""
-    runs = int(np.prod(grid, dtype=int))
-    try:
-        return np.array(array[...]).reshape((runs, *shape)), np.zeros(runs, bool)
-    except Exception as error:  # whatever a codec raises on bytes that it did not write
-        log.debug("%s: %r", array, error)
-    values, lost = np.full(array.shape, fill, array.dtype), np.zeros(grid, bool)
-    sides = [range(0, length, chunk) for length, chunk in zip(grid, array.chunks, strict=False)]
-    for corner in np.ndindex(*(len(side) for side in sides)):
-        region = tuple(
-            slice(side[k], side[k] + chunk) for k, side, chunk in zip(corner, sides, array.chunks, strict=False)
-        )
-        try:
-            values[region] = array[region]
-        except Exception:
-            lost[region] = True
-    return values.reshape((runs, *shape)), lost.reshape(runs)
-
-
 @contextlib.contextmanager
-def open_store(folder: str | Path, new: dict, points: Plan) -> Iterator[SweepStore]:
+def open_store(folder: str | Path, new: dict, points: Plan, device: str = "") -> Iterator[SweepStore]:
     """The store of this very computation, created or grown so that it contains the runs of `points`.
 
     Args:
         folder: of the store.
         new: the record of the sweep, see `new_record`.
         points: the runs that will be written.
+        device: the kind of device on which they are computed.
 
     Raises:
         ValueError: the folder holds another sweep or something else, cannot be written, or is being written by another
@@ -187,7 +136,7 @@ def open_store(folder: str | Path, new: dict, points: Plan) -> Iterator[SweepSto
         try:
             folder.mkdir(parents=True, exist_ok=True)
             held.enter_context(only_writer(folder))
-            store = SweepStore(folder, prepare_folder(folder, new, points))
+            store = SweepStore(folder, prepare_folder(folder, new, points), device)
         except OSError as error:
             raise ValueError(
                 f"A sweep cannot be written to {folder} ({error.strerror or error}): choose another folder."
@@ -208,25 +157,37 @@ def is_ours(entry: Path) -> bool:
     return entry.name in (LOCK, HOLDER) or entry.name.startswith((ASIDE, ".clock-"))
 
 
-def prepare_folder(folder: Path, new: dict, points: Plan) -> dict:
-    """The record of a folder that this process has locked, with the skeleton in place."""
+def prepare_folder(folder: Path, new: dict, points: Plan, parts: int = 1) -> dict:
+    """The record of a folder that this process has locked, with the skeleton in place.
+
+    Args:
+        folder: of the store.
+        new: the record of the sweep, see `new_record`.
+        points: the runs that will be written.
+        parts: into how many a new sweep is divided.
+    """
     record = read_record(folder)
     for left in folder.glob(f"{ASIDE}*"):
         if record is None or left.name != record["aside"]:
             remove(left)  # of a process that was killed
     if record is None:
-        record = {**new, "axes": plan_data(points), "chunks": chunks_of(points, variables_of(new))}
+        variables = variables_of(new).values()
+        nbytes = sum(math.prod(one.shape) * np.dtype(one.dtype).itemsize for one in variables)
+        chunks, groups = chunks_of(points.shape, nbytes, parts)
+        record = {**new, "axes": plan_data(points), "chunks": chunks, "groups": groups}
     else:
         check_same(folder, record, new)
-    there = plan_of(record["axes"])
+    there = union(plan_of(record["axes"], folder, points), points)
     grown = {
         **record,
-        "axes": plan_data(union(there, points)),
+        "format": FORMAT,
+        "axes": plan_data(there),
+        "groups": list(grid_of(record, there).groups),
         "configs": merged([*record["configs"], *new["configs"]]),
     }
     is_new = "files" not in record or digest_of(grown) != digest_of(record)
     if is_new or not is_sound(record, folder):
-        record = renew_skeleton(grown, folder)
+        record = renew_skeleton(grown, there, folder)
         write_record_file(folder, record)
         place_skeleton(record, folder)
     return record

@@ -11,8 +11,9 @@ from bpjax.sweeps.join import complete
 from bpjax.sweeps.plan import Plan, numbers_in, union
 from bpjax.sweeps.record_file import STORE, plan_of, read_record
 from bpjax.sweeps.result import dataset, import_xarray
-from bpjax.sweeps.skeleton import CHECK, fill_of, is_sound
-from bpjax.sweeps.store import Stored, log, merged, open_store, read_runs
+from bpjax.sweeps.skeleton import CHECK, DEVICE, fill_of, is_sound
+from bpjax.sweeps.store import merged, open_store
+from bpjax.sweeps.stored_runs import Reader, Stored, log
 from bpjax.sweeps.structure_folder import combinations_in, dimensions
 from bpjax.util.call_text import shown
 from bpjax.util.checks import as_real_numbers
@@ -44,8 +45,13 @@ def open_sweep(store: str | Path):
         return open_combinations(store)
     while True:
         folder, record = record_of("open_sweep", store)
-        points, stored = plan_of(record["axes"]), read_runs(folder, record)
-        lazy = import_xarray().open_zarr(folder, chunks=None, consolidated=True).drop_vars(CHECK)
+        reader = Reader(folder, record)
+        points, stored = reader.points, reader.all()
+        lazy = (
+            import_xarray()
+            .open_zarr(folder, chunks=None, consolidated=True)
+            .drop_vars([CHECK, DEVICE], errors="ignore")
+        )
         if (read_record(folder) or record)["files"] == record["files"]:
             break  # otherwise the grid has grown meanwhile
     if stored.damaged:
@@ -109,7 +115,7 @@ def merge_sweeps(stores: Iterable[str | Path], store: str | Path | None = None):
     if not parts:
         raise ValueError("`merge_sweeps` expected at least one folder, got none.")
     (first_folder, first), *others = parts
-    whole = plan_of(first["axes"])
+    whole = plan_of(first["axes"], first_folder)
     for folder, record in others:
         different = differences(first["identity"], record["identity"])
         if different:
@@ -117,7 +123,7 @@ def merge_sweeps(stores: Iterable[str | Path], store: str | Path | None = None):
                 f"`merge_sweeps` expected sweeps of one computation, but {first_folder} (there) and {folder} (here) "
                 f"differ in {'; '.join(different)}."
             )
-        whole = union(whole, plan_of(record["axes"]))
+        whole = union(whole, plan_of(record["axes"], folder))
     found = empty(whole, first)
     for folder, record in parts:
         take_over(found, whole, folder, record)
@@ -145,8 +151,8 @@ def empty(points: Plan, record: dict) -> Stored:
 
 def take_over(merged: Stored, whole: Plan, folder: Path, record: dict) -> None:
     """Copy the runs of a store, or raise a `ValueError` where one differs from what is there."""
-    part = read_runs(folder, record)
-    place = numbers_in(whole, plan_of(record["axes"])).ravel()
+    reader = Reader(folder, record)
+    part, place = reader.all(), numbers_in(whole, reader.points).ravel()
     both = part.done & merged.done[place]
     for name, array in part.values.items():
         old, new = merged.values[name][place[both]], array[both]
@@ -192,7 +198,7 @@ def delete_runs(store: str | Path, **chosen) -> int:
             value is not one of the sweep's.
     """
     folder, record = record_of("delete_runs", store)
-    points = plan_of(record["axes"])
+    points = plan_of(record["axes"], folder)
     if not chosen:
         raise ValueError(f"`delete_runs` expected values of {', '.join(points.coords)}, got none: delete the folder.")
     picked = np.ones(points.runs, bool)

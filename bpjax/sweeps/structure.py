@@ -19,6 +19,7 @@ import numpy as np
 from bpjax.sweeps.axes import RESERVED, SAMPLE, SEED, plan
 from bpjax.sweeps.computation import trace
 from bpjax.sweeps.join import join
+from bpjax.sweeps.part import WHOLE, Part, part_of
 from bpjax.sweeps.progress import Progress, all_progress, as_progress
 from bpjax.sweeps.record_file import STORE
 from bpjax.sweeps.structure_folder import Label, folder_of, label_text, prepare_folder
@@ -40,6 +41,7 @@ def sweep_over(
     *,
     key: Key,
     store: str | Path | None = None,
+    part: tuple[int, int] | str | None = None,
     progress: bool | Callable[[Progress], None] = False,
     **options,
 ):
@@ -68,13 +70,15 @@ def sweep_over(
         store: a folder for the results, with one stored sweep in it for each combination, called for example
             "width=2,activation=tanh". A call that was interrupted continues there, and a later call with more values
             adds to it. `bp.open_sweep(store)` returns what it holds.
+        part: as for `bp.sweep`: a part of the blocks of every combination, in turn.
         progress: True for one bar over all combinations, or a function that is called with a `Progress`.
         **options: as for `bp.sweep`: `curves`, `layout`, `config`, `receipt`, `devices`.
 
     Returns:
         A dataset as `bp.sweep` returns it, with the dimensions of `structure` in front. Where combinations stop for
         different reasons, `reason` counts the joined list in its attribute `flag_meanings`. Where an outcome exists, or
-        has an entry, in some combinations only, it is NaN in the others (−1 for integers).
+        has an entry, in some combinations only, it is NaN in the others (−1 for integers). Of a part, a dictionary with
+        what `bp.sweep` returns of each combination, by its name, such as "width=2,activation=tanh".
 
     Raises:
         ValueError: values that are no labels, names that do not fit `make_trial` or are taken, outcomes that cannot be
@@ -86,12 +90,15 @@ def sweep_over(
     progress = as_progress(who, progress)
     store = None if store is None else as_path(who, store, STORE)
     check_options(who, options)
+    mine = part_of(who, part, store is not None)
     choices = labelled(who, structure)
     combinations = combine(who, choices, make_trial, axes)
     check_outcomes(who, choices, combinations, key)
     if store is not None:
         prepare_folder(store, choices)
-    found = sweep_each(combinations, key, store, progress, options)
+    found = sweep_each(combinations, key, store, progress, options, mine)
+    if mine is not None:
+        return {one.name: result for one, result in zip(combinations, found, strict=True)}
     labels = {name: list(values) for name, values in choices.items()}
     return join(labels, dict(zip((tuple(one.labels.values()) for one in combinations), found, strict=True)))
 
@@ -221,7 +228,12 @@ class Cancelled(Exception):
 
 
 def sweep_each(
-    combinations: Sequence[Combination], key: Key, store: str | Path | None, progress, options: Mapping[str, Any]
+    combinations: Sequence[Combination],
+    key: Key,
+    store: str | Path | None,
+    progress,
+    options: Mapping[str, Any],
+    part: Part | None = None,
 ) -> list:
     """The results of one sweep per combination, `IN_PROGRESS` of them at a time.
 
@@ -233,6 +245,8 @@ def sweep_each(
         store: the folder in which each combination has one, or None.
         progress: as for `sweep_over`.
         options: for `sweep`.
+        part: which this process computes; the first block of each combination belongs to another part than that of the
+            combination before it.
     """
     settings, cancelled = jax_settings(), threading.Event()
 
@@ -246,8 +260,9 @@ def sweep_each(
 
             at = combinations[index]
             folder = None if store is None else folder_of(store, at.labels)
+            mine = WHOLE if part is None else ((part.index - index) % part.count, part.count)
             with under(settings), naming(at):
-                return sweep(at.trial, at.axes, key=key, store=folder, progress=show, **options)
+                return sweep(at.trial, at.axes, key=key, store=folder, part=mine, progress=show, **options)
 
         with ThreadPoolExecutor(IN_PROGRESS) as threads:
             working = [threads.submit(one, index) for index in range(len(combinations))]

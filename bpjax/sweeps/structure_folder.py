@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from bpjax.sweeps.record_file import ASIDE
 from bpjax.util.files import write_file
 
 Label = int | float | bool | str
@@ -70,8 +71,8 @@ def described(kinds: Mapping[str, str]) -> str:
 
 
 def is_unfinished(entry: Path) -> bool:
-    """Whether an entry of a folder is a mark that was being written when the process was killed."""
-    return entry.name.startswith(f".{STRUCTURE}-")
+    """Whether an entry of a folder is a mark that a process is writing, or was when it was killed."""
+    return entry.name.startswith(ASIDE)
 
 
 def dimensions(parent: str | Path) -> dict[str, str] | None:

@@ -1,9 +1,7 @@
 """Many trainings at once: every point of a grid and every seed in one compiled program, on all cores and devices."""
 
-import contextlib
 import functools
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +14,15 @@ from bpjax.sweeps.computation import Computation, trace
 from bpjax.sweeps.identity import identity_of
 from bpjax.sweeps.lanes.layout import NAMES, Choice, Layout, choose_layout
 from bpjax.sweeps.llvm_choice import llvm_choice
-from bpjax.sweeps.plan import numbers_in
-from bpjax.sweeps.progress import Progress, as_progress, progress_report
+from bpjax.sweeps.part import part_of
+from bpjax.sweeps.part_sweep import sweep_part
+from bpjax.sweeps.progress import Progress, as_progress
 from bpjax.sweeps.record_file import STORE, read_record
 from bpjax.sweeps.replay import remember
-from bpjax.sweeps.result import Results, curves_of, dataset, success_of
-from bpjax.sweeps.store import SweepStore, new_record, open_store
-from bpjax.sweeps.workers import Job, run_all
+from bpjax.sweeps.result import curves_of, success_of
+from bpjax.sweeps.store import new_record
+from bpjax.sweeps.whole_sweep import sweep_in_memory, sweep_into_store
+from bpjax.sweeps.workers import Job
 from bpjax.training.trial import Trial
 from bpjax.types import Key
 from bpjax.util.call_text import shown
@@ -38,6 +38,7 @@ def sweep(
     curves: Iterable[int] = (),
     layout: str = "auto",
     store: str | Path | None = None,
+    part: tuple[int, int] | str | None = None,
     config: Any = None,
     receipt: Any = None,
     devices: list | None = None,
@@ -71,6 +72,9 @@ def sweep(
             "auto" means it where the model says lanes and llvmlite is installed. A store keeps its layout.
         store: a folder for the result, written as runs stop. If it holds the same computation, its runs are kept and
             only missing ones are run: after an interruption, for a larger or finer grid, for more seeds or draws.
+        part: (index, count) or "index/count", counted from 0: compute this part of the sweep, in a `store` that all
+            parts share, on one machine or on many. By default what `BPJAX_PART`, a job array of SLURM or an Indexed
+            Job of Kubernetes says (`bpjax.sweeps.part`), if there is a store, else the whole; "whole" in any case.
         config: what else to record of how the result was made: a dataclass or plain data.
         receipt: the gradient receipt to record: a `Report` of `bp.compare`, or text.
         devices: where to run; all local devices by default.
@@ -81,12 +85,13 @@ def sweep(
         `solved`, `diverged`, `epochs` (epochs done), `error` (of the last epoch), `refused` (steps not taken), the
         other entries of the trial's outcome, and `curve` and the watched values with the dimension `epoch`, NaN after a
         run's end. Its attributes: `record`, how the result was made, as JSON; `layout`, which was chosen and why;
-        `receipt`.
+        `receipt`. Of a part, the runs of this part alone: one dimension `run`, with the axes as its coordinates; all
+        runs that are stored: `bp.open_sweep`.
 
     Raises:
         ValueError: axes that do not fit the trial, a trial whose shapes depend on its hyperparameters, an unknown
             layout, a store that holds another computation (the message says in what it differs) or that another
-            process is writing.
+            process is writing, a part without a store, or one of which other processes hold some runs.
         ModuleNotFoundError: xarray, zarr, or llvmlite for "llvm", is missing; the message names the extra to install.
     """
     check_key(key)
@@ -94,54 +99,28 @@ def sweep(
     check_receipt(receipt)
     devices = devices_of(devices)
     store = None if store is None else as_path("sweep", store, STORE)
+    mine = part_of("sweep", part, store is not None)
     points, curve_epochs = plan(trial, axes, key), epochs_of(curves)
     computation, constants = trace(trial, points, key)
     there = None if store is None else read_record(store.absolute())
     chosen = choice_of(layout, computation, there, curve_epochs, devices[0].platform)
     job = Job(computation, constants, chosen.layout, curve_epochs, points, key)
-    identity = identity_of(job, explained=store is not None)
-    variables = computation.variables(curve_epochs)
     more = {"trial": name_of(trial), "why": chosen.why, "config": config, "receipt": receipt}
+    record = record_of(job, store is not None, more)
+    if store is None:
+        return sweep_in_memory(job, record, devices, progress)
+    remember(store.absolute(), trial)
+    if mine is None:
+        return sweep_into_store(job, record, store, devices, progress)
+    return sweep_part(job, record, store, mine, devices, progress)
+
+
+def record_of(job: Job, explained: bool, more: dict) -> dict:
+    """The record of a sweep without its axes; see `new_record`."""
+    computation, curve_epochs = job.computation, job.curve_epochs
+    variables = computation.variables(curve_epochs)
     success = success_of(computation.reasons, computation.failures)
-    record = new_record(identity, variables, curves_of(computation, curve_epochs), success, more)
-    with contextlib.nullcontext() if store is None else open_store(store, record, points) as stored:
-        whole = points if stored is None else stored.points
-        numbers = numbers_in(whole, points)
-        results = Results(whole.runs, numbers, variables, stored)
-        with resumable(results, stored), progress_report(progress, results, computation) as report:
-            run_all(job._replace(points=whole), results, devices, report)
-        if stored is not None:
-            remember(stored.folder, trial)
-        values = {name: array[numbers.ravel()] for name, array in results.values.items()}
-    return dataset(points, values, record)
-
-
-@contextlib.contextmanager
-def resumable(results: Results, stored: SweepStore | None) -> Iterator[None]:
-    """A context that writes what has been computed, however it ends, and says after Ctrl-C how to go on.
-
-    Results that cannot be written, as on a full disk, are returned with a warning: they are not lost.
-    """
-    try:
-        yield
-    except KeyboardInterrupt:
-        results.flush()
-        where = "" if stored is None else f"; {where_stored(results, stored)}"
-        raise KeyboardInterrupt(f"{results.finished} of {results.wanted.size} runs have stopped{where}") from None
-    finally:
-        results.flush()
-    if stored is not None and results.failure:
-        warnings.warn(where_stored(results, stored), RuntimeWarning, stacklevel=4)
-
-
-def where_stored(results: Results, stored: SweepStore) -> str:
-    """Where the results are, and how to go on."""
-    if results.failure is None:
-        return f"they are stored in {stored.folder}: start the same sweep again, and it continues there"
-    return (
-        f"{stored.folder} could not be written ({results.failure.strerror}): runs written before are kept, and the "
-        "others are only in the returned result. Save it elsewhere, or free some space and sweep again"
-    )
+    return new_record(identity_of(job, explained), variables, curves_of(computation, curve_epochs), success, more)
 
 
 def choice_of(

@@ -8,6 +8,7 @@ import numpy as np
 from bpjax.results.comparison import Comparison, compared
 from bpjax.sweeps.axes import SEED, as_values
 from bpjax.sweeps.join import join
+from bpjax.sweeps.part import WHOLE
 from bpjax.sweeps.progress import Progress, as_progress, progress_bar
 from bpjax.sweeps.record_file import STORE
 from bpjax.sweeps.structure import Combination, check_options, check_outcomes, combine, labels_of, sweep_each
@@ -35,6 +36,10 @@ def compare(
     if horizon is not None:
         check_count(who, "horizon", horizon)
     check_options(who, options)
+    if options.pop("part", None) not in (None, WHOLE):
+        raise ValueError(
+            f"`{who}` expected no `part`: a rate is selected on all of its runs. Sweep in parts by `bp.sweep_over`."
+        )
     rates = np.sort(as_values(who, RATE, rates if np.iterable(rates) else [rates]))
     if not rates[0] > 0:
         raise ValueError(f"`{who}` expected learning rates above 0 in `rates`, got {rates[0]:g}.")

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -35,6 +35,22 @@ class Job(NamedTuple):
     curve_epochs: tuple[int, ...]  # at which the error is stored
     points: Plan  # the runs
     key: Key  # root of all random numbers
+
+
+class Waiting(Protocol):
+    """Blocks of run numbers that wait for a worker."""
+
+    def get_nowait(self) -> np.ndarray:
+        """The next block; raises `queue.Empty` after the last."""
+        ...
+
+
+class Collects(Protocol):
+    """Takes the results of runs that have stopped."""
+
+    def add(self, new: dict[str, np.ndarray], /) -> None:
+        """Results by variable, and the runs' numbers under "number"."""
+        ...
 
 
 @functools.lru_cache(maxsize=16)
@@ -67,7 +83,7 @@ def compiled_lanes(computation: Computation, layout: Layout, curve_epochs, input
     return functions_of(computation, curve_epochs, layout.feed, device, settings)
 
 
-def run_in_registers(functions, job: Job, waiting, results: Results, report: Report, stop, device) -> None:
+def run_in_registers(functions, job: Job, waiting: Waiting, results: Collects, report: Report, stop, device) -> None:
     """As `run_pool`, for runs in vector registers."""
     from bpjax.sweeps.llvm_pool import run_lanes
 
@@ -84,12 +100,25 @@ def run_all(job: Job, results: Results, devices: list, report: Report) -> None:
         report: called with the results of runs that have stopped.
     """
     waiting: queue.SimpleQueue = queue.SimpleQueue()
-    missing, count = results.missing(), len(devices) * workers_per_device(devices)
-    blocks = blocks_of(missing, job.layout, count)
+    blocks = blocks_of(results.missing(), job.layout, workers_of(devices))
     for numbers in blocks:
         waiting.put(numbers)
-    workers = min(len(blocks), count)
-    places = [*itertools.islice(itertools.cycle(devices), workers)]
+    if blocks:
+        run_waiting(job, waiting, len(blocks), results, devices, report)
+
+
+def run_waiting(job: Job, waiting: Waiting, most: int, results: Collects, devices: list, report: Report) -> None:
+    """Train the runs of all blocks that wait.
+
+    Args:
+        job: what to run.
+        waiting: the blocks, at least one.
+        most: how many workers at most.
+        results: where finished runs go.
+        devices: where to run.
+        report: called with the results of runs that have stopped.
+    """
+    places = [*itertools.islice(itertools.cycle(devices), min(most, workers_of(devices)))]
     settings, stop = jax_settings(), threading.Event()
     inputs = (
         tuple((np.shape(c), c.dtype) for c in map(as_array, job.constants)), job.key.dtype, job.points.dtypes()
@@ -105,9 +134,7 @@ def run_all(job: Job, results: Results, devices: list, report: Report) -> None:
         with under(settings), jax.default_device(device):
             run(pools[device], job, waiting, results, report, stop, device)
 
-    if not workers:
-        return
-    with ThreadPoolExecutor(workers) as threads:
+    with ThreadPoolExecutor(len(places)) as threads:
         working = [threads.submit(work, device) for device in places]
         try:
             wait(working, return_when=FIRST_EXCEPTION)
@@ -126,6 +153,11 @@ def blocks_of(numbers: np.ndarray, layout: Layout, workers: int) -> list[np.ndar
 def as_array(constant):
     """A constant with shape and dtype; JAX's arrays and keys have them."""
     return constant if hasattr(constant, "dtype") else np.asarray(constant)
+
+
+def workers_of(devices: list) -> int:
+    """The number of workers on all devices."""
+    return len(devices) * workers_per_device(devices)
 
 
 def workers_per_device(devices: list) -> int:
@@ -189,7 +221,7 @@ def run_pool(functions: PoolFunctions, job: Job, waiting, results, report, stop,
                 chunks = max(1, chunks // 2)
 
 
-def next_block(waiting: queue.SimpleQueue):
+def next_block(waiting: Waiting):
     """The next block of run numbers, or None."""
     try:
         return waiting.get_nowait()

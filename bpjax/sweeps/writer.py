@@ -2,28 +2,24 @@
 
 The lock is the operating system's, which releases it when a process ends, however it ends. Network file systems on
 which locks of other machines are not seen are covered by a second file with the host, the process and the start time
-of the writer, which touches it every few seconds.
+of the writer, which touches it every few seconds. Processes that compute parts of a sweep lock chunks instead
+(`bpjax.sweeps.chunk_locks`); a writer of the whole store waits for none of them, and is refused while one lives.
 """
 
 import contextlib
 import json
-import os
 import socket
-import tempfile
-import threading
-import time
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
+from bpjax.sweeps import holder
+from bpjax.sweeps.holder import SignsOfLife, described, lives, read_holder, silence_of, this_process
 from bpjax.util.files import write_file
 from bpjax.util.locks import locked
 
 LOCK, HOLDER = "writer.lock", "writer.json"
-BEAT = 10.0
-"""Seconds between two signs of life of a writer."""
-SILENCE = 120.0
-"""Seconds without a sign of life after which a writer on another machine counts as dead."""
+CHUNK_LOCK = ".lock-"
+"""How the names of the lock files of chunks begin."""
 
 
 @contextlib.contextmanager
@@ -31,55 +27,32 @@ def only_writer(folder: Path) -> Iterator[None]:
     """The right to write into a store, held until the `with` block ends.
 
     Raises:
-        ValueError: another process holds it; the message says who, and how to take over after a crash.
+        ValueError: another process holds it, or a part; the message says who, and how to take over after a crash.
     """
     with contextlib.ExitStack() as held:
         try:
             is_locked = held.enter_context(locked(folder / LOCK, str(folder)))
         except ValueError:
-            raise ValueError(held_by(folder)) from None
+            raise ValueError(held_by(folder, folder / HOLDER)) from None
         if is_held_elsewhere(folder, is_locked):
-            raise ValueError(held_by(folder))
+            raise ValueError(held_by(folder, folder / HOLDER))
         write_file(folder / HOLDER, json.dumps(this_process(), indent=2).encode() + b"\n")
-        stop = threading.Event()
-        beat = threading.Thread(target=touch_until, args=(folder / HOLDER, stop), daemon=True)
-        beat.start()
         try:
-            yield
+            for path in chunk_locks(folder):  # after the own file is written, which a part looks for after its lock
+                if lives(read_holder(path) or {}, path):
+                    raise ValueError(held_by(folder, path))
+            signs = SignsOfLife(lambda: [folder / HOLDER])
+            try:
+                yield
+            finally:
+                signs.stop()
         finally:
-            stop.set()
-            beat.join()
             (folder / HOLDER).unlink(missing_ok=True)
 
 
-def this_process() -> dict:
-    """Host, process and time, as data for JSON."""
-    return {"host": socket.gethostname(), "process": os.getpid(), "since": datetime.now().isoformat(" ", "seconds")}
-
-
-def touch_until(path: Path, stop: threading.Event) -> None:
-    """Renew the modification time of a file until `stop` is set."""
-    while not stop.wait(BEAT):
-        with contextlib.suppress(OSError):
-            os.utime(path)
-
-
-def holder_of(folder: Path) -> dict:
-    """Who holds the lock, as far as it is recorded."""
-    try:
-        holder = json.loads((folder / HOLDER).read_text())
-        return holder if isinstance(holder, dict) else {}
-    except (OSError, ValueError):
-        return {}
-
-
-def silence_of(folder: Path) -> float:
-    """Seconds since the holder's last sign of life, by the clock of the file system."""
-    try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".clock-") as now:
-            return os.stat(now.name).st_mtime - (folder / HOLDER).stat().st_mtime
-    except OSError:
-        return 0.0
+def chunk_locks(folder: Path) -> list[Path]:
+    """The lock files of chunks, of living and dead processes."""
+    return sorted(folder.glob(f"{CHUNK_LOCK}*"))
 
 
 def is_held_elsewhere(folder: Path, is_locked: bool) -> bool:
@@ -89,23 +62,24 @@ def is_held_elsewhere(folder: Path, is_locked: bool) -> bool:
         folder: of the store.
         is_locked: whether this process holds a lock of the operating system.
     """
-    host = holder_of(folder).get("host")
+    host = (read_holder(folder / HOLDER) or {}).get("host")
     may_write = host is not None and (host != socket.gethostname() or not is_locked)
-    return may_write and silence_of(folder) < SILENCE
+    return may_write and silence_of(folder / HOLDER) < holder.SILENCE
 
 
-def held_by(folder: Path) -> str:
-    """The message for a second writer."""
-    holder = holder_of(folder)
-    who = "another process"
-    if holder:
-        ago = max(0, round(time.time() - (folder / HOLDER).stat().st_mtime)) if (folder / HOLDER).exists() else 0
-        who = (
-            f"process {holder.get('process')} on {holder.get('host')}, since {holder.get('since')}, "
-            f"with a sign of life {ago} s ago,"
-        )
+def is_written(folder: Path) -> bool:
+    """Whether a process writes the whole store."""
+    found = read_holder(folder / HOLDER)
+    return found is not None and lives(found, folder / HOLDER)
+
+
+def held_by(folder: Path, path: Path) -> str:
+    """The message for a second writer, where the first holds the file `path`."""
+    found = read_holder(path) or {}
+    part = f", which computes part {found['part']} of it" if "part" in found else ""
     return (
-        f"{folder} is being written by {who} and a store has one writer at a time. Wait until it has ended, or stop "
-        f"it; a process that was killed holds nothing, and one on another machine counts as dead after {SILENCE:g} s "
-        "without a sign of life. Reading is possible at any time: `bp.open_sweep`."
+        f"{folder} is being written by {described(found, path)}{part} and a store has one writer at a time, or several "
+        "that compute parts of it. Wait until it has ended, or stop it; a process that was killed holds nothing, and "
+        f"one on another machine counts as dead after {holder.SILENCE:g} s without a sign of life. Reading is possible "
+        "at any time: `bp.open_sweep`."
     )

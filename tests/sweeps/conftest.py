@@ -4,7 +4,7 @@ import jax
 import pytest
 import sweeping
 
-from bpjax.sweeps import skeleton
+from bpjax.sweeps import grid
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +17,7 @@ def whole():
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Stores with several chunks, although the sweeps are small."""
-    monkeypatch.setattr(skeleton, "RUNS_A_CHUNK", 4)
+    monkeypatch.setattr(grid, "RUNS_A_CHUNK", 4)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 import sweeping
 
 import bpjax as bp
-from bpjax.sweeps import skeleton
+from bpjax.sweeps import grid
 from bpjax.sweeps.store import SweepStore
 
 pytestmark = pytest.mark.usefixtures("as_a_user_runs_it")
@@ -26,7 +26,7 @@ def stored(tmp_path_factory, whole):
     """The folder of the small sweep, complete; tests that change it take a copy."""
     folder = tmp_path_factory.mktemp("sweeps") / "store"
     with pytest.MonkeyPatch.context() as patch, jax.enable_x64(False), jax.numpy_rank_promotion("allow"):
-        patch.setattr(skeleton, "RUNS_A_CHUNK", 128)  # six chunks
+        patch.setattr(grid, "RUNS_A_CHUNK", 128)  # six chunks
         assert sweeping.swept(folder).identical(whole)
     return folder
 
@@ -51,7 +51,7 @@ def test_killed_and_started_again_it_ends_with_the_same_bits(tmp_path, whole, la
         "add = r.Results.add\n"
         "def slow(self, log):\n    add(self, log); time.sleep(0.05)\n"
         "r.Results.add = slow\n"
-        "import bpjax.sweeps.skeleton; bpjax.sweeps.skeleton.RUNS_A_CHUNK = 128\n"
+        "import bpjax.sweeps.grid; bpjax.sweeps.grid.RUNS_A_CHUNK = 128\n"
         "import bpjax.sweeps.workers; bpjax.sweeps.workers.CALL_SECONDS = 1e-3\n"
         "import bpjax.sweeps.llvm_pool as p; p.CALL_SECONDS = p.COLLECT_SECONDS = 1e-4\n"
         f"sweeping.swept({str(store)!r}, layout={layout!r})"

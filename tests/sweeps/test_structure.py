@@ -274,3 +274,16 @@ def test_an_empty_store_has_nothing_to_open(tmp_path):
     (tmp_path / "structure.json").write_text('{"structure": {"width": "number"}}')
     with pytest.raises(ValueError, match="got none so far"):
         bp.sweeps.open_sweep(tmp_path)
+
+
+def test_parts_of_every_combination(tmp_path):
+    options = {"key": KEY, "store": tmp_path, "curves": [1, 2]}
+    found = [sweep_over(STRUCTURE, make_trial, AXES, part=(index, 2), **options) for index in (0, 1)]
+    names = {f"width={w},goal={g}" for w in (2, 3) for g in ("low", "high")}
+    assert set(found[0]) == set(found[1]) == names
+    assert {sum(part[name].sizes["run"] for part in found) for name in names} == {6}
+    assert len({sum(one.sizes["run"] for one in part.values()) for part in found}) == 1  # the same work for both
+    opened = bp.open_sweep(tmp_path)
+    assert opened.drop_attrs().equals(whole().sel(goal=opened.goal, rate=opened.rate).drop_attrs())
+    with pytest.raises(ValueError, match="expected no `part`"):
+        bp.sweeps.compare_choices({"b": 1}, lambda choice: None, [1.0], 8, key=KEY, part=(0, 2))

@@ -11,7 +11,7 @@ from sweeping import LARGE, SMALL
 from sweeping import counted as swept
 
 import bpjax as bp
-from bpjax.sweeps import writer
+from bpjax.sweeps import holder, writer
 from bpjax.util import locks
 
 pytestmark = pytest.mark.usefixtures("as_a_user_runs_it", "small_chunks")
@@ -44,14 +44,14 @@ def test_a_writer_on_another_machine_counts_until_it_is_silent(store, monkeypatc
     (store / writer.HOLDER).write_text(json.dumps({"host": "elsewhere", "process": 7, "since": "2026-01-01 00:00:00"}))
     with pytest.raises(ValueError, match="process 7 on elsewhere, since 2026-01-01.*counts as dead after 120 s"):
         swept(SMALL, store)
-    long_ago = time.time() - 2 * writer.SILENCE
+    long_ago = time.time() - 2 * holder.SILENCE
     os.utime(store / writer.HOLDER, (long_ago, long_ago))
     swept(SMALL, store)
 
 
 def test_where_nothing_can_be_locked_signs_of_life_decide(store, monkeypatch):
     monkeypatch.setattr(locks, "fcntl", None)
-    (store / writer.HOLDER).write_text(json.dumps(writer.this_process()))
+    (store / writer.HOLDER).write_text(json.dumps(holder.this_process()))
     with pytest.raises(ValueError, match="one writer at a time"):
         swept(SMALL, store)
     os.utime(store / writer.HOLDER, (1, 1))
@@ -59,7 +59,7 @@ def test_where_nothing_can_be_locked_signs_of_life_decide(store, monkeypatch):
 
 
 def test_a_writer_gives_signs_of_life(store, monkeypatch):
-    monkeypatch.setattr(writer, "BEAT", 0.01)
+    monkeypatch.setattr(holder, "BEAT", 0.01)
     with writer.only_writer(store):
         os.utime(store / writer.HOLDER, (1, 1))
         deadline = time.time() + 10
