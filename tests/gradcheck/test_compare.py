@@ -18,6 +18,8 @@ from bpjax.gradcheck.per_layer import compare_layer
 from bpjax.gradcheck.report import table
 from bpjax.layers.layer import Kind
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 FULL = bool(os.environ.get("BPJAX_FULL"))
 WIDTH, EXAMPLES = 6, 8
 

@@ -10,6 +10,8 @@ import pytest
 from bpjax.gradcheck.explain import explain
 from bpjax.gradcheck.subject import subject_of
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 KEYS = jax.random.split(jax.random.key(0), 4)
 
 
