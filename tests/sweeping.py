@@ -1,6 +1,7 @@
 """A small sweep that tests also run in another process, to kill it or to vary the devices: `python sweeping.py`."""
 
 import hashlib
+import time
 from typing import NamedTuple
 
 import jax
@@ -69,6 +70,24 @@ LARGE = {"rate": [0.25, 0.5, 1.0], "seed": [7, 0, 1, 2, 9], "length": [9, 4, 3]}
 def counted(axes, store=None, **options):
     """A sweep of countdowns."""
     return bp.sweep(countdown, axes, key=jax.random.key(5), store=store, curves=[1, 3, 8], **options)
+
+
+def slow_part(store, count, index):
+    """A part of the large sweep of countdowns, in chunks of two runs, slow enough to be killed."""
+    from bpjax.sweeps import grid
+    from bpjax.sweeps.part_results import PartResults
+
+    add = PartResults.add
+
+    def slow(self, new):
+        add(self, new)
+        time.sleep(0.05)
+
+    PartResults.add, grid.RUNS_A_CHUNK = slow, 2
+    try:
+        counted(LARGE, store, part=(index, count))
+    finally:
+        PartResults.add, grid.RUNS_A_CHUNK = add, 4096
 
 
 def digest(result) -> str:

@@ -86,6 +86,11 @@ def followed_by(values: Axis, more: np.ndarray) -> Axis:
     return np.concatenate([np.asarray(values), more]) if len(more) else values
 
 
+def ascends(values: Axis) -> bool:
+    """Whether every value is larger than the one before."""
+    return values.step > 0 if isinstance(values, Steps) else bool((np.diff(values) > 0).all())
+
+
 def nearest(values: Axis, value: float) -> int:
     """The place of the value nearest to `value`."""
     if isinstance(values, Steps):

@@ -10,8 +10,9 @@ from bpjax.sweeps.identity import differences
 from bpjax.sweeps.join import complete
 from bpjax.sweeps.plan import Plan, numbers_in, union
 from bpjax.sweeps.record_file import STORE, plan_of, read_record
-from bpjax.sweeps.result import dataset, import_xarray
-from bpjax.sweeps.skeleton import CHECK, DEVICE, fill_of, is_sound
+from bpjax.sweeps.result import coordinate, dataset, import_xarray
+from bpjax.sweeps.skeleton import fill_of, is_sound
+from bpjax.sweeps.steps import ascends
 from bpjax.sweeps.store import merged, open_store
 from bpjax.sweeps.stored_runs import Reader, Stored, log
 from bpjax.sweeps.structure_folder import combinations_in, dimensions
@@ -34,7 +35,8 @@ def open_sweep(store: str | Path):
         store: the folder.
 
     Returns:
-        The dataset as `bp.sweep` returns it, with all runs of the store; its attribute `missing` is their number.
+        The dataset as `bp.sweep` returns it, with all runs of the store. Its attribute `missing` is the number of those
+        that are not there, and `devices` names what the others were computed on.
 
     Raises:
         ValueError: the folder holds no sweep, or its record or metadata are damaged.
@@ -46,19 +48,19 @@ def open_sweep(store: str | Path):
     while True:
         folder, record = record_of("open_sweep", store)
         reader = Reader(folder, record)
-        points, stored = reader.points, reader.all()
-        lazy = (
-            import_xarray()
-            .open_zarr(folder, chunks=None, consolidated=True)
-            .drop_vars([CHECK, DEVICE], errors="ignore")
-        )
+        valid, damaged = reader.counts()
+        lazy = import_xarray().open_zarr(folder, chunks=None, consolidated=True)
         if (read_record(folder) or record)["files"] == record["files"]:
             break  # otherwise the grid has grown meanwhile
-    if stored.damaged:
-        log.warning("%s: %d runs are damaged, and missing here; sweep again to replace them", folder, stored.damaged)
-        lazy = dataset(points, stored.values, record)
-    names = dict.fromkeys(("reason", "solved", "diverged", *stored.values))
-    return ascending(lazy[list(names)].assign_attrs(missing=int((~stored.done).sum())), points)
+    points = reader.points
+    if damaged:
+        log.warning("%s: %d runs are damaged, and missing here; sweep again to replace them", folder, damaged)
+        stored = reader.all()
+        lazy, valid = dataset(points, stored.values, record), int(stored.done.sum())
+    names = dict.fromkeys(("reason", "solved", "diverged", *record["variables"]))
+    coords = {name: (dim, coordinate(axis)) for name, (dim, axis) in points.coords.items() if name not in lazy.coords}
+    attributes = {"missing": points.runs - valid, "devices": "; ".join(reader.devices())}
+    return ascending(lazy[list(names)].assign_coords(coords).assign_attrs(attributes), points)
 
 
 def open_combinations(parent: Path):
@@ -177,7 +179,7 @@ def without_axes(records: list[dict]) -> dict:
 
 def ascending(result, points: Plan):
     """A dataset with the axes of grids in ascending order."""
-    axes = [dim for dim in points.dims if dim in points.coords]
+    axes = [dim for dim in points.dims if dim in points.coords and not ascends(points.coords[dim][1])]
     return result.sortby(axes) if axes else result
 
 

@@ -3,6 +3,7 @@
 import itertools
 import logging
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,10 @@ from bpjax.sweeps.plan import Plan
 from bpjax.sweeps.record_file import plan_of
 from bpjax.sweeps.result import derived
 from bpjax.sweeps.skeleton import CHECK, DERIVED, DEVICE, arrays_in, fill_of, grid_of
+from bpjax.sweeps.workers import cores
 
+RUNS_AT_ONCE = 2**22
+"""Runs of a store that are read at once."""
 log = logging.getLogger("bpjax.sweeps")
 
 
@@ -43,6 +47,20 @@ class Reader:
     def box(self, box: int) -> Stored:
         """The valid runs of a chunk."""
         return read_region(self.arrays, self.record, self.points, self.grid.region(box))
+
+    def counts(self) -> tuple[int, int]:
+        """How many runs are valid and how many are damaged; a large store is read chunk by chunk."""
+        if self.points.runs <= RUNS_AT_ONCE:
+            stored = self.all()
+            return int(stored.done.sum()), stored.damaged
+
+        def counted(box: int) -> tuple[int, int]:
+            stored = self.box(box)
+            return int(stored.done.sum()), stored.damaged
+
+        with ThreadPoolExecutor(cores()) as threads:
+            valid, damaged = zip(*threads.map(counted, range(self.grid.boxes)), strict=True)
+        return sum(valid), sum(damaged)
 
     def devices(self) -> list[str]:
         """The kinds of devices on which runs were computed."""

@@ -67,7 +67,7 @@ class Draw(NamedTuple):
                 "up": pixels(window.bottom, window.top, self.resolution)[::every],
                 "right": pixels(window.left, window.right, self.resolution)[::every],
             }
-            return bp.sweep(trial, axes, key=jax.random.key(self.seed), store=store, progress=progress)
+            return bp.sweep(trial, axes, key=jax.random.key(self.seed), store=store, part="whole", progress=progress)
 
     def image(self, window: Window, dtype: str, store: Path | None = None, progress=False) -> Image:
         """The image of a window; arguments as for `sweep`."""
