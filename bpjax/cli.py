@@ -1,4 +1,4 @@
-"""The command line: `bpjax compare`, with or without a file."""
+"""The command line: `bpjax compare`, with or without a file, and `bpjax progress` of a stored sweep."""
 
 import argparse
 import contextlib
@@ -32,6 +32,8 @@ one; FILE::NAME checks one function, FILE::Class.method a method."""
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     options = _parsed(argv)
+    if options.command == "progress":
+        return show_progress(options)
     # As a program, standard output stays redirected until the end, where the file's exit handlers may print.
     with own_output(redirect=options.json, restore=argv is not None) as out:
         try:
@@ -70,7 +72,17 @@ def _parsed(argv: list[str] | None) -> argparse.Namespace:
     comparison.add_argument("--seed", type=_whole, metavar="N", help="of the random cotangents and directions")
     comparison.add_argument("--no-timing", action="store_true", help="leave out times: the same output in each run")
     comparison.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else")
+    progress = commands.add_parser(
+        "progress",
+        help="how far a stored sweep is",
+        description="Say how many runs of a stored sweep are there, who computes what, and what is left of each part.",
+        allow_abbrev=False,
+    )
+    progress.add_argument("store", help="the folder of a stored sweep")
+    progress.add_argument("--parts", type=int, default=1, metavar="N", help="into how many the sweep is divided")
     options = parser.parse_args(argv)
+    if options.command == "progress":
+        return options
     only_files = {"--tolerance": options.tolerance, "--order": options.order, "--seed": options.seed}
     given = [option for option, value in only_files.items() if value is not None]
     if not options.file:
@@ -79,6 +91,19 @@ def _parsed(argv: list[str] | None) -> argparse.Namespace:
         if given:
             comparison.error(f"{given[0]} needs a FILE")
     return options
+
+
+def show_progress(options: argparse.Namespace) -> int:
+    """Say how far a stored sweep is; 0 where it is complete, 1 where runs are missing, 2 where there is none."""
+    from bpjax.sweeps.store_progress import store_progress
+
+    try:
+        found = store_progress(options.store, options.parts)
+    except (ValueError, ModuleNotFoundError) as error:
+        print(f"bpjax progress: {error}", file=sys.stderr)
+        return 2
+    print(found)
+    return 0 if found.complete.all() else 1
 
 
 def _positive(text: str) -> float:

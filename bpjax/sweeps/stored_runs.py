@@ -55,6 +55,9 @@ class Reader:
             return int(stored.done.sum()), stored.damaged
 
         def counted(box: int) -> tuple[int, int]:
+            sums, lost = read_array(self.arrays[CHECK], self.grid.group_region(self.grid.region(box)), (), MISSING)
+            if not lost.any() and (sums == MISSING).all():
+                return 0, 0
             stored = self.box(box)
             return int(stored.done.sum()), stored.damaged
 

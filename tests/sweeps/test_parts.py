@@ -11,6 +11,7 @@ from sweeping import LARGE, SMALL, countdown
 from sweeping import counted as swept
 
 import bpjax as bp
+from bpjax.cli import main
 from bpjax.sweeps import grid, part_sweep, record_file
 from bpjax.sweeps.chunk_locks import ChunkLocks
 from bpjax.sweeps.part import Part, part_of
@@ -97,6 +98,20 @@ def test_two_processes_on_one_block(tmp_path):
     assert bp.open_sweep(tmp_path / "store").attrs["missing"] == 0 and reports[0].done == 0
     with only_writer(tmp_path / "store"), pytest.raises(ValueError, match="is being written by process"):
         swept(LARGE, tmp_path / "store", part=(0, 1))
+
+
+def test_the_command_line_says_what_is_left(tmp_path, capsys):
+    swept(LARGE, tmp_path / "store", part=(0, 2))
+    with ChunkLocks(tmp_path / "store", {"part": "1/2"}) as locks:
+        locks.claim("0.1.0")
+        assert main(["progress", str(tmp_path / "store"), "--parts", "2"]) == 1
+    found = capsys.readouterr().out
+    missing = bp.open_sweep(tmp_path / "store").attrs["missing"]
+    assert f"{RUNS - missing} of {RUNS} runs are stored" in found and "part 1/2: process" in found
+    assert "part 1/2: " in found and "blocks left" in found and "part 0/2: " not in found
+    swept(LARGE, tmp_path / "store", part=(1, 2))
+    assert main(["progress", str(tmp_path / "store"), "--parts", "2"]) == 0
+    assert "left" not in capsys.readouterr().out and main(["progress", str(tmp_path)]) == 2
 
 
 def test_a_block_that_was_taken_over_is_not_written(tmp_path, monkeypatch, caplog):
