@@ -3,7 +3,7 @@
 XLA before jaxlib 0.11 splits a convolution among the cores of a CPU along its last spatial axis only, from some 500
 positions on. Here all images stand in one row, with zeros between them, so that this axis is long; and the weight
 gradient is a sum of matrix products, which are split. Two cores, 64 images of 14 × 14, 32 to 64 channels, 3 × 3:
-forward and input gradient 3.3 instead of 4.9 ms, weight gradient 4.7 instead of 7.0 ms. From jaxlib 0.11 on, XLA's
+forward 3.3 instead of 4.9 ms, weight gradient 4.7 instead of 7.0 ms. From jaxlib 0.11 on, XLA's
 convolution takes 3.0 and 4.0 ms.
 """
 
