@@ -71,7 +71,7 @@ class QuickSettings(StoredSettings):
     """The defaults of a quick run, where they differ; a subclass names them."""
 
     quick: bool = False
-    """Other defaults, fewer runs and coarser figures, in less than 20 seconds. Flags that are given still count."""
+    """Other defaults: fewer runs, coarser figures. Flags that are given still count."""
 
     @classmethod
     def quickly(cls) -> Self:

@@ -27,6 +27,8 @@ def write_zarr(dataset: xr.Dataset, path: Path) -> xr.Dataset:
 
 def write_figure(figure: Figure, folder: Path, name: str, dpi: int = 100) -> None:
     """Write `name`.png and `name`.svg into `folder` and close the figure."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the layout is done: PNG and SVG need not repeat it
     figure.savefig(folder / f"{name}.png", dpi=dpi)
     figure.savefig(folder / f"{name}.svg")
     plt.close(figure)

@@ -9,8 +9,8 @@ learning is needlessly slow. This experiment tests the claim on 1,197 handwritte
 3. Above it: the edge of stability, the curvature during training on the digits against 2/η (Cohen et al. 2021).
 4. Variable rates, the bold driver (Vogl et al. 1988) and delta-bar-delta (Jacobs 1988), against the best fixed rate.
 
-    python -m experiments.learning_rate              run everything: one to two minutes on two cores
-    python -m experiments.learning_rate --quick      fewer rates and weights, the same figures: about 15 seconds
+    python -m experiments.learning_rate              run everything: about 50 seconds on two cores
+    python -m experiments.learning_rate --quick      fewer rates and weights, the same figures: about half a minute
     python -m experiments.learning_rate --only xor   one of digits, xor, encoder, parity
     python -m experiments.learning_rate --help       list all settings
 

@@ -12,7 +12,7 @@ is a weak test where the paper's deviation is large or its trials are few. Where
 below the table, as far as it is known. Nothing was tuned to agree, except that the tight encoders were also run with
 ε = 1 after ε = 2 had failed.
 
-    python -m experiments.learning_speed                 run everything: about two minutes on two cores
+    python -m experiments.learning_speed                 run everything: about half a minute on two cores
     python -m experiments.learning_speed --quick         a tenth of the trials, without scikit-learn: about 20 seconds
     python -m experiments.learning_speed --only xor      only the rows with "xor" in their name
     python -m experiments.learning_speed --help          list all settings

@@ -8,8 +8,8 @@ momentum coefficient for the three conventions, in a quadratic ravine, on XOR an
 quantities that have closed forms: the limit of stability in ravines and at minima of networks, the rate of convergence
 at the best setting, the effective learning rate η/(1 − α), and the cases α = 0 and α = 1.
 
-    python -m experiments.momentum              run everything: about 75 seconds on two cores
-    python -m experiments.momentum --quick      fewer rates and weights, the same figures: about 20 seconds
+    python -m experiments.momentum              run everything: about 45 seconds on two cores
+    python -m experiments.momentum --quick      fewer rates and weights, the same figures: about half a minute
     python -m experiments.momentum --help       list all settings
 
 Writes tables to the terminal, and figures (PNG, SVG, HTML), their numbers (CSV) and the sweeps (Zarr) to
@@ -235,8 +235,6 @@ def store(config: Config, folder: Path, results: dict[str, xr.Dataset], found: d
         "momentum_theory": draw_theory(tables, curves),
     }
     for name, figure in figures.items():
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # the layout is done: PNG and SVG need not repeat it
         write_figure(figure, folder, name, dpi=80)
     write_rows(folder / "momentum.csv", planes.cells(stored))
     for name, rows in tables.items():

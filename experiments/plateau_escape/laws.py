@@ -3,6 +3,7 @@
 The steps of `bp.momentum` in each form are compared with the closed forms of `bpjax.theory`.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ import xarray as xr
 import bpjax as bp
 from bpjax import theory
 from bpjax.results.statistics import student
+from experiments.common.starts import compiled_once
 from experiments.plateau_escape.committee import committee_trial
 from experiments.plateau_escape.starts import MODES, linear_task
 
@@ -85,7 +87,7 @@ def ball_paths(momenta) -> xr.Dataset:
         for form in FORMS.values():
             walk = _walk(form, steps)
             for case, numbers in cases.items():
-                paths[case].append(walk(jnp.asarray(alphas), *(jnp.full(len(alphas), number) for number in numbers)))
+                paths[case].append(walk(alphas, *(np.full(len(alphas), number) for number in numbers)))
     return xr.Dataset(
         {case: (("form", "momentum", "step"), np.stack(path)) for case, path in paths.items()},
         {"form": list(FORMS), "momentum": alphas},
@@ -106,7 +108,7 @@ def _walk(form: str, steps: int):
         state = ball.init(start)._replace(velocity=velocity)
         return jnp.append(start, jax.lax.scan(step, (start, state), None, length=steps)[1])
 
-    return jax.jit(jax.vmap(one))
+    return compiled_once(jax.vmap(one))
 
 
 def ball_laws(paths: xr.Dataset) -> list[Law]:
@@ -139,7 +141,7 @@ def mode_paths(momentum: float) -> xr.DataArray:
     batch = linear_task()
     layer = bp.dense(len(MODES), use_bias=False)
     rule = bp.backprop(bp.chain(layer, layer), bp.losses.batch_mean(bp.squared_error))
-    weights = bp.layers.Affine(jnp.sqrt(MODE_START) * jnp.eye(len(MODES)), None)
+    weights = bp.layers.Affine(math.sqrt(MODE_START) * np.eye(len(MODES), dtype=np.float32), None)
     slowest = min(MODES)
     steps = 100 + int(1.2 * theory.deep_linear_time(slowest / 2, slowest, MODE_START, 1 / MODE_RATE))
     steps += int(20 * theory.plateau_lag("convex", momentum))
@@ -158,8 +160,11 @@ def _modes(rule, weights, batch, form: str, momentum: float, steps: int) -> np.n
         first, second = state.params
         return step(state, batch)[0], jnp.diagonal(first.w @ second.w)
 
-    start = bp.training.TrainState((weights, weights), descent.init((weights, weights)), ())
-    return np.asarray(jax.jit(lambda s: jax.lax.scan(learnt, s, None, length=steps))(start)[1]).T
+    def path(weights):
+        start = bp.training.TrainState(weights, descent.init(weights), ())
+        return jax.lax.scan(learnt, start, None, length=steps)[1]
+
+    return np.asarray(compiled_once(path)((weights, weights))).T
 
 
 def deep_linear_laws(paths: xr.DataArray) -> list[Law]:

@@ -16,6 +16,7 @@ from jax.flatten_util import ravel_pytree
 
 import bpjax as bp
 from bpjax import theory
+from experiments.common.starts import compiled_once
 from experiments.plateau_escape.escapes import Summary
 from experiments.plateau_escape.starts import Plateau
 
@@ -51,7 +52,7 @@ def saddle_of(plateau: Plateau) -> Saddle:
         rule = bp.backprop(plateau.network(plateau.unit), plateau.loss)
         flat, unravel = ravel_pytree(params)
 
-        @jax.jit
+        @compiled_once
         def measure(flat):
             value, grads, _ = rule.grads(unravel(flat), (), batch)
             product = bp.analysis.hessian_vector_product(rule, unravel(flat), batch)

@@ -15,6 +15,7 @@ import numpy as np
 import bpjax as bp
 from bpjax import theory
 from experiments.common.networks import sigmoid_network
+from experiments.common.starts import compiled_once
 from experiments.plateau_escape.committee import committee, erf_unit, teacher
 
 
@@ -55,6 +56,12 @@ def _net(sizes, radius):
     return network, start
 
 
+def zeros_of(start: Callable):
+    """Weights of 0 in the structure of what `start` draws from a key."""
+    shapes = jax.eval_shape(start, jax.random.key(0))
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+
+
 def _xor(name: str, committee_inputs: int) -> Plateau:
     """All outputs are ½: E = ½ · 4 · ¼."""
     network, start = _net((2, 2, 1), 0.5)
@@ -67,7 +74,7 @@ def _symmetric(name: str, committee_inputs: int) -> Plateau:
     At the saddle all weights are 0 except the output biases, which are ln ⅓.
     """
     network, start = _net((4, 2, 4), 0.02)
-    first, unit, last, *rest = jax.tree.map(jnp.zeros_like, start(jax.random.key(0)))
+    first, unit, last, *rest = zeros_of(start)
     saddle = (first, unit, last._replace(b=last.b - math.log(3)), *rest)
     batch = bp.encoder(4, 2).present(None)
     return Plateau(name, bp.sigmoid, network, start, batch, 0.5, 1.5, 3000, saddle=saddle)
@@ -146,7 +153,7 @@ def _deep_linear(name: str, committee_inputs: int) -> Plateau:
 
     return Plateau(
         name, None, lambda unit: network, start, linear_task(), 0.005, 0.5 * sum(s * s for s in MODES),
-        2000, bp.losses.batch_mean(bp.squared_error), saddle=jax.tree.map(jnp.zeros_like, start(jax.random.key(0))),
+        2000, bp.losses.batch_mean(bp.squared_error), saddle=zeros_of(start),
     )  # fmt: skip
 
 
@@ -179,7 +186,7 @@ PLATEAUS: dict[str, Callable] = {
 
 def example(plateau: Plateau, key):
     """(network, params, batch) of one start of plain descent; new examples if the plateau has no batch."""
-    params = plateau.start(key)
+    params = compiled_once(plateau.start)(key)
     if plateau.batch is not None:
         return plateau.network(plateau.unit), params, plateau.batch
     inputs = params[0].w.shape[0]

@@ -1,5 +1,6 @@
 """The learning-rate experiment: its numbers against closed forms and known runs, and the whole as a user runs it."""
 
+import collections
 import contextlib
 import csv
 import io
@@ -34,6 +35,8 @@ RATES = ["--squared-rates", "0.1", "10000", "--entropy-rates", "0.2"]
 FLAGS = ["--only", "xor", *RATES, *(word for name, number in SMALL.items() for word in (f"--{name}", str(number)))]
 
 
+MOST_PROGRAMS = 100
+"""Of a small run. It compiles 64 where nothing is compiled yet; with receipts operation by operation 212."""
 IN_ONE_PROCESS = pytest.mark.xdist_group("a small run")  # which makes it once
 
 
@@ -42,11 +45,19 @@ def small(tmp_path_factory):
     """The folder and the printed words of a small run, as a user makes it: float32, JAX's own rules of promotion."""
     pytest.importorskip("plotly")
     folder, out = tmp_path_factory.mktemp("learning_rate") / "result", io.StringIO()
+    compiled: list[str] = []
+
+    def listen(event: str, duration_secs: float, **kwargs):
+        if event.endswith("backend_compile_duration"):
+            compiled.append(str(kwargs.get("fun_name", event)))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
         patch.delitem(problems.RULES, problems.DELTA)  # one program less to compile
         with jax.enable_x64(False), jax.numpy_rank_promotion("allow"), quick_compilations():
             assert experiment.main([*FLAGS, "--out", str(folder)]) == 0
-    return folder, out.getvalue()
+    jax.monitoring.unregister_event_duration_listener(listen)
+    return folder, out.getvalue(), compiled
 
 
 def sweep_keys(index, seeds):
@@ -116,7 +127,7 @@ def test_a_network_near_its_minimum_follows_to_first_order(keys):
 
 @IN_ONE_PROCESS
 def test_from_flags_to_figures(small):
-    folder, out = small
+    folder, out, _ = small
     assert "XOR, 2-2-1  gradient receipt: right" in out and "Edge of stability" in out and "Figures:" in out
     for name in ("", "_variable", "_oscillation", "_edge"):
         assert (folder / f"learning_rate{name}.png").stat().st_size > 10_000
@@ -138,6 +149,13 @@ def test_from_flags_to_figures(small):
     assert len(cells) == 9 and {cell["outcome"] for cell in cells} >= {"solved", "too slow"}
     jumps = list(csv.DictReader((folder / "learning_rate_oscillation.csv").read_text().splitlines()))
     assert len(jumps) == 2 * 4 * 13
+
+
+@IN_ONE_PROCESS
+def test_it_compiles_few_programs(small):
+    """Receipts, initial weights and curvatures are one program each, not one for every operation."""
+    compiled = small[2]
+    assert len(compiled) <= MOST_PROGRAMS, collections.Counter(compiled).most_common(10)
 
 
 @IN_ONE_PROCESS
