@@ -141,7 +141,7 @@ def mode_paths(momentum: float) -> xr.DataArray:
     batch = linear_task()
     layer = bp.dense(len(MODES), use_bias=False)
     rule = bp.backprop(bp.chain(layer, layer), bp.losses.batch_mean(bp.squared_error))
-    weights = bp.layers.Affine(math.sqrt(MODE_START) * np.eye(len(MODES), dtype=np.float32), None)
+    weights = bp.layers.Affine(math.sqrt(MODE_START) * jnp.eye(len(MODES)), None)
     slowest = min(MODES)
     steps = 100 + int(1.2 * theory.deep_linear_time(slowest / 2, slowest, MODE_START, 1 / MODE_RATE))
     steps += int(20 * theory.plateau_lag("convex", momentum))
