@@ -96,7 +96,8 @@ def main() -> None:
     parser.add_argument("--worker", nargs=4, type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        worker(*options.worker, options.only, options.steps)
+        processes, index, port, shares = options.worker
+        worker(processes, index, port, shares, options.only, options.steps)
         return
     ways = ((1, False), (2, True), (2, False))
     times = [run(processes, joint, options.only, options.steps) for processes, joint in ways]

@@ -72,24 +72,35 @@ DROPOUT = bp.backprop(bp.layers.keyed(NOISY), bp.squared_error)
 PERTURBATION = bp.rules.node_perturbation(PLAIN, bp.squared_error)
 
 
+@quick_jit
+def gradients_of_all(params, noisy, plain, key, x, target):
+    return {
+        "batch norm": BACKPROP.grads(params, (), (x, target))[:2],
+        "dropout": DROPOUT.grads(noisy, (), ((x, key), target))[:2],
+        "perturbation": PERTURBATION.grads(plain, key, (x, target))[:2],
+    }
+
+
+def gradients_arguments():
+    params = [drawn_params(network, (3,)) for network in (NETWORK, NOISY, PLAIN)]
+    return (*params, jax.random.key(7)), drawn((EXAMPLES, 3), (EXAMPLES, 2))
+
+
 def gradients():
     """Batch statistics, dropout masks and noise are those of the whole batch."""
+    arguments, batch = gradients_arguments()
+    one = gradients_of_all(*arguments, *batch)
+    many = gradients_of_all(*MANY().replicate(arguments), *MANY().shard(own(batch)))
+    return {name: error(many[name], one[name]) for name in one}
 
-    def all_rules(params, noisy, plain, key, x, target):
-        return {
-            "batch norm": BACKPROP.grads(params, (), (x, target))[:2],
-            "dropout": DROPOUT.grads(noisy, (), ((x, key), target))[:2],
-            "perturbation": PERTURBATION.grads(plain, key, (x, target))[:2],
-        }
 
-    params = [drawn_params(network, (3,)) for network in (NETWORK, NOISY, PLAIN)]
-    key, batch = jax.random.key(7), drawn((EXAMPLES, 3), (EXAMPLES, 2))
-    run = quick_jit(all_rules)
-    one = run(*params, key, *batch)
-    many = run(*MANY().replicate((*params, key)), *MANY().shard(own(batch)))
+def by_share():
+    """The differences of the same results where each half of the batch is computed for itself."""
+    arguments, batch = gradients_arguments()
     shares = [[a[i::2] for a in batch] for i in range(2)]
-    by_share = jax.tree.map(jnp.add, *(run(*params, key, *share) for share in shares))
-    return {name: [error(many[name], one[name]), error(by_share[name], one[name])] for name in one}
+    found = jax.tree.map(jnp.add, *(gradients_of_all(*arguments, *share) for share in shares))
+    one = gradients_of_all(*arguments, *batch)
+    return {name: error(found[name], one[name]) for name in one}
 
 
 def fit():
@@ -227,7 +238,7 @@ def killed():
 
 def main(processes, index, port, *checks):
     if int(processes) > 1:
-        seconds = HEARTBEAT if "killed" in checks else 100
+        seconds = HEARTBEAT if "killed" in checks else 600
         jax.distributed.initialize(f"localhost:{port}", int(processes), int(index), heartbeat_timeout_seconds=seconds)
     results = {}
     for check in checks:

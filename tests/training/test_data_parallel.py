@@ -75,9 +75,7 @@ def check(results):
 
 
 def check_gradients(results):
-    for whole, by_share in results["gradients"].values():
-        assert whole < 1e-14
-        assert by_share > 1e-3  # statistics and noise of each share alone are others
+    assert max(results["gradients"].values()) < 1e-14
 
 
 def check_tensor_parallel(results):
@@ -87,9 +85,10 @@ def check_tensor_parallel(results):
 
 
 def test_four_devices_of_one_process():
-    (process,) = run(1, *CHECKS, devices=4)
+    (process,) = run(1, *CHECKS, "by_share", devices=4)
     assert process.code == 0, process.messages
     check(process.results)
+    assert min(process.results["by_share"].values()) > 1e-3  # statistics and noise of a share are others
     refused = process.results["refused"]
     assert "`shard` expected a multiple of 4 examples along the first axis" in refused["indivisible"]
     assert "got float64[7, 2]. Leave out the last examples" in refused["indivisible"]
