@@ -11,6 +11,8 @@ from oracles import central_difference, relative_error
 import bpjax as bp
 from bpjax.gradcheck.registry import LOSSES
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 TABLE = pytest.mark.parametrize("case", LOSSES.values(), ids=LOSSES)
 
 

@@ -15,6 +15,8 @@ import bpjax as bp
 from bpjax.gradcheck.float64 import cast_on_host, to_host
 from bpjax.gradcheck.registry import ACTIVATIONS, LOSSES
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 GRID = list(itertools.product(ACTIVATIONS, LOSSES))
 CROSS = [pair for pair in GRID if pair[0] == GRID[0][0] or pair[1] == GRID[0][1]]
 """Every activation and every loss once."""
