@@ -13,8 +13,13 @@ One weight on a quadratic with a ripple (arXiv:2406.13971) is the control: its b
                                                            one plane, finer and deeper
     python -m experiments.trainability_boundary --help     list all settings
 
-An interrupted run continues where it ended. Writes a table to the terminal, and figures (PNG, SVG), an HTML page to
-zoom into, the table (CSV) and the images (Zarr) to results/trainability_boundary.
+An image of 4096 × 4096 pixels is divided between machines that share a folder. Each runs
+
+    python -m experiments.trainability_boundary --conditions tanh --resolution 4096 --zooms 0 --part 3/16
+
+with its own number, from 0/16 to 15/16; the last one draws the image. An interrupted run continues where it ended.
+Writes a table to the terminal, and figures (PNG, SVG), an HTML page to zoom into, the table (CSV) and the images (Zarr)
+to results/trainability_boundary.
 """
 
 import functools
@@ -28,6 +33,7 @@ import xarray as xr
 from rich.console import Console
 
 from bpjax.results.record import write_record
+from bpjax.sweeps.part import as_part
 from bpjax.util.checks import check_choice, check_count
 from bpjax.util.files import slug
 from experiments.common.command import command, print_totals, progress
@@ -38,7 +44,7 @@ from experiments.common.stored import write_figure, write_rows, write_zarr
 from experiments.trainability_boundary.conditions import CONDITIONS, Condition, Window
 from experiments.trainability_boundary.control import control
 from experiments.trainability_boundary.figures import draw_counts, draw_images
-from experiments.trainability_boundary.images import Draw, Image, agreement, zoom
+from experiments.trainability_boundary.images import Draw, Image, Incomplete, agreement, zoom
 from experiments.trainability_boundary.tables import findings_of, sentence
 from experiments.trainability_boundary.tiles import write_page
 
@@ -71,6 +77,8 @@ class Config(StoredSettings):
     """Coarse images: the dimensions are too inexact to be compared."""
     store: Path = Path("results/trainability_boundary_sweeps")
     """Folder of the sweeps; what is there is not trained again."""
+    part: str = "whole"
+    """Train this part of each image, such as 3/16, counted from 0/16 to 15/16; draw them if all parts are there."""
     out: Path = Path("results/trainability_boundary")
 
     def check(self) -> None:
@@ -82,6 +90,8 @@ class Config(StoredSettings):
         check_count("Config", "factor", self.factor, least=2, most=self.resolution // 4)
         check_count("Config", "steps", self.steps, least=20)
         check_count("Config", "rates", self.rates, least=64)
+        if self.part != "whole":
+            as_part("Config", "part", self.part)
         super().check()
 
     @property
@@ -111,7 +121,7 @@ def run(config: Config, console: Console) -> Result:
     runs = len(config.chosen) * (zooms + 1) * resolution**2
     with progress(console, runs) as advance:
         for condition in config.chosen:
-            draw = Draw(condition, resolution, config.steps, config.seed)
+            draw = Draw(condition, resolution, config.steps, config.seed, config.part)
             name = f"{slug(condition.name)}_{resolution}_{config.steps}_{config.factor}_{config.seed}"
             done = len(images) * (zooms + 1) * resolution**2
 
@@ -179,7 +189,12 @@ def show(config: Config, console: Console) -> None:
         f"{len(config.chosen)} planes, {zooms + 1} images each of {resolution} × {resolution} trainings, "
         f"{config.steps} steps long. The sweeps are kept in {config.store}."
     )
-    result = run(config, console)
+    try:
+        result = run(config, console)
+    except Incomplete as incomplete:
+        missing, folder = incomplete.args
+        console.print(f"Part {config.part} is done: {missing:,} pixels of {folder} are left to the other parts.")
+        return
     with console.status("storing the result and drawing the figures"):
         config, findings = keep(config, store, result)
     console.print()

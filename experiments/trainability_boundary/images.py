@@ -41,6 +41,10 @@ def pixels(low: float, high: float, resolution: int) -> np.ndarray:
     return np.linspace(low, high, resolution)
 
 
+class Incomplete(Exception):
+    """Pixels of an image are left to other processes: their number, and the store."""
+
+
 class Draw(NamedTuple):
     """How images are made."""
 
@@ -48,6 +52,7 @@ class Draw(NamedTuple):
     resolution: int
     steps: int
     seed: int
+    part: str = "whole"  # as in `bp.sweep`, of each sweep with a store
 
     def sweep(
         self, window: Window, dtype: str, store: Path | None = None, every: int = 1, progress=False
@@ -67,11 +72,20 @@ class Draw(NamedTuple):
                 "up": pixels(window.bottom, window.top, self.resolution)[::every],
                 "right": pixels(window.left, window.right, self.resolution)[::every],
             }
-            return bp.sweep(trial, axes, key=jax.random.key(self.seed), store=store, part="whole", progress=progress)
+            key, part = jax.random.key(self.seed), "whole" if store is None else self.part
+            return bp.sweep(trial, axes, key=key, store=store, part=part, progress=progress)
 
     def image(self, window: Window, dtype: str, store: Path | None = None, progress=False) -> Image:
-        """The image of a window; arguments as for `sweep`."""
+        """The image of a window; arguments as for `sweep`.
+
+        Raises:
+            Incomplete: this process computes a part, and others have not ended.
+        """
         result = self.sweep(window, dtype, store, progress=progress)
+        if store is not None and self.part != "whole":
+            result = bp.open_sweep(store)
+            if result.attrs["missing"]:
+                raise Incomplete(result.attrs["missing"], store)
         return Image(window, result.converged.values, result.speed.values, dtype)
 
 

@@ -12,7 +12,7 @@ from experiments.trainability_boundary.control import FAR, control, exact_limit
 from experiments.trainability_boundary.control import START as FIRST_WEIGHT
 from experiments.trainability_boundary.control import STEPS as CONTROL_STEPS
 from experiments.trainability_boundary.dimension import boundary, box_counts, densest, dimension
-from experiments.trainability_boundary.experiment import Config, dataset, result_of, run
+from experiments.trainability_boundary.experiment import Config, dataset, result_of, run, show
 from experiments.trainability_boundary.images import Draw, agreement
 from experiments.trainability_boundary.tiles import SIDE, levels_of, write_tiles
 from experiments.trainability_boundary.training import CEILING, make_trial
@@ -182,3 +182,16 @@ def test_a_run_is_stored_continues_and_is_read_back(tmp_path, float32, capsys):
 def test_values_out_of_range_are_refused_in_a_sentence(values, message):
     with pytest.raises(ValueError, match=f"expected `{message}`"):
         Config(**values).check()
+
+
+def test_images_in_parts_are_those_of_one_process(tmp_path, float32, capsys):
+    small = {"conditions": ("one example",), "resolution": 16, "zooms": 1, "factor": 4, "steps": 20, "rates": 64}
+    whole = run(Config(**small, store=tmp_path / "whole"), Console()).images["one example"]
+    parts = [Config(**small, store=tmp_path / "parts", part=f"{index}/2", out=tmp_path / "out") for index in range(2)]
+    for config in (parts[0], parts[1], parts[0]):  # part 1 completes the first image, part 0 the second
+        assert not (tmp_path / "out").exists()
+        show(config, Console())
+    images = run(parts[1], Console()).images["one example"]
+    for one, other in zip(whole, images, strict=True):
+        assert (one.converged == other.converged).all() and (one.speed == other.speed).all()
+    assert "left to the other parts" in capsys.readouterr().out and (tmp_path / "out" / "index.html").exists()
