@@ -30,9 +30,9 @@ def is_installed() -> bool:
 def llvm_choice(name: str, computation: Computation, curve_epochs: tuple[int, ...], platform: str) -> Choice | None:
     """The layout "llvm" if it applies; None where XLA compiles the sweep.
 
-    Of the trials in `scripts/layout_workloads.py`, LLVM was faster in all for which the model of an epoch's time says
-    lanes, 1.1 to 2.5 times, and in 2 of 6 for which it says another layout: products of large matrices are faster by
-    XLA.
+    Of the trials in `scripts/layout_workloads.py`, LLVM is faster in all for which the model of an epoch's time says
+    lanes. Of those for which it says another layout, networks up to 64-32-10 are 1.6 to 2.6 times as fast by LLVM, and
+    784-64-10 a third as fast: the table is in `docs/sweeps.md`.
 
     Args:
         name: "llvm", or "auto" where the model says lanes.
