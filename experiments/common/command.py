@@ -63,7 +63,11 @@ def command(
     console = Console()
     try:
         config.check()
-        alone = claimed(target_of(config.out)) if isinstance(config, StoredSettings) else contextlib.nullcontext()
+        is_part = getattr(config, "part", "whole") != "whole"  # parts run at the same time; the last one writes `out`
+        if isinstance(config, StoredSettings) and not is_part:
+            alone = claimed(target_of(config.out))
+        else:
+            alone = contextlib.nullcontext()
         with alone, jax.default_matmul_precision(config.matmul_precision):
             return show(config, console) or 0
     except KeyboardInterrupt:
