@@ -4,6 +4,7 @@ import functools
 import importlib.metadata
 import importlib.util
 import logging
+import math
 
 import jax
 
@@ -15,6 +16,13 @@ log = logging.getLogger("bpjax.sweeps.lanes")
 
 OLDEST = (0, 44)
 """The oldest version of llvmlite whose LLVM has one type of pointers."""
+LARGEST_RUN = 2**16
+"""Bytes of a run, its weights, gradients' averages and counters, up to which LLVM is the faster compiler: 16 runs of that
+size lie side by side in a core's cache.
+
+Of the trials in `scripts/layout_workloads.py`, all up to 42 kB are 1.2 to 3.3 times as fast by LLVM as in the fastest
+layout of XLA, and the one of 407 kB (784-64-10) a third as fast. The table is in `docs/sweeps.md`.
+"""
 LLVM = Layout("llvm", width=1, chunk=1, feed=128)
 """The layout for the identity of a sweep. How many runs fit into a vector is no part of it: no number depends on it."""
 
@@ -30,12 +38,8 @@ def is_installed() -> bool:
 def llvm_choice(name: str, computation: Computation, curve_epochs: tuple[int, ...], platform: str) -> Choice | None:
     """The layout "llvm" if it applies; None where XLA compiles the sweep.
 
-    Of the trials in `scripts/layout_workloads.py`, LLVM is faster in all for which the model of an epoch's time says
-    lanes. Of those for which it says another layout, networks up to 64-32-10 are 1.6 to 2.6 times as fast by LLVM, and
-    784-64-10 a third as fast: the table is in `docs/sweeps.md`.
-
     Args:
-        name: "llvm", or "auto" where the model says lanes.
+        name: "llvm" for runs of any size, or "auto".
         computation: the traced trial.
         curve_epochs: at which values are stored.
         platform: of the devices: "cpu", or another.
@@ -43,7 +47,7 @@ def llvm_choice(name: str, computation: Computation, curve_epochs: tuple[int, ..
     Raises:
         ModuleNotFoundError: it is asked for by name, and llvmlite is not installed.
     """
-    if name == "auto" and not is_installed():
+    if name == "auto" and not (is_installed() and run_bytes(computation) <= LARGEST_RUN):
         return None
     if platform != "cpu":
         reason = "it compiles for CPUs alone"
@@ -55,12 +59,18 @@ def llvm_choice(name: str, computation: Computation, curve_epochs: tuple[int, ..
         from bpjax.sweeps.lanes.llvm.machine import versions
         from bpjax.sweeps.llvm_pool import width
 
-        asked = "asked for by name" if name == "llvm" else "the model says lanes, and every operation has a rule"
+        asked = "asked for by name" if name == "llvm" else f"a run is {run_bytes(computation):,} bytes"
         return Choice(LLVM, f"{asked}; LLVM {versions()}, {width(computation)} runs to a vector")
     log.log(
         logging.WARNING if name == "llvm" else logging.INFO, "LLVM does not compile this sweep, XLA does: %s", reason
     )
     return None
+
+
+def run_bytes(computation: Computation) -> int:
+    """The size of a run between two epochs."""
+    leaves = jax.tree.leaves(computation.run_shape)
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
 
 
 @functools.lru_cache(maxsize=64)

@@ -69,7 +69,7 @@ def sweep(
         curves: epochs, from 1, at which the error and the values of `watch` of `bp.trial` are stored.
         layout: "auto" by a model of an epoch's time, or "lanes", "vmap", "single"; see `bpjax.sweeps.lanes.layout`.
             "llvm": lanes compiled by LLVM, in vector registers, on CPUs; what has no rule there is left to XLA's lanes.
-            "auto" means it where the model says lanes and llvmlite is installed. A store keeps its layout.
+            "auto" means it for runs of at most 64 KiB where llvmlite is installed. A store keeps its layout.
         store: a folder for the result, written as runs stop. If it holds the same computation, its runs are kept and
             only missing ones are run: after an interruption, for a larger or finer grid, for more seeds or draws.
         part: (index, count) or "index/count", counted from 0: compute this part of the sweep, in a `store` that all
@@ -138,12 +138,8 @@ def choice_of(
     check_choice("sweep", "layout", name, NAMES)
     if name == "auto" and there is not None:
         return Choice(Layout(**there["identity"]["layout"]), there["layout_reason"])
-    if name == "llvm":
-        return llvm_choice(name, computation, curve_epochs, platform) or chosen_layout(name, computation)
-    chosen = chosen_layout(name, computation)
-    if name == "auto" and chosen.layout.name == "lanes":
-        return llvm_choice(name, computation, curve_epochs, platform) or chosen
-    return chosen
+    by_llvm = llvm_choice(name, computation, curve_epochs, platform) if name in ("auto", "llvm") else None
+    return by_llvm or chosen_layout(name, computation)
 
 
 @functools.lru_cache(maxsize=64)

@@ -41,10 +41,24 @@ def test_epochs_and_curves_are_those_of_xla(whole):
     assert (np.isnan(whole.curve) == np.isnan(theirs.curve)).values[same].all()
 
 
-def test_auto_chooses_llvm_where_lanes_are_fastest(whole, monkeypatch):
-    assert whole.attrs["layout"].startswith("llvm: the model says lanes, and every operation has a rule; LLVM ")
+def test_auto_chooses_llvm_for_small_runs(whole, monkeypatch):
+    assert whole.attrs["layout"].startswith("llvm: a run is ")
     monkeypatch.setattr(llvm_choice.importlib.metadata, "version", lambda _: "0.43.2")
     assert sweeping.counted(sweeping.SMALL).attrs["layout"].startswith("lanes")
+
+
+@pytest.mark.parametrize("hidden, is_chosen", [(32, True), (300, False)])  # 19 and 179 kB a run
+def test_auto_leaves_large_networks_to_xla(hidden, is_chosen):
+    network = bp.mlp((64, hidden, 10), bp.tanh)
+
+    def trial(key):
+        params, _ = network.init(key, (64,))
+        rule = bp.backprop(network, bp.squared_error)
+        return bp.trial(rule, bp.momentum(0.1, 0.9), params, (jnp.ones((3, 64)), jnp.ones((3, 10))), key=key)
+
+    computation, _ = trace(trial, plan(trial, {}, KEY), KEY)
+    choice = llvm_choice.llvm_choice("auto", computation, (), "cpu")
+    assert (choice is not None) == is_chosen
 
 
 def test_a_store_goes_on_in_the_lanes_of_xla_that_began_it(tmp_path):
