@@ -17,8 +17,8 @@ log = logging.getLogger("bpjax.sweeps.lanes")
 OLDEST = (0, 44)
 """The oldest version of llvmlite whose LLVM has one type of pointers."""
 LARGEST_RUN = 2**16
-"""Bytes of a run, its weights, gradients' averages and counters, up to which LLVM is the faster compiler: 16 runs of that
-size lie side by side in a core's cache.
+"""Bytes of a run (weights, the optimizer's averages, counters) up to which LLVM compiles it by default: 16 of them lie
+side by side in a core's cache.
 
 Of the trials in `scripts/layout_workloads.py`, all up to 42 kB are 1.2 to 3.3 times as fast by LLVM as in the fastest
 layout of XLA, and the one of 407 kB (784-64-10) a third as fast. The table is in `docs/sweeps.md`.
