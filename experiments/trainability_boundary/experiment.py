@@ -37,7 +37,7 @@ from bpjax.sweeps.part import as_part
 from bpjax.util.checks import check_choice, check_count
 from bpjax.util.files import slug
 from experiments.common.command import command, print_totals, progress
-from experiments.common.config import StoredSettings
+from experiments.common.config import QuickSettings
 from experiments.common.findings import Finding, print_findings
 from experiments.common.keep import keep
 from experiments.common.stored import write_figure, write_rows, write_zarr
@@ -49,8 +49,6 @@ from experiments.trainability_boundary.tables import findings_of, sentence
 from experiments.trainability_boundary.tiles import write_page
 
 TITLE = "Which learning rates let this network train?"
-QUICK = 32, 1, 1024
-"""Resolution, zooms and rates of the control in a quick run."""
 THETAS = (0.0, 0.25, 0.5, 0.9, 2.0, 4.0, 10.0)
 """Of the control, in units of the critical value."""
 EVERY = 4
@@ -58,8 +56,10 @@ EVERY = 4
 
 
 @dataclass(frozen=True)
-class Config(StoredSettings):
+class Config(QuickSettings):
     """Settings of the experiment."""
+
+    QUICK = {"resolution": 32, "zooms": 1, "rates": 1024}
 
     conditions: tuple[str, ...] = tuple(condition.name for condition in CONDITIONS)
     """What to train; all seven by default. Names of several words stand in quotes."""
@@ -73,8 +73,6 @@ class Config(StoredSettings):
     """Of gradient descent."""
     rates: int = 8192
     """Learning rates of the control."""
-    quick: bool = False
-    """Coarse images: the dimensions are too inexact to be compared."""
     store: Path = Path("results/trainability_boundary_sweeps")
     """Folder of the sweeps; what is there is not trained again."""
     part: str = "whole"
@@ -99,12 +97,6 @@ class Config(StoredSettings):
         """The conditions, in the order of the paper."""
         return [condition for condition in CONDITIONS if condition.name in self.conditions]
 
-    @property
-    def size(self) -> tuple[int, int, int]:
-        """Resolution, zooms, and rates of the control."""
-        size = self.resolution, self.zooms, self.rates
-        return tuple(map(min, size, QUICK)) if self.quick else size  # type: ignore[return-value]
-
 
 class Result(NamedTuple):
     """What was computed."""
@@ -116,7 +108,7 @@ class Result(NamedTuple):
 
 def run(config: Config, console: Console) -> Result:
     """Train every pixel of every image, and the control."""
-    resolution, zooms, rates = config.size
+    resolution, zooms = config.resolution, config.zooms
     began, images = time.perf_counter(), {}
     runs = len(config.chosen) * (zooms + 1) * resolution**2
     with progress(console, runs) as advance:
@@ -140,7 +132,7 @@ def run(config: Config, console: Console) -> Result:
         draw = Draw(first, resolution, config.steps, config.seed)
         advance(runs, "both precisions, and the control", "pixels")
         agreements = np.array([agreement(draw, image, EVERY) for image in images[first.name]])
-        known = control(THETAS, rates)
+        known = control(THETAS, config.rates)
     print_totals(console, runs, None, time.perf_counter() - began)
     return Result(images, known, agreements)
 
@@ -184,9 +176,9 @@ def store(config: Config, folder: Path, result: Result) -> list[Finding]:
 
 def show(config: Config, console: Console) -> None:
     """Run, store, and print the table that answers the question."""
-    resolution, zooms, _ = config.size
+    size = config.resolution
     console.print(
-        f"{len(config.chosen)} planes, {zooms + 1} images each of {resolution} × {resolution} trainings, "
+        f"{len(config.chosen)} planes, {config.zooms + 1} images each of {size} × {size} trainings, "
         f"{config.steps} steps long. The sweeps are kept in {config.store}."
     )
     try:
