@@ -44,7 +44,7 @@ from bpjax.sweeps.skeleton import (
     place_skeleton,
     renew_skeleton,
 )
-from bpjax.sweeps.stored_runs import Stored, log, read_region
+from bpjax.sweeps.stored_runs import Stored, device_texts, log, read_region
 from bpjax.sweeps.writer import HOLDER, LOCK, only_writer
 
 
@@ -96,7 +96,9 @@ class SweepStore:
         sums.reshape(-1)[np.unique(groups[there])] = checksums(self.points, numbers[there], found, groups[there])
         for name, array in part.items():
             self.arrays[name][region] = array.reshape((*shape, *array.shape[1:]))
-        self.arrays[DEVICE][grid.place_of(box)] = encoded(self.device, decoded(self.arrays[DEVICE][grid.place_of(box)]))
+        place = grid.place_of(box)
+        (earlier,) = device_texts(self.arrays, tuple(slice(at, at + 1) for at in place))
+        self.arrays[DEVICE][place] = encoded(self.device, decoded(earlier))
         self.arrays[CHECK][grid.group_region(region)] = sums
 
     def read(self) -> Stored:

@@ -69,8 +69,18 @@ class Reader:
         """The kinds of devices on which runs were computed."""
         if DEVICE not in self.arrays:  # a store of version 2
             return []
-        texts = np.unique(np.array(self.arrays[DEVICE][...]).reshape(-1, DEVICE_BYTES), axis=0)
+        texts = np.unique(device_texts(self.arrays, tuple(slice(0, count) for count in self.grid.counts)), axis=0)
         return sorted({kind for text in texts for kind in decoded(text).split("; ") if kind})
+
+
+def device_texts(arrays: Mapping, places: Region) -> np.ndarray:
+    """The kinds of devices of chunks (n, DEVICE_BYTES); empty texts where they cannot be read.
+
+    Args:
+        arrays: of the store.
+        places: of the chunks in the grid of chunks.
+    """
+    return read_array(arrays[DEVICE], places, (DEVICE_BYTES,), 0)[0].reshape(-1, DEVICE_BYTES)
 
 
 def read_region(arrays: Mapping, record: dict, points: Plan, region: Region) -> Stored:

@@ -14,8 +14,6 @@ from tape.rounding_study import size_of, study
 from bpjax.tape import tape
 from bpjax.tape.local_errors import FUNCTIONS, FUNCTIONS_16_BITS, RMS, precision_of, rounded
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 UNITS = {"float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}
 
 
