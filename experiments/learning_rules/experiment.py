@@ -13,7 +13,6 @@ It then repeats published results on these rules, as far as they need no downloa
 tested on the digits as orderings and angles.
 
     python -m experiments.learning_rules                   run everything: about four minutes on two cores
-    python -m experiments.learning_rules --quick           fewer starts and epochs, the same figures: about a minute
     python -m experiments.learning_rules --only coding     only backprop and the rules with "coding" in their name
     python -m experiments.learning_rules --help            list all settings
 
@@ -39,7 +38,7 @@ from bpjax.rules.registry import RuleCase
 from bpjax.util.checks import check_count
 from bpjax.util.files import slug
 from experiments.common.command import command, print_totals, progress
-from experiments.common.config import QuickSettings
+from experiments.common.config import StoredSettings
 from experiments.common.gradients import quick_compilations
 from experiments.common.keep import keep
 from experiments.common.stored import write_figure, write_rows, write_zarr
@@ -53,13 +52,8 @@ from experiments.learning_rules.tuning import Job, Summary, summary_of, tune_all
 
 
 @dataclass(frozen=True)
-class Config(QuickSettings):
+class Config(StoredSettings):
     """Settings of the experiment; those of papers and rules are elsewhere."""
-
-    QUICK = {
-        "linear_starts": 2, "xor_starts": 3, "xor_epochs": 200, "digits_starts": 2, "digits_epochs": 2,
-        "published_starts": 2, "feedback_epochs": 4, "spiking_epochs": 50, "cost_rounds": 1,
-    }  # fmt: skip
 
     linear_starts: int = 10
     """Initial weights for each rule and learning rate on the linear task."""
