@@ -44,7 +44,7 @@ ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 
 def measure(work: Work, examples: int, steps: int) -> float:
-    """The median of the seconds of a step in this process, on so many examples of its own."""
+    """The median of the seconds of a step in this process, which has so many of the examples."""
     network, random = work.network, np.random.default_rng(jax.process_index())
     rule, optimizer = bp.backprop(network, bp.losses.batch_mean(bp.softmax_cross_entropy)), optax.sgd(0.01, 0.9)
     params, (classes,) = network.init(jax.random.key(0), work.in_shape)

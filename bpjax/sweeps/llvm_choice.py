@@ -4,13 +4,13 @@ import functools
 import importlib.metadata
 import importlib.util
 import logging
-import math
 
 import jax
 
 from bpjax.sweeps.computation import Computation
 from bpjax.sweeps.lanes.layout import Choice, Layout
 from bpjax.util.extras import require_extra
+from bpjax.util.trees import bytes_of
 
 log = logging.getLogger("bpjax.sweeps.lanes")
 
@@ -47,7 +47,7 @@ def llvm_choice(name: str, computation: Computation, curve_epochs: tuple[int, ..
     Raises:
         ModuleNotFoundError: it is asked for by name, and llvmlite is not installed.
     """
-    if name == "auto" and not (is_installed() and run_bytes(computation) <= LARGEST_RUN):
+    if name == "auto" and not (is_installed() and bytes_of(computation.run_shape) <= LARGEST_RUN):
         return None
     if platform != "cpu":
         reason = "it compiles for CPUs alone"
@@ -59,18 +59,12 @@ def llvm_choice(name: str, computation: Computation, curve_epochs: tuple[int, ..
         from bpjax.sweeps.lanes.llvm.machine import versions
         from bpjax.sweeps.llvm_pool import width
 
-        asked = "asked for by name" if name == "llvm" else f"a run is {run_bytes(computation):,} bytes"
+        asked = "asked for by name" if name == "llvm" else f"a run is {bytes_of(computation.run_shape):,} bytes"
         return Choice(LLVM, f"{asked}; LLVM {versions()}, {width(computation)} runs to a vector")
     log.log(
         logging.WARNING if name == "llvm" else logging.INFO, "LLVM does not compile this sweep, XLA does: %s", reason
     )
     return None
-
-
-def run_bytes(computation: Computation) -> int:
-    """The size of a run between two epochs."""
-    leaves = jax.tree.leaves(computation.run_shape)
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
 
 
 @functools.lru_cache(maxsize=64)

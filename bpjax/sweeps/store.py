@@ -10,7 +10,6 @@
 
 import contextlib
 import json
-import math
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -46,6 +45,7 @@ from bpjax.sweeps.skeleton import (
 )
 from bpjax.sweeps.stored_runs import Stored, device_texts, log, read_region
 from bpjax.sweeps.writer import HOLDER, LOCK, only_writer
+from bpjax.util.trees import bytes_of
 
 
 class SweepStore:
@@ -173,9 +173,7 @@ def prepare_folder(folder: Path, new: dict, points: Plan, parts: int = 1) -> dic
         if record is None or left.name != record["aside"]:
             remove(left)  # of a process that was killed
     if record is None:
-        variables = variables_of(new).values()
-        nbytes = sum(math.prod(one.shape) * np.dtype(one.dtype).itemsize for one in variables)
-        chunks, groups = chunks_of(points.shape, nbytes, parts)
+        chunks, groups = chunks_of(points.shape, bytes_of(variables_of(new)), parts)
         record = {**new, "axes": plan_data(points), "chunks": chunks, "groups": groups}
     else:
         check_same(folder, record, new)

@@ -1,7 +1,7 @@
 """One network on many devices: a copy of the params on every device, the examples of a batch divided among them.
 
 JAX divides the work of a compiled step by where its arguments lie. A gradient is a sum over examples, so each device
-computes the terms of its own examples, and one sum over the devices completes it.
+computes the terms of its examples, and one sum over the devices completes it.
 """
 
 from typing import NamedTuple

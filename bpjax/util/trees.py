@@ -1,5 +1,6 @@
 """Arithmetic on pytrees of arrays."""
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -19,6 +20,11 @@ def norm(tree) -> Array:
 def select(condition: Array, a, b):
     """Pytree `a` where the scalar condition holds, otherwise `b`."""
     return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)
+
+
+def bytes_of(tree) -> int:
+    """The size of all arrays, which may be shapes with dtypes."""
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def take(tree, rows):

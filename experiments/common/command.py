@@ -71,7 +71,9 @@ def command(
         with alone, jax.default_matmul_precision(config.matmul_precision):
             return show(config, console) or 0
     except KeyboardInterrupt:
-        console.print("\nInterrupted: nothing was written, an earlier result is unchanged.")
+        store = getattr(config, "store", None)  # of an experiment that keeps its sweeps
+        kept = f" The sweeps so far are kept in {store}: the same command continues there." if store else ""
+        console.print(f"\nInterrupted: nothing was written, an earlier result is unchanged.{kept}")
         return INTERRUPTED
     except (ValueError, ModuleNotFoundError, OSError) as error:
         print(f"{name}: {error}", file=sys.stderr)

@@ -1,14 +1,13 @@
 """The check before every training: the hand-written gradient of this network against `jax.grad`."""
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
 
 import bpjax as bp
-from bpjax.util.compilation import FAST_COMPILATION
+from experiments.common.starts import compiled_once
 
 
 def gradient_receipt(network: bp.Layer, loss: bp.losses.Loss, params, batch) -> bp.gradcheck.Report:
@@ -40,7 +39,7 @@ def gradient_of(rule: bp.Rule) -> Callable:
         return rule.grads(params, (), batch)[1]
 
     gradient.__name__ = rule.name
-    return jax.jit(gradient, compiler_options=FAST_COMPILATION)
+    return compiled_once(gradient)
 
 
 def gradient_agreement(network: bp.Layer, loss: bp.losses.Loss, params, batch, tolerance: float = 1e-4) -> str:
@@ -57,7 +56,7 @@ def gradient_agreement(network: bp.Layer, loss: bp.losses.Loss, params, batch, t
         ValueError: they differ by more. Nothing is trained then.
     """
 
-    @functools.partial(jax.jit, compiler_options=FAST_COMPILATION)
+    @compiled_once
     def relative_difference(params):
         grads = bp.backprop(network, loss).grads(params, (), batch)[1]
         expected = jax.grad(lambda params: loss.value(network.forward(params, batch[0])[0], batch[1]))(params)

@@ -19,7 +19,8 @@ import xarray as xr
 
 import bpjax as bp
 from bpjax.types import Array
-from experiments.trainability_boundary.training import power_of_ten
+from bpjax.util.trees import select
+from experiments.trainability_boundary.training import Record, power_of_ten
 
 CRITICAL = 1 / (2 * np.pi**2)
 """θ from which f is not convex."""
@@ -42,12 +43,6 @@ class Descent(NamedTuple):
     reason: Array
 
 
-class Record(NamedTuple):
-    """Of one step."""
-
-    error: Array
-
-
 def trial(key, theta, excess):
     """The rate is 1 + 10^excess; θ in units of its critical value."""
     del key
@@ -57,10 +52,7 @@ def trial(key, theta, excess):
         slope = 2 * run.w - 2 * jnp.pi * epsilon / WAVELENGTH * jnp.sin(2 * jnp.pi * run.w / WAVELENGTH)
         w, epoch = run.w - rate * slope, run.epoch + 1
         reason = jnp.where(abs(w) < FAR, jnp.where(epoch >= STEPS, 2, 0), 1).astype(jnp.int32)
-        is_over = run.reason != 0
-        return jax.tree.map(lambda old, new: jnp.where(is_over, old, new), run, Descent(w, epoch, reason)), Record(
-            w * w
-        )
+        return select(run.reason == 0, Descent(w, epoch, reason), run), Record(w * w)
 
     none = jnp.zeros((), jnp.int32)
     program = bp.training.Program(
@@ -69,17 +61,16 @@ def trial(key, theta, excess):
     return bp.training.Trial(Descent(jnp.asarray(START), none, none), program)
 
 
-def control(thetas, rates: int, layout: str = "auto") -> xr.Dataset:
+def control(thetas, rates: int) -> xr.Dataset:
     """Which rates keep the weight bounded, over (theta, excess).
 
     Args:
         thetas: in units of the critical value.
         rates: how many.
-        layout: of the sweep.
     """
     with jax.enable_x64(True):
         axes = {"theta": np.asarray(thetas, float), "excess": np.linspace(*DECADES, rates)}
-        return bp.sweep(trial, axes, key=jax.random.key(0), layout=layout)
+        return bp.sweep(trial, axes, key=jax.random.key(0))
 
 
 def exact_limit(theta: float) -> float:

@@ -27,18 +27,13 @@ class Image(NamedTuple):
         """R, pixels along a side."""
         return len(self.converged)
 
-    def part(self, factor: int) -> Window:
+    def densest_window(self, factor: int) -> Window:
         """The window of 1/factor of the width whose boundary has most cells."""
         side = max(1, self.resolution // factor)
         row, column = densest(boundary(self.converged), side)
         right, up = self.window.width / (self.resolution - 1), self.window.height / (self.resolution - 1)
         left, bottom = self.window.left + column * right, self.window.bottom + row * up
         return Window(left, left + side * right, bottom, bottom + side * up)
-
-
-def pixels(low: float, high: float, resolution: int) -> np.ndarray:
-    """Coordinates of pixels along an axis, the ends included."""
-    return np.linspace(low, high, resolution)
 
 
 class Incomplete(Exception):
@@ -69,27 +64,27 @@ class Draw(NamedTuple):
         with jax.enable_x64(dtype == "float64"):
             trial = make_trial(self.condition, problem_of(self.condition, self.steps, self.seed), self.steps)
             axes = {
-                "up": pixels(window.bottom, window.top, self.resolution)[::every],
-                "right": pixels(window.left, window.right, self.resolution)[::every],
+                "up": np.linspace(window.bottom, window.top, self.resolution)[::every],
+                "right": np.linspace(window.left, window.right, self.resolution)[::every],
             }
             key, part = jax.random.key(self.seed), "whole" if store is None else self.part
             return bp.sweep(trial, axes, key=key, store=store, part=part, progress=progress)
 
-    def image(self, window: Window, dtype: str, store: Path | None = None, progress=False) -> Image:
+    def image(self, window: Window, dtype: str, store: Path, progress) -> Image:
         """The image of a window; arguments as for `sweep`.
 
         Raises:
             Incomplete: this process computes a part, and others have not ended.
         """
         result = self.sweep(window, dtype, store, progress=progress)
-        if store is not None and self.part != "whole":
+        if self.part != "whole":
             result = bp.open_sweep(store)
             if result.attrs["missing"]:
                 raise Incomplete(result.attrs["missing"], store)
         return Image(window, result.converged.values, result.speed.values, dtype)
 
 
-def zoom(draw: Draw, zooms: int, factor: int, folder: Path | None, progress: Callable) -> list[Image]:
+def zoom(draw: Draw, zooms: int, factor: int, folder: Path, progress: Callable) -> list[Image]:
     """The image of the condition's window in float32, and of parts of it in float64, each a part of the one before.
 
     At the boundary a run amplifies rounding errors, so that parts look different in float32 (see `agreement`).
@@ -98,14 +93,13 @@ def zoom(draw: Draw, zooms: int, factor: int, folder: Path | None, progress: Cal
         draw: how images are made.
         zooms: how many parts.
         factor: width of an image over that of the next.
-        folder: for the stores of the sweeps; None to keep nothing.
+        folder: for the stores of the sweeps.
         progress: (number of the image) -> what `bp.sweep` takes as `progress`.
     """
     images, window, dtype = [], draw.condition.window, "float32"
     for number in range(zooms + 1):
-        store = None if folder is None else folder / str(number)
-        images.append(draw.image(window, dtype, store, progress(number)))
-        window, dtype = images[-1].part(factor), "float64"
+        images.append(draw.image(window, dtype, folder / str(number), progress(number)))
+        window, dtype = images[-1].densest_window(factor), "float64"
     return images
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 import bpjax as bp
 from bpjax.types import Array, Params
+from bpjax.util.trees import select
 from experiments.trainability_boundary.conditions import EVERY_STEP, START, Condition, Problem
 
 LAST = 20
@@ -75,8 +76,7 @@ def make_trial(condition: Condition, problem: Problem, steps: int) -> Callable[.
                 (descend(v, dv, first_rate), (), descend(w, dw, last_rate)), epoch, reason, first,
                 run.last + jnp.where(epoch > steps - LAST, error, 0), run.total + error, run.inverse + 1 / error,
             )  # fmt: skip
-            is_over = run.reason != 0
-            return jax.tree.map(lambda old, new: jnp.where(is_over, old, new), run, new), Record(error)
+            return select(run.reason == 0, new, run), Record(error)
 
         def outcome(run: Descent) -> dict[str, Array]:
             converged = (run.reason == 2) & (run.last < LAST)
