@@ -9,7 +9,7 @@ a room and a function: `bp.tape(f, x)` records `f`; `from bpjax.tape import Tape
 import sys
 
 from bpjax import analysis, audit, gradcheck, interop, layers, losses, networks, optimizers, results, rules
-from bpjax import second_order, sweeps, tasks, theory, training, types, util
+from bpjax import second_order, sweeps, tasks, teaching, theory, training, types, util
 from bpjax.util.missing_names import missing_name
 
 # 1. present an example
@@ -87,6 +87,7 @@ __all__ = [
     "second_order",
     "sweeps",
     "tasks",
+    "teaching",
     "theory",
     "training",
     "types",

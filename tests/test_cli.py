@@ -6,7 +6,7 @@ import json
 import pytest
 
 from bpjax import cli
-from bpjax.gradcheck import registry
+from bpjax.gradcheck import command, registry
 from bpjax.gradcheck.agreement import agree
 from bpjax.util.terminal import encodable, make_printable, write
 
@@ -101,7 +101,7 @@ def test_interrupted(file, capsys):
 
 def test_options_reach_the_check(file, monkeypatch, capsys):
     seen = {}
-    monkeypatch.setattr(cli, "check_file", lambda reference, **options: seen.update(options) or Report())
+    monkeypatch.setattr(command, "check_file", lambda reference, **options: seen.update(options) or Report())
     assert cli.main(["compare", "any.py", "--tolerance", "1e-3", "--order", "2", "--seed", "7"]) == 3
     assert seen == {"timed": True, "tolerance": 1e-3, "order": 2, "seed": 7}
     assert capsys.readouterr().out == "the report\n"
@@ -146,7 +146,7 @@ def test_the_registry_is_right(capsys, monkeypatch, quick_compilation):
 def test_a_wrong_built_in_is_reported(monkeypatch, capsys):
     wrong = agree([1.0], [2.0], dtype="float32", allowed=1e-5)
     rows = [registry.Checked("layer", "broken", dtype, wrong) for dtype in registry.DTYPES]
-    monkeypatch.setattr(cli, "check_registry", lambda: rows)
+    monkeypatch.setattr(command, "check_registry", lambda: rows)
     assert cli.main(["compare"]) == 1
     assert "WRONG in float64, float32, bfloat16, float16" in capsys.readouterr().out
     assert cli.main(["compare", "--json"]) == 1

@@ -47,7 +47,7 @@ def module(room):
 
 ROOMS = (
     "types util losses tasks layers networks interop theory optimizers rules second_order training results sweeps "
-    "tape analysis gradcheck audit cli"
+    "tape analysis gradcheck audit teaching cli"
 ).split()
 
 

@@ -1,0 +1,3 @@
+"""Lessons, derivations and exercises from real networks and their numbers."""
+
+__all__: list[str] = []
