@@ -48,7 +48,7 @@ def add(commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Compare; as a program, standard output stays redirected until the end, where the exit handlers of a file may print."""
+    """Compare; as a program, leave standard output redirected at the end, where a file's exit handlers may print."""
     only_files = {"--tolerance": options.tolerance, "--order": options.order, "--seed": options.seed}
     given = [option for option, value in only_files.items() if value is not None]
     if not options.file:
