@@ -105,6 +105,7 @@ LEARNING: dict[str, dict[str, Callable[[], Any]]] = {
     "analysis.preconditioned_curvature": {"preconditioner": lambda: jax.tree.map(jnp.ones_like, PARAMS)},
     "analysis.preconditioner_of": {"state": lambda: adam().update(PARAMS, adam().init(PARAMS))[1]},
     "analysis.recording": {"at": lambda: [0, 1]},
+    "analysis.unit_states": {"net_input": lambda: X},
     "training.accuracy": {"data": lambda: (X, jnp.array([0, 1, 0, 1, 0])), "threshold": lambda: OMIT},
     "training.data_parallel": {"mesh": lambda: jax.make_mesh((1,), ("batch",))},
     "training.diverged": {"factor": lambda: 10.0},

@@ -40,6 +40,8 @@ ACCEPTED = (
      "None|key|number|integer|zero", "optional arguments, and any of their kind will do"),
     ("analysis.alignment|analysis.share_along", ANY, "leaves: (NaN|integers|another float dtype)|swapped",
      "directions of any real dtype; NaN in, NaN out: the function also works under jit and vmap"),
+    ("analysis.unit_states", "net_input", f"{NUMBERS}|{ARRAYS}|{ANYTHING}",
+     "net inputs of any shape; NaN is neither dead nor saturated: the function also works under jit and vmap"),
     ("analysis.preconditioned_curvature", "preconditioner", "leaves: (integers|another float dtype)",
      "positive numbers of any real dtype"),
     ("analysis.adaptive_limit", "b1", "zero", "RMSprop and Adagrad without momentum"),

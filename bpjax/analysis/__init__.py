@@ -10,10 +10,12 @@ from bpjax.analysis.curvature import (
 )
 from bpjax.analysis.preconditioned import adaptive_limit, preconditioned_curvature, preconditioner_of
 from bpjax.analysis.signals import Signals, signals
+from bpjax.analysis.units import UnitStates, unit_states
 
 __all__ = [
     "Alignment",
     "Signals",
+    "UnitStates",
     "adaptive_limit",
     "alignment",
     "extreme_curvatures",
@@ -25,4 +27,5 @@ __all__ = [
     "share_along",
     "signals",
     "steepest_direction",
+    "unit_states",
 ]
