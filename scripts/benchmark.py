@@ -47,9 +47,9 @@ from benchmark_training import online_table, ratio, training_table
 
 import bpjax as bp
 from bpjax.analysis.cost import in_turn, temporary_bytes
-from bpjax.gradcheck.report import table
 from bpjax.optimizers.registry import OPTIMIZERS
 from bpjax.results.record import environment
+from bpjax.util.text_table import table
 
 
 def batch_for(sizes, examples, loss):

@@ -23,7 +23,7 @@ import numpy as np
 import optax
 
 import bpjax as bp
-from bpjax.gradcheck.report import table
+from bpjax.util.text_table import table
 
 
 class Work(NamedTuple):

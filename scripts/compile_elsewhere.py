@@ -21,8 +21,8 @@ from jax import export
 from jax.experimental import topologies
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, SingleDeviceSharding
 
-from bpjax.gradcheck.report import table
 from bpjax.util.extras import require_extra
+from bpjax.util.text_table import table
 
 TOPOLOGY = "v5e:2x2"
 AXES = {"batch": 2, "model": 2}

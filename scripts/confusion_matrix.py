@@ -22,7 +22,7 @@ except ModuleNotFoundError:
 import bpjax as bp
 from bpjax.gradcheck.agreement import BUDGET
 from bpjax.gradcheck.mutants import LOSS_MUTANTS, MUTANTS
-from bpjax.gradcheck.report import table
+from bpjax.util.text_table import table
 
 WIDTH, EXAMPLES, DEPTHS = 6, 8, range(2, 13)
 ACTIVATIONS = (

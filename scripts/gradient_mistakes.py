@@ -25,7 +25,7 @@ import numpy as np
 from jax.test_util import check_grads
 
 from bpjax.gradcheck.check import check_gradient
-from bpjax.gradcheck.report import table
+from bpjax.util.text_table import table
 
 FOLDER = Path(__file__).parent / "handwritten"
 DTYPES = ("float32", "float64", "bfloat16", "float16")

@@ -6,8 +6,7 @@ from typing import NamedTuple
 import jax
 
 from bpjax.audit.probe import Changes, MakeRule, Probe, changed
-from bpjax.gradcheck.float64 import float64_on_host, to_host, widen_to_float64
-from bpjax.gradcheck.report import table, to_plain_data
+from bpjax.gradcheck.report import to_plain_data
 from bpjax.layers.combinators.chain import chain
 from bpjax.layers.layer import Kind, Layer, placed_layers
 from bpjax.losses import Loss
@@ -17,6 +16,8 @@ from bpjax.rules.units import inner_chain, units, units_within
 from bpjax.types import Key, Params, Shape
 from bpjax.util.call_text import shown
 from bpjax.util.checks import check_count, check_function, check_instance, check_key
+from bpjax.util.float64 import float64_on_host, to_host, widen_to_float64
+from bpjax.util.text_table import table
 
 QUESTIONS = ("weight transport", "exact derivatives", "later layers", "target", "early target", "same-step target")
 

@@ -11,7 +11,7 @@ import numpy as np
 from bpjax.analysis.alignment import alignment_on_host, name_of
 from bpjax.audit.resampling import CHANGED, Resampling, largest_error, same_bits
 from bpjax.gradcheck.agreement import budget
-from bpjax.gradcheck.report import table, to_plain_data
+from bpjax.gradcheck.report import to_plain_data
 from bpjax.rules.backprop import autodiff, backprop
 from bpjax.rules.rule import Rule, check_batch, check_rule
 from bpjax.rules.units import units_within
@@ -19,6 +19,7 @@ from bpjax.types import Key, Params, RuleState
 from bpjax.util.checks import check_count, check_flag, check_key
 from bpjax.util.shared_jit import SharedJit
 from bpjax.util.terminal import write
+from bpjax.util.text_table import table
 
 
 class LayerReceipt(NamedTuple):

@@ -10,11 +10,11 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from bpjax.gradcheck.agreement import relative_error
-from bpjax.gradcheck.float64 import float64_on_host, to_host, widen_to_float64
 from bpjax.layers.layer import Layer
 from bpjax.rules.rule import Rule
 from bpjax.rules.units import Unit, merge_units, split_units, units_within
 from bpjax.types import Array, Key, Params, RuleState
+from bpjax.util.float64 import float64_on_host, to_host, widen_to_float64
 from bpjax.util.shared_jit import SharedJit, shared_program
 
 CHANGED = 1e-8

@@ -10,7 +10,6 @@ import numpy as np
 from bpjax.gradcheck.check_report import CheckReport, LeafReport
 from bpjax.gradcheck.deliberate import deliberate
 from bpjax.gradcheck.explain import explain
-from bpjax.gradcheck.float64 import float64_on_host, standard_settings
 from bpjax.gradcheck.judge import HEADROOM, Judge
 from bpjax.gradcheck.laws import beyond_noise, compute_and_check_laws
 from bpjax.gradcheck.subject import Subject, subject_of
@@ -19,6 +18,7 @@ from bpjax.gradcheck.widen import Widened, widened
 from bpjax.tape import vjp
 from bpjax.util.call_text import shown
 from bpjax.util.checks import check_count, check_function, check_number
+from bpjax.util.float64 import float64_on_host, standard_settings
 
 COTANGENTS = 3
 """Random cotangents that a rule is checked with."""

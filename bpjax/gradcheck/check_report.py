@@ -9,8 +9,9 @@ from bpjax.gradcheck.blocks import block_in_words
 from bpjax.gradcheck.explain import Explanation
 from bpjax.gradcheck.judge import RIGHT, UNSURE, WRONG, Entries
 from bpjax.gradcheck.laws import Law
-from bpjax.gradcheck.report import table, to_plain_data
+from bpjax.gradcheck.report import to_plain_data
 from bpjax.gradcheck.widen import Opened
+from bpjax.util.text_table import table
 
 VERDICTS = ("right", "cannot tell", "wrong")
 

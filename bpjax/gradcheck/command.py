@@ -9,9 +9,10 @@ from typing import TextIO
 
 from bpjax.gradcheck.check_file import check_file
 from bpjax.gradcheck.registry import DTYPES, Checked, check_registry
-from bpjax.gradcheck.report import table, to_plain_data
+from bpjax.gradcheck.report import to_plain_data
 from bpjax.gradcheck.user_file import FileError
 from bpjax.util.terminal import own_output, write
+from bpjax.util.text_table import table
 
 EPILOG = """exit status: 0 every gradient is right, 1 a gradient is wrong, 3 cannot tell (the report says why),
 2 the file or an option cannot be used, 130 interrupted

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from bpjax.analysis.alignment import alignment_on_host, name_of
 from bpjax.analysis.cost import Cost, measure
 from bpjax.gradcheck.agreement import budget
-from bpjax.gradcheck.float64 import to_host
 from bpjax.gradcheck.localize import Measured, localize, prefix
 from bpjax.gradcheck.per_layer import check_structure
 from bpjax.gradcheck.quantity import Quantity, References, evaluate_reference
@@ -21,6 +20,7 @@ from bpjax.rules.rule import Rule, check_batch
 from bpjax.rules.units import units_within
 from bpjax.util.call_text import shown
 from bpjax.util.checks import check_finite, check_flag, check_key
+from bpjax.util.float64 import to_host
 from bpjax.util.shared_jit import SharedJit
 from bpjax.util.terminal import write
 

@@ -9,12 +9,12 @@ import numpy as np
 
 from bpjax.gradcheck.compared import Compared
 from bpjax.gradcheck.dials import ITERATIONS, Dial, Dialed
-from bpjax.gradcheck.float64 import float64_on_host
 from bpjax.gradcheck.leaf_mistakes import LeafMistake, leaf_mistake
 from bpjax.gradcheck.places import NOWHERE, Place, in_words
 from bpjax.gradcheck.search import Candidate, Search
 from bpjax.gradcheck.settings import enumerate_dials, find_gradients, intermediate_values
 from bpjax.gradcheck.widen import widened
+from bpjax.util.float64 import float64_on_host
 from bpjax.util.jaxprs import opened
 
 

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.gradcheck.agreement import relative_error
-from bpjax.gradcheck.float64 import float64_on_host, to_host, widen_to_float64
 from bpjax.gradcheck.per_layer import LayerComparison
 from bpjax.gradcheck.quantity import Quantity
 from bpjax.gradcheck.trace import Trace
 from bpjax.layers.layer import Layer
+from bpjax.util.float64 import float64_on_host, to_host, widen_to_float64
 
 MISTAKES = {
     "derivative missing": "φ′ is missing: the error signal passes the activation unchanged",

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.gradcheck.agreement import Agreement, agree, budget, relative_error, worst_of
-from bpjax.gradcheck.float64 import float64_on_host, perturb, to_host, widen_to_float64
 from bpjax.gradcheck.quantity import Quantity, as_one_array, evaluate_reference, gradient_leaves, quantities, rounding
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
 from bpjax.util.compilation import FAST_COMPILATION
+from bpjax.util.float64 import float64_on_host, perturb, to_host, widen_to_float64
 from bpjax.util.shared_jit import SharedJit, shared_program
 
 FAST = tuple(FAST_COMPILATION.items())

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.gradcheck.agreement import Agreement, agree
-from bpjax.gradcheck.float64 import float64_on_host, perturb, to_host, widen_to_float64
 from bpjax.gradcheck.widen import Widened
 from bpjax.util.compilation import FAST_COMPILATION
+from bpjax.util.float64 import float64_on_host, perturb, to_host, widen_to_float64
 from bpjax.util.shared_jit import SharedJit
 
 

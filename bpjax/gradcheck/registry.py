@@ -20,7 +20,6 @@ from bpjax.gradcheck.cases import (
     sparse,
 )
 from bpjax.gradcheck.cases.case import LayerCase
-from bpjax.gradcheck.float64 import cast_on_host, to_host
 from bpjax.gradcheck.per_layer import compare_layer, compare_loss
 from bpjax.layers import activations
 from bpjax.layers.combinators.chain import chain
@@ -38,6 +37,7 @@ from bpjax.losses import (
 )
 from bpjax.types import Array
 from bpjax.util.compilation import FAST_COMPILATION
+from bpjax.util.float64 import cast_on_host, to_host
 from bpjax.util.precision import cast
 
 ACTIVATIONS: dict[str, Layer] = {

@@ -1,12 +1,12 @@
 """The result of `compare`, as data and as a table."""
 
 import math
-import re
 from dataclasses import asdict, dataclass
 
 from bpjax.analysis.cost import Cost
 from bpjax.gradcheck.agreement import Agreement
 from bpjax.gradcheck.mistakes import MISTAKES
+from bpjax.util.text_table import table
 
 
 @dataclass(frozen=True)
@@ -161,21 +161,6 @@ def _cells(row: Row) -> tuple[str, ...]:
         ",".join(map(str, a.worst)),
         "ok" if a.ok else "WRONG",
     )
-
-
-def table(header, rows) -> list[str]:
-    """Lines of a plain-text table: columns of text are aligned left, columns of numbers right."""
-    rows = [header, *rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    numeric = [all(re.match(r"-?(\d|inf\b|nan\b)|$", row[c]) for row in rows[1:]) for c in range(len(header))]
-
-    def line(row):
-        cells = (
-            f"{cell:>{w}}" if right else f"{cell:<{w}}" for cell, w, right in zip(row, widths, numeric, strict=True)
-        )
-        return "  ".join(cells).rstrip()
-
-    return [line(rows[0]), "  ".join("─" * w for w in widths), *map(line, rows[1:]), ""]
 
 
 def to_plain_data(value):

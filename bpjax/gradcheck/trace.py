@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.gradcheck.agreement import Agreement
-from bpjax.gradcheck.float64 import cast_on_host, to_host
 from bpjax.gradcheck.per_layer import LayerComparison, LossComparison, compare_layer, compare_loss
 from bpjax.gradcheck.quantity import Quantity, as_one_array, evaluate_reference
 from bpjax.layers.layer import PlacedLayer
 from bpjax.losses import Loss
+from bpjax.util.float64 import cast_on_host, to_host
 
 
 class Trace(NamedTuple):

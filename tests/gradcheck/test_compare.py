@@ -15,8 +15,8 @@ from bpjax.gradcheck.agreement import BUDGET, agree, budget
 from bpjax.gradcheck.mistakes import MISTAKES
 from bpjax.gradcheck.mutants import LOSS_MUTANTS, MUTANTS, scaled
 from bpjax.gradcheck.per_layer import compare_layer
-from bpjax.gradcheck.report import table
 from bpjax.layers.layer import Kind
+from bpjax.util.text_table import table
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

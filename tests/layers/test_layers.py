@@ -16,9 +16,9 @@ from passes import drawn_params, forward_only, noise_like, quick_jit, run, vjp
 import bpjax as bp
 from bpjax.gradcheck.agreement import agree, budget
 from bpjax.gradcheck.cases.case import LayerCase
-from bpjax.gradcheck.float64 import cast_on_host, perturb, to_host
 from bpjax.gradcheck.per_layer import compare_layer
 from bpjax.gradcheck.registry import ACTIVATIONS, LAYERS
+from bpjax.util.float64 import cast_on_host, perturb, to_host
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

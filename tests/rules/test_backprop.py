@@ -12,8 +12,8 @@ from oracles import central_difference, relative_error, sigmoid
 from passes import quick_jit
 
 import bpjax as bp
-from bpjax.gradcheck.float64 import cast_on_host, to_host
 from bpjax.gradcheck.registry import ACTIVATIONS, LOSSES
+from bpjax.util.float64 import cast_on_host, to_host
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
