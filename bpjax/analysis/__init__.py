@@ -9,13 +9,17 @@ from bpjax.analysis.curvature import (
     steepest_direction,
 )
 from bpjax.analysis.preconditioned import adaptive_limit, preconditioned_curvature, preconditioner_of
-from bpjax.analysis.signals import Signals, signals
+from bpjax.analysis.signals import LayerSignals, Signals, SignalsAndChange, signals
 from bpjax.analysis.units import UnitStates, unit_states
+from bpjax.analysis.weight_change import WeightChange
 
 __all__ = [
     "Alignment",
+    "LayerSignals",
     "Signals",
+    "SignalsAndChange",
     "UnitStates",
+    "WeightChange",
     "adaptive_limit",
     "alignment",
     "extreme_curvatures",
