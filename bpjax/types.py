@@ -19,9 +19,11 @@ from typing import Any
 import jax
 
 Array = jax.Array
+"""An array of JAX, also a traced one."""
 Key = Array
 """A typed key, `jax.random.key(seed)`."""
 Shape = tuple[int, ...]
+"""Sizes of the axes."""
 Params = Any
 """A pytree of arrays, all of them trained."""
 Residuals = Any

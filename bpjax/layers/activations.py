@@ -84,14 +84,19 @@ def elementwise(
 
 
 identity = elementwise("identity", lambda a: a, lambda y: jnp.ones_like(y), of="output")
+"""y = a,  da = dy."""
 
 sigmoid = elementwise("sigmoid", jax.nn.sigmoid, lambda y: y * (1 - y), of="output")
+"""y = 1 / (1 + e⁻ᵃ),  da = y (1 − y) ⊙ dy."""
 
 tanh = elementwise("tanh", jnp.tanh, lambda y: 1 - y * y, of="output")
+"""y = tanh a,  da = (1 − y²) ⊙ dy."""
 
 relu = elementwise("relu", jax.nn.relu, lambda y: jnp.where(y > 0, jnp.ones_like(y), y), of="output")  # y is 0 or NaN
+"""y = max(a, 0),  da = dy where y > 0, else 0; the derivative at 0 is 0."""
 
 softplus = elementwise("softplus", jax.nn.softplus, jax.nn.sigmoid, of="input")
+"""y = ln(1 + eᵃ),  da = dy / (1 + e⁻ᵃ)."""
 
 
 def scaled_sigmoid(low: float, high: float) -> Layer:
@@ -173,6 +178,7 @@ def _gelu_derivative(a):
 
 
 gelu = elementwise("gelu", lambda a: _above(a) * _normal_cdf(a), _gelu_derivative, of="input")
+"""y = a Φ(a),  da = (Φ(a) + a Φ′(a)) ⊙ dy, with the normal distribution Φ (Hendrycks & Gimpel 2016)."""
 
 
 def _gelu_tanh_exponent(a):
@@ -193,6 +199,7 @@ gelu_tanh = elementwise(
     _gelu_tanh_derivative,
     of="input",
 )
+"""`gelu` with Φ(a) ≈ ½ (1 + tanh(√(2/π) (a + 0.044715 a³))), the approximation in Hendrycks & Gimpel 2016."""
 
 
 def _silu_derivative(a):
@@ -201,6 +208,7 @@ def _silu_derivative(a):
 
 
 silu = elementwise("silu", lambda a: _above(a) * jax.nn.sigmoid(a), _silu_derivative, of="input")
+"""y = a σ(a),  da = σ(a) (1 + a (1 − σ(a))) ⊙ dy, with the logistic function σ."""
 
 
 def _softmax() -> Layer:
@@ -222,3 +230,4 @@ def _softmax() -> Layer:
 
 
 softmax = _softmax()
+"""Probabilities along the last axis: y = eᵃ / Σ eᵃ,  da = y ⊙ (dy − Σ y dy)."""

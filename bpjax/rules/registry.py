@@ -142,3 +142,4 @@ RULES: dict[str, RuleCase] = {
         answers=SPIKES,
     ),
 }
+"""All rules by name: a row adds a rule to the laws, the ledger, the experiment and the pages of the site."""

@@ -31,6 +31,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "two_spirals": two_spirals,
     "spike_patterns": spike_patterns,
 }
+"""The functions that make the tasks, by name."""
 
 
 def task(name: str, **options) -> Task:

@@ -22,6 +22,7 @@ from bpjax.theory.numbers import as_numbers, check_broadcast
 from bpjax.util.checks import check_choice
 
 FORMS = ("gradient descent", "heavy_ball", "convex", "velocity", "nesterov")
+"""The forms whose theory is here; the last four are those of `bp.momentum`."""
 
 
 class RateAndMomentum(NamedTuple):

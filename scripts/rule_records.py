@@ -1,0 +1,95 @@
+"""What the pages of the learning rules show of a stored run of `experiments.learning_rules`, and its curves."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bpjax.util.files import slug, write_file
+from scripts.api_source import ROOT
+
+RECORDS = ROOT / "docs" / "rule_records.json"
+MEASURES = {"digits": "accuracy", "linear": "minus the normalised error", "XOR": "minus the largest error"}
+"""The problems of the experiment in the order in which a page prefers them, and what is measured on each."""
+
+
+def rounded(values) -> list[float]:
+    """Four digits, which is what a figure shows."""
+    return [float(f"{value:.4g}") for value in values]
+
+
+def problem_record(folder: Path, problem: str, rule: str, summaries) -> dict[str, Any] | None:
+    """The measure over learning rates of one rule on one problem, or None if it was left out."""
+    import xarray
+
+    store = folder / slug(problem) / f"{slug(rule)}.zarr"
+    if not store.exists():
+        return None
+    test = xarray.open_zarr(store, consolidated=False).test.transpose("learning_rate", "start").values
+    row = next(row for row in summaries if row["problem"] == problem and row["rule"] == rule)
+    return {
+        "measure": MEASURES[problem],
+        "rates": rounded(xarray.open_zarr(store, consolidated=False).learning_rate.values),
+        "lowest": rounded(np.nan_to_num(test, nan=-1.0).min(axis=1)),
+        "median": rounded(np.median(np.nan_to_num(test, nan=-1.0), axis=1)),
+        "highest": rounded(np.nan_to_num(test, nan=-1.0).max(axis=1)),
+        "starts": test.shape[1],
+        "best_rate": float(row["rate"]),
+        **{name: float(row[name]) for name in ("mean", "low", "high")},
+    }
+
+
+def record(folder: Path, command: str) -> None:
+    """Store what the pages show of a run of the experiment.
+
+    Args:
+        folder: the result of the experiment.
+        command: that repeats all of it.
+    """
+    import csv
+
+    with (folder / "learning_rules.csv").open() as file:
+        summaries = list(csv.DictReader(file))
+    written = json.loads((folder / "record.json").read_text())
+    rules = {}
+    for name, receipt in written["receipts"].items():
+        problems = {p: problem_record(folder, p, name, summaries) for p in MEASURES}
+        left_out = {p: reasons[name] for p, reasons in written["left_out"].items() if name in reasons}
+        rules[name] = {
+            "receipt": receipt,
+            "verdict": receipt.strip().splitlines()[-1],
+            "problems": {p: found for p, found in problems.items() if found},
+            "left_out": left_out,
+        } | ({"cost": round(written["costs"][name], 3)} if name in written["costs"] else {})
+    device = f"{written['device']['kind']} ({written['device']['platform']})"
+    note = "Times of a step were measured while other programs used the machine."
+    made = {"command": command, "jax": written["versions"]["jax"], "device": device, "note": note}
+    write_file(RECORDS, (json.dumps(made | {"rules": rules}, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def curve_svg(rule: str, problem: str, records: dict[str, Any]) -> str:
+    """The measure over learning rate, the range of the starts shaded, beside backprop in grey."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    curve = records["rules"][rule]["problems"][problem]
+    settings: dict[Any, Any] = {"svg.hashsalt": "bpjax", "svg.fonttype": "none", "font.size": 9}
+    with plt.rc_context(settings):
+        figure, axes = plt.subplots(figsize=(5, 2.6), layout="constrained")
+        backprop = records["rules"].get("backprop", {}).get("problems", {}).get(problem)
+        for found, colour, name in ((backprop, "0.6", "backprop"), (curve, "#0072b2", rule)):
+            if found and (found is not backprop or rule != "backprop"):
+                axes.fill_between(found["rates"], found["lowest"], found["highest"], color=colour, alpha=0.25, lw=0)
+                axes.plot(found["rates"], found["median"], color=colour, label=name, marker="o", ms=3)
+        axes.set(xscale="log", xlabel="learning rate", ylabel=f"{curve['measure']}, {problem}")
+        axes.set_ylim((0, 1) if problem == "digits" else (-1.5, 0.05))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None})
+        plt.close(figure)
+    return text.getvalue()

@@ -1,0 +1,139 @@
+"""The documentation site, as far as it can be checked without Sphinx: contents, names, rules, messages, settings."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import bpjax as bp
+from scripts import api_pages, api_source, docstrings, rule_pages
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+
+
+def test_every_page_stands_in_a_table_of_the_start_page():
+    linked = set(re.findall(r"^\| \[[^]]*\]\((\w+\.md)\)", (DOCS / "index.md").read_text(), re.MULTILINE))
+    pages = {page.name for page in DOCS.glob("*.md")} - {"index.md"}
+    assert pages - linked == set(), "add a row to docs/index.md, which is also the site's table of contents"
+
+
+def anchors(page):
+    """The addresses of the headings of a page, as GitHub and the site make them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_links_to_headings_exist(page):
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", page.read_text()):
+        assert anchor in anchors(page.parent / target if target else page), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("room", api_source.rooms())
+def test_every_public_name_is_on_the_page_of_its_room_with_its_docstring(room):
+    page, entries = api_pages.page(room), api_source.entries(room)
+    assert {entry.name for entry in entries} == set(api_source.public_names(f"bpjax.{room}"))
+    for entry in entries:
+        assert re.search(rf"^`+{{py:\w+}} {re.escape(entry.path)}(\(|$)", page, re.MULTILINE), entry.path
+        assert entry.doc, f"{entry.path} needs a docstring: its API page would be empty"
+    assert not re.search(r"^(Args|Raises|Returns):$", page, re.MULTILINE)
+
+
+def test_the_rooms_with_pages_are_those_with_public_names():
+    expected = {name for name in bp.__all__ if getattr(getattr(bp, name), "__all__", None)} | {"tape", "types"}
+    assert set(api_source.rooms()) == expected
+
+
+def test_the_arguments_in_a_docstring_are_those_of_the_signature():
+    wrong = []
+    for room in api_source.rooms():
+        for entry in api_source.entries(room):
+            if entry.kind == "function":
+                arguments = docstrings.markdown(entry.doc).split("**Raises**")[0]
+                listed = re.findall(r"^- `([\w*]+)`:", arguments, re.MULTILINE)
+                missing = [name for name in listed if not re.search(rf"{re.escape(name)}\b", entry.signature)]
+                wrong += [f"{entry.path}: {name}" for name in missing]
+    assert not wrong
+
+
+def test_a_docstring_becomes_markdown():
+    text = """One line.
+
+    Some text with `x_1 * y` and x_1 * y:
+        y = a * b
+
+    forward    y = x W
+    backward   dx = dy W
+
+    Args:
+        x: the input, (N, D);
+            of any dtype.
+
+    Raises:
+        ValueError: always.
+    """
+    assert docstrings.markdown(text) == (
+        "One line.\n\nSome text with `x_1 * y` and x\\_1 \\* y:\n\n"
+        "```text\ny = a * b\n```\n\n```text\nforward    y = x W\nbackward   dx = dy W\n```\n\n"
+        "**Arguments**\n\n- `x`: the input, (N, D); of any dtype.\n\n"
+        "**Raises**\n\n- `ValueError`: always."
+    )
+
+
+def test_types_in_a_signature_are_addresses_and_defaults_are_not():
+    signature = "(network: Layer, x: Array | None=None, phi=Layer) -> Rule"
+    linked = "(network: bpjax.layers.Layer, x: jax.Array | None=None, phi=Layer) -> bpjax.rules.Rule"
+    assert api_pages.linked_signature(signature) == linked
+
+
+def test_every_rule_has_a_page_made_by_a_public_function():
+    records = json.loads(rule_pages.RECORDS.read_text())
+    pages = rule_pages.pages()
+    assert [page.name for page in pages] == list(bp.rules.RULES)
+    assert len({page.file for page in pages}) == len(pages)
+    for page in pages:
+        text = rule_pages.text_of(page, records)
+        assert page.entry is not None, f"{page.rule!r} is made by no public function of bpjax.rules"
+        assert all(f"## {part}" in text for part in ("Equations", "Deviations from the source", "Receipt", "Curve"))
+    assert rule_pages.overview(records).count("](rules/") == len(pages)
+
+
+def test_a_rule_without_a_record_says_so():
+    page = rule_pages.pages()[2]
+    assert "Not measured yet" in rule_pages.text_of(page, {"rules": {}})
+
+
+def test_recorded_rules_are_in_the_registry():
+    records = json.loads(rule_pages.RECORDS.read_text())
+    assert set(records["rules"]) <= set(bp.rules.RULES), "record again: a rule was renamed or removed"
+
+
+def messages_of_the_source():
+    """The texts of all errors of bpjax, without what is filled in."""
+    texts = []
+    for file in (ROOT / "bpjax").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.JoinedStr | ast.Constant):
+                parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+                constants = [part.value for part in parts if isinstance(part, ast.Constant)]
+                texts.append("…".join(text for text in constants if isinstance(text, str)))
+    return "\n".join(texts)
+
+
+@pytest.mark.thorough
+def test_the_messages_on_the_troubleshooting_page_are_those_of_the_source():
+    source = messages_of_the_source()
+    blocks = re.findall(r"^```text\n(.*?)\n```", (DOCS / "troubleshooting.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert len(blocks) > 20
+    pieces = [piece.strip(" `.,'(") for block in blocks for piece in block.split("…")]
+    assert not [piece for piece in pieces if len(piece) > 12 and piece not in source]
+
+
+def test_what_the_site_needs_is_an_extra_and_what_it_generates_is_not_in_git():
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert {"/docs/_build/", "/docs/api/", "/docs/rules/", "/docs/project/"} <= set(ignored)
+    assert 'docs = ["sphinx' in (ROOT / "pyproject.toml").read_text()
