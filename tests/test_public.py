@@ -74,6 +74,7 @@ def test_the_root_of_the_package_holds_rooms_alone():
 
 
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES += sorted((ROOT / "docs" / "experiments").glob("*.md"))
 RUN_BLOCKS = """
 import json, linecache, sys
 for name, code in json.load(sys.stdin):

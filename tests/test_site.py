@@ -20,6 +20,16 @@ def test_every_page_stands_in_a_table_of_the_start_page():
     assert pages - linked == set(), "add a row to docs/index.md, which is also the site's table of contents"
 
 
+def test_every_experiment_has_a_page_with_a_figure_and_a_table():
+    linked = set(re.findall(r"\]\(experiments/(\w+)\.md\)", (DOCS / "experiments.md").read_text()))
+    folders = {folder.parent.name for folder in (ROOT / "experiments").glob("*/__main__.py")}
+    assert {page.stem for page in (DOCS / "experiments").glob("*.md")} == linked == folders
+    for name in sorted(folders):
+        text = (DOCS / "experiments" / f"{name}.md").read_text()
+        assert f"python -m experiments.{name}" in text and "|---|" in text
+        assert "![" in text or not list((ROOT / "experiments" / name).glob("*.png"))
+
+
 def anchors(page):
     """The addresses of the headings of a page, as GitHub and the site make them."""
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)

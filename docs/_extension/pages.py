@@ -20,8 +20,8 @@ language_info:
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?=(\s*^```text\n)?)", re.DOTALL | re.MULTILINE)
 OUTSIDE = {"../CONTRIBUTING.md": "project/CONTRIBUTING.md", "../CHANGELOG.md": "project/CHANGELOG.md"}
 """Pages of the repository that are copied into the site, with the address that they have there."""
-GENERATED = {"reference": "api", "rules": "rules"}
-"""Pages under which the generated pages of a folder stand."""
+BELOW = {"reference": "api", "rules": "rules", "experiments": "experiments"}
+"""Pages under which the pages of a folder stand."""
 
 
 def executed(text: str) -> str:
@@ -74,8 +74,8 @@ def read(app, page: str, source: list[str]) -> None:
         text = text.replace(f"]({link}", f"]({target}")
     if page == "index":
         text = contents(text, sorted(file.stem for file in HERE.glob("*.md")))
-    elif page in GENERATED:
-        folder = GENERATED[page]
+    elif page in BELOW:
+        folder = BELOW[page]
         pages = sorted(f"{folder}/{file.stem}" for file in (HERE / folder).glob("*.md"))
         text += tree(pages)
     source[0] = executed(text)
