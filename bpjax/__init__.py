@@ -62,6 +62,9 @@ from bpjax.gradcheck import check_gradient, compare
 from bpjax.analysis import signals, alignment
 from bpjax.audit import receipt, ledger
 
+# teach it
+from bpjax.teaching import anatomy, derivation
+
 # other libraries and files
 from bpjax.interop import from_function, save, load
 
@@ -155,6 +158,8 @@ __all__ = [
     "alignment",
     "receipt",
     "ledger",
+    "anatomy",
+    "derivation",
     "from_function",
     "save",
     "load",

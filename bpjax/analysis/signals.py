@@ -110,7 +110,7 @@ def signals(
 
     def layers_of(params, batch):
         """(signals of each layer of units, gradient by the params, error)."""
-        chain, activations, errors, grads = _passes(network, loss, params, batch)
+        chain, activations, errors, grads = passes(network, loss, params, batch)
         starts = [l for l, part in enumerate(chain) if jax.tree.leaves(part.params)]
         first = starts[0] if starts else len(chain)
         units = [] if first == 0 else [(activations[0], activations[0], activations[first], errors[0])]
@@ -138,7 +138,7 @@ def signals(
     return textbook
 
 
-def _passes(network: Layer, loss: Loss, params, batch) -> tuple[list[PlacedLayer], list, list, Any]:
+def passes(network: Layer, loss: Loss, params, batch) -> tuple[list[PlacedLayer], list, list, Any]:
     """The layers, the activations before and after each, ∂E by each of these, and the gradient by the params."""
     x, target = batch
     chain = placed_layers(network, params)

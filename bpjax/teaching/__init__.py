@@ -1,3 +1,6 @@
 """Lessons, derivations and exercises from real networks and their numbers."""
 
-__all__: list[str] = []
+from bpjax.teaching.anatomy import Anatomy, anatomy
+from bpjax.teaching.derivation import Derivation, derivation
+
+__all__ = ["Anatomy", "Derivation", "anatomy", "derivation"]
