@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.gradcheck.agreement import Agreement, worst_of
+from bpjax.gradcheck.cases import activations as more_activations
 from bpjax.gradcheck.cases import (
     attention,
     combinators,
@@ -61,6 +62,7 @@ LAYERS: dict[str, LayerCase] = {
     "dense(40)": LayerCase(dense(40), (30,)),
     "chain(dense(4), tanh, dense(3))": LayerCase(chain(dense(4), activations.tanh, dense(3)), (5,)),
     "chain of chains": LayerCase(chain(chain(dense(4), activations.relu), chain(dense(3))), (5,)),
+    **more_activations.CASES,
     **combinators.CASES,
     **sparse.CASES,
     **convolution.CASES,

@@ -3,7 +3,7 @@
 from bpjax.layers.activations import relu
 from bpjax.layers.combinators.chain import chain, parallel, residual
 from bpjax.layers.convolution.conv import conv
-from bpjax.layers.convolution.pooling import global_average_pool
+from bpjax.layers.convolution.global_pool import global_average_pool
 from bpjax.layers.dense import dense
 from bpjax.layers.initializers import Initializer, he_normal, initializer
 from bpjax.layers.layer import Layer, check_layer

@@ -10,19 +10,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from grouped_cases import CASES, GROUPS
 from oracles import central_difference, inner, relative_error
 from passes import drawn_params, forward_only, noise_like, quick_jit, run, vjp
 
 import bpjax as bp
 from bpjax.gradcheck.agreement import agree, budget
-from bpjax.gradcheck.cases.case import LayerCase
 from bpjax.gradcheck.per_layer import compare_layer
-from bpjax.gradcheck.registry import ACTIVATIONS, LAYERS
+from bpjax.gradcheck.registry import ACTIVATIONS
 from bpjax.util.float64 import cast_on_host, perturb, to_host
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-CASES = {**LAYERS, **{name: LayerCase(layer, (6,)) for name, layer in ACTIVATIONS.items()}}
 LARGE = (
     "resnet", "lenet", "two_spirals_net", "char_rnn", "transformer", "attention(2, causal), 3 blocks",
     "cross_attention", "bidirectional", "unroll(lstm(2), with_state=True)", "unroll(elman(2, relu)",
@@ -55,7 +54,7 @@ def every_case(is_thorough: Callable[[str], bool], names=tuple(CASES)) -> pytest
     return pytest.mark.parametrize("case", [pytest.param(CASES[name], id=name, marks=marks(name)) for name in names])
 
 
-TABLE = every_case(lambda name: name.startswith(LARGE))
+TABLE = every_case(lambda name: name.startswith(LARGE) or name in GROUPS)
 IN_EVERY_DTYPE = every_case(lambda name: not name.startswith(EVERY_DTYPE))
 
 
@@ -172,7 +171,10 @@ def test_gradient_of_a_sum_is_the_sum_of_gradients(case):
     assert relative_error(dx, joined) < 1e-12
 
 
-@every_case(lambda name: not name.startswith(EVERY_DTYPE), [name for name in CASES if not name.startswith(LARGE)])
+ONE_BY_ONE = [name for name in CASES if not name.startswith(LARGE) and name not in GROUPS]
+
+
+@every_case(lambda name: not name.startswith(EVERY_DTYPE), ONE_BY_ONE)
 def test_jit_equals_eager(case):
     params, x, dy, *_ = problem(case)
     assert relative_error(by_hand(case), run(case.layer, params, x, dy)) < 1e-12

@@ -2,11 +2,11 @@
 
 import jax
 import pytest
+from grouped_cases import CASES
 from oracles import relative_error
 from passes import drawn_params, forward_only, noise_like, quick_jit, run, vjp
 
-from bpjax.gradcheck.cases.case import LayerCase
-from bpjax.gradcheck.registry import ACTIVATIONS, LAYERS, LOSSES
+from bpjax.gradcheck.registry import LOSSES
 from bpjax.tape import reverse
 from bpjax.tape import vjp as vjp_by_tape
 
@@ -20,8 +20,6 @@ BY_DEFAULT = (
 
 CUSTOM_RULES = {"custom_jvp_call", "custom_vjp_call"}
 """Those of JAX, as `jax.nn.relu` has one, are used as they are; everything else has an entry in the table."""
-
-CASES = {**LAYERS, **{name: LayerCase(layer, (6,)) for name, layer in ACTIVATIONS.items()}}
 
 
 def marked(name, case):

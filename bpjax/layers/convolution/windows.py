@@ -4,6 +4,9 @@ An image has a batch axis, one to three spatial axes and its channels last, (N, 
 positions window o starts at s·o − low and covers k positions at distance d:
 
     reach  k′ = (k − 1) d + 1        windows  O = ⌊(n + low + high − k′) / s⌋ + 1
+
+In ceil mode O = ⌈(n + low + high − k′) / s⌉ + 1, so that the last window may reach beyond the padding, but one less
+where that window would begin after the image: it would see padding alone.
 """
 
 import functools
@@ -23,7 +26,8 @@ from bpjax.util.checks import as_floating
 
 Pairs = tuple[tuple[int, int], ...]
 """((low, high), ...): the number of positions added before and after each spatial axis."""
-Padding = Literal["SAME", "VALID"] | Sequence[Sequence[int]]
+Padding = Literal["SAME", "VALID", "CAUSAL"] | Sequence[Sequence[int]]
+Named = Literal["SAME", "VALID", "CAUSAL"]
 
 AXES = {1: "W", 2: "HW", 3: "ZHW"}
 IMAGES = {1: "(N, W, C)", 2: "(N, H, W, C)", 3: "(N, Z, H, W, C)"}
@@ -34,8 +38,9 @@ class Windows(NamedTuple):
 
     size: Shape  # k
     stride: Shape  # s
-    padding: Literal["SAME", "VALID"] | Pairs
+    padding: Named | Pairs
     dilation: Shape  # d
+    ceil_mode: bool = False
 
     @property
     def rank(self) -> int:
@@ -54,6 +59,7 @@ class Windows(NamedTuple):
             "stride": (self.stride, stride),
             "padding": (self.padding, padding),
             "dilation": (self.dilation, (1,) * self.rank),
+            "ceil_mode": (self.ceil_mode, False),
         }
 
     def __str__(self) -> str:
@@ -88,12 +94,17 @@ class Placed(NamedTuple):
         """The distance from the start of the first window to the start of the last, s (O − 1)."""
         return tuple(s * (o - 1) for s, o in zip(self.stride, self.out, strict=True))
 
+    @property
+    def is_inside(self) -> bool:
+        """Whether all windows are inside the image."""
+        return not any(pair[0] > 0 or pair[1] > 0 for pair in self.pairs)
+
     def offsets(self):
         """The positions in a window relative to its start, in row-major order."""
         return itertools.product(*(range(0, r, d) for r, d in zip(self.reach, self.dilation, strict=True)))
 
 
-def windows(who: str, what: str, size, stride, padding, dilation: int | Shape = 1) -> Windows:
+def windows(who: str, what: str, size, stride, padding, dilation: int | Shape = 1, named=("SAME", "VALID")) -> Windows:
     """`Windows` from the arguments of a layer, or a `ValueError`.
 
     Args:
@@ -101,8 +112,9 @@ def windows(who: str, what: str, size, stride, padding, dilation: int | Shape = 
         what: The name of `size` in the layer's signature, for messages.
         size: k, an integer for sequences or a tuple of one to three integers.
         stride: s, an integer or one per spatial axis.
-        padding: "SAME", "VALID" or a pair (low, high) for each spatial axis.
+        padding: One of the `named` ones, or a pair (low, high) for each spatial axis.
         dilation: d, an integer or one per spatial axis.
+        named: The names of paddings that the layer takes.
     """
     rank = 1 if isinstance(size, int | np.integer) else len(size) if isinstance(size, tuple | list) else 0
     if rank not in IMAGES:
@@ -112,7 +124,7 @@ def windows(who: str, what: str, size, stride, padding, dilation: int | Shape = 
         )
     sizes = per_axis(who, what, size, rank)
     strides, dilations = per_axis(who, "stride", stride, rank), per_axis(who, "dilation", dilation, rank)
-    return Windows(sizes, strides, _padding(who, padding, rank), dilations)
+    return Windows(sizes, strides, _padding(who, padding, rank, named), dilations)
 
 
 def per_axis(who: str, name: str, value, rank: int) -> Shape:
@@ -127,14 +139,20 @@ def per_axis(who: str, name: str, value, rank: int) -> Shape:
     return tuple(int(n) for n in values)
 
 
-def _padding(who: str, padding, rank: int) -> Literal["SAME", "VALID"] | Pairs:
-    if isinstance(padding, str) and padding in ("SAME", "VALID"):
-        return padding
+def _padding(who: str, padding, rank: int, named) -> Named | Pairs:
+    if isinstance(padding, str) and padding in named and (padding != "CAUSAL" or rank == 1):
+        return padding  # type: ignore[return-value]
+    if padding == "CAUSAL" and "CAUSAL" in named:
+        raise ValueError(
+            f'`{who}` expected sequences, with one spatial axis, for padding="CAUSAL", got {rank} spatial axes. '
+            "Give a pair (low, high) for each axis."
+        )
     is_pair = lambda pair: isinstance(pair, tuple | list) and len(pair) == 2 and all(map(is_count, pair))
     is_count = lambda n: isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 0
     if not isinstance(padding, tuple | list) or len(padding) != rank or not all(map(is_pair, padding)):
+        names = ", ".join(f'"{name}"' for name in named)
         raise ValueError(
-            f'`{who}` expected `padding` to be "SAME", "VALID" or {rank} pair(s) of integers ≥ 0, '
+            f"`{who}` expected `padding` to be {names} or {rank} pair(s) of integers ≥ 0, "
             f"((low, high), ...), one pair for each spatial axis, got {shown(padding)}."
         )
     return tuple((int(low), int(high)) for low, high in padding)
@@ -143,20 +161,34 @@ def _padding(who: str, padding, rank: int) -> Literal["SAME", "VALID"] | Pairs:
 @functools.cache
 def place(who: str, shape: Windows, spatial: Shape) -> Placed:
     """The windows placed on an image of size `spatial`, or a `ValueError` where none fits; `who` is for messages."""
-    axes = zip(spatial, shape.reach, shape.stride, strict=True)
-    if shape.padding == "SAME":  # ⌈n / s⌉ windows; an odd number of added positions has one more at the end
-        totals = [max((-(-n // s) - 1) * s + r - n, 0) for n, r, s in axes]
-        pairs = tuple((total // 2, total - total // 2) for total in totals)
-    else:
-        pairs = ((0, 0),) * shape.rank if shape.padding == "VALID" else shape.padding
-    axes = zip(spatial, pairs, shape.reach, shape.stride, strict=True)
+    pairs = padding_pairs(shape, spatial)
+    axes = tuple(zip(spatial, pairs, shape.reach, shape.stride, strict=True))
     out = tuple((n + low + high - r) // s + 1 for n, (low, high), r, s in axes)
+    if shape.ceil_mode:
+        upper = [(-(-(n + low + high - r) // s) + 1, (n + low - 1) // s + 1) for n, (low, high), r, s in axes]
+        out = tuple(map(min, upper))
+        ends = [s * (o - 1) + r - n - low for (n, (low, _), r, s), o in zip(axes, out, strict=True)]
+        pairs = tuple((low, max(high, end)) for (low, high), end in zip(pairs, ends, strict=True))
     if min(out) < 1:
         raise ValueError(
             f"`{who}` expected an image as large as a window, got {spatial} for windows of {shape}: the output would "
             'be empty. Use a smaller window, or padding="SAME".'
         )
     return Placed(shape.size, shape.stride, shape.dilation, pairs, spatial, out)
+
+
+def padding_pairs(shape: Windows, spatial: Shape) -> Pairs:
+    """The positions that `padding` adds before and after each axis; in ceil mode the last window may reach further."""
+    if shape.padding == "VALID":
+        return ((0, 0),) * shape.rank
+    if shape.padding == "CAUSAL":  # ⌈n / s⌉ windows that end where the output stands
+        return tuple((r - 1, 0) for r in shape.reach)
+    if shape.padding != "SAME":
+        return shape.padding
+    # ⌈n / s⌉ windows; an odd number of added positions has one more at the end
+    axes = zip(spatial, shape.reach, shape.stride, strict=True)
+    totals = [max((-(-n // s) - 1) * s + r - n, 0) for n, r, s in axes]
+    return tuple((total // 2, total - total // 2) for total in totals)
 
 
 def check_image_shape(who: str, in_shape, rank: int) -> tuple[Shape, int]:

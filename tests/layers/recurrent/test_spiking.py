@@ -11,7 +11,7 @@ from oracles import relative_error
 from passes import compiled, run, run_and_vjp
 
 import bpjax as bp
-from bpjax.layers.convolution.pooling import global_max_pool
+from bpjax.layers.convolution.global_pool import global_max_pool
 from bpjax.layers.dense import Affine
 from bpjax.layers.layer import map_layers
 from bpjax.layers.recurrent.recurrent import unroll
