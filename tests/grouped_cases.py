@@ -6,15 +6,15 @@ A program for each of fifty small layers takes longest to compile; a family side
 import jax
 
 import bpjax as bp
-from bpjax.gradcheck.cases import activations
+from bpjax.gradcheck.cases import activations, pooling, spatial
 from bpjax.gradcheck.cases.case import LayerCase
 from bpjax.gradcheck.registry import ACTIVATIONS, LAYERS
 
-FAMILIES = {"activations": activations.CASES}
+FAMILIES = {"activations": activations.CASES, "pooling": pooling.CASES, "spatial": spatial.CASES}
 
 
 def side_by_side(cases) -> LayerCase:
-    """Layers that do not touch each other, as one layer of tuples; all flags of the cases must be the same."""
+    """Layers that do not touch each other, as one layer of tuples."""
     layers = [case.layer for case in cases]
 
     def init(key, in_shape):
@@ -35,17 +35,15 @@ def side_by_side(cases) -> LayerCase:
         return tuple(case.inputs(k, examples, case.in_shape) for case, k in zip(cases, keys, strict=True))
 
     layer = bp.Layer("side by side", init, forward, backward)
-    return LayerCase(layer, tuple(case.in_shape for case in cases), inputs, cases[0].per_example, cases[0].blocked)
+    return LayerCase(layer, tuple(case.in_shape for case in cases), inputs, cases[0].per_example, blocked=False)
 
 
 def in_groups() -> dict[str, LayerCase]:
-    """One case for each family and setting of the flags."""
+    """One case for each family, two where some of its layers mix the examples of a batch."""
     groups = {}
     for family, cases in FAMILIES.items():
         for case in cases.values():
-            flags = "" if case.per_example else ", examples mixed"
-            flags += "" if case.blocked else ", paths around the weights"
-            groups.setdefault(f"{family}{flags}", []).append(case)
+            groups.setdefault(family if case.per_example else f"{family}, examples mixed", []).append(case)
     return {name: side_by_side(cases) for name, cases in groups.items()}
 
 

@@ -17,8 +17,10 @@ from bpjax.gradcheck.cases import (
     interop,
     networks,
     normalization,
+    pooling,
     recurrent,
     sparse,
+    spatial,
 )
 from bpjax.gradcheck.cases.case import LayerCase
 from bpjax.gradcheck.per_layer import compare_layer, compare_loss
@@ -66,6 +68,8 @@ LAYERS: dict[str, LayerCase] = {
     **combinators.CASES,
     **sparse.CASES,
     **convolution.CASES,
+    **pooling.CASES,
+    **spatial.CASES,
     **normalization.CASES,
     **recurrent.CASES,
     **attention.CASES,

@@ -47,7 +47,9 @@ from bpjax.layers.combinators.repeat import repeat, unstack
 from bpjax.layers.combinators.tie import tie
 from bpjax.layers.convolution.conv import conv, conv_transpose
 from bpjax.layers.convolution.global_pool import global_average_pool, global_max_pool
+from bpjax.layers.convolution.lp_pool import lp_pool
 from bpjax.layers.convolution.pooling import average_pool, max_pool
+from bpjax.layers.convolution.separable import depthwise_conv, separable_conv
 from bpjax.layers.dense import Affine, dense
 from bpjax.layers.dropout import dropout, keyed, without_dropout
 from bpjax.layers.edges import Edges, banded_edges, edges_from_mask, random_edges
@@ -100,6 +102,10 @@ from bpjax.layers.recurrent.stage import dynamics, stage
 from bpjax.layers.shapes import flatten, last_position, reshape
 from bpjax.layers.snapshots import Action, binomial_schedule, repeated_steps
 from bpjax.layers.sparse import SparseAffine, sparse
+from bpjax.layers.spatial.adaptive_pool import adaptive_average_pool, adaptive_max_pool
+from bpjax.layers.spatial.padding import pad
+from bpjax.layers.spatial.pixel_shuffle import pixel_shuffle, pixel_unshuffle
+from bpjax.layers.spatial.upsample import upsample
 
 __all__ = [
     "Action",
@@ -119,6 +125,8 @@ __all__ = [
     "Slopes",
     "SparseAffine",
     "WeightNormed",
+    "adaptive_average_pool",
+    "adaptive_max_pool",
     "adjoint",
     "attention",
     "augmented_lagrangian",
@@ -135,6 +143,7 @@ __all__ = [
     "cross_attention",
     "delta_orthogonal",
     "dense",
+    "depthwise_conv",
     "dropout",
     "dynamics",
     "edges_from_mask",
@@ -180,6 +189,7 @@ __all__ = [
     "lecun_uniform",
     "log_sigmoid",
     "log_softmax",
+    "lp_pool",
     "lstm",
     "map_layers",
     "masked",
@@ -188,7 +198,10 @@ __all__ = [
     "mish",
     "orthogonal",
     "over_positions",
+    "pad",
     "parallel",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "plain_attention",
     "prelu",
     "random_edges",
@@ -206,6 +219,7 @@ __all__ = [
     "scaled_error",
     "scaled_sigmoid",
     "selu",
+    "separable_conv",
     "shortcut",
     "sigmoid",
     "silu",
@@ -229,6 +243,7 @@ __all__ = [
     "unroll",
     "unstack",
     "update_multipliers",
+    "upsample",
     "weight_norm",
     "with_statistics",
     "without_derivative",

@@ -12,6 +12,7 @@ from bpjax.layers.initializers import Initializer, drawn_in_groups, initializer,
 from bpjax.layers.layer import Kind, Layer
 from bpjax.layers.params import Shapes, check_params
 from bpjax.layers.product import bias_gradient
+from bpjax.layers.spatial.padding import PaddingMode, check_mode, check_room, padded, unpadded
 from bpjax.types import Array, Shape
 from bpjax.util.call_text import call_text
 from bpjax.util.checks import check_count, check_flag, check_same_dtype
@@ -27,6 +28,7 @@ def conv(
     use_bias: bool = True,
     weights: str | Initializer = lecun_normal,
     biases: str | Initializer = zeros,
+    padding_mode: PaddingMode = "zeros",
 ) -> Layer:
     """Convolution of a batch of images, x (N, *spatial, C) to y (N, *O, F), channels last.
 
@@ -39,6 +41,7 @@ def conv(
     is 0 outside the image, and dy is 0 where its position is not an integer. An axis of n positions becomes an axis of
 
         "SAME"       ⌈n / s⌉, with low = ⌊p / 2⌋ of the p zeros needed
+        "CAUSAL"     ⌈n / s⌉, with low = k′ − 1: for sequences, y_o sees nothing after position s·o
         "VALID"      ⌊(n − k′) / s⌋ + 1, no zeros; k′ = (k − 1) d + 1
         (low, high)  ⌊(n + low + high − k′) / s⌋ + 1, a pair for each axis
 
@@ -50,21 +53,24 @@ def conv(
         kernel: The size k of the kernel: an integer for sequences (N, W, C), a tuple of two or three integers for
             images (N, H, W, C) and volumes (N, Z, H, W, C).
         stride: s, an integer or one per spatial axis.
-        padding: "SAME", "VALID" or a pair (low, high) of zeros for each spatial axis.
+        padding: "SAME", "CAUSAL", "VALID" or a pair (low, high) of positions added to each spatial axis.
         dilation: d, an integer or one per spatial axis.
         groups: Channels and features are split into this many groups, and each group of features sees its group of
             channels only. `groups` = C is a depthwise convolution, with F / C kernels per channel.
         use_bias: Whether there is a bias b.
         weights: The initializer of w, or the name of one; it draws the kernel of each group.
         biases: The initializer of b, or the name of one.
+        padding_mode: What the added positions hold: "zeros", or values of x, "reflect", "replicate" or "circular", as
+            the layer `pad` adds them; the errors of added values then return to where they came from.
 
     Raises:
         ValueError: an argument is out of its range, or `groups` does not divide `features`; in `init`, `in_shape` has
-            another rank, `groups` does not divide the channels, or the image is smaller than the kernel; in `forward`,
+            another rank, `groups` does not divide the channels, or the image is smaller than the kernel or too small
+            for its padding; in `forward`,
             `x` is not such an image, is empty or has another dtype than the weights, or the params belong to another
             layer.
     """
-    shape = windows("conv", "kernel", kernel, stride, padding, dilation)
+    shape = windows("conv", "kernel", kernel, stride, padding, dilation, named=("SAME", "CAUSAL", "VALID"))
     features = check_count("conv", "features", features)
     groups = check_count("conv", "groups", groups)
     if features % groups:
@@ -73,11 +79,14 @@ def conv(
             "Each group makes the same number of features."
         )
     use_bias = check_flag("conv", "use_bias", use_bias)
-    return _conv(features, shape, groups, use_bias, initializer(weights), initializer(biases))
+    mode = check_mode("conv", padding_mode, "padding_mode")
+    return grouped_conv(features, shape, groups, use_bias, initializer(weights), initializer(biases), mode)
 
 
 @functools.cache
-def _conv(features: int, shape: Windows, groups: int, use_bias: bool, weights, biases) -> Layer:
+def grouped_conv(
+    features: int, shape: Windows, groups: int, use_bias: bool, weights, biases, mode: PaddingMode = "zeros"
+) -> Layer:
     """The cached factory: equal arguments give the same Layer object, so jitted functions of it compile once."""
     shapes = _shapes(shape, features, use_bias)
 
@@ -88,24 +97,37 @@ def _conv(features: int, shape: Windows, groups: int, use_bias: bool, weights, b
                 f"`conv` expected the channels of `in_shape` to be a multiple of `groups`, {groups}, got {in_shape}. "
                 "Each group sees the same number of channels."
             )
-        out = place("conv", shape, spatial).out
+        at = place("conv", shape, spatial)
+        check_room("conv", spatial, at.pairs, mode)
         kernel_shape = (*shape.size, channels // groups, features)
         draw = lambda key, shape, dtype: drawn_in_groups(weights, key, shape, groups, dtype)
-        return _initial_params(key, kernel_shape, use_bias, draw, biases), (*out, features)
+        return _initial_params(key, kernel_shape, use_bias, draw, biases), (*at.out, features)
 
     def forward(params, x):
         check_params("`conv`", params, Affine, shapes)
         x = check_image("conv", x, shape.rank, params.w.shape[-2] * groups)
         check_same_dtype("conv", x, params.w)
-        y = convolve(x, params.w, place("conv", shape, x.shape[1:-1]), groups)
+        at = place("conv", shape, x.shape[1:-1])
+        check_room("conv", at.spatial, at.pairs, mode)
+        x_padded, whole = with_padding(x, at)
+        y = convolve(x_padded, params.w, whole, groups)
         return _add_bias(y, params.b), x
 
     def backward(params, x, dy):
         at = place("conv", shape, x.shape[1:-1])
-        dw, db = weight_gradient(x, dy, at, groups), bias_gradient(dy) if use_bias else None
-        return Affine(dw, db), input_gradient(dy, params.w, at, groups)
+        x, whole = with_padding(x, at)
+        dw, db = weight_gradient(x, dy, whole, groups), bias_gradient(dy) if use_bias else None
+        dx = input_gradient(dy, params.w, whole, groups)
+        return Affine(dw, db), dx if whole is at else unpadded(dx, at.pairs, at.spatial, mode)
 
-    options = {"groups": (groups, 1), "use_bias": (use_bias, True)}
+    def with_padding(x, at):
+        """X, with its padding where that is not zeros, and the windows on it."""
+        if mode == "zeros":
+            return x, at
+        spatial = tuple(n + low + high for n, (low, high) in zip(at.spatial, at.pairs, strict=True))
+        return padded(x, at.pairs, mode), at._replace(pairs=((0, 0),) * shape.rank, spatial=spatial)
+
+    options = {"groups": (groups, 1), "use_bias": (use_bias, True), "padding_mode": (mode, "zeros")}
     arguments = call_text(features, shape.size, **shape.options(), **options)
     return Layer("conv", init, forward, backward, Kind.AFFINE, arguments=arguments)
 
@@ -196,6 +218,7 @@ def _transposed_placement(shape: Windows, out: Shape) -> Placed:
             n, low = o * s + max(r - s, 0), 0
         else:
             low, high = shape.padding[axis]
+            assert not isinstance(low, str) and not isinstance(high, str)  # a pair: no other name is allowed
             n = (o - 1) * s + r - low - high
         if n < 1:
             raise ValueError(
