@@ -90,12 +90,12 @@ def entry_text(entry: Entry) -> str:
     if entry.kind == "data":
         if len(entry.signature) <= SHORT:
             parts.append(f"```text\n{entry.signature}\n```")
-        return fenced("py:data", entry.path, "\n" + "\n\n".join(part for part in parts if part))
+        return fenced("py:data", entry.name, "\n" + "\n\n".join(part for part in parts if part))
     parts += [member_text(member) for member in entry.members]
     body = "\n" + "\n\n".join(part for part in parts if part)
     if entry.kind == "class":
-        return fenced("py:class", entry.path, body)
-    return fenced("py:function", entry.path + linked_signature(entry.signature), body)
+        return fenced("py:class", entry.name, body)
+    return fenced("py:function", entry.name + linked_signature(entry.signature), body)
 
 
 def page(room: str) -> str:
@@ -111,21 +111,19 @@ def page(room: str) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def index() -> str:
-    """The page that lists the rooms."""
+def table(folder: str) -> str:
+    """The rooms, each with a link to its page in a folder."""
     rows = [
-        f"| [bpjax.{room}]({room}.md) | {first_sentence(module_docstring(f'bpjax.{room}'))} "
+        f"| [bpjax.{room}]({folder}{room}.md) | {first_sentence(module_docstring(f'bpjax.{room}'))} "
         f"| {len(public_names(f'bpjax.{room}'))} |"
         for room in rooms()
     ]
-    table = "\n".join(["| room | what it holds | names |", "|---|---|---|", *rows])
-    short = "[the reference](../reference.md) is the short list"
-    return f"# All names\n\nFrom the docstrings, room by room; {short}.\n\n{table}\n"
+    return "\n".join(["| room | what it holds | names |", "|---|---|---|", *rows]) + "\n"
 
 
 def write(folder: Path) -> list[Path]:
     """Write all pages; a page that has not changed is left alone, so that Sphinx does not read it again."""
-    pages = {"index": index()} | {room: page(room) for room in rooms()}
+    pages = {room: page(room) for room in rooms()}
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.md"):
         if old.stem not in pages:

@@ -66,7 +66,7 @@ def facts(page: Page, found: dict[str, Any]) -> str:
     doc = page.entry.doc if page.entry else ""
     rows = {
         "made by": f"`bp.rules.{page.entry.name}`" if page.entry else f"`{page.rule!r}`",
-        "with these settings": f"`{page.rule!r}`",
+        "row of the registry": f"`{page.rule!r}`",
         "answers the objection": page.case.answers or "none: it is backpropagation",
         "sources": "; ".join(dict.fromkeys(CITATION.findall(doc))) or "none is named in its docstring",
         "direction": "the gradient, to rounding" if page.case.exact else "not the gradient in general",
@@ -74,7 +74,7 @@ def facts(page: Page, found: dict[str, Any]) -> str:
         "cost of a step": f"{found['cost']:.2f} × a step of backprop, digits 64-100-100-10" if "cost" in found else "",
     }
     lines = [f"| {name} | {text} |" for name, text in rows.items() if text]
-    return "\n".join(["| | |", "|---|---|", *lines])
+    return "\n".join([lines[0], "|---|---|", *lines[1:]])
 
 
 def text_of(page: Page, records: dict[str, Any]) -> str:
@@ -112,8 +112,9 @@ def curve_text(page: Page, found: dict[str, Any], records: dict[str, Any]) -> st
     return f"![{about}]({page.file}.svg)\n\n{best}{interval} {made} {records['note']}"
 
 
-def overview(records: dict[str, Any]) -> str:
+def overview() -> str:
     """The table of all rules for the page `rules.md`."""
+    records = json.loads(RECORDS.read_text())
     rows = ["| rule | answers | step / backprop | digits | receipt |", "|---|---|---|---|---|"]
     for page in pages():
         found = records["rules"].get(page.name, {})

@@ -7,6 +7,9 @@ from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.transforms import SphinxTransform
 
+from scripts import api_pages, rule_pages
+from scripts.api_pages import addresses
+
 HERE = Path(__file__).parents[1]
 NOTEBOOK = """---
 file_format: mystnb
@@ -58,7 +61,15 @@ def contents(text: str, listed: list[str]) -> str:
             trees.append(tree(pages, title.strip()))
     trees.append(tree([target.removesuffix(".md") for target in OUTSIDE.values()], "The project"))
     rest = [page for page in listed if page not in seen]
+    text = re.sub(r"^\| \[\w+\.md\]\(", "| [](", text, flags=re.MULTILINE)  # the site shows the title of the page
     return "\n".join([text, *trees, *([tree(rest, "Further pages")] if rest else [])])
+
+
+def below(page: str, text: str) -> list[str]:
+    """The pages below a page: first those that its text links, in this order."""
+    folder = BELOW[page]
+    linked = dict.fromkeys(re.findall(rf"\]\(({folder}/\w+)\.md\)", text))
+    return [*linked, *sorted({f"{folder}/{file.stem}" for file in (HERE / folder).glob("*.md")} - set(linked))]
 
 
 def tree(pages: list[str], caption: str = "") -> str:
@@ -75,24 +86,24 @@ def read(app, page: str, source: list[str]) -> None:
     if page == "index":
         text = contents(text, sorted(file.stem for file in HERE.glob("*.md")))
     elif page in BELOW:
-        folder = BELOW[page]
-        pages = sorted(f"{folder}/{file.stem}" for file in (HERE / folder).glob("*.md"))
-        text += tree(pages)
+        text += rule_pages.overview() if page == "rules" else ""
+        if page == "reference":
+            text += "\n## Room by room\n\n" + api_pages.table("api/")
+        text += tree(below(page, text))
     source[0] = executed(text)
 
 
 class NamesAreLinks(SphinxTransform):
-    """`bp.fit` or `bpjax.rules.delayed(...)` in a text becomes a link to its entry, if there is one."""
+    """`bp.fit` or `bpjax.rules.delayed(...)` in a text becomes a link to its entry; on the reference page, `fit` too."""
 
     default_priority = 400
     NAME = re.compile(r"(?:bp|bpjax)\.([A-Za-z_][\w.]*)(?:\(.*\))?$", re.DOTALL)
 
     def apply(self, **kwargs) -> None:
         """Replace the literals of one page."""
-        from scripts.api_pages import addresses
-
         for literal in list(self.document.findall(nodes.literal)):
-            match = self.NAME.match(literal.astext())
+            text = literal.astext()
+            match = self.NAME.match(f"bp.{text}" if self.env.docname == "reference" else text)
             linked = isinstance(literal.parent, nodes.reference | nodes.title | pending_xref)
             if not match or linked or self.env.docname.startswith("api/"):
                 continue
