@@ -12,7 +12,7 @@ from fuzz_parameters import BY_PARAMETER, OMIT
 
 import bpjax as bp
 
-ROOMS = ("losses", *sorted(module.name for module in pkgutil.iter_modules(bp.__path__) if module.ispkg))
+ROOMS = tuple(sorted(module.name for module in pkgutil.iter_modules(bp.__path__) if module.ispkg))
 """Where public names live: what each room lists in `__all__`."""
 
 

@@ -85,6 +85,7 @@ BY_PARAMETER: dict[str, Callable[[], Any]] = {
     "lender": lambda: bp.sigmoid,
     "pre": lambda: jnp.ones((2, 4, 3)),
     "post": lambda: jnp.ones((2, 4, 2)),
+    "reduction": lambda: "none",
     "classes": lambda: 2,
     "shape": lambda: (3, 3),
     "share": lambda: 0.5,

@@ -146,5 +146,5 @@ def compare_loss(loss: Loss, output, target) -> LossComparison:
 
 
 def _loss_gradient(value, output, target):
-    """The derivative of a loss's value with respect to the output, by JAX."""
-    return jax.grad(value)(output, target)
+    """The derivative of a loss's value with respect to the output, by JAX; of a value per example, that of its sum."""
+    return jax.grad(lambda o: value(o, target).sum())(output)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,22 +23,12 @@ from bpjax.gradcheck.cases import (
     spatial,
 )
 from bpjax.gradcheck.cases.case import LayerCase
+from bpjax.gradcheck.cases.losses import LOSSES, LossCase
 from bpjax.gradcheck.per_layer import compare_layer, compare_loss
 from bpjax.layers import activations
 from bpjax.layers.combinators.chain import chain
 from bpjax.layers.dense import dense
 from bpjax.layers.layer import Layer
-from bpjax.losses import (
-    Loss,
-    batch_mean,
-    binary_cross_entropy,
-    huber,
-    hyper_error,
-    mean_squared_error,
-    softmax_cross_entropy,
-    squared_error,
-)
-from bpjax.types import Array
 from bpjax.util.compilation import FAST_COMPILATION
 from bpjax.util.float64 import cast_on_host, to_host
 from bpjax.util.precision import cast
@@ -78,47 +68,6 @@ LAYERS: dict[str, LayerCase] = {
 }
 """Layers with the inputs they are checked at. Both forms of the matrix product occur, written out and not."""
 
-
-def _near_targets(key, shape):
-    """Targets from 0 to 1, outputs less than 1 away from them."""
-    return jax.random.uniform(key, shape)
-
-
-def _labels(key, shape):
-    return jax.random.randint(key, shape[:1], 0, shape[1])
-
-
-def _one_hot(key, shape):
-    return jax.nn.one_hot(_labels(key, shape), shape[1])
-
-
-class Draw(Protocol):
-    """Draw outputs or targets of a loss."""
-
-    def __call__(self, key, shape, /) -> Array:
-        """An array of this shape, or labels for it."""
-        ...
-
-
-class LossCase(NamedTuple):
-    """A loss with the outputs and targets it is checked at."""
-
-    loss: Loss
-    output: Draw
-    target: Draw
-
-
-LOSSES: dict[str, LossCase] = {
-    "squared_error": LossCase(squared_error, jax.random.normal, _near_targets),
-    "mean_squared_error": LossCase(mean_squared_error, jax.random.normal, _near_targets),
-    "softmax_cross_entropy, labels": LossCase(softmax_cross_entropy, jax.random.normal, _labels),
-    "softmax_cross_entropy, one-hot": LossCase(softmax_cross_entropy, jax.random.normal, _one_hot),
-    "softmax_cross_entropy, soft": LossCase(softmax_cross_entropy, jax.random.normal, _near_targets),
-    "binary_cross_entropy": LossCase(binary_cross_entropy, jax.random.normal, _near_targets),
-    "huber(0.7)": LossCase(huber(0.7), jax.random.normal, _near_targets),
-    "hyper_error": LossCase(hyper_error, _near_targets, _near_targets),
-    "batch_mean(squared_error)": LossCase(batch_mean(squared_error), jax.random.normal, _near_targets),
-}
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 

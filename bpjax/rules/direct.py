@@ -17,7 +17,8 @@ from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.layer import Kind, Layer, check_any_shape, check_layer
 from bpjax.layers.product import matmul
-from bpjax.losses import Loss, share
+from bpjax.losses import Loss
+from bpjax.losses.loss import share
 from bpjax.rules.rule import Rule, check_made_of
 from bpjax.rules.units import UnitForward, merge_units, propagate, unit_backward, units
 from bpjax.types import Array, Params, Shape

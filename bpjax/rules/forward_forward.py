@@ -15,7 +15,8 @@ from bpjax.layers.dense import Affine
 from bpjax.layers.initializers import Initializer, lecun_normal
 from bpjax.layers.layer import Kind, Layer, check_any_shape, check_layer
 from bpjax.layers.normalization.unit_length import unit_length
-from bpjax.losses import Loss, batch_mean, share, softmax_cross_entropy
+from bpjax.losses import Loss, batch_mean, softmax_cross_entropy
+from bpjax.losses.loss import is_mean, share
 from bpjax.rules.direct import unit_shapes
 from bpjax.rules.local import local_heads
 from bpjax.rules.models import predict
@@ -187,7 +188,7 @@ def mono_forward(
     if in_shape is not None:
         in_shape = check_any_shape("mono_forward", in_shape)
     check_made_of("mono_forward", network, loss)
-    local = batch_mean(softmax_cross_entropy) if loss.reduction == "mean" else softmax_cross_entropy
+    local = batch_mean(softmax_cross_entropy) if is_mean(loss) else softmax_cross_entropy
     return local_heads("mono-forward", "mono_forward", network, loss, local, rate, weights, False, in_shape)
 
 

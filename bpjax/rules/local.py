@@ -16,6 +16,7 @@ from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.layer import Layer, check_any_shape
 from bpjax.layers.product import matmul
 from bpjax.losses import Loss
+from bpjax.losses.loss import is_mean
 from bpjax.rules.direct import unit_shapes
 from bpjax.rules.models import predict, sgd_step
 from bpjax.rules.rule import Rule, check_made_of
@@ -78,7 +79,7 @@ def local_heads(
     """
     check_number(who, "rate", rate, least=0.0)
     draw = initializer(weights)
-    on_mean = lambda examples: 1.0 if local_loss.reduction == "mean" else 1 / examples
+    on_mean = lambda examples: 1.0 if is_mean(local_loss) else 1 / examples
 
     def init(key, params):
         *hidden, last = (at.output for at in unit_shapes(who, network, params, in_shape))

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 
 from bpjax.layers.initializers import Initializer
 from bpjax.layers.layer import Layer
-from bpjax.losses import Loss, share
+from bpjax.losses import Loss
+from bpjax.losses.reductions import example_contributions
 from bpjax.rules.rule import Rule, call_of, check_made_of
 from bpjax.rules.units import check_units, merge_units, units
 from bpjax.types import Array, Params
@@ -167,7 +168,7 @@ def node_perturbation(
             xi = noise(unit_key, a.shape, a.dtype)
             perturbed.append((residuals, xi))
             h, _ = unit.activation.forward(unit.params[1], a + jnp.asarray(deviation, a.dtype) * xi)
-        rise = errors_per_example(loss, h, target) - errors_per_example(loss, output, target)
+        rise = example_contributions(loss, h, target) - example_contributions(loss, output, target)
         rise = rise / jnp.asarray(deviation, rise.dtype)
 
         def gradient(unit, residuals, xi):
@@ -178,11 +179,6 @@ def node_perturbation(
         return loss.value(output, target), merge_units(params, dparams), next_key
 
     return Rule("node perturbation", init, grads, network, loss)
-
-
-def errors_per_example(loss: Loss, output: Array, target) -> Array:
-    """The contribution of each example to the error of the batch, (N,)."""
-    return share(loss, len(output)) * jax.vmap(lambda o, t: loss.value(o[None], t[None]))(output, jnp.asarray(target))
 
 
 def scaled(factor: Array, direction: Params) -> Params:

@@ -65,6 +65,11 @@ def check_made_of(who: str, network, loss) -> None:
         raise ValueError(
             f"`{who}` expected a Loss as second argument, got {shown(loss)}. For example: `bp.squared_error`."
         )
+    if loss.reduction == "none":
+        raise ValueError(
+            f"`{who}` expected a loss with one value for a batch, got {loss.name}. "
+            "Reduce it: `bp.losses.reduced(loss, 'sum')`."
+        )
 
 
 def check_rule(who: str, rule) -> Rule:

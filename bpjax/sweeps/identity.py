@@ -20,7 +20,7 @@ from bpjax.util.fingerprint import Canonical, array_fingerprint, fingerprint, ty
 
 ROOM = str(Path(__file__).parent.parent).replace("\\", "/") + "/"
 WORDS = {
-    "losses.py": "the loss", "layers/": "the network", "networks/": "the network", "optimizers/": "the optimizer",
+    "losses/": "the loss", "layers/": "the network", "networks/": "the network", "optimizers/": "the optimizer",
     "rules/": "the rule", "second_order/": "the rule", "training/stops.py": "the stops", "tasks/": "the task",
     "training/": "the training",
 }  # fmt: skip

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from bpjax.losses.loss import is_mean
 from bpjax.optimizers.undo import take_step
 from bpjax.rules.rule import Rule
 from bpjax.training.inputs import check_optimizer, check_rule
@@ -85,7 +86,7 @@ def make_presentation(
         shuffle: whether `key` gives the order of the examples; otherwise they come in the order of `data`.
     """
     train_step = make_train_step(rule, optimizer)
-    is_mean = rule.loss is not None and rule.loss.reduction == "mean"
+    averaged = rule.loss is not None and is_mean(rule.loss)
 
     def present(state: TrainState, key: Key, data: Batch) -> tuple[TrainState, Metrics]:
         examples = data[1].shape[0]
@@ -100,7 +101,7 @@ def make_presentation(
         if rest:
             state, last = train_step(state, take(data, order[count * size :]))
             metrics = jax.tree.map(jnp.append, metrics, last)
-        shares = sizes / examples if is_mean else np.ones(len(sizes))
+        shares = sizes / examples if averaged else np.ones(len(sizes))
         error = jnp.sum(metrics.value * jnp.asarray(shares, metrics.value.dtype))
         return state, Metrics(error, jnp.mean(metrics.gradient_norm), jnp.sum(metrics.refused))
 

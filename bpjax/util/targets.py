@@ -33,7 +33,7 @@ def logits_and_weights(name, output, target) -> tuple[Array, Array]:
 
     What a traced target holds is not known, so it cannot raise: a label outside 0 … K−1 gives weights of NaN.
     """
-    if not _is_integral(target):
+    if not is_integral(target):
         return same_shape(name, output, target)
     check_classes(name, target, output)
     output, target = widen(as_floating(name, "output", output)), jnp.asarray(target)
@@ -48,7 +48,7 @@ def logits_and_weights(name, output, target) -> tuple[Array, Array]:
 
 def check_classes(who: str, target, output) -> None:
     """Raise a `ValueError` unless an integral target is labels, or rows of 0 and 1, for outputs (N, ..., K)."""
-    if not _is_integral(target):
+    if not is_integral(target):
         return
     shape, found = np.shape(output), np.shape(target)
     if len(shape) < 2 or shape[0] == 0 or found not in (shape[:-1], shape):
@@ -80,7 +80,7 @@ def logits_and_probabilities(name, output, target) -> tuple[Array, Array]:
 def check_probabilities(who: str, target, output) -> None:
     """Raise a `ValueError` unless a target holds numbers from 0 to 1, in the shape of the output."""
     shape, found = np.shape(output), np.shape(target)
-    if _is_integral(target) and found != shape and (*found, 1) != shape:
+    if is_integral(target) and found != shape and (*found, 1) != shape:
         raise ValueError(
             f"`{who}` expected `target` of the output's shape {shape}, or (N,) for outputs (N, 1), got {found}. "
             "For one label out of several classes use `softmax_cross_entropy`."
@@ -88,7 +88,7 @@ def check_probabilities(who: str, target, output) -> None:
     if not is_concrete(target):
         return
     values = on_host(target)
-    slack = 0.0 if _is_integral(values) else _slack(values.dtype)
+    slack = 0.0 if is_integral(values) else _slack(values.dtype)
     wrong = np.argwhere((values < -slack) | (values > 1 + slack))
     if len(wrong):
         at = tuple(map(int, wrong[0]))
@@ -103,7 +103,7 @@ def _slack(dtype) -> float:
     return 4 * float(jnp.finfo(dtype).eps)
 
 
-def _is_integral(target) -> bool:
+def is_integral(target) -> bool:
     """Whether a target holds integers or booleans."""
     dtype = target.dtype if hasattr(target, "dtype") else np.asarray(target).dtype
     return jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.bool_)
@@ -121,7 +121,7 @@ def rows_of(target, output: Array) -> Array:
     With one output, K = 1, the labels 0 and 1 are the targets themselves.
     """
     target = jnp.asarray(target)
-    if not _is_integral(target):
+    if not is_integral(target):
         return target
     if target.shape == output.shape or (*target.shape, 1) == output.shape:
         return target.reshape(output.shape).astype(output.dtype)

@@ -1,0 +1,9 @@
+"""What bpjax is compared with PyTorch at, one module for each family of operators; each has a list `CASES`."""
+
+from pytorch_cases import losses
+from pytorch_cases.case import Case
+
+FAMILIES: dict[str, list[Case]] = {
+    "losses": losses.CASES,
+}
+"""Family to its cases, in the order of the table."""
