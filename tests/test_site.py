@@ -1,6 +1,7 @@
 """The documentation site, as far as it can be checked without Sphinx: contents, names, rules, messages, settings."""
 
 import ast
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -14,10 +15,51 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 
 
+def site_text_module():
+    """`docs/_extension/site_text.py`, which needs no Sphinx."""
+    spec = importlib.util.spec_from_file_location("site_text", DOCS / "_extension" / "site_text.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+SITE = site_text_module()
+
+
 def test_every_page_stands_in_a_table_of_the_start_page():
     linked = set(re.findall(r"^\| \[[^]]*\]\((\w+\.md)\)", (DOCS / "index.md").read_text(), re.MULTILINE))
     pages = {page.name for page in DOCS.glob("*.md")} - {"index.md"}
     assert pages - linked == set(), "add a row to docs/index.md, which is also the site's table of contents"
+
+
+def test_the_table_of_contents_of_the_site_has_every_page_once():
+    text = SITE.site_text("index", (DOCS / "index.md").read_text())
+    trees = re.findall(r"```{toctree}\n:hidden:\n:caption: (.*?)\n\n(.*?)\n```", text, re.DOTALL)
+    pages = [page for _, listed in trees for page in listed.split()]
+    assert sorted(pages) == sorted({*(page.stem for page in DOCS.glob("*.md")), *PROJECT} - {"index"})
+    assert "Further pages" not in dict(trees)
+
+
+PROJECT = "project/CONTRIBUTING", "project/CHANGELOG"
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_the_site_runs_the_blocks_that_the_tests_run(page):
+    text = page.read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    cells = re.findall(
+        r"^```{code-cell} python\n(?::tags:.*?\n\n)?(.*?)^```$", SITE.executed(text), re.DOTALL | re.MULTILINE
+    )
+    assert cells == blocks or text.startswith("---")
+    assert SITE.executed(text).startswith("---") or not blocks
+
+
+def test_an_output_that_the_page_prints_itself_is_not_shown_twice():
+    text = "# A\n\n```python\nprint(1)\n```\n\n```text\n1\n```\n\n```python\nprint(2)\n```\n"
+    assert SITE.executed(text) == SITE.NOTEBOOK + (
+        "# A\n\n```{code-cell} python\n:tags: [remove-output]\n\nprint(1)\n```\n\n```text\n1\n```\n\n"
+        "```{code-cell} python\nprint(2)\n```\n"
+    )
 
 
 def test_every_experiment_has_a_page_with_a_figure_and_a_table():
