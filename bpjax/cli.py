@@ -1,12 +1,13 @@
-"""The command line: `bpjax compare`, `bpjax progress`; each command is a module of the room that it belongs to."""
+"""The command line: `bpjax compare`, `bpjax plot`, `bpjax progress`; each command is a module of its room."""
 
 import argparse
 
 import bpjax
 from bpjax.gradcheck import command as compare
+from bpjax.sweeps import plot_command as plot
 from bpjax.sweeps import progress_command as progress
 
-COMMANDS = (compare, progress)
+COMMANDS = (compare, plot, progress)
 """Modules with `add(commands)`, which adds a parser, and `run(options)`, which returns the exit status."""
 
 

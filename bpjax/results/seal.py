@@ -74,6 +74,27 @@ def foreign(folder: Path) -> str | None:
     return None
 
 
+def damage(folder: Path, without: tuple[str, ...] = (".png", ".svg", ".pdf", ".html")) -> str | None:
+    """The first file that a sealed record lists and that is missing or changed; None if all are as they were written.
+
+    Args:
+        folder: of the result.
+        without: endings of files that need not be there, such as figures.
+    """
+    files = _listed(folder / MARK)
+    if isinstance(files, str):
+        return files
+    for name, digest in files.items():
+        if name.endswith(without) or digest is None:
+            continue
+        path = folder / name
+        if not os.path.lexists(path):
+            return f"{name} is missing"
+        if not name.endswith("/") and digest != _digest(path):
+            return f"{name} has been changed since it was written"
+    return None
+
+
 def remove(folder: Path) -> bool:
     """Delete a sealed result, file by file; whatever is not listed stays, with the folders around it.
 

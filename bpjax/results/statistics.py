@@ -3,6 +3,8 @@
 All functions take numbers, lists, NumPy and JAX arrays, and xarray's DataArrays, whose dimensions they keep.
 """
 
+import functools
+import math
 from statistics import NormalDist
 from typing import Any
 
@@ -123,6 +125,45 @@ def quantiles_with_failures(epochs, probabilities, axis: int | str = -1):
         q = np.asarray(shares)
         return epochs.quantile(q, dim=epochs.dims[axis], method="inverted_cdf", skipna=False)
     return np.quantile(epochs, np.asarray(shares), axis=axis, method="inverted_cdf")
+
+
+def median_interval(values, confidence: float = 0.95) -> tuple[float, float, float]:
+    """The median of N values and its interval by order statistics: (median, low, high); values may be ∞.
+
+        x₍ₖ₎ ≤ median ≤ x₍N₊₁₋ₖ₎,      k the largest rank with P(B ≤ k − 1) ≤ (1 − confidence) / 2,  B ~ Bin(N, ½)
+
+    It holds for any distribution. Where N is too small (below 6 at 95 %) both ends are NaN. The median is the lower one
+    of two, as of `quantiles_with_failures`.
+
+    Args:
+        values: (N,), at least one, ∞ for runs that failed.
+        confidence: of the interval, between 0 and 1.
+
+    Raises:
+        ValueError: no values, NaN among them, or a wrong confidence.
+    """
+    who = "median_interval"
+    check_between(who, "confidence", confidence, 0, 1)
+    ordered = np.sort(np.ravel(np.asarray(_numbers(who, "values", values))))
+    if not len(ordered) or np.isnan(ordered).any():
+        raise ValueError(f"`{who}` expected at least one value and no NaN, got {len(ordered)}. Pass ∞ for a failure.")
+    n, middle = len(ordered), float(ordered[(len(ordered) - 1) // 2])
+    k = _rank(n, float(confidence))
+    return (middle, np.nan, np.nan) if k == 0 else (middle, float(ordered[k - 1]), float(ordered[n - k]))
+
+
+@functools.cache
+def _rank(n: int, confidence: float) -> int:
+    """The largest k with P(B ≤ k − 1) ≤ (1 − confidence) / 2 for B ~ Bin(n, ½); 0 if there is none."""
+    k, below = 0, math.exp(-n * math.log(2)) if n < 700 else 0.0  # P(B ≤ k)
+    if n >= 700:  # the normal approximation, within one rank
+        return max(0, math.floor(n / 2 - NormalDist().inv_cdf(0.5 + confidence / 2) * math.sqrt(n) / 2))
+    term = below
+    while below <= (1 - confidence) / 2:
+        k += 1
+        term *= (n - k + 1) / k
+        below += term
+    return k
 
 
 def _is_labelled(x) -> bool:

@@ -2,23 +2,32 @@
 
 import numpy as np
 
-from bpjax.results.plots.colours import GREY, label_once
+from bpjax.results.plots.colours import GREY, NEVER, THEORY, label_once, paper
+from bpjax.results.plots.look import current_look
+
+RANGES = {"momentum": (0.0, 1.0), "dropout": (0.0, 1.0), "decay": (0.0, 1.0)}
+"""The values that a hyperparameter may take, where its cells would otherwise reach beyond them."""
+Bounds = tuple[tuple[float, float], tuple[float, float]]
+UNBOUNDED: Bounds = ((-np.inf, np.inf), (-np.inf, np.inf))
 
 
-def outcome_map(axis, x, y, values, label, limits=None, scale="linear"):
+def outcome_map(axis, x, y, values, label, limits=None, scale="linear", bounds=UNBOUNDED):
     """A result over two hyperparameters as a coloured map with its colour bar. Returns the mesh.
 
     An axis is logarithmic if its values are spaced geometrically (see `is_geometric`). Cells without data (NaN) are
     hatched. Cells of ∞, such as a median time where most runs fail, are grey, with the legend entry "never".
+    Without a label there is no colour bar.
 
     Args:
         axis: where to draw.
         x: (X,) values across, ascending, in the hyperparameter's units.
         y: (Y,) values upwards, ascending.
         values: (Y, X) the result; of a sweep, `result.transpose(y, x)`.
-        label: what the colours mean, with units.
+        label: what the colours mean, with units; "" to draw no colour bar.
         limits: the values at both ends of the colour scale; by default the smallest and the largest.
         scale: of the colours, "linear" or "log".
+        bounds: ((low, high), (low, high)) of what is plotted across and upwards, which the cells do not leave: a
+            momentum coefficient is in [0, 1).
 
     Raises:
         ValueError: the shapes do not fit, or an axis does not ascend.
@@ -31,13 +40,13 @@ def outcome_map(axis, x, y, values, label, limits=None, scale="linear"):
         )
     finite = values[np.isfinite(values)]
     low, high = limits if limits else (finite.min(), finite.max()) if finite.size else (1, 2)
-    edges = cell_edges(x), cell_edges(y)
-    axis.set_facecolor("white")
-    mesh = axis.pcolormesh(*edges, np.ma.masked_invalid(values), cmap="cividis", norm=scale, rasterized=True)
+    edges = cell_edges(x, *bounds[0]), cell_edges(y, *bounds[1])
+    colours = current_look().colour_map
+    mesh = axis.pcolormesh(*edges, np.ma.masked_invalid(values), cmap=colours, norm=scale, rasterized=True)
     mesh.set_clim(low, high)
     for holds, style, name in (
-        (np.isposinf(values), {"facecolor": "#D0D0D0", "edgecolor": "none"}, "never"),
-        (np.isnan(values), {"facecolor": "white", "edgecolor": GREY, "hatch": "////"}, "no data"),
+        (np.isposinf(values), {"facecolor": NEVER, "edgecolor": "none"}, "never"),
+        (np.isnan(values), {"facecolor": paper(), "edgecolor": GREY, "hatch": "////"}, "no data"),
     ):
         for row, column in np.argwhere(holds):
             (left, right), (below, above) = edges[0][column : column + 2], edges[1][row : row + 2]
@@ -47,8 +56,15 @@ def outcome_map(axis, x, y, values, label, limits=None, scale="linear"):
     axis.set_yscale("log" if is_geometric(y) else "linear")
     axis.set_xlim(edges[0][[0, -1]])
     axis.set_ylim(edges[1][[0, -1]])
-    axis.figure.colorbar(mesh, ax=axis, label=label)
+    if label:
+        axis.figure.colorbar(mesh, ax=axis, label=label)
     return mesh
+
+
+def range_of(name: str, attributes) -> tuple[float, float]:
+    """The values that a hyperparameter may take: the attributes `valid_min` and `valid_max`, or those of its name."""
+    low, high = RANGES.get(name, (-np.inf, np.inf))
+    return float(attributes.get("valid_min", low)), float(attributes.get("valid_max", high))
 
 
 def is_geometric(values) -> bool:
@@ -60,8 +76,13 @@ def is_geometric(values) -> bool:
     return bool(np.ptp(by_ratio) / by_ratio.mean() <= np.ptp(by_difference) / by_difference.mean())
 
 
-def cell_edges(centres) -> np.ndarray:
+def cell_edges(centres, low: float = -np.inf, high: float = np.inf) -> np.ndarray:
     """The n + 1 edges of cells around n ascending centres: midpoints, geometric ones for geometrically spaced centres.
+
+    Args:
+        centres: (n,) of the cells.
+        low: the smallest possible value, which the first cell does not pass.
+        high: the largest possible value, which the last cell does not pass.
 
     Raises:
         ValueError: the centres do not ascend.
@@ -70,15 +91,19 @@ def cell_edges(centres) -> np.ndarray:
     if centres.ndim != 1 or not centres.size or not np.isfinite(centres).all() or (np.diff(centres) <= 0).any():
         raise ValueError(f"The axis of a map must ascend, got {centres.tolist()}. Sort the sweep along it first.")
     if len(centres) == 1:
-        return centres[0] + np.array([-0.5, 0.5])
-    middle = np.log(centres) if is_geometric(centres) else centres
-    between = (middle[1:] + middle[:-1]) / 2
-    edges = np.concatenate([[2 * middle[0] - between[0]], between, [2 * middle[-1] - between[-1]]])
-    return np.exp(edges) if is_geometric(centres) else edges
+        edges = centres[0] + np.array([-0.5, 0.5])
+    else:
+        middle = np.log(centres) if is_geometric(centres) else centres
+        between = (middle[1:] + middle[:-1]) / 2
+        edges = np.concatenate([[2 * middle[0] - between[0]], between, [2 * middle[-1] - between[-1]]])
+        edges = np.exp(edges) if is_geometric(centres) else edges
+    edges[0] = min(max(edges[0], low), centres[0])
+    edges[-1] = max(min(edges[-1], high), centres[-1])
+    return edges
 
 
-def theory_line(axis, x, y, name, style="-", colour="black"):
-    """A line predicted by theory, with a white rim that makes it visible on any colour. Returns the line.
+def theory_line(axis, x, y, name, style="-", colour=THEORY):
+    """A line predicted by theory, with a rim that makes it visible on any colour. Returns the line.
 
     The limits of the axis do not change. NaN interrupts the line.
 
@@ -93,7 +118,7 @@ def theory_line(axis, x, y, name, style="-", colour="black"):
     from matplotlib import patheffects
 
     limits = axis.get_xlim(), axis.get_ylim()
-    rim = [patheffects.withStroke(linewidth=3.6, foreground="white")]
-    (line,) = axis.plot(x, y, linestyle=style, color=colour, linewidth=1.6, label=name, path_effects=rim)
+    rim = [patheffects.withStroke(linewidth=2.6, foreground=paper())]
+    (line,) = axis.plot(x, y, linestyle=style, color=colour, linewidth=1.2, label=name, path_effects=rim)
     axis.set(xlim=limits[0], ylim=limits[1])
     return line

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from bpjax.results.plots.colours import BLUE, GREY, label_once
+from bpjax.results.plots.colours import BLUE, GREY, ink, label_once, paper
 from bpjax.results.statistics import quantiles_with_failures
 
 
-def error_curves(axis, error, colour, label, limits=(1e-3, 1e2)):
+def error_curves(axis, error, colour, label, limits=(1e-3, 1e2), epochs=None):
     """Error curves: the median over the runs, and the interquartile range as a band. Returns the line.
 
     NaN after a run has stopped is replaced by its last error, so that the run still counts.
@@ -17,9 +17,10 @@ def error_curves(axis, error, colour, label, limits=(1e-3, 1e2)):
         colour: of line and band.
         label: for the legend.
         limits: errors are clipped to them.
+        epochs: (epochs,) of the measurements; 1, 2, 3, … by default.
     """
     filled = carry_forward(np.asarray(error))
-    epochs = np.arange(1, filled.shape[-1] + 1)
+    epochs = np.arange(1, filled.shape[-1] + 1) if epochs is None else np.asarray(epochs)
     low, middle, high = np.clip(np.quantile(filled, [0.25, 0.5, 0.75], axis=0), *limits)
     axis.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
     (line,) = axis.plot(epochs, middle, color=colour, label=label)
@@ -54,7 +55,7 @@ def distribution(axis, place, epochs, colour):
     median = quantiles_with_failures(epochs, 0.5)
     if np.isfinite(median):
         axis.plot(
-            [median] * 2, [place - 0.36, place + 0.36], color="black", linewidth=1.6, label=label_once(axis, "median")
+            [median] * 2, [place - 0.36, place + 0.36], color=ink(), linewidth=1.6, label=label_once(axis, "median")
         )
     if failed := len(epochs) - len(finite):
         where = axis.get_yaxis_transform()
@@ -121,9 +122,9 @@ def alternating(axis, coordinate, colour, label, predicted=None):
     axis.axhline(0.0, color=GREY, linewidth=0.8, zorder=0)
     (line,) = axis.plot(epochs, coordinate, color=colour, linewidth=0.8, marker="o", markersize=4, label=label)
     across = coordinate < 0
-    axis.plot(epochs[across], coordinate[across], "o", color=colour, markersize=4, markerfacecolor="white")
+    axis.plot(epochs[across], coordinate[across], "o", color=colour, markersize=4, markerfacecolor=paper())
     if predicted is not None:
-        axis.plot(epochs, predicted, "x", color="black", markersize=5, label=label_once(axis, "theory"))
+        axis.plot(epochs, predicted, "x", color=ink(), markersize=5, label=label_once(axis, "theory"))
     return line
 
 
