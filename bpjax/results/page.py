@@ -1,33 +1,28 @@
 """A sweep as an interactive HTML page: a map, and beside it the runs and error curves of the selected cell.
 
-The page is a single file with Plotly's JavaScript and the data inside. It makes no network requests, so it can be sent,
-archived with a paper, or opened offline in ten years.
+The page is a single file with its data inside and plots drawn by a few hundred lines of JavaScript. It makes no
+network requests, so it can be sent, archived with a paper, or opened offline in ten years.
 """
 
-import base64
-import html
-import json
-import re
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bpjax.results.page_cells import fastest_sentence, maps
+from bpjax.results.page_frame import asset, packed, packed_counts, packed_logarithms, write_page
 from bpjax.results.plots import cell_edges, is_geometric
-from bpjax.results.statistics import epochs_or_never, quantiles_with_failures
+from bpjax.results.plots.maps import range_of
 from bpjax.util.call_text import shown
-from bpjax.util.extras import require_extra
-from bpjax.util.files import write_file
 
 if TYPE_CHECKING:
     import xarray as xr
 
 SEED, SAMPLE, EPOCH = "seed", "sample", "epoch"
 VARIABLES = ("reason", "solved", "diverged", "epochs", "error")
-MOST_CURVE_VALUES = 1_500_000
-"""Values of error curves on one page, four bytes each. Further curves are omitted, and the page says so."""
+MOST_CURVE_VALUES = 240_000
+"""Values of error curves on one page, 2.7 bytes each. Further curves are omitted, and the page says so."""
 MOST_CURVE_EPOCHS = 200
 """Epochs of each curve that are kept when there are too many values."""
 
@@ -44,41 +39,31 @@ def sweep_page(
 
     The map shows one of four quantities: the runs that solved the task (%), the median epochs to the goal with failures
     counted as never, the runs that diverged (%), or the median final error. Pointing at a cell, or moving with the
-    arrow keys, shows its runs and their error curves; a click or Enter pins it. An axis is logarithmic if its values
-    are spaced geometrically. If the sweep has a dimension `sample` instead of a grid, each sample is a dot.
+    arrow keys, shows its runs, 95 % intervals, and their error curves; a click or Enter pins it. An axis is logarithmic
+    if its values are spaced geometrically; an axis of texts, such as names of optimizers, is in the given order. If the
+    sweep has a dimension `sample` instead of a grid, each sample is a dot.
 
     Args:
         result: a sweep with `reason` (codes, named by `flag_values` and `flag_meanings`), `solved`, `diverged`,
             `epochs`, `error` over its axes and `seed`, and maybe `curve` with one more dimension, `epoch`. Labels come
-            from `long_name` and `units` of coordinates and `error`, where given.
+            from `long_name` and `units` of coordinates and `error`, where given, and the ends of cells from `valid_min`
+            and `valid_max`. The attribute `answer` is the sentence below the title; by default the fastest cell.
         path: of the HTML file, which is replaced only when the new one is complete.
         x: the hyperparameter of the horizontal axis; by default the first one.
         y: the hyperparameter of the vertical axis, or "seed"; by default the second one, or "seed".
-        title: of the page; by default the result's attribute `title`.
+        title: of the page, best a question; by default the result's attribute `title`.
         lines: theory to draw over the map: for each name (x, y), two arrays of one length in the units of the axes.
 
     Raises:
         ValueError: variables are missing, `x` or `y` are unknown, a hyperparameter is left over, a line is not a pair
             of arrays, or `path` cannot be written.
-        ModuleNotFoundError: Plotly is missing; the message names the extra to install.
     """
-    with require_extra("Pages are drawn by Plotly"):
-        from plotly.offline import get_plotlyjs
-
-    title = str(result.attrs.get("title", "A sweep")) if title is None else title
-    data = page_data(result, x, y, lines or {})
-    fields = {
-        "title": html.escape(title),
-        "data": json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
-        "plotly": get_plotlyjs(),
-    }
-    template = files("bpjax.results").joinpath("page.html").read_text(encoding="utf-8")
-    write_file(path, re.sub(r"\{\{(\w+)\}\}", lambda match: fields[match[1]], template).encode())
-    return Path(path)
+    title = str(result.attrs.get("title", "Which settings reach the goal, and how fast?")) if title is None else title
+    return write_page(path, title, asset("sweep.html"), page_data(result, x, y, lines or {}))
 
 
 def page_data(result: "xr.Dataset", x: str | None, y: str | None, lines: Mapping) -> dict:
-    """The data of the page, for JSON: arrays in base64 (see `encode`), cells in C order of (y, x).
+    """The data of the page, for JSON: arrays in base64 (see `packed`), cells in C order of (y, x).
 
     Args:
         result: a sweep.
@@ -92,27 +77,33 @@ def page_data(result: "xr.Dataset", x: str | None, y: str | None, lines: Mapping
     x, y = chosen_axes(result, x, y)
     sampled = SAMPLE in result.solved.dims
     if not sampled:
-        check_ascends(result, x, y)
-        result = result.sortby([x, y])
+        numeric = [axis for axis in (x, y) if np.issubdtype(result[axis].dtype, np.number)]
+        check_ascends(result, *numeric)
+        result = result.sortby(numeric)
     if not result.solved.size:
         raise ValueError("`sweep_page` expected a result with runs, got one without. Select at least one of each axis.")
     cells = [SAMPLE] if sampled else [y, x]
     inner = [dim for dim in result.solved.dims if dim not in cells]  # [seed], or [] if it is an axis or missing
     runs = {name: result[name].transpose(*cells, *inner).values for name in VARIABLES}
     runs = {name: values.reshape(*values.shape[: len(cells)], -1) for name, values in runs.items()}
+    shown_maps, axes = (
+        maps(runs, result.error.attrs.get("units")),
+        (axis_data(result, x, sampled), axis_data(result, y, sampled)),
+    )
     curves, notes = embedded_curves(result, [*cells, *inner], runs["solved"].shape)
     return {
         "sampled": sampled,
         "shape": list(runs["solved"].shape),
-        "x": axis_data(result, x, sampled),
-        "y": axis_data(result, y, sampled),
+        "x": axes[0],
+        "y": axes[1],
         "seed_upwards": y == SEED,
         "seeds": result[SEED].values.tolist() if inner and SEED in result.coords else None,
-        "maps": maps(runs, result.error.attrs.get("units")),
+        "answer": str(result.attrs.get("answer", fastest_sentence(runs, axes, sampled))),
+        "maps": shown_maps,
         "meanings": meanings(result.reason),
-        "reason": encode(runs["reason"], "<i4"),
-        "epochs": encode(runs["epochs"], "<i4"),
-        "error": encode(runs["error"], "<f4"),
+        "reason": packed(runs["reason"], "i1"),
+        "epochs": packed_counts(runs["epochs"]),
+        "error": packed(runs["error"], "f4"),
         "curves": curves,
         "lines": [line_data(str(name), line) for name, line in lines.items()],
         "notes": notes,
@@ -141,7 +132,7 @@ def chosen_axes(result, x: str | None, y: str | None) -> tuple[str, str]:
     for name, axis in (("x", x), ("y", y)):
         if axis not in choices and not (name == "y" and axis == SEED and SEED in dims and SAMPLE not in dims):
             raise ValueError(f"`sweep_page` cannot use {axis!r} as `{name}`: the result varies {', '.join(choices)}.")
-        if not np.issubdtype(result[axis].dtype, np.number):
+        if SAMPLE in dims and not np.issubdtype(result[axis].dtype, np.number):
             raise ValueError(
                 f"`sweep_page` expected numbers along `{axis}`, got {result[axis].dtype}. Select one value."
             )
@@ -165,17 +156,23 @@ def check_ascends(result, *axes: str) -> None:
 
 
 def axis_data(result, name: str, sampled: bool) -> dict:
-    """Label, values, range and scale of an axis, and for a grid the edges of its cells."""
-    values = np.asarray(result[name].values, float)
-    log = name != SEED and is_geometric(np.unique(values))
-    edges = cell_edges(values if not sampled else padded(values, log))
-    if name == SEED:
-        edges = np.concatenate([[values[0] - 0.5], (values[1:] + values[:-1]) / 2, [values[-1] + 0.5]])
+    """Label, values, range and scale of an axis, and for a grid the edges of its cells; or its words."""
     label = str(result[name].attrs.get("long_name", name.replace("_", " ")))
     if units := result[name].attrs.get("units"):
         label += f" ({units})"
+    if not np.issubdtype(result[name].dtype, np.number):
+        words = [str(word) for word in result[name].values]
+        edges = (np.arange(len(words) + 1) - 0.5).tolist()
+        return {"label": label, "log": False, "ends": [edges[0], edges[-1]], "words": words,
+                "values": list(range(len(words))), "edges": edges}  # fmt: skip
+    values = np.asarray(result[name].values, float)
+    log = name != SEED and is_geometric(np.unique(values))
+    bounds = range_of(name, result[name].attrs)
+    edges = cell_edges(values, *bounds) if not sampled else cell_edges(padded(values, log))
+    if name == SEED:
+        edges = np.concatenate([[values[0] - 0.5], (values[1:] + values[:-1]) / 2, [values[-1] + 0.5]])
     ends = [float(edges[0]), float(edges[-1])]
-    return {"label": html.escape(label, quote=False), "log": log, "ends": ends, "values": values.tolist()} | (
+    return {"label": label, "log": log, "ends": ends, "values": values.tolist()} | (
         {} if sampled else {"edges": edges.tolist()}
     )
 
@@ -186,40 +183,6 @@ def padded(values: np.ndarray, log: bool) -> np.ndarray:
     if low == high:
         return np.array([low])
     return np.geomspace(low, high, 13) if log else np.linspace(low, high, 13)
-
-
-def maps(runs: dict, error_units: str | None) -> list[dict]:
-    """The quantities that the map can show, per cell; failures count as ∞."""
-    solved, diverged = runs["solved"].astype(bool), runs["diverged"].astype(bool)
-    times = epochs_or_never(solved, runs["epochs"])
-    error = np.where(np.isnan(runs["error"]), np.inf, runs["error"])
-    shown = {
-        "solved": ("runs that solved the task", "% of runs", 100 * solved.mean(axis=-1)),
-        "epochs": ("median epochs to the goal", "epochs", quantiles_with_failures(times, 0.5)),
-        "diverged": ("runs that diverged", "% of runs", 100 * diverged.mean(axis=-1)),
-        "error": ("median final error", error_units or "error", quantiles_with_failures(error, 0.5)),
-    }
-    never = "never" if solved.shape[-1] == 1 else "never, in more than half of the runs"
-    settled = diverged.mean(axis=-1) <= 0.5  # diverged cells must not stretch the colour scale
-    return [
-        {
-            "name": name,
-            "title": title,
-            "units": html.escape(units, quote=False),
-            "log": name in ("epochs", "error") and bool((np.isfinite(values) & (values > 0)).any()),
-            "infinite": never if name == "epochs" else "not finite",
-            "limits": [0, 100] if units == "% of runs" else colour_limits(values, settled),
-            "values": encode(values, "<f8"),
-        }
-        for name, (title, units, values) in shown.items()
-    ]
-
-
-def colour_limits(values: np.ndarray, settled: np.ndarray) -> list[float]:
-    """The smallest and largest positive finite values, of settled cells if there are any."""
-    usable = np.isfinite(values) & (values > 0)
-    chosen = values[usable & settled] if (usable & settled).any() else values[usable]
-    return [float(chosen.min()), float(chosen.max())] if chosen.size else [0.0, 1.0]
 
 
 def meanings(reason) -> dict[str, str]:
@@ -255,7 +218,7 @@ def embedded_curves(result, dims: list, shape: tuple) -> tuple[dict | None, list
         if fitting < runs:
             notes.append(f"Error curves are those of the first {fitting} of {runs} runs in each cell.")
             curves, runs = curves.isel({SEED: slice(fitting)}), fitting
-    return {"epochs": epochs.tolist(), "runs": runs, "values": encode(curves.values, "<f4")}, notes
+    return {"epochs": epochs.tolist(), "runs": runs, "values": packed_logarithms(curves.values)}, notes
 
 
 def line_data(name: str, line) -> dict:
@@ -267,10 +230,4 @@ def line_data(name: str, line) -> dict:
     if x.ndim != 1 or x.shape != y.shape:
         raise ValueError(f"`sweep_page` expected the line {name!r} as (x, y), two arrays of one length.")
     drawn = [[float(v) if np.isfinite(v) else None for v in numbers] for numbers in (x, y)]
-    return {"name": html.escape(name, quote=False), "x": drawn[0], "y": drawn[1]}
-
-
-def encode(values, dtype: str) -> str:
-    """Values in C order as base64 of little-endian bytes: exact, including NaN and ∞, and half the size of text."""
-    with np.errstate(over="ignore"):  # beyond float32 is ∞ on the page
-        return base64.b64encode(np.ascontiguousarray(values, dtype).tobytes()).decode("ascii")
+    return {"name": name, "x": drawn[0], "y": drawn[1]}

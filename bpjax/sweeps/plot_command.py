@@ -15,17 +15,17 @@ FORMATS = ("pdf", "svg", "png", "html")
 EPILOG = f"""STORE is one of
   the folder of an experiment's result     results/momentum
   the folder of a stored sweep             bp.sweep(..., store="results/xor")
-  a dataset that you saved                 result.to_zarr("xor.zarr"), .to_netcdf
+  a dataset that you saved                 result.to_zarr("xor.zarr"), NetCDF
 
 examples:
-  bpjax plot results/xor                   PDF and SVG, {COLUMN:g} inches wide, 8 points
+  bpjax plot results/xor                   PDF and SVG, {COLUMN:g} inches, 8 points
   bpjax plot results/xor --list            name the figures and draw nothing
   bpjax plot results/xor --select momentum=0.9
                                            curves with intervals, not a map
   bpjax plot results/xor --width {PAGE:g} --dark --format png
                                            for slides
   bpjax plot results/xor --language de --words mine.json
-                                           with {{"momentum": "Trägheit"}} in it
+                                           {{"momentum": "Trägheit"}}
 
 The figures are written into a new folder, with a record of how they were made.
 A folder that holds anything else is never replaced.

@@ -7,8 +7,8 @@ import contextlib
 def require_extra(sentence: str, extra: str = "experiments"):
     """A context for imports that raises a `ModuleNotFoundError` with the command to install what is missing.
 
-        with require_extra("Pages are drawn by Plotly"):
-            from plotly.offline import get_plotlyjs
+        with require_extra("Figures are drawn by Matplotlib"):
+            import matplotlib
 
     `sentence` names the package and what it is for.
     """

@@ -24,7 +24,6 @@ import threading
 import time
 from dataclasses import dataclass, fields
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import jax
@@ -222,8 +221,7 @@ def store(config: Config, folder: Path, results: dict[str, list[xr.Dataset]]) ->
     }
     for name, figure in figures.items():
         write_figure(figure, folder, name)
-    if find_spec("plotly") is not None:
-        pages(folder, stored["sweeps"])
+    pages(folder, stored["sweeps"])
     receipts = {result.attrs["name"]: result.attrs["receipt"] for result in stored["sweeps"]}
     write_record(folder, config, receipts=receipts)
     return stored
@@ -251,10 +249,9 @@ def show(config: Config, console: Console) -> None:
     console.print()
     console.print(edge_table([row for result in stored["edges"] for row in saturation(result)]))
     figure = config.out / "learning_rate.png"
-    page = "an interactive page of each map (.html)" if find_spec("plotly") else "no pages: plotly is not installed"
     console.print(
         f"\nFigures: {figure} (and _variable, _oscillation, _edge; also as .svg), their numbers as CSV, the results "
-        f"as Zarr, {page}."
+        "as Zarr, an interactive page of each map (.html)."
     )
 
 

@@ -22,7 +22,6 @@ Writes tables to the terminal, and figures (PNG, SVG, HTML), their numbers (CSV)
 results/plateau_escape.
 """
 
-import contextlib
 import functools
 import time
 from dataclasses import dataclass
@@ -220,8 +219,7 @@ def store(config: Config, folder: Path, result: Result) -> Numbers:
         ("plateau_laws", draw_laws(*result[:3], config.momentum)),
     ):
         write_figure(figure, folder, name, dpi=90)
-    with contextlib.suppress(ModuleNotFoundError):  # without Plotly only the page is missing
-        sweep_page(page_of(races, config.plateaus, config.methods), folder / "plateau_escape.html")
+    sweep_page(page_of(races, config.plateaus, config.methods), folder / "plateau_escape.html")
     write_record(folder, config, receipts={name: race.attrs["receipt"] for name, race in races.items()})
     return numbers
 

@@ -43,7 +43,6 @@ IN_ONE_PROCESS = pytest.mark.xdist_group("a small run")  # which makes it once
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """The folder and the printed words of a small run, as a user makes it: float32, JAX's own rules of promotion."""
-    pytest.importorskip("plotly")
     folder, out = tmp_path_factory.mktemp("learning_rate") / "result", io.StringIO()
     compiled: list[str] = []
 

@@ -200,7 +200,7 @@ def test_from_flags_to_figure(tmp_path, capsys, monkeypatch, quick_compilation):
         assert words in printed
     for name in ("plateau_escape", "plateau_laws"):
         assert (out / f"{name}.png").stat().st_size > 10_000
-    assert "Plotly" in (out / "plateau_escape.html").read_text()
+    assert "heavy ball" in (out / "plateau_escape.html").read_text()
     assert json.loads((out / "record.json").read_text())["config"]["seeds"] == 5
     rows = list(csv.DictReader((out / "plateau_escape.csv").read_text().splitlines()))
     medians = {row["method"]: float(row["median"]) for row in rows}
