@@ -21,6 +21,7 @@ from bpjax.gradcheck.cases import (
     recurrent,
     sparse,
     spatial,
+    spiking,
 )
 from bpjax.gradcheck.cases.case import LayerCase
 from bpjax.gradcheck.cases.losses import LOSSES, LossCase
@@ -62,6 +63,7 @@ LAYERS: dict[str, LayerCase] = {
     **spatial.CASES,
     **normalization.CASES,
     **recurrent.CASES,
+    **spiking.CASES,
     **attention.CASES,
     **interop.CASES,
     **networks.CASES,

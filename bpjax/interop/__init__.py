@@ -5,6 +5,7 @@ from bpjax.interop.as_function import as_function
 from bpjax.interop.checkpoints import Checkpoint, load, save
 from bpjax.interop.export import export_network
 from bpjax.interop.from_function import from_function
+from bpjax.interop.nir import from_nir, to_nir
 
 __all__ = [
     "Checkpoint",
@@ -13,10 +14,12 @@ __all__ = [
     "from_equinox",
     "from_function",
     "from_linen",
+    "from_nir",
     "from_nnx",
     "from_stax",
     "load",
     "save",
     "to_equinox",
+    "to_nir",
     "to_nnx",
 ]

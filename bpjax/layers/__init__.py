@@ -97,7 +97,6 @@ from bpjax.layers.recurrent.fir import fir
 from bpjax.layers.recurrent.gated import gru, lstm
 from bpjax.layers.recurrent.recurrent import bidirectional, unroll
 from bpjax.layers.recurrent.runge_kutta import runge_kutta
-from bpjax.layers.recurrent.spiking import heaviside, leaky_integrate_and_fire, leaky_integrator, spike, superspike
 from bpjax.layers.recurrent.stage import dynamics, stage
 from bpjax.layers.shapes import flatten, last_position, reshape
 from bpjax.layers.snapshots import Action, binomial_schedule, repeated_steps
@@ -106,14 +105,23 @@ from bpjax.layers.spatial.adaptive_pool import adaptive_average_pool, adaptive_m
 from bpjax.layers.spatial.padding import pad
 from bpjax.layers.spatial.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from bpjax.layers.spatial.upsample import upsample
+from bpjax.layers.spiking.constants import Spiking
+from bpjax.layers.spiking.convention import CONVENTIONS, Convention
+from bpjax.layers.spiking.integrator import leaky_integrator
+from bpjax.layers.spiking.neuron import leaky_integrate_and_fire
+from bpjax.layers.spiking.steps import Adaptation, SpikingState
+from bpjax.layers.spiking.surrogates import heaviside, soft_spike, spike, superspike
 
 __all__ = [
+    "CONVENTIONS",
     "Action",
+    "Adaptation",
     "Adjoint",
     "Affine",
     "BatchStatistics",
     "Cell",
     "Context",
+    "Convention",
     "Edges",
     "Embedding",
     "FreeTime",
@@ -124,6 +132,8 @@ __all__ = [
     "Parts",
     "Slopes",
     "SparseAffine",
+    "Spiking",
+    "SpikingState",
     "WeightNormed",
     "adaptive_average_pool",
     "adaptive_max_pool",
@@ -224,6 +234,7 @@ __all__ = [
     "sigmoid",
     "silu",
     "sinusoidal_positions",
+    "soft_spike",
     "softmax",
     "softplus",
     "softshrink",

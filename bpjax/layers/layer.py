@@ -124,6 +124,8 @@ class Layer(NamedTuple):
     """For `repr`: the text between the parentheses, "32" for `dense(32)`; "{parts}" stands for the parts."""
     uses: frozenset[str] = frozenset()
     """The fields of the context that the layer or one of its parts reads, such as {"key"}."""
+    settings: Any = None
+    """What the factory was given, as a hashable record, where another program is told: the constants of neurons."""
 
     def forward_in(self, context: Context, params: Params, x) -> tuple[Any, Residuals]:
         """`forward` in a context: how combinators run their parts, of which few take a context."""

@@ -11,7 +11,7 @@ from bpjax.layers.embedding import unit_normal
 from bpjax.layers.layer import Layer
 from bpjax.layers.normalization.unit_length import unit_length
 from bpjax.layers.recurrent.recurrent import unroll
-from bpjax.layers.recurrent.spiking import leaky_integrate_and_fire
+from bpjax.layers.spiking.neuron import leaky_integrate_and_fire
 from bpjax.losses import Loss, softmax_cross_entropy, squared_error
 from bpjax.rules.backprop import autodiff, backprop
 from bpjax.rules.delayed import delayed

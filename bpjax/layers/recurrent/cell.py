@@ -90,6 +90,8 @@ class Cell(NamedTuple):
     """The layers that the cell is made of, if any."""
     arguments: str | None = None
     """For `repr`, as in a layer."""
+    settings: Any = None
+    """As in a layer."""
 
     def __repr__(self) -> str:
         """The call that makes the cell: `lstm(128)`."""

@@ -11,11 +11,11 @@ from oracles import relative_error
 from passes import compiled, run, run_and_vjp
 
 import bpjax as bp
+from bpjax.layers import heaviside, leaky_integrate_and_fire, leaky_integrator, spike, superspike
 from bpjax.layers.convolution.global_pool import global_max_pool
 from bpjax.layers.dense import Affine
 from bpjax.layers.layer import map_layers
 from bpjax.layers.recurrent.recurrent import unroll
-from bpjax.layers.recurrent.spiking import heaviside, leaky_integrate_and_fire, leaky_integrator, spike, superspike
 from bpjax.rules.stdp import stdp, stdp_change
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
