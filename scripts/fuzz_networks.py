@@ -1,5 +1,6 @@
 """Valid arguments of single callables: layers and networks, their tasks, theory, checks and interop."""
 
+import importlib.util
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,18 @@ def integrator():
 def regulator():
     """A regulator with two state variables and one control."""
     return bp.theory.LinearQuadratic(jnp.eye(2), jnp.ones((2, 1)), jnp.eye(2), jnp.eye(1), jnp.eye(2))
+
+
+def spiking_chain():
+    """A layer of neurons that NIR can say, with its params."""
+    return bp.layers.unroll(bp.layers.leaky_integrate_and_fire(2, convention="snntorch zero"))
+
+
+def nir_graph():
+    """A graph of NIR; None where the package nir is not installed."""
+    if importlib.util.find_spec("nir") is None:
+        return None
+    return bp.interop.to_nir(spiking_chain(), bp.layers.Affine(jnp.ones((3, 2))))
 
 
 NETWORKS: dict[str, dict[str, Callable[[], Any]]] = {
@@ -61,6 +74,18 @@ NETWORKS: dict[str, dict[str, Callable[[], Any]]] = {
     "layers.free_final_time": {"function": lambda: lambda p, s, u: s + u},
     "layers.init_statistics": {"network": lambda: batch_normed()[0], "params": lambda: batch_normed()[1]},
     "layers.keyed": {"network": lambda: bp.chain(bp.dense(3), bp.dropout(0.5))},
+    "layers.leaky_integrate_and_fire": {
+        "convention": lambda: "snntorch",
+        "adaptation": lambda: bp.layers.Adaptation(1.0, 5.0),
+        "recurrent": lambda: "lecun",
+        "learnt": lambda: ("membrane",),
+        "use_bias": lambda: True,
+    },
+    "layers.leaky_integrator": {
+        "order": lambda: "current-potential-spike",
+        "learnt": lambda: ("membrane",),
+        "use_bias": lambda: True,
+    },
     "layers.learned_positions": {"length": lambda: 4},
     "layers.lp_pool": {"power": lambda: 2.0},
     "layers.map_layers": {},
@@ -90,6 +115,8 @@ NETWORKS: dict[str, dict[str, Callable[[], Any]]] = {
         "momentum": lambda: 0.9,
     },
     "layers.scaled_sigmoid": {"low": lambda: 0.0},
+    "layers.soft_spike": {"surrogate": lambda: "arctan", "height": lambda: 0.5},
+    "layers.spike": {"surrogate": lambda: "arctan", "height": lambda: 0.5},
     "layers.tie": {"network": lambda: bp.chain(bp.dense(3), bp.dense(3)), "*0": lambda: (0, 1)},
     "layers.unstack": {"params": lambda: jnp.ones((2, 3))},
     "layers.update_multipliers": {
@@ -141,11 +168,24 @@ NETWORKS: dict[str, dict[str, Callable[[], Any]]] = {
         "apply": lambda: lambda p, x: p * x,
     },
     "interop.from_linen": {"module": linen},
+    "interop.from_nir": {
+        "graph": nir_graph,
+        "dt": lambda: 1.0,
+        "discretization": lambda: "exact",
+        "time_unit": lambda: 1.0,
+        "convention": lambda: "snntorch zero",
+    },
     "interop.from_nnx": {"module": nnx},
     "interop.from_stax": {"pair": lambda: (lambda key, shape: (shape, ()), lambda p, x: x)},
     "interop.load": {"like": lambda: PARAMS},
     "interop.save": {"path": lambda: Path(tempfile.mkdtemp()) / "w.safetensors", "metadata": lambda: {"epoch": 3}},
     "interop.to_equinox": {"params": lambda: bp.interop.from_equinox(equinox()).init(KEY, (3,))[0]},
+    "interop.to_nir": {
+        "network": spiking_chain,
+        "params": lambda: bp.layers.Affine(jnp.ones((3, 2))),
+        "discretization": lambda: "exact",
+        "time_unit": lambda: 1.0,
+    },
     "interop.to_nnx": {"module": nnx, "params": lambda: bp.interop.from_nnx(nnx()).init(KEY, (3,))[0]},
     "util.cache_compilations": {"folder": lambda: Path(tempfile.mkdtemp())},
     "util.compile_small_loops": {"threshold": lambda: 65_536},

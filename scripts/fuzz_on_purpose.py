@@ -131,6 +131,7 @@ RAISED = (
     ("tape.*|gradcheck.check_gradient", "[*]0|.*, [*]0", ANY, "(?!AttributeError|IndexError|KeyError).*",
      "JAX names the operation of the user's function that cannot take the argument"),
     ("layers[.](glorot|he|lecun)_.*|layers.zeros", ANY, ANY, ANY, "JAX's own initializers, re-exported as they are"),
+    ("interop.(from|to)_nir", ANY, ANY, "ModuleNotFoundError.*", "the package nir is not installed"),
     ("util.compile_small_loops", "threshold", ANY, "RuntimeError.*", "JAX has started already"),
 )  # fmt: skip
 """(callable, parameter, label, text of the error, reason) of errors that come from elsewhere and are right."""

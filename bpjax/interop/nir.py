@@ -24,6 +24,7 @@ import numpy as np
 from bpjax.interop.nir_graph import Stage, stages
 from bpjax.layers.combinators.chain import chain
 from bpjax.layers.layer import Layer, check_layer, placed_layers
+from bpjax.layers.params import check_params
 from bpjax.layers.recurrent.recurrent import unroll
 from bpjax.layers.spiking.constants import NeuronSettings
 from bpjax.layers.spiking.convention import Convention, as_convention
@@ -36,7 +37,7 @@ from bpjax.util.extras import require_extra
 DISCRETIZATIONS = ("exact", "euler")
 
 
-def nir_package():
+def nir_package() -> Any:
     """The package nir, or a `ModuleNotFoundError` that says how to install it."""
     with require_extra("Graphs of spiking networks need the package nir", "nir"):
         import nir
@@ -69,7 +70,7 @@ def to_nir(network: Layer, params, discretization: str = "exact", time_unit: flo
     check_choice("to_nir", "discretization", discretization, DISCRETIZATIONS)
     check_number("to_nir", "time_unit", time_unit, above=0.0)
     placed = placed_layers(network, params)
-    dts = {float(_exportable(i, layer).neurons.dt) for i, (_, layer, _) in enumerate(placed)}
+    dts = {float(_exportable(i, layer, p).neurons.dt) for i, (_, layer, p) in enumerate(placed)}
     if len(dts) > 1:
         raise ValueError(f"`to_nir` expected one `dt` for all layers, got {sorted(dts)}. Make the layers with one.")
     nir, nodes, edges, last = nir_package(), {}, [], "input"
@@ -139,8 +140,8 @@ def from_nir(
     return chain(*(layer for layer, _ in parts)), tuple(params for _, params in parts)
 
 
-def _exportable(index: int, layer: Layer) -> NeuronSettings:
-    """The settings of a layer of neurons, or a `ValueError` that says what NIR lacks."""
+def _exportable(index: int, layer: Layer, params) -> NeuronSettings:
+    """The settings of a layer of neurons with its params, or a `ValueError` that says what NIR lacks."""
     settings = layer.settings
     if not isinstance(settings, NeuronSettings):
         raise ValueError(
@@ -158,6 +159,7 @@ def _exportable(index: int, layer: Layer) -> NeuronSettings:
             raise ValueError(
                 f"`to_nir` expected {what} in the layer {layer.name} at index {index}: NIR has no such node."
             )
+    check_params(f"`{layer.name}`", params, type(params), settings.shapes or {})
     return settings
 
 

@@ -8,11 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from bpjax.layers.dense import Affine
+from bpjax.layers.params import Shapes
 from bpjax.layers.spiking.convention import Convention
 from bpjax.types import Array
 from bpjax.util.call_text import shown
 from bpjax.util.checks import as_real_numbers, check_choice, check_number, is_concrete
 from bpjax.util.precision import widen
+
+PerNeuron = float | Array | np.ndarray
+"""A number, or one number for each neuron (H,)."""
 
 LEARNT = ("membrane", "synapse", "threshold")
 
@@ -93,7 +97,9 @@ class Neurons(NamedTuple):
         return {"w": ("D", features), "recurrent": (features, features) if recurrent else None, **per_neuron, **bias}
 
 
-def neurons(who: str, features: int, membrane, synapse, dt, threshold=1.0, learnt: tuple[str, ...] = ()) -> Neurons:
+def neurons(
+    who: str, features: int, membrane, synapse, dt, threshold: PerNeuron = 1.0, learnt: tuple[str, ...] = ()
+) -> Neurons:
     """The checked constants of a layer of `features` neurons.
 
     Raises:
@@ -170,3 +176,5 @@ class NeuronSettings:
     """Whether it has a threshold; a leaky integrator has none."""
     refractory_steps: int = 0
     adaptive: bool = False
+    shapes: Shapes | None = None
+    """Of the params, for `check_params`."""

@@ -6,10 +6,9 @@ from bpjax.layers.initializers import Initializer, initializer, lecun_normal
 from bpjax.layers.layer import check_in_shape
 from bpjax.layers.product import bias_gradient, input_gradient, weight_gradient
 from bpjax.layers.recurrent.cell import Cell
-from bpjax.layers.spiking.constants import Constants, NeuronSettings, neurons
+from bpjax.layers.spiking.constants import Constants, NeuronSettings, PerNeuron, neurons
 from bpjax.layers.spiking.convention import ORDERS, Convention
 from bpjax.layers.spiking.neuron import inputs_of
-from bpjax.types import Array
 from bpjax.util.call_text import call_text
 from bpjax.util.checks import check_choice, check_count, check_flag
 from bpjax.util.precision import widen
@@ -17,8 +16,8 @@ from bpjax.util.precision import widen
 
 def leaky_integrator(
     features: int,
-    membrane: float | Array = 10.0,
-    synapse: float | Array = 5.0,
+    membrane: PerNeuron = 10.0,
+    synapse: PerNeuron = 5.0,
     dt: float = 1.0,
     weights: str | Initializer = lecun_normal,
     *,
@@ -99,8 +98,9 @@ def leaky_integrator(
         "membrane": (membrane, 10.0), "synapse": (synapse, 5.0), "dt": (dt, 1.0), "order": (order, ORDERS[0]),
         "learnt": (tuple(learnt), ()), "use_bias": (use_bias, False),
     }  # fmt: skip
-    inputs, shape = inputs_of(who, features, constants.shapes(features, False, use_bias)), ((features,), (features,))
-    settings = NeuronSettings(features, constants, Convention("none", order), spiking=False)
+    shapes, shape = constants.shapes(features, False, use_bias), ((features,), (features,))
+    inputs = inputs_of(who, features, shapes)
+    settings = NeuronSettings(features, constants, Convention("none", order), spiking=False, shapes=shapes)
     return Cell(
         who, shape, init, step, back, inputs, gradient, back_params, arguments=call_text(features, **options),
         settings=settings,

@@ -20,6 +20,7 @@ from bpjax.layers.spiking.constants import (
     Constants,
     Neurons,
     NeuronSettings,
+    PerNeuron,
     Spiking,
     leak,
     neurons,
@@ -29,7 +30,6 @@ from bpjax.layers.spiking.constants import (
 from bpjax.layers.spiking.convention import Convention, as_convention
 from bpjax.layers.spiking.steps import Adaptation, Neuron, SpikingState, step, step_back
 from bpjax.layers.spiking.surrogates import superspike
-from bpjax.types import Array
 from bpjax.util.call_text import call_text
 from bpjax.util.checks import check_count, check_flag, check_instance, check_number, check_same_dtype, is_concrete
 from bpjax.util.precision import widen
@@ -40,10 +40,10 @@ NeuronIn = Callable[..., Neuron]
 
 def leaky_integrate_and_fire(
     features: int,
-    membrane: float | Array = 10.0,
-    synapse: float | Array = 5.0,
+    membrane: PerNeuron = 10.0,
+    synapse: PerNeuron = 5.0,
     dt: float = 1.0,
-    threshold: float | Array = 1.0,
+    threshold: PerNeuron = 1.0,
     fire: Layer = superspike,
     weights: str | Initializer = lecun_normal,
     *,
@@ -119,7 +119,8 @@ def leaky_integrate_and_fire(
     }  # fmt: skip
     has_bias = check_flag(who, "use_bias", use_bias)
     cell = _cell(who, features, constants, neuron, _Draws(initializer(weights), draw_recurrent, has_bias))
-    settings = NeuronSettings(features, constants, made, True, steps, adaptation is not None)
+    shapes = constants.shapes(features, recurrent is not None, has_bias)
+    settings = NeuronSettings(features, constants, made, True, steps, adaptation is not None, shapes)
     return cell._replace(
         parts=Parts((fire,), rebuild), arguments=call_text(features, **options), settings=settings
     )  # fmt: skip
