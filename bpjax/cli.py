@@ -1,4 +1,4 @@
-"""The command line: `bpjax compare`, `bpjax plot`, `bpjax progress`; each command is a module of its room."""
+"""The command line: `bpjax compare`, `bpjax lesson`, …; each command is a module of the room that it belongs to."""
 
 import argparse
 
@@ -6,8 +6,9 @@ import bpjax
 from bpjax.gradcheck import command as compare
 from bpjax.sweeps import plot_command as plot
 from bpjax.sweeps import progress_command as progress
+from bpjax.teaching.lesson import command as lesson
 
-COMMANDS = (compare, plot, progress)
+COMMANDS = (compare, lesson, plot, progress)
 """Modules with `add(commands)`, which adds a parser, and `run(options)`, which returns the exit status."""
 
 

@@ -1,6 +1,8 @@
 """Valid arguments of single callables: rules, optimizers, training, sweeps, analysis and results."""
 
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -46,6 +48,7 @@ LEARNING: dict[str, dict[str, Callable[[], Any]]] = {
     "results.holm": {"p_values": lambda: [0.01, 0.2]},
     "results.success_contrast": {"first": lambda: [True, False, True], "second": lambda: [True, True, False]},
     "results.time_contrast": {"first": lambda: [10.0, 20.0, np.inf], "second": lambda: [12.0, np.inf, 30.0]},
+    "teaching.lesson": {"path": lambda: Path(tempfile.mkdtemp()) / "page.html", "key": lambda: KEY},
     "rules.delayed": {"steps": lambda: 1},
     "rules.equilibrium_propagation": {"nudged_steps": lambda: 1},
     "rules.ff_goodness": {

@@ -7,6 +7,7 @@ import tempfile
 
 import jax
 import pytest
+from browser import browser  # noqa: F401  (a fixture)
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -2,5 +2,6 @@
 
 from bpjax.teaching.anatomy import Anatomy, anatomy
 from bpjax.teaching.derivation import Derivation, derivation
+from bpjax.teaching.lesson import LessonRun, lesson
 
-__all__ = ["Anatomy", "Derivation", "anatomy", "derivation"]
+__all__ = ["Anatomy", "Derivation", "LessonRun", "anatomy", "derivation", "lesson"]

@@ -3,10 +3,10 @@
 import base64
 import json
 import re
-import shutil
 
 import numpy as np
 import pytest
+from browser import opened
 
 from bpjax.results import page
 
@@ -196,34 +196,6 @@ def test_the_earlier_page_stays_when_writing_fails(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="cannot be written .No space left on device.: choose another place"):
         page.sweep_page(sweep(), path, title="another")
     assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["map.html"]
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """Headless Chromium, which logs every request."""
-    webdriver = pytest.importorskip("selenium.webdriver")
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        pytest.skip("no browser: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    flags = "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
-    flags += " disable-component-update disable-sync window-size=1280,900"
-    for flag in [*flags.split(), f"user-data-dir={tmp_path_factory.mktemp('profile')}"]:
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield browser
-    browser.quit()
-
-
-def opened(browser, path):
-    """Open a page, wait until it is drawn, and return a function that finds an element's text."""
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    browser.get(path.as_uri())
-    WebDriverWait(browser, 10).until(lambda b: b.find_elements("css selector", "body[data-ready=yes]"))
-    return lambda name: browser.find_element("id", name).text
 
 
 def point_at(browser, column, row, columns, rows, click=False):
