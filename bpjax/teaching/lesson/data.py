@@ -45,7 +45,9 @@ def chosen(layers: list[DrawnLayer], runs: list[Recorded], examples: int, steps:
     """As many examples and steps as fit on the page: first fewer examples, then fewer steps, evenly spaced."""
     weights = sum((layer.inputs + layer.use_bias) * layer.units for layer in layers)
     per_step = weights * sum(3 + (run.back == "feedback") for run in runs)
-    per_example = len(runs) * (sum((3 + _has_slopes(layer)) * layer.units for layer in layers) + 1 + layers[-1].units)
+    per_example = len(runs) * (
+        sum((3 + 1.25 * _has_slopes(layer)) * layer.units for layer in layers) + 1 + layers[-1].units
+    )
     room = MOST_VALUES - len(runs) * (steps + 1 + 2 * weights) - 2 * examples * (layers[0].inputs + layers[-1].units)
     fitting = (room / (steps + 1) - per_step) / per_example
     count = max(min(examples, FEWEST_EXAMPLES), min(examples, math.floor(fitting)))
@@ -56,7 +58,7 @@ def chosen(layers: list[DrawnLayer], runs: list[Recorded], examples: int, steps:
 
 
 def _has_slopes(layer: DrawnLayer) -> bool:
-    """Whether φ′ is recorded: the page computes it from the output of the activations that it knows."""
+    """Whether φ′ and the states of the units are recorded: the page computes those of the activations that it knows."""
     return layer.kind is None and layer.is_elementwise
 
 
@@ -147,6 +149,7 @@ def _recorded_layer(layer: DrawnLayer, l: int, run: Recorded, frames: Frame, exa
         "o": of_units(frames.output),
         "delta": of_units(frames.error_signal, run.signals),
         "slope": of_units(frames.slope, _has_slopes(layer)),
+        "state": encode(layer.states(frames.net_input[l][:, examples]), "<u1") if _has_slopes(layer) else None,
         "w": of_weights(frames.weights),
         "gradient": of_weights(frames.gradient),
         "change": of_weights(frames.change),

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from bpjax.gradcheck.float64 import float64_on_host, to_host, widen_to_float64
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
 from bpjax.rules.backprop import backprop
@@ -26,6 +25,7 @@ from bpjax.training.inputs import as_params
 from bpjax.types import Batch, Key, Params
 from bpjax.util.call_text import shown
 from bpjax.util.checks import check_count, check_instance, check_key, check_text
+from bpjax.util.float64 import float64_on_host, to_host, widen_to_float64
 from bpjax.util.sealed_file import check_replaceable, write_sealed_page
 from bpjax.util.targets import rows_of
 

@@ -137,8 +137,8 @@ def inputs_of(layers: list[DrawnLayer], x: Array, outputs: list[Array]) -> list[
 def has_error_signals(layers: list[DrawnLayer], x: Array, frames: Frame) -> bool:
     """Whether the rule's direction is Σₙ xₙ δₙᵀ in every layer and at every finite step."""
     rows = finite_steps(frames)
-    x = np.broadcast_to(np.asarray(x), (rows, *np.shape(x)))
-    inputs = inputs_of(layers, x, [o[:rows] for o in frames.output])
+    repeated: Any = np.broadcast_to(np.asarray(x), (rows, *np.shape(x)))
+    inputs = inputs_of(layers, repeated, [o[:rows] for o in frames.output])
     products = [np.einsum("snd,snh->sdh", i, d[:rows]) for i, d in zip(inputs, frames.error_signal, strict=True)]
     return all(close(p, g[:rows]) for p, g in zip(products, frames.gradient, strict=True))
 
@@ -164,7 +164,7 @@ def finite_steps(frames: Frame) -> int:
     return int(finite.argmin()) if not finite.all() else steps
 
 
-def close(a: np.ndarray, b: np.ndarray) -> bool:
+def close(a: Any, b: Any) -> bool:
     """Whether two arrays of float64 agree to rounding, relative to the largest entry."""
     largest = max(float(np.abs(b).max(initial=0.0)), 1e-300)
     return bool(np.abs(a - b).max(initial=0.0) <= 1e-9 * largest)

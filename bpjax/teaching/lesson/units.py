@@ -4,7 +4,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from bpjax.analysis.units import unit_states
 from bpjax.layers.activations import identity, relu, sigmoid, tanh
 from bpjax.layers.dense import Affine
 from bpjax.layers.layer import Kind, Layer, placed_layers
@@ -57,6 +59,13 @@ class DrawnLayer(NamedTuple):
             y, residuals = activation.forward((), y)
             slope = activation.backward((), residuals, slope)[1]
         return slope
+
+    def states(self, net_input: Array | np.ndarray) -> np.ndarray:
+        """(..., H) uint8: 2 where a unit is dead for an example, 1 where it is saturated; see `unit_states`."""
+        if len(self.activations) != 1 or not self.is_elementwise:
+            return np.zeros(np.shape(net_input), np.uint8)
+        found = unit_states(self.activations[0], jnp.asarray(net_input))
+        return np.asarray(2 * found.dead + found.saturated, np.uint8)
 
 
 def drawn_layers(network: Layer, params: Params, x: Array) -> list[DrawnLayer]:

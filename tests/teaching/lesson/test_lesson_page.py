@@ -81,6 +81,23 @@ def test_the_difference_is_seen(browser, tmp_path):
     assert repeated(browser) > 1e-3
 
 
+@pytest.mark.parametrize("activation", [bp.relu, bp.tanh, bp.layers.softplus], ids=repr)
+def test_dead_and_saturated_units_are_those_of_the_library(browser, tmp_path, activation):
+    network, _, params, batch, _ = write(
+        tmp_path / "page.html", (2, 8, 1), bp.momentum(0.5, 0.9), steps=40, activations=(activation, bp.sigmoid)
+    )
+    opened(browser, tmp_path / "page.html")
+    found = browser.execute_script(
+        "const frame = recordedFrame(runs[0], 40); return [Array.from(frame.layers[0].a),"
+        " examples.shown.map((_, n) => Array.from({length: 8}, (_, h) => conditionOf(frame, 0, h, n)))]"
+    )
+    states = bp.analysis.unit_states(activation, np.reshape(found[0], (4, 8)))
+    expected = np.where(states.dead, "off", np.where(states.saturated, "saturated", "none"))
+    expected[:, np.asarray(states.dead).all(axis=0)] = "dead"
+    assert [[word or "none" for word in row] for row in found[1]] == expected.tolist()
+    assert activation is bp.tanh or (expected != "none").any()
+
+
 def test_keys_choose_units_and_connections_and_formulas_follow(browser, tmp_path):
     from selenium.webdriver import Keys
 

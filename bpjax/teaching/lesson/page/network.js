@@ -30,7 +30,7 @@ const partOf = new Map(columns.flat().map(part => [keyOf(part), part]));
 // Where the circles stand in a drawing of this width.
 function geometry(width) {
   const most = Math.max(...Array.from({length: layers.length + 1}, (_, c) => columnUnits(c) + (hasOnNeuron(c) ? 1 : 0)));
-  const spacing = most <= 4 ? 96 : most <= 6 ? 88 : most <= 12 ? 54 : 28;
+  const spacing = most <= 4 ? (width < 520 ? 96 : 128) : most <= 6 ? 88 : most <= 12 ? 54 : 28;
   const radius = Math.min(27, spacing * 0.36, width / (layers.length + 1) * 0.2);
   const side = Math.max(radius + 34, 46), height = (most - 1) * spacing + 2 * radius + 64;
   const x = column => side + column * (width - 2 * side) / layers.length;
@@ -88,8 +88,8 @@ function networkDrawing(svg, run) {
   function buildEdge(lines, labels, {layer, d, h}) {
     const {x, y, radius} = place, H = layers[layer].units;
     const [x1, y1, x2, y2] = [x(layer) + radius, y(layer, d), x(layer + 1) - radius, y(layer + 1, h)];
-    const key = keyOf({kind: "edge", layer, d, h});
-    const group = draw(lines, "g", {class: layer === 0 ? "edge from-input" : "edge", "data-key": key});
+    const key = keyOf({kind: "edge", layer, d, h}), noError = layer === 0 || d === layers[layer].inputs;
+    const group = draw(lines, "g", {class: noError ? "edge to-input" : "edge", "data-key": key});
     draw(group, "line", {x1, y1, x2, y2, class: "target"});
     const line = draw(group, "line", {x1, y1, x2, y2, class: "line"});
     const along = H === 1 ? 0.42 : 0.22 + 0.5 * h / (H - 1);  // staggered, so that labels of crossing lines differ

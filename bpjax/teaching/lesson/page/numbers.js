@@ -41,15 +41,23 @@ function slopeOf(frame, layer, at) {
   return unit.slope ? unit.slope[at] : SLOPE[layers[layer].activation](unit.o[at]);
 }
 
-// "dead": φ′ is 0 on every shown example. "off": a relu with φ′ = 0 on this one. "saturated": φ′ is below a twentieth of
-// its largest value.
-const LARGEST_SLOPE = {sigmoid: 0.25, tanh: 1, relu: 1, identity: 1};
-const SATURATED_BELOW = 0.05;
+// Whether a unit is dead or saturated for an example, as bpjax/analysis/units.py defines it: recorded where the page
+// cannot compute it. "dead": on every shown example; "off": dead on this one; "saturated": φ′ is below a twentieth of its
+// largest value.
+const LARGEST_SLOPE = {sigmoid: 0.25, tanh: 1};
+const SATURATED = 0.05;
+function isDead(frame, layer, at) {
+  const {state, a} = frame.layers[layer];
+  return state ? state[at] === 2 : layers[layer].activation === "relu" && a[at] <= 0;
+}
+function isSaturated(frame, layer, at) {
+  const {state} = frame.layers[layer], largest = LARGEST_SLOPE[layers[layer].activation];
+  return state ? state[at] === 1 : slopeOf(frame, layer, at) < SATURATED * largest;
+}
 function conditionOf(frame, layer, h, n) {
-  const {units: H, activation, elementwise} = layers[layer];
+  const {units: H, elementwise} = layers[layer];
   if (!elementwise) return null;
-  const slopes = examples.shown.map((_, m) => slopeOf(frame, layer, m * H + h));
-  if (slopes.every(slope => slope === 0)) return "dead";
-  if (activation === "relu") return slopes[n] === 0 ? "off" : null;
-  return slopes[n] < SATURATED_BELOW * (LARGEST_SLOPE[activation] ?? 1) ? "saturated" : null;
+  if (examples.shown.every((_, m) => isDead(frame, layer, m * H + h))) return "dead";
+  if (isDead(frame, layer, n * H + h)) return "off";
+  return isSaturated(frame, layer, n * H + h) ? "saturated" : null;
 }

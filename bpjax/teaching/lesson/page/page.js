@@ -83,6 +83,7 @@ function renderControls() {
   element("phase").value = phase;
   element("phase-value").textContent = say("phase_of", {number: phase + 1, name: words[state.phase]});
   element("phase").setAttribute("aria-valuetext", element("phase-value").textContent);
+  element("example").value = state.n;
   element("step").value = state.index;
   element("step-value").textContent = say("step_of", {step, last});
   element("step").setAttribute("aria-valuetext",

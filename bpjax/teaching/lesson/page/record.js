@@ -22,7 +22,7 @@ const runs = data.runs.map(run => ({
   outputGradient: decode(run.output_gradient, Float32Array),
   start: run.start.map(text => decode(text, Float64Array)),
   layers: run.layers.map(layer => Object.fromEntries(
-    Object.entries(layer).map(([name, text]) => [name, decode(text, Float32Array)]))),
+    Object.entries(layer).map(([name, text]) => [name, decode(text, name === "state" ? Uint8Array : Float32Array)]))),
 }));
 
 // The rows of an array of a whole run that belong to one shown step.
@@ -39,7 +39,7 @@ function recordedFrame(run, index) {
     outputGradient: rowsAt(run.outputGradient, index),
     layers: run.layers.map(layer => ({
       a: rowsAt(layer.a, index), o: rowsAt(layer.o, index), delta: run.signals ? rowsAt(layer.delta, index) : null,
-      slope: rowsAt(layer.slope, index), w: rowsAt(layer.w, index), gradient: rowsAt(layer.gradient, index),
+      slope: rowsAt(layer.slope, index), state: rowsAt(layer.state, index), w: rowsAt(layer.w, index), gradient: rowsAt(layer.gradient, index),
       change: rowsAt(layer.change, index), feedback: rowsAt(layer.feedback, index),
     })),
   };
