@@ -51,14 +51,21 @@ def packed(values, dtype: str) -> dict:
 
     Args:
         values: numbers.
-        dtype: "u1", "i1", "u2", "i4" or "f4".
+        dtype: "u1", "i1", "u2", "i4", "f4" or "f8".
     """
     with np.errstate(over="ignore"):  # beyond float32 is ∞ on the page
         text = base64.b64encode(np.ascontiguousarray(values, f"<{dtype}").tobytes()).decode("ascii")
     return {"type": TYPES[dtype], "data": text}
 
 
-TYPES = {"u1": "Uint8Array", "i1": "Int8Array", "u2": "Uint16Array", "i4": "Int32Array", "f4": "Float32Array"}
+TYPES = {
+    "u1": "Uint8Array",
+    "i1": "Int8Array",
+    "u2": "Uint16Array",
+    "i4": "Int32Array",
+    "f4": "Float32Array",
+    "f8": "Float64Array",
+}
 
 
 def packed_counts(values) -> dict:

@@ -1,5 +1,5 @@
 const element = id => document.getElementById(id);
-const ARRAYS = {Uint8Array, Int8Array, Uint16Array, Int32Array, Float32Array};
+const ARRAYS = {Uint8Array, Int8Array, Uint16Array, Int32Array, Float32Array, Float64Array};
 const unpack = ({type, data}) => new ARRAYS[type](Uint8Array.from(atob(data), c => c.charCodeAt(0)).buffer);
 function unpackLogarithms(packed) { // codes of logarithms; 0 is missing
   const step = (packed.high - packed.low) / 65534;

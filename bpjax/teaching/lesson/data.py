@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from bpjax.losses import Loss
-from bpjax.results.page import encode
+from bpjax.results.page_frame import packed
 from bpjax.teaching.lesson.live import Descent, loss_kind, why_not_live
 from bpjax.teaching.lesson.record import Frame, finite_steps
 from bpjax.teaching.lesson.units import DrawnLayer
@@ -90,8 +90,8 @@ def page_data(layers: list[DrawnLayer], loss: Loss, batch, runs: list[Recorded])
         "examples": {
             "count": len(x),
             "shown": shown.examples,
-            "x": encode(x, "<f8"),
-            "target": encode(target, "<f8"),
+            "x": packed(x, "f8"),
+            "target": packed(target, "f8"),
         },
         "steps": shown.steps,
         "runs": [_run_data(layers, loss, run, shown) for run in runs],
@@ -127,10 +127,10 @@ def _run_data(layers: list[DrawnLayer], loss: Loss, run: Recorded, shown: Shown)
         "descent": None if reason or run.descent is None else run.descent._asdict(),
         "not_live": reason,
         "not_finite_from": None if finite == len(frames.error) else finite,
-        "error": encode(frames.error, "<f4"),
-        "errors": encode(at.errors[:, shown.examples], "<f4"),
-        "output_gradient": encode(at.output_gradient[:, shown.examples], "<f4"),
-        "start": [encode(w[0], "<f8") for w in frames.weights],
+        "error": packed(frames.error, "f4"),
+        "errors": packed(at.errors[:, shown.examples], "f4"),
+        "output_gradient": packed(at.output_gradient[:, shown.examples], "f4"),
+        "start": [packed(w[0], "f8") for w in frames.weights],
         "layers": [_recorded_layer(layer, l, run, at, shown.examples) for l, layer in enumerate(layers)],
     }
 
@@ -139,17 +139,17 @@ def _recorded_layer(layer: DrawnLayer, l: int, run: Recorded, frames: Frame, exa
     """The arrays of one layer of units over the shown steps; None for those that the page does not need."""
 
     def of_units(arrays, is_shown=True):
-        return encode(arrays[l][:, examples], "<f4") if is_shown else None
+        return packed(arrays[l][:, examples], "f4") if is_shown else None
 
     def of_weights(arrays, is_shown=True):
-        return encode(arrays[l], "<f4") if is_shown else None
+        return packed(arrays[l], "f4") if is_shown else None
 
     return {
         "a": of_units(frames.net_input),
         "o": of_units(frames.output),
         "delta": of_units(frames.error_signal, run.signals),
         "slope": of_units(frames.slope, _has_slopes(layer)),
-        "state": encode(layer.states(frames.net_input[l][:, examples]), "<u1") if _has_slopes(layer) else None,
+        "state": packed(layer.states(frames.net_input[l][:, examples]), "u1") if _has_slopes(layer) else None,
         "w": of_weights(frames.weights),
         "gradient": of_weights(frames.gradient),
         "change": of_weights(frames.change),

@@ -14,6 +14,7 @@ import optax
 
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
+from bpjax.results.page_frame import asset
 from bpjax.rules.backprop import backprop
 from bpjax.rules.rule import Rule, as_batch, check_batch, check_made_of, check_rule
 from bpjax.teaching.lesson.data import Recorded, page_data
@@ -124,7 +125,7 @@ def page_of(data: dict, texts: dict[str, str], language: str, title: str) -> str
         "title": html.escape(title),
         "language": language,
         "style": read("style.css"),
-        "scripts": "\n".join(read(f"{name}.js") for name in SCRIPTS),
+        "scripts": "\n".join([asset("unpack.js"), *(read(f"{name}.js") for name in SCRIPTS)]),
         "data": json.dumps(data | {"words": texts}, allow_nan=False, ensure_ascii=False).replace("<", "\\u003c"),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: fields[match[1]], read("page.html"))

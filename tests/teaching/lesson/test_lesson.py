@@ -41,8 +41,9 @@ def page_data(path):
     return json.loads(re.search(r'<script id="data" type="application/json">(.*?)</script>', text)[1])
 
 
-def decoded(text, dtype="<f4"):
-    return np.frombuffer(base64.b64decode(text), dtype)
+def decoded(packed):
+    types = {"Float32Array": "<f4", "Float64Array": "<f8"}
+    return np.frombuffer(base64.b64decode(packed["data"]), types[packed["type"]])
 
 
 def sigmoid(a):
@@ -167,7 +168,7 @@ def test_the_page_holds_the_run_and_stays_below_a_megabyte(sizes, tmp_path):
     for l in range(2):
         for name, arrays in {"w": frames.weights, "delta": frames.error_signal, "change": frames.change}.items():
             np.testing.assert_array_equal(decoded(first["layers"][l][name]), arrays[l].astype("<f4").ravel())
-        np.testing.assert_array_equal(decoded(first["start"][l], "<f8"), frames.weights[l][0].ravel())
+        np.testing.assert_array_equal(decoded(first["start"][l]), frames.weights[l][0].ravel())
     assert first["descent"] == {"learning_rate": 0.5, "momentum": 0.9, "form": "heavy_ball"}
     assert other["descent"] is None and other["not_live"] == "live_not_rule" and other["back"] == "feedback"
 

@@ -1,6 +1,5 @@
 // The page: what is shown, and how the reader changes it.
 
-const element = id => document.getElementById(id);
 const state = {index: 0, phase: "forward", n: 0, selected: {kind: "unit", column: 1, index: 0}, pointed: null, live: null};
 
 function make(parent, tag, properties = {}) {

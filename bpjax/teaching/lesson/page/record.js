@@ -1,12 +1,11 @@
 // The recorded run: numbers from the page's data, as frames in the form that arithmetic.js makes.
 
 const data = JSON.parse(document.getElementById("data").textContent);
-const decode = (text, type) => text === null ? null
-  : new type(Uint8Array.from(atob(text), character => character.charCodeAt(0)).buffer);
+const unpackIfThere = packed => packed && unpack(packed);
 
 const words = data.words, layers = data.layers, loss = data.loss;
 const examples = {count: data.examples.count, shown: data.examples.shown,
-                  x: decode(data.examples.x, Float64Array), target: decode(data.examples.target, Float64Array)};
+                  x: unpack(data.examples.x), target: unpack(data.examples.target)};
 const inputs = layers[0].inputs, outputs = layers.at(-1).units;
 const xOf = (n, i) => examples.x[examples.shown[n] * inputs + i];
 const targetOf = (n, k) => examples.target[examples.shown[n] * outputs + k];
@@ -18,11 +17,11 @@ const say = (key, values = {}) => words[key].replace(/\{(\w+)\}/g, (_, name) => 
 
 const runs = data.runs.map(run => ({
   ...run,
-  error: decode(run.error, Float32Array), errors: decode(run.errors, Float32Array),
-  outputGradient: decode(run.output_gradient, Float32Array),
-  start: run.start.map(text => decode(text, Float64Array)),
+  error: unpack(run.error), errors: unpack(run.errors),
+  outputGradient: unpack(run.output_gradient),
+  start: run.start.map(unpack),
   layers: run.layers.map(layer => Object.fromEntries(
-    Object.entries(layer).map(([name, text]) => [name, decode(text, name === "state" ? Uint8Array : Float32Array)]))),
+    Object.entries(layer).map(([name, packed]) => [name, unpackIfThere(packed)]))),
 }));
 
 // The rows of an array of a whole run that belong to one shown step.
