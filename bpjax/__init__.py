@@ -63,7 +63,7 @@ from bpjax.analysis import signals, alignment
 from bpjax.audit import receipt, ledger
 
 # teach it
-from bpjax.teaching import anatomy, derivation, lesson
+from bpjax.teaching import anatomy, derivation, exercise, lesson
 
 # other libraries and files
 from bpjax.interop import from_function, save, load
@@ -160,6 +160,7 @@ __all__ = [
     "ledger",
     "anatomy",
     "derivation",
+    "exercise",
     "lesson",
     "from_function",
     "save",

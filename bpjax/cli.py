@@ -6,9 +6,10 @@ import bpjax
 from bpjax.gradcheck import command as compare
 from bpjax.sweeps import plot_command as plot
 from bpjax.sweeps import progress_command as progress
+from bpjax.teaching.exercises import command as exercise
 from bpjax.teaching.lesson import command as lesson
 
-COMMANDS = (compare, lesson, plot, progress)
+COMMANDS = (compare, exercise, lesson, plot, progress)
 """Modules with `add(commands)`, which adds a parser, and `run(options)`, which returns the exit status."""
 
 

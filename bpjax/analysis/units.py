@@ -5,8 +5,8 @@ none of the unit's weights and passes nothing to the units below; where φ′(a)
 derivative that the backward pass uses, so an activation with another slope (`with_slopes`, a surrogate) is judged by
 that slope. For one unit and one example:
 
-    dead        φ′(a) is exactly 0 and φ is constant from a on to −∞ or to +∞, as a relu is for a ≤ 0. A small change
-                of the weights changes nothing in the output.
+    dead        φ′(a) is exactly 0 and φ is constant around a, as a relu is for a ≤ 0. A small change of the weights
+                changes nothing in the output.
     saturated   not dead, and a lies in a tail of φ: from a on to −∞ or to +∞ |φ′| stays below a `fraction` of its
                 maximum, and falls to 0.
 
@@ -22,6 +22,8 @@ and 0.9 (φ′ at 36 % of its maximum) do not count, units that have to be moved
     sigmoid, scaled_sigmoid           never                 |a| > 4.36
     tanh                              never                 |a| > 2.18
     relu                              a ≤ 0                 never
+    hardtanh, relu6, hardsigmoid      outside the bounds    never
+    softshrink, hardshrink            |a| ≤ threshold       never
     softplus, elu, gelu, silu         never                 a below −2.94, −3.00, −2.28, −3.93
     leaky_relu, identity              never                 never
 
@@ -68,11 +70,17 @@ class PlacedActivation(NamedTuple):
     layer: Layer
 
 
-class _Tail(NamedTuple):
-    """Where the tails of φ end on the side of the small net inputs, on one side of 0; ∞ where there is no tail."""
+class _Shape(NamedTuple):
+    """What is known of an activation: where it is flat, and where its tails begin."""
 
-    dead: float
-    saturated: float
+    largest: float
+    """The maximum of |φ′|."""
+    flat: tuple[tuple[float, float], ...]
+    """Intervals, each up to one step of the grid too wide, in which φ is constant wherever φ′ is 0."""
+    low: float
+    """The lower tail is below; −∞ without one. Up to one step of the grid too high."""
+    high: float
+    """The upper tail is above; ∞ without one. Up to one step of the grid too low."""
 
 
 def derivative(activation: Layer, net_input: Array) -> Array:
@@ -100,12 +108,13 @@ def unit_states(activation: Layer, net_input: Array, fraction: float = SATURATED
         )
     net_input = as_floating("unit_states", "net_input", net_input)
     check_number("unit_states", "fraction", fraction, above=0.0, most=1.0)
-    largest, below, above = _tails(activation, fraction)
+    shape = _shape(activation, fraction)
     slope = jnp.abs(derivative(activation, net_input)).astype(float)
-    flat = (net_input < -below.dead) | (net_input > above.dead)
-    tail = (net_input < -below.saturated) | (net_input > above.saturated)
-    dead = flat & (slope == 0)
-    return UnitStates(dead, tail & (slope < fraction * largest) & ~dead)
+    dead = jnp.zeros(net_input.shape, bool)
+    for low, high in shape.flat:
+        dead |= (net_input > low) & (net_input < high) & (slope == 0)
+    tail = (net_input < shape.low) | (net_input > shape.high)
+    return UnitStates(dead, tail & (slope < fraction * shape.largest) & ~dead)
 
 
 def placed_activations(network: Layer, params: Params) -> tuple[PlacedActivation, ...]:
@@ -180,30 +189,38 @@ def _share_in_words(share: float, count: int, kind: str) -> str:
 
 
 @functools.lru_cache(maxsize=256)
-def _tails(activation: Layer, fraction: float) -> tuple[float, _Tail, _Tail]:
-    """(maximum of |φ′|, tails below 0, tails above 0), found on a grid of net inputs of either sign."""
-    grid = np.logspace(_NEAR, _FAR, _STEPS * (_FAR - _NEAR) + 1)
-    a = np.concatenate([-grid[::-1], [0.0], grid])
+def _shape(activation: Layer, fraction: float) -> _Shape:
+    """The flat parts and the tails of φ, found on a grid of net inputs of either sign."""
+    half = np.logspace(_NEAR, _FAR, _STEPS * (_FAR - _NEAR) + 1)
+    grid = np.concatenate([-half[::-1], [0.0], half])
     both = jax.jit(lambda a: (activation.forward((), a)[0], jnp.abs(derivative(activation, a))))
     with jax.ensure_compile_time_eval():  # a report may be made while another program is traced
-        y, slope = (np.asarray(array, np.float64) for array in both(jnp.asarray(a, float)))
+        y, slope = (np.asarray(array, np.float64) for array in both(jnp.asarray(grid, float)))
     largest = float(np.nanmax(slope))
-    middle = len(grid)
-    below = _tail(grid, y[middle - 1 :: -1], slope[middle - 1 :: -1], largest, fraction)
-    above = _tail(grid, y[middle + 1 :], slope[middle + 1 :], largest, fraction)
-    return largest, below, above
+    small = slope < fraction * largest
+    low, high = (_tail_start(grid[::side], small[::side], slope[::side], largest) for side in (1, -1))
+    return _Shape(largest, _flat_parts(grid, y, slope, largest), low, -high if high == -math.inf else high)
 
 
-def _tail(grid: np.ndarray, y: np.ndarray, slope: np.ndarray, largest: float, fraction: float) -> _Tail:
-    """The tails on one side, from |a| = `grid`; a tail is known up to one step of the grid, φ′ decides within it."""
+def _tail_start(grid: np.ndarray, small: np.ndarray, slope: np.ndarray, largest: float) -> float:
+    """The first net input, from the outside in, at which φ′ is not small; −∞ where there is no tail."""
+    outside = not small[0] or slope[0] >= _FALLS_TO_0 * largest
+    return -math.inf if outside or small.all() else float(grid[np.argmin(small)])
 
-    def start(condition: np.ndarray) -> float:
-        """The last |a| of the grid before the run of true entries that reaches the end; −1 where all are true."""
-        false = np.flatnonzero(~condition)
-        return math.inf if not condition[-1] else float(grid[false[-1]]) if len(false) else -1.0
 
-    dead = start((slope == 0) & (y == y[-1]))
-    if 0 < dead < math.inf and slope[grid == dead][0] < _ROUNDED * largest:
-        dead = math.inf
-    falls = slope[-1] < _FALLS_TO_0 * largest
-    return _Tail(dead, start(slope < fraction * largest) if falls else math.inf)
+def _flat_parts(grid: np.ndarray, y: np.ndarray, slope: np.ndarray, largest: float) -> tuple[tuple[float, float], ...]:
+    """The intervals between the neighbours of at least two points in a row with φ′ = 0 and the same φ."""
+    parts, start, count = [], 0, len(grid)
+    for end in range(1, count + 1):
+        if end < count and slope[end] == slope[end - 1] == 0 and y[end] == y[end - 1]:
+            continue
+        first, last = start, end - 1
+        start = end
+        if last == first or slope[first] != 0:
+            continue
+        neighbours = [slope[k] for k in (first - 1, last + 1) if 0 <= k < count]
+        if any(0 < neighbour < _ROUNDED * largest for neighbour in neighbours):
+            continue  # the 0 comes from rounding
+        bounds = grid[first - 1] if first else -math.inf, grid[last + 1] if last + 1 < count else math.inf
+        parts.append((float(bounds[0]), float(bounds[1])))
+    return tuple(parts)

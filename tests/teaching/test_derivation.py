@@ -143,12 +143,17 @@ CHOSEN = {
     "identity": bp.layers.identity, "sigmoid": bp.sigmoid, "scaled sigmoid": bp.layers.scaled_sigmoid(-0.5, 1.5),
     "tanh": bp.tanh, "relu": bp.relu, "leaky relu": bp.layers.leaky_relu(0.2), "elu": bp.layers.elu(0.7),
     "softplus": bp.layers.softplus, "gelu": bp.gelu, "gelu tanh": bp.layers.gelu_tanh, "silu": bp.layers.silu,
+    "mish": bp.layers.mish, "log sigmoid": bp.layers.log_sigmoid, "softsign": bp.layers.softsign,
+    "tanhshrink": bp.layers.tanhshrink, "celu": bp.layers.celu(0.7), "selu": bp.layers.selu, "relu6": bp.layers.relu6,
+    "hardtanh": bp.layers.hardtanh(-0.5, 1.5), "hardsigmoid": bp.layers.hardsigmoid, "hardswish": bp.layers.hardswish,
+    "softshrink": bp.layers.softshrink(0.4), "hardshrink": bp.layers.hardshrink(0.4),
+    "threshold": bp.layers.threshold(0.5, -2.0),
 }  # fmt: skip
 
 
 def test_the_formulas_of_activations_are_those_of_the_layers():
     assert set(CHOSEN) == set(ACTIVATIONS)
-    a = np.asarray([-2.0, -0.7, 0.3, 1.9])
+    a = np.asarray([-3.5, -2.0, -0.7, 0.3, 1.9, 7.0])
     pairs = [jax.jit(jax.vmap(jax.value_and_grad(lambda a, l=l: l.forward((), a)[0])))(a) for l in CHOSEN.values()]
     for (name, (phi, derivative, _)), (y, slope) in zip(ACTIVATIONS.items(), pairs, strict=True):
         known = constants(CHOSEN[name]) | {"a": a, "o": np.asarray(y)}
@@ -156,30 +161,37 @@ def test_the_formulas_of_activations_are_those_of_the_layers():
         np.testing.assert_allclose(evaluated(derivative, known), slope, rtol=1e-6, err_msg=name)
 
 
+LETTERS = {"leaky relu": "s", "elu": "c", "celu": "c", "scaled sigmoid": "lh", "hardtanh": "lh", "threshold": "tv"}
+LETTERS |= {"softshrink": "t", "hardshrink": "t"}
+
+
 def constants(layer):
     """The constants of a formula, from the arguments of the activation."""
     values = [float(value) for value in re.findall(r"[\d.-]+", layer.arguments or "")]
-    return dict(zip({"leaky relu": "s", "elu": "c", "scaled sigmoid": "lh"}.get(layer.name, ""), values, strict=False))
+    selu = {"s": 1.0507009873554805, "c": 1.6732632423543772} if layer.name == "selu" else {}
+    return dict(zip(LETTERS.get(layer.name, ""), values, strict=False)) | selu
 
 
 def evaluated(formula, known):
     """The value of a formula, which is read as people read it: juxtaposition multiplies."""
-    a = known["a"]
-    u, slope_of_u = math.sqrt(2 / math.pi) * (a + 0.044715 * a**3), math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * a * a)
-    cdf = 0.5 * (1 + np.vectorize(math.erf)(a / math.sqrt(2)))
-    sigma = 1 / (1 + np.exp(-a))
-    known = known | {"u": u, "v": slope_of_u, "F": cdf, "S": sigma, "E": np.exp(a), "R": np.exp(-a), "np": np}
-    known |= {"G": np.exp(-a * a / 2) / math.sqrt(2 * math.pi), "T": np.tanh(a), "U": np.tanh(u)}
     if " where " in formula:
-        first, second = formula.split(" where a > 0, else ")
-        return np.where(a > 0, evaluated(first, known), evaluated(second, known))
-    if formula.startswith("max"):
-        return np.maximum(a, 0)
-    if formula.startswith("ln"):
-        return np.log1p(np.exp(a))
+        first, rest = formula.split(" where ", 1)
+        condition, second = rest.split(", else ", 1)
+        parts = condition.replace("−", "-").replace("|a|", "abs(a)").split(" < ")
+        holds = " < ".join(parts[:2]) if len(parts) < 3 else f"({parts[0]} < {parts[1]}) & ({parts[1]} < {parts[2]})"
+        return np.where(eval(holds, {}, known), evaluated(first, known), evaluated(second, known))
+    a = known["a"]
+    sigma, u = 1 / (1 + np.exp(-a)), math.sqrt(2 / math.pi) * (a + 0.044715 * a**3)
+    known = known | {
+        "u": u, "W": math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * a * a), "S": sigma, "E": np.exp(a), "R": np.exp(-a),
+        "F": 0.5 * (1 + np.vectorize(math.erf)(a / math.sqrt(2))), "T": np.tanh(a), "U": np.tanh(u), "A": np.abs(a),
+        "G": np.exp(-a * a / 2) / math.sqrt(2 * math.pi), "C": np.exp(a / known.get("c", 1.0)),
+        "p": np.tanh(np.log1p(np.exp(a))), "ln": np.log, "min": np.minimum, "max": np.maximum,
+    }  # fmt: skip
     for sign, letter in {
-        "e^(−a²/2) / √(2π)": "G", "e⁻ᵃ": "R", "eᵃ": "E", "Φ(a)": "F", "σ(a)": "S", "tanh² u": "U U", "tanh u": "U",
-        "tanh a": "T", "u′": "v", "o²": "o o", "−": "-", "½": "0.5",
+        "e^(−a²/2) / √(2π)": "G", "e^(a/c)": "C", "e⁻ᵃ": "R", "eᵃ": "E", "Φ(a)": "F", "σ(a)": "S", "tanh² u": "U U",
+        "tanh² a": "T T", "tanh u": "U", "tanh a": "T", "u′": "W", "o²": "o o", "p²": "p p", "|a|": "A", ")²": ")**2",
+        "−": "-", "½": "0.5",
     }.items():  # fmt: skip
         formula = formula.replace(sign, letter)
     return eval(re.sub(r"(?<=[\w).]) (?=[\w(])", " * ", formula), {}, known) + 0 * a

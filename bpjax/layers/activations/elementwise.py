@@ -37,7 +37,7 @@ def elementwise(
     check_function("elementwise", "phi", phi)
     check_function("elementwise", "derivative", derivative)
     check_choice("elementwise", "of", of, ("input", "output"))
-    if arguments is not None:
+    if arguments is not None and arguments != "":  # a factory whose arguments are all defaults
         check_text("elementwise", "arguments", arguments)
 
     def init(key, in_shape):

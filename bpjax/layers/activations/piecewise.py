@@ -24,7 +24,7 @@ def hardtanh(low: float = -1.0, high: float = 1.0) -> Layer:
     """
     check_number("hardtanh", "low", low)
     check_number("hardtanh", "high", high, above=low)
-    return _clipped("hardtanh", low, high, call_text(low=(low, -1.0), high=(high, 1.0)))
+    return _clipped("hardtanh", low, high, call_text(low, high))
 
 
 def _clipped(name: str, low: float, high: float, arguments: str | None = None) -> Layer:

@@ -33,7 +33,25 @@ ACTIVATIONS = {
         "½ a (1 + tanh u)", "½ (1 + tanh u) + ½ a (1 − tanh² u) u′", "u = √(2/π) (a + 0.044715 a³)"
     ),
     "silu": Activation("a σ(a)", "σ(a) (1 + a (1 − σ(a)))", "σ(a) = 1 / (1 + e⁻ᵃ)"),
+    "mish": Activation("a p", "p + a (1 − p²) σ(a)", "p = tanh(ln(1 + eᵃ)), σ(a) = 1 / (1 + e⁻ᵃ)"),
+    "log sigmoid": Activation("−ln(1 + e⁻ᵃ)", "1 / (1 + eᵃ)"),
+    "softsign": Activation("a / (1 + |a|)", "1 / (1 + |a|)²"),
+    "tanhshrink": Activation("a − tanh a", "tanh² a"),
+    "celu": Activation("a where a > 0, else c (e^(a/c) − 1)", "1 where a > 0, else e^(a/c)", "c = {}"),
+    "selu": Activation("s a where a > 0, else s c (eᵃ − 1)", "s where a > 0, else s c eᵃ", "s = 1.0507, c = 1.67326"),
+    "relu6": Activation("min(max(a, 0), 6)", "1 where 0 < a < 6, else 0"),
+    "hardtanh": Activation("min(max(a, l), h)", "1 where l < a < h, else 0", "l, h = {}"),
+    "hardsigmoid": Activation("min(max(a + 3, 0), 6) / 6", "1/6 where |a| < 3, else 0"),
+    "hardswish": Activation(
+        "a min(max(a + 3, 0), 6) / 6", "a/3 + ½ where |a| < 3, else 0 where a < 0, else 1", "φ′(−3) = 0, φ′(3) = 1"
+    ),
+    "softshrink": Activation("a − t where a > t, else a + t where a < −t, else 0", "1 where |a| > t, else 0", "t = {}"),
+    "hardshrink": Activation("a where |a| > t, else 0", "1 where |a| > t, else 0", "t = {}"),
+    "threshold": Activation("a where a > t, else v", "1 where a > t, else 0", "t, v = {}"),
 }
+
+DEFAULTS = {"softshrink": "0.5", "hardshrink": "0.5"}
+"""The arguments of factories that leave out their defaults."""
 
 
 def activation_formula(layer: Layer) -> Activation | None:
@@ -41,7 +59,7 @@ def activation_formula(layer: Layer) -> Activation | None:
     found = ACTIVATIONS.get(layer.name)
     if found is None:
         return None
-    arguments = (layer.arguments or "").replace("-", "−")
+    arguments = re.sub(r"\w+=", "", layer.arguments or DEFAULTS.get(layer.name, "")).replace("-", "−")
     return found._replace(constants=found.constants.format(arguments))
 
 

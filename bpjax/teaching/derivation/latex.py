@@ -16,7 +16,7 @@ WORDS = {
     r"\bclip\b": r"\\operatorname{clip}",
     r"\bNaN\b": r"\\mathrm{NaN}",
     r"\b(where|else|more|examples)\b": r"\\text{ \1 }",
-    r"\b(ln|tanh|max)\b": r"\\\1 ",
+    r"\b(ln|tanh|max|min)\b": r"\\\1 ",
 }
 
 
