@@ -7,6 +7,7 @@ from bpjax.gradcheck.cases.case import LayerCase, normal
 from bpjax.layers.attention.attention import attention, cross_attention
 from bpjax.layers.attention.masked import masked
 from bpjax.layers.attention.positions import learned_positions, sinusoidal_positions
+from bpjax.layers.dropout import keyed
 from bpjax.layers.embedding import embedding
 from bpjax.networks.transformer import transformer
 
@@ -29,6 +30,12 @@ def with_memory(key, examples: int, in_shape):
     return tuple(normal(k, examples, shape) for k, shape in zip(keys, in_shape, strict=True))
 
 
+def with_key(key, examples: int, in_shape):
+    """(x, key)."""
+    x_key, key = jax.random.split(key)
+    return normal(x_key, examples, in_shape), key
+
+
 CASES: dict[str, LayerCase] = {
     "embedding(5, 3)": LayerCase(embedding(5, 3), (4,), tokens),
     "sinusoidal_positions()": LayerCase(sinusoidal_positions(), (3, 4)),
@@ -38,6 +45,12 @@ CASES: dict[str, LayerCase] = {
     "masked(attention(2))": LayerCase(masked(attention(2)), (4, 4), padded),
     "cross_attention(2, head_features=3), blocks": LayerCase(
         cross_attention(2, head_features=3, block=2), ((3, 4), (5, 2)), with_memory
+    ),
+    "attention(4, key_heads=2, window=3, bias='relative'), blocks": LayerCase(
+        attention(4, causal=True, key_heads=2, window=3, bias="relative", block=2), (5, 4)
+    ),
+    "keyed(attention(2, dropout=0.3, bias='alibi'))": LayerCase(
+        keyed(attention(2, dropout=0.3, bias="alibi", block=2)), (3, 4), with_key, per_example=False
     ),
     "transformer(5, 4, 2, 2, 3)": LayerCase(transformer(5, 4, 2, 2, 3), (3,), tokens),
 }

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+import jax.numpy as jnp
+
 from bpjax.layers.layer import EMPTY, Kind, Layer, Parts, check_layer, no_gradient
 from bpjax.util.checks import check_choice
 
@@ -10,12 +12,13 @@ def masked(network: Layer, takes: Literal["mask", "memory_mask"] = "mask") -> La
     """The network with a mask as part of its input, (x, mask), which every attention in it uses.
 
     forward    y = f(x; mask)
-    backward   dx = (∂f/∂x)ᵀ dy           a mask has no gradient
+    backward   dx = (∂f/∂x)ᵀ dy           a mask has no gradient: float0 for booleans, 0 for numbers
 
-    The mask (N, T) is True at real positions of x and False at the padding of shorter sequences, which attention does
-    not see. Outputs at padded positions are undefined; mask them in the loss. `forward` puts the mask into the
-    `Context`, which all combinators pass on. `init` takes the shape of x.
-    Residuals: those of the network, and the mask.
+    The mask (N, T) is true at real positions of x and false at the padding of shorter sequences, which attention does
+    not see; a recurrence takes it for the lengths of the sequences. For attention it may also be (N, T, S) or
+    (N, H, T, S), of booleans or of numbers added to the scores. Outputs of attention at padded
+    positions are undefined; mask them in the loss. `forward` puts the mask into the `Context`, which all combinators
+    pass on. `init` takes the shape of x. Residuals: those of the network, and the mask.
 
     Args:
         network: A network with attention.
@@ -41,7 +44,8 @@ def masked(network: Layer, takes: Literal["mask", "memory_mask"] = "mask") -> La
     def backward(params, residuals, dy):
         mask, network_residuals = residuals
         dparams, dx = network.backward(params, network_residuals, dy)
-        return dparams, (dx, no_gradient(mask))
+        is_number = jnp.issubdtype(jnp.result_type(mask), jnp.floating)
+        return dparams, (dx, jnp.zeros_like(mask) if is_number else no_gradient(mask))
 
     parts = Parts((network,), lambda layer: masked(layer, takes))
     arguments = "{parts}" if takes == "mask" else f"{{parts}}, {takes!r}"
