@@ -2,6 +2,7 @@
 
     python -m scripts.rule_pages FOLDER                               write the pages, as the build of the site does
     python -m scripts.rule_pages --record results/learning_rules      store what they show of a run of that experiment
+    python -m scripts.rule_pages --receipts                           store receipts of rules that have none
 
 Text comes from the docstring of the function that makes the rule, numbers from `docs/rule_records.json`. A rule without
 a record gets a page that says so.
@@ -16,16 +17,17 @@ from typing import Any, NamedTuple
 import bpjax as bp
 from bpjax.rules.registry import RuleCase
 from bpjax.util.files import slug
-from scripts.api_source import ROOT, Entry, entry, public_names
+from scripts.api_source import Entry, entry, public_names
 from scripts.docstrings import markdown
-from scripts.rule_records import RECORDS, curve_svg, record
+from scripts.rule_records import RECORDS, curve_svg, record, record_receipts
 
 CITATION = re.compile(
     r"[A-Z][\w’'-]+(?:(?:, [A-Z][\w’'-]+)*,? (?:&|and) [A-Z][\w’'-]+| et al\.)? (?:19|20)\d\d|arXiv:\d{4}\.\d{5}"
 )
 """A publication in a docstring: "Kolen & Pollack 1994"."""
-NOT_RECORDED = "Not measured yet: this rule is newer than the record. `{command}` measures it."
+NOT_RECORDED = "Not measured yet: this rule is newer than the record."
 EXPERIMENT = "python -m experiments.learning_rules --no-published"
+RECEIPTS = "python -m scripts.rule_pages --receipts"
 COMMAND = f"{EXPERIMENT} && python -m scripts.rule_pages --record results/learning_rules"
 
 
@@ -68,7 +70,8 @@ def facts(page: Page, found: dict[str, Any]) -> str:
         "made by": f"`bp.rules.{page.entry.name}`" if page.entry else f"`{page.rule!r}`",
         "row of the registry": f"`{page.rule!r}`",
         "answers the objection": page.case.answers or "none: it is backpropagation",
-        "sources": "; ".join(dict.fromkeys(CITATION.findall(doc))) or "none is named in its docstring",
+        "sources": "; ".join(dict.fromkeys(CITATION.findall(" ".join(doc.split()))))
+        or "none is named in its docstring",
         "direction": "the gradient, to rounding" if page.case.exact else "not the gradient in general",
         "a hyperparameter to sweep first": f"{page.case.hyperparameter:g}" if page.case.hyperparameter else "none",
         "cost of a step": f"{found['cost']:.2f} × a step of backprop, digits 64-100-100-10" if "cost" in found else "",
@@ -81,7 +84,6 @@ def text_of(page: Page, records: dict[str, Any]) -> str:
     """The page of a rule."""
     found = records["rules"].get(page.name, {})
     text, deviations = split_docstring(page.entry.doc if page.entry else "")
-    none = "" if found else NOT_RECORDED.format(command=COMMAND)
     parts = [
         f"# {page.name[:1].upper()}{page.name[1:]}",
         facts(page, found),
@@ -91,9 +93,9 @@ def text_of(page: Page, records: dict[str, Any]) -> str:
         markdown(deviations) or "Its docstring names none.",
         "## Receipt",
         "What [`bp.receipt`](../rules.md) found by running the rule on the small network of the registry:",
-        f"```text\n{found['receipt']}\n```" if "receipt" in found else none,
+        f"```text\n{found['receipt']}\n```" if "receipt" in found else f"{NOT_RECORDED} `{RECEIPTS}` stores it.",
         "## Curve",
-        curve_text(page, found, records) or none,
+        curve_text(page, found, records) or f"{NOT_RECORDED} `{COMMAND}` measures it.",
         f"Arguments and errors: `bp.rules.{page.entry.name}`." if page.entry else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -152,6 +154,7 @@ def write(folder: Path) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "--record":
         record(Path(sys.argv[2]), EXPERIMENT)
-        print(f"stored in {RECORDS.relative_to(ROOT)}")
+    elif sys.argv[1] == "--receipts":
+        record_receipts()
     else:
         write(Path(sys.argv[1]))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bpjax.rules.registry import RULES
 from bpjax.util.files import slug, write_file
 from scripts.api_source import ROOT
 
@@ -41,32 +42,56 @@ def problem_record(folder: Path, problem: str, rule: str, summaries) -> dict[str
     }
 
 
+def of_receipt(text: str) -> dict[str, str]:
+    """What a page shows of a receipt: all of it, and its last line, the verdict."""
+    return {"receipt": text, "verdict": text.strip().splitlines()[-1]}
+
+
+def write_records(records: dict[str, Any]) -> None:
+    """Write all records, rules in the order of the registry."""
+    rules = {name: records["rules"][name] for name in RULES if name in records["rules"]}
+    write_file(RECORDS, (json.dumps(records | {"rules": rules}, indent=1, ensure_ascii=False) + "\n").encode())
+
+
 def record(folder: Path, command: str) -> None:
-    """Store what the pages show of a run of the experiment.
+    """Store what the pages show of a run of the experiment; receipts of other rules stay.
 
     Args:
         folder: the result of the experiment.
-        command: that repeats all of it.
+        command: that ran it.
     """
     import csv
 
     with (folder / "learning_rules.csv").open() as file:
         summaries = list(csv.DictReader(file))
     written = json.loads((folder / "record.json").read_text())
-    rules = {}
+    rules = {name: {"receipt": r["receipt"], "verdict": r["verdict"]} for name, r in read_records()["rules"].items()}
     for name, receipt in written["receipts"].items():
         problems = {p: problem_record(folder, p, name, summaries) for p in MEASURES}
-        left_out = {p: reasons[name] for p, reasons in written["left_out"].items() if name in reasons}
-        rules[name] = {
-            "receipt": receipt,
-            "verdict": receipt.strip().splitlines()[-1],
-            "problems": {p: found for p, found in problems.items() if found},
-            "left_out": left_out,
-        } | ({"cost": round(written["costs"][name], 3)} if name in written["costs"] else {})
+        rules[name] = of_receipt(receipt) | {"problems": {p: found for p, found in problems.items() if found}}
+        rules[name]["left_out"] = {p: why[name] for p, why in written["left_out"].items() if name in why}
+        if name in written["costs"]:
+            rules[name]["cost"] = round(written["costs"][name], 3)
     device = f"{written['device']['kind']} ({written['device']['platform']})"
     note = "Times of a step were measured while other programs used the machine."
     made = {"command": command, "jax": written["versions"]["jax"], "device": device, "note": note}
-    write_file(RECORDS, (json.dumps(made | {"rules": rules}, indent=1, ensure_ascii=False) + "\n").encode())
+    write_records(made | {"rules": rules})
+
+
+def record_receipts() -> None:
+    """Store the receipts of all rules of the registry that have none, as the experiment makes them."""
+    from experiments.learning_rules.experiment import receipts_of
+
+    records = read_records()
+    missing = {name: case for name, case in RULES.items() if "receipt" not in records["rules"].get(name, {})}
+    for name, receipt in receipts_of(missing, 0, print).items():
+        records["rules"][name] = records["rules"].get(name, {}) | of_receipt(str(receipt))
+    write_records(records)
+
+
+def read_records() -> dict[str, Any]:
+    """All records."""
+    return json.loads(RECORDS.read_text())
 
 
 def curve_svg(rule: str, problem: str, records: dict[str, Any]) -> str:
