@@ -1,6 +1,8 @@
 """The documentation site, as far as it can be checked without Sphinx: contents, names, rules, messages, settings."""
 
 import ast
+import functools
+import importlib
 import importlib.util
 import json
 import re
@@ -60,6 +62,31 @@ def test_an_output_that_the_page_prints_itself_is_not_shown_twice():
         "# A\n\n```{code-cell} python\n:tags: [remove-output]\n\nprint(1)\n```\n\n```text\n1\n```\n\n"
         "```{code-cell} python\nprint(2)\n```\n"
     )
+
+
+@pytest.mark.parametrize(
+    "page", sorted([*DOCS.glob("*.md"), *DOCS.glob("experiments/*.md")]), ids=lambda page: page.name
+)
+def test_the_names_in_a_text_exist(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    names = set(re.findall(r"`bp(?:jax)?\.([A-Za-z_][\w.]*\w)", text))
+    assert not sorted(name for name in names if not exists(name))
+
+
+def exists(name):
+    """Whether `bp.name` or `bpjax.name` can be had: an attribute, also of a module that has to be imported."""
+    words = name.split(".")
+    for split in range(len(words), -1, -1):
+        try:
+            place = importlib.import_module(".".join(["bpjax", *words[:split]]))
+        except ModuleNotFoundError:
+            continue
+        try:
+            functools.reduce(getattr, words[split:], place)
+        except AttributeError:
+            continue
+        return True
+    return False
 
 
 def test_every_experiment_has_a_page_with_a_figure_and_a_table():
