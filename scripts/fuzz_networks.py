@@ -72,6 +72,10 @@ NETWORKS: dict[str, dict[str, Callable[[], Any]]] = {
     },
     "layers.elman": {"weights": lambda: "he"},
     "layers.free_final_time": {"function": lambda: lambda p, s, u: s + u},
+    "layers.graph": {
+        "nodes": lambda: {"y": bp.layers.Node(("input", "y"), bp.dense(2), 2)},
+        "output": lambda: "y",
+    },
     "layers.init_statistics": {"network": lambda: batch_normed()[0], "params": lambda: batch_normed()[1]},
     "layers.keyed": {"network": lambda: bp.chain(bp.dense(3), bp.dropout(0.5))},
     "layers.leaky_integrate_and_fire": {
@@ -114,6 +118,7 @@ NETWORKS: dict[str, dict[str, Callable[[], Any]]] = {
         "residuals": lambda: batch_normed()[0].forward(batch_normed()[1], X)[1],
         "momentum": lambda: 0.9,
     },
+    "layers.scaled": {"factor": lambda: 0.5},
     "layers.scaled_sigmoid": {"low": lambda: 0.0},
     "layers.soft_spike": {"surrogate": lambda: "arctan", "height": lambda: 0.5},
     "layers.spike": {"surrogate": lambda: "arctan", "height": lambda: 0.5},
@@ -126,6 +131,13 @@ NETWORKS: dict[str, dict[str, Callable[[], Any]]] = {
     "layers.upsample": {"factor": lambda: 2.0, "size": lambda: OMIT},
     "layers.with_statistics": {"network": lambda: batch_normed()[0]},
     "networks.char_rnn": {"cells": lambda: (bp.layers.elman(3),)},
+    "networks.deep_residual": {
+        "inputs": lambda: 3,
+        "width": lambda: 4,
+        "depth": lambda: 3,
+        "outputs": lambda: 2,
+        "parameterization": lambda: "standard",
+    },
     "networks.lenet": {"image": lambda: (8, 8, 1), "maps": lambda: (2, 2), "hidden": lambda: (3,)},
     "networks.resnet": {"image": lambda: (8, 8, 1), "channels": lambda: (2, 2), "norm": lambda: OMIT},
     "networks.transformer": {"features": lambda: 4, "heads": lambda: 2, "positions": lambda: "learned"},
@@ -152,6 +164,7 @@ NETWORKS: dict[str, dict[str, Callable[[], Any]]] = {
     "gradcheck.check_gradient": {"*0": lambda: jnp.ones(2), "gradient": lambda: lambda w: 2 * w, "argnums": lambda: 0},
     "gradcheck.compare": {},
     "audit.ledger_of_rules": {"rules": lambda: {"backprop": bp.rules.RULES["backprop"]}},
+    "audit.timing_receipt": {"make": lambda: bp.rules.stdp, "lags": lambda: (1, 2)},
     "audit.ledger_table": {
         "rows": lambda: [bp.ledger(bp.backprop, NETWORK, bp.squared_error, PARAMS, (X, T), key=KEY)]
     },

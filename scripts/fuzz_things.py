@@ -123,4 +123,10 @@ def spiking():
     return bp.chain(bp.unroll(bp.layers.leaky_integrate_and_fire(2), last=True))
 
 
+def spiking_with_readout():
+    """A layer of spiking units and a leaky readout."""
+    cells = bp.layers.leaky_integrate_and_fire(2), bp.layers.leaky_integrator(2)
+    return bp.chain(*map(bp.unroll, cells))
+
+
 INPUTS = jnp.ones((4, 2))

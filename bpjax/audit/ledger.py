@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 
 from bpjax.audit.probe import Changes, MakeRule, Probe, changed
+from bpjax.audit.program import layer_passes, spikes
 from bpjax.gradcheck.report import to_plain_data
 from bpjax.layers.combinators.chain import chain
 from bpjax.layers.layer import Kind, Layer, placed_layers
@@ -42,6 +43,13 @@ class LedgerRow(NamedTuple):
     """How often the rule saw the batch before each hidden layer had a direction."""
     changes: dict[str, Changes]
     """By question: relative change of each hidden layer's direction, input side first."""
+    passes: int | None = None
+    """Synchrony, graded: layer passes that follow one after the other before the first layer's update is known."""
+    signals: str | None = None
+    """Spikes, graded: what the update of a layer of spiking units reads: "real errors" (with the surrogate derivative),
+    "spikes and an error", "spikes alone"."""
+    time: str | None = None
+    """Timing, graded: whether that update needs a sweep "backward" in time, or runs "forward" with the units."""
 
     @property
     def answers(self) -> tuple[bool | None, ...]:
@@ -74,6 +82,14 @@ def ledger(make: MakeRule, network: Layer, loss: Loss, params: Params, batch, *,
         target             the target is another one, from the first step on
         early target       changes with this step's target, and not with later layers
         same-step target   the target is another one at this step only; the state is that of the true target
+
+    Three answers are grades, read from the rule's program instead of its numbers:
+
+        passes    synchrony: how many layer passes must follow one after the other before the first layer's update is
+                  known: 2 for a layer that learns by itself, 2 L for backpropagation through L layers
+        signals   spikes: what the update of spiking units reads: real errors that pass through a surrogate derivative,
+                  spikes and an error, or spikes alone
+        time      timing: whether that update needs a sweep backward in time, or runs forward with the units
 
     Every run makes the rule's state from the same key, and shows it the batch as often, at fixed params: until every
     hidden layer has a direction. So a dependence through the state counts: a delayed rule depends on what the rule
@@ -112,7 +128,10 @@ def ledger(make: MakeRule, network: Layer, loss: Loss, params: Params, batch, *,
     params, batch = to_host((params, batch))
     with float64_on_host():
         params, batch = widen_to_float64((params, batch))
-        return _row(rule.name, Probe(make, network, loss, params, batch, key, steps))
+        row = _row(rule.name, Probe(make, network, loss, params, batch, key, steps))
+        signals, time = spikes(make, loss, key)
+        passes = layer_passes(make, network, loss, params, batch, key)
+        return row._replace(passes=passes, signals=signals, time=time)
 
 
 def _row(name: str, probe: Probe) -> LedgerRow:
@@ -148,11 +167,18 @@ def _entries(rows) -> list:
     return [rows] if is_row else list(rows)
 
 
+GRADES = ("passes in a row", "spiking units learn from", "in time")
+
+
+def _grades(row: LedgerRow) -> tuple[str, ...]:
+    return tuple("cannot tell" if grade is None else str(grade) for grade in (row.passes, row.signals, row.time))
+
+
 def ledger_table(rows: Iterable[LedgerRow]) -> str:
     """The rows as one plain-text table."""
     rows = [check_instance("ledger_table", "rows", row, LedgerRow, "bp.ledger(…)") for row in _entries(rows)]
-    cells = [(row.rule, *(WORDS[answer] for answer in row.answers), str(row.steps)) for row in rows]
-    header = ("a hidden layer's update depends on", *QUESTIONS, "steps before")
+    cells = [(row.rule, *(WORDS[answer] for answer in row.answers), str(row.steps), *_grades(row)) for row in rows]
+    header = ("a hidden layer's update depends on", *QUESTIONS, "steps before", *GRADES)
     return "\n".join(table(header, cells)).rstrip()
 
 

@@ -44,6 +44,7 @@ from bpjax.layers.combinators.chain import chain, freeze, parallel, residual, sh
 from bpjax.layers.combinators.over_positions import over_positions
 from bpjax.layers.combinators.remat import remat
 from bpjax.layers.combinators.repeat import repeat, unstack
+from bpjax.layers.combinators.scaled import scaled
 from bpjax.layers.combinators.tie import tie
 from bpjax.layers.convolution.conv import conv, conv_transpose
 from bpjax.layers.convolution.global_pool import global_average_pool, global_max_pool
@@ -54,6 +55,7 @@ from bpjax.layers.dense import Affine, dense
 from bpjax.layers.dropout import dropout, keyed, without_dropout
 from bpjax.layers.edges import Edges, banded_edges, edges_from_mask, random_edges
 from bpjax.layers.embedding import Embedding, embedding
+from bpjax.layers.graph import Graph, Node, graph
 from bpjax.layers.initializers import (
     delta_orthogonal,
     glorot_normal,
@@ -97,6 +99,7 @@ from bpjax.layers.recurrent.fir import fir
 from bpjax.layers.recurrent.gated import gru, lstm
 from bpjax.layers.recurrent.recurrent import bidirectional, unroll
 from bpjax.layers.recurrent.runge_kutta import runge_kutta
+from bpjax.layers.recurrent.short_term import ShortTerm, tsodyks_markram
 from bpjax.layers.recurrent.stage import dynamics, stage
 from bpjax.layers.shapes import flatten, last_position, reshape
 from bpjax.layers.snapshots import Action, binomial_schedule, repeated_steps
@@ -126,10 +129,13 @@ __all__ = [
     "Embedding",
     "FreeTime",
     "Gains",
+    "Graph",
     "Kind",
     "Layer",
     "Multipliers",
+    "Node",
     "Parts",
+    "ShortTerm",
     "Slopes",
     "SparseAffine",
     "Spiking",
@@ -175,6 +181,7 @@ __all__ = [
     "glorot_normal",
     "glorot_uniform",
     "glu",
+    "graph",
     "group_norm",
     "gru",
     "hardshrink",
@@ -226,6 +233,7 @@ __all__ = [
     "rms_norm",
     "runge_kutta",
     "running_statistics",
+    "scaled",
     "scaled_error",
     "scaled_sigmoid",
     "selu",
@@ -249,6 +257,7 @@ __all__ = [
     "tanhshrink",
     "threshold",
     "tie",
+    "tsodyks_markram",
     "uniform",
     "unit_length",
     "unroll",

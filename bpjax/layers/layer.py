@@ -57,6 +57,8 @@ class Kind(enum.Enum):
     """A network with the input (x, key)."""
     HOPFIELD = "hopfield"
     """A network that settles into a fixed point."""
+    GRAPH = "graph"
+    """Nodes that predict each other along edges, cycles included."""
     COMBINATOR = "combinator"
     """Any other combination of layers."""
 
@@ -126,6 +128,8 @@ class Layer(NamedTuple):
     """The fields of the context that the layer or one of its parts reads, such as {"key"}."""
     settings: Any = None
     """What the factory was given, as a hashable record, where another program is told: the constants of neurons."""
+    made_from: Any = None
+    """What the layer was made from, for rules that work inside it: the `Cell` of `unroll`, the `Graph` of `graph`."""
 
     def forward_in(self, context: Context, params: Params, x) -> tuple[Any, Residuals]:
         """`forward` in a context: how combinators run their parts, of which few take a context."""

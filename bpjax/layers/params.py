@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import jax.numpy as jnp
 
-from bpjax.util.checks import other_params
+from bpjax.util.checks import floating_cure, other_params
 
 Shapes = Mapping[str, tuple[int | str, ...] | None]
 """The shape of each array of a layer's params by its name; None where the layer has none."""
@@ -34,7 +34,7 @@ def check_params(layer: str, params, kind: type, shapes: Shapes) -> None:
         if not jnp.issubdtype(array.dtype, jnp.floating):
             raise ValueError(
                 f"{layer} expected `{name}` of a floating-point type, got {array.dtype}{list(array.shape)}: it could "
-                f"not be trained. Convert it: `{name}.astype(jnp.float32)`."
+                f"not be trained. {floating_cure(name, array.dtype)}"
             )
         if array.dtype != dtype:
             raise ValueError(

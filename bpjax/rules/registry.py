@@ -11,23 +11,31 @@ from bpjax.layers.embedding import unit_normal
 from bpjax.layers.layer import Layer
 from bpjax.layers.normalization.unit_length import unit_length
 from bpjax.layers.recurrent.recurrent import unroll
+from bpjax.layers.spiking.integrator import leaky_integrator
 from bpjax.layers.spiking.neuron import leaky_integrate_and_fire
+from bpjax.layers.spiking.steps import Adaptation
+from bpjax.layers.spiking.surrogates import spike
 from bpjax.losses import Loss, softmax_cross_entropy, squared_error
 from bpjax.rules.backprop import autodiff, backprop
 from bpjax.rules.delayed import delayed
 from bpjax.rules.direct import direct_feedback, direct_random_target_projection
+from bpjax.rules.eprop import eprop
 from bpjax.rules.equilibrium import equilibrium_propagation, hopfield
 from bpjax.rules.feedback import batch_manhattan, feedback_alignment, sign_symmetry
 from bpjax.rules.forward_forward import forward_forward, mono_forward
 from bpjax.rules.kolen_pollack import kolen_pollack
+from bpjax.rules.lagrangian import pc_alm
 from bpjax.rules.local import local_losses
 from bpjax.rules.perturbation import forward_gradient, node_perturbation, weight_perturbation
 from bpjax.rules.predictive import predictive_coding
+from bpjax.rules.predictive_graph import graph_predictive_coding
+from bpjax.rules.reward_stdp import PairConstants, reward_modulated_stdp
 from bpjax.rules.rule import Rule
 from bpjax.rules.slopes import is_activation, noisy_slopes
 from bpjax.rules.stdp import stdp
 from bpjax.rules.synthetic import synthetic_gradients
 from bpjax.rules.targets import difference_target_propagation
+from bpjax.rules.triplet_stdp import TripletConstants, triplet_stdp
 from bpjax.rules.weight_mirror import weight_mirror
 from bpjax.types import Shape
 
@@ -37,6 +45,20 @@ TEACHER = "a teacher at every synapse"
 STEPS = "synchronized steps"
 ENERGIES = "a phase for feedback"
 SPIKES = "spikes and timing"
+
+
+SPIKING = unroll(leaky_integrate_and_fire(2, weights=unit_normal))
+"""A layer of spiking units, for the laws."""
+
+RECURRENT_SPIKES = chain(
+    unroll(
+        leaky_integrate_and_fire(
+            3, fire=spike(1.0), weights=unit_normal, adaptation=Adaptation(0.5, 20.0), recurrent="lecun_normal"
+        )
+    ),
+    unroll(leaky_integrator(2)),
+)
+"""Spiking units with adaptive thresholds and recurrent weights, and a readout, for the laws."""
 
 
 class RuleCase(NamedTuple):
@@ -126,6 +148,12 @@ RULES: dict[str, RuleCase] = {
     "predictive coding, zero divergence": RuleCase(
         lambda n, l: predictive_coding(n, l, "zero_divergence"), exact=True, answers=ENERGIES
     ),
+    "predictive coding with multipliers": RuleCase(
+        lambda n, l, rate=0.2: pc_alm(n, l, rate=rate), hyperparameter=0.2, answers=ENERGIES
+    ),
+    "predictive coding on a graph": RuleCase(
+        lambda n, l, rate=0.1: graph_predictive_coding(n, l, rate=rate), hyperparameter=0.1, answers=ENERGIES
+    ),
     "equilibrium propagation": RuleCase(
         lambda n, l, beta=0.1: equilibrium_propagation(n, l, beta, steps=20),
         hyperparameter=0.1,
@@ -137,7 +165,36 @@ RULES: dict[str, RuleCase] = {
     "spike-timing-dependent plasticity": RuleCase(
         stdp,
         hyperparameter=0.01,
-        network=unroll(leaky_integrate_and_fire(2, weights=unit_normal)),
+        network=SPIKING,
+        in_shape=(12, 3),
+        answers=SPIKES,
+    ),
+    "e-prop, symmetric feedback": RuleCase(eprop, network=RECURRENT_SPIKES, in_shape=(12, 3), answers=SPIKES),
+    "e-prop, random feedback": RuleCase(
+        lambda n, l, scale=1.0: eprop(n, l, "random", scale),
+        hyperparameter=1.0,
+        network=RECURRENT_SPIKES,
+        in_shape=(12, 3),
+        answers=SPIKES,
+    ),
+    "e-prop, adaptive feedback": RuleCase(
+        lambda n, l, decay=0.9: eprop(n, l, "adaptive", decay=decay),
+        hyperparameter=0.9,
+        network=RECURRENT_SPIKES,
+        in_shape=(12, 3),
+        answers=SPIKES,
+    ),
+    "triplet plasticity": RuleCase(
+        lambda n, l, amplitude=0.0062: triplet_stdp(n, l, TripletConstants(triplet_potentiation=amplitude)),
+        hyperparameter=0.0062,
+        network=SPIKING,
+        in_shape=(12, 3),
+        answers=SPIKES,
+    ),
+    "reward-modulated plasticity": RuleCase(
+        lambda n, l, amplitude=0.01: reward_modulated_stdp(n, l, PairConstants(amplitude)),
+        hyperparameter=0.01,
+        network=SPIKING,
         in_shape=(12, 3),
         answers=SPIKES,
     ),

@@ -1,16 +1,17 @@
 """Spike-timing-dependent plasticity: a synapse learns only from the spike times of its two neurons."""
 
-import math
+from collections.abc import Callable
+from typing import get_args
 
-import jax
 import jax.numpy as jnp
 
 from bpjax.layers.layer import Kind, Layer
 from bpjax.losses import Loss
 from bpjax.rules.rule import Rule, call_of, check_made_of
+from bpjax.rules.spike_traces import Pairing, spike_trace, spike_trains
 from bpjax.rules.units import check_units, merge_units, propagate, units
 from bpjax.types import Array
-from bpjax.util.checks import as_floating, check_finite, check_number
+from bpjax.util.checks import check_choice, check_number
 
 
 def stdp_change(
@@ -21,15 +22,23 @@ def stdp_change(
     tau_plus: float = 20.0,
     tau_minus: float = 20.0,
     dt: float = 1.0,
+    pairing: Pairing = "all_to_all",
 ) -> Array:
-    """The weight change Δw (D, H) that all pairs of spikes of two layers cause, summed over examples.
+    """The weight change Δw (D, H) that the pairs of spikes of two layers cause, summed over examples.
 
         Δw = Σ  A₊ e^(−Δt/τ₊)    over pairs with the presynaptic spike (pre) Δt > 0 before the postsynaptic one (post)
            − Σ  A₋ e^(−|Δt|/τ₋)  over pairs with post before pre        simultaneous pairs contribute 0
 
-    Computed by traces, one exponential sum per neuron instead of all pairs (Song, Miller & Abbott 2000):
+        all_to_all   every pair of spikes counts (Song, Miller & Abbott 2000)
+        nearest      every spike forms a pair with the latest earlier spike of the other neuron only: the symmetric
+                     nearest-neighbour scheme of Morrison, Diesmann & Gerstner 2008
+
+    Computed by traces, one per neuron instead of all pairs (`spike_trace`), with p of the presynaptic spikes and q of
+    the postsynaptic ones:
 
         p ← e^(−dt/τ₊) (p + pre)     q ← e^(−dt/τ₋) (q + post)     Δw = Σ_t A₊ p_t postᵗ − A₋ preᵗ q_t
+
+    The change of a pair is complete at its second spike; it does not wait for a third one.
 
     For independent Poisson trains with rates r the drift is r_pre r_post (A₊ τ₊ − A₋ τ₋) per unit of time as dt → 0;
     at a finite dt replace each τ by dt / (e^(dt/τ) − 1).
@@ -42,32 +51,18 @@ def stdp_change(
         tau_plus: τ₊, in the units of `dt`.
         tau_minus: τ₋.
         dt: the length of a time step.
+        pairing: "all_to_all" or "nearest".
 
     Raises:
         ValueError: the trains are not finite, or not (N, T, ...) of the same N and T; a time is not above 0 or an
-            amplitude negative.
+            amplitude negative; `pairing` is none of the two.
     """
     who = "stdp_change"
-    _check_constants(who, potentiation, depression, tau_plus, tau_minus, dt)
-    pre, post = as_floating(who, "pre", pre), as_floating(who, "post", post)
-    if pre.ndim != 3 or post.ndim != 3 or pre.shape[:2] != post.shape[:2]:
-        raise ValueError(
-            f"`{who}` expected spikes (N, T, D) and (N, T, H) with the same N and T, got {pre.shape} and "
-            f"{post.shape}. Record both layers in the same forward pass."
-        )
-    check_finite(who, "pre", pre)
-    check_finite(who, "post", post)
-    before, after = _trace(pre, math.exp(-dt / tau_plus)), _trace(post, math.exp(-dt / tau_minus))
+    check_pair_constants(who, potentiation, depression, tau_plus, tau_minus, dt, pairing)
+    pre, post = spike_trains(who, pre, post)
+    before, after = spike_trace(pre, tau_plus, dt, pairing), spike_trace(post, tau_minus, dt, pairing)
     potentiated = jnp.einsum("ntd,nth->dh", before, post) * jnp.asarray(potentiation, pre.dtype)
     return potentiated - jnp.einsum("ntd,nth->dh", pre, after) * jnp.asarray(depression, pre.dtype)
-
-
-def _trace(spikes: Array, leak: float) -> Array:
-    """p_t = leak · (p_{t-1} + spike_{t-1}), p_0 = 0, at every time step."""
-    sequence = jnp.swapaxes(spikes, 0, 1)
-    step = lambda p, spike: (leak * (p + spike), p)
-    _, traces = jax.lax.scan(step, jnp.zeros_like(sequence[0]), sequence)
-    return jnp.swapaxes(traces, 0, 1)
 
 
 def stdp(
@@ -78,13 +73,17 @@ def stdp(
     tau_plus: float = 20.0,
     tau_minus: float = 20.0,
     dt: float = 1.0,
+    pairing: Pairing = "all_to_all",
 ) -> Rule:
     """Every synapse of a spiking network learns from its pre- and postsynaptic spikes: the direction is −`stdp_change`.
+
+        Δw = Σ A₊ e^(−Δt/τ₊)  pre before post        − Σ A₋ e^(−|Δt|/τ₋)  post before pre
 
     The rule is unsupervised: no error travels back, and the target is used only for the value, the loss of the output.
     Plain gradient descent with learning rate 1 adds Δw.
 
-    Deviation: weights are not bounded, unlike in Song, Miller & Abbott; clip them with an optimizer that does.
+    Song, Miller & Abbott 2000. Deviation: weights are not bounded, unlike there; clip them with an optimizer that
+    does. Cost: a forward pass, and two traces for each layer.
 
     Args:
         network: one or more `unroll(leaky_integrate_and_fire(...))` in a chain, for inputs (N, T, D).
@@ -94,32 +93,57 @@ def stdp(
         tau_plus: τ₊, in the units of `dt`.
         tau_minus: τ₋.
         dt: the length of a time step.
+        pairing: "all_to_all" or "nearest", which pairs of spikes count; see `stdp_change`.
 
     Raises:
         ValueError: `network` is not a Layer or `loss` not a Loss, or a layer is not a spiking one; a time is not above
-            0 or an amplitude negative; in `init`, the params belong to another network.
+            0 or an amplitude negative; `pairing` is none of the two; in `init`, the params belong to another network.
     """
-    check_made_of("stdp", network, loss)
-    _check_constants("stdp", potentiation, depression, tau_plus, tau_minus, dt)
-    for layer in _leaves(network):
-        if layer.kind is not Kind.SPIKING:
-            raise ValueError(
-                "`stdp` expected a chain of `unroll(leaky_integrate_and_fire(...))`, whose outputs are spikes at every "
-                f"time step, got the layer {layer.name}."
-            )
+    who = "stdp"
+    check_made_of(who, network, loss)
+    check_pair_constants(who, potentiation, depression, tau_plus, tau_minus, dt, pairing)
+    constants = (potentiation, depression, tau_plus, tau_minus, dt, pairing)
+    change = lambda pre, post: stdp_change(pre, post, *constants)
+    options = {} if pairing == "all_to_all" else {"pairing": pairing}
+    return spiking_rule("spike-timing-dependent plasticity", who, network, loss, change, **options)
+
+
+def spiking_rule(
+    name: str, who: str, network: Layer, loss: Loss, change: Callable[[Array, Array], Array], **shown
+) -> Rule:
+    """An unsupervised rule of a chain of spiking layers.
+
+    Args:
+        name: of the rule.
+        who: the factory, for error messages and for `repr`.
+        network: a chain of spiking layers.
+        loss: of the output spikes.
+        change: (pre (N, T, D), post (N, T, H)) -> Δw (D, H).
+        **shown: arguments of the factory, for `repr`.
+    """
+    check_spiking(who, network)
 
     def init(key, params):
-        check_units("stdp", network, params)
+        check_units(who, network, params)
         return ()
 
     def grads(params, rule_state, batch):
         x, target = batch
         forward = propagate(units(network, params), x)
-        constants = (potentiation, depression, tau_plus, tau_minus, dt)
-        dparams = [(-stdp_change(at.input, at.output, *constants), ()) for at in forward]
+        dparams = [(-change(at.input, at.output), ()) for at in forward]
         return loss.value(forward[-1].output, target), merge_units(params, dparams), rule_state
 
-    return Rule("spike-timing-dependent plasticity", init, grads, network, loss, call_of("stdp", network, loss))
+    return Rule(name, init, grads, network, loss, call_of(who, network, loss, **shown))
+
+
+def check_spiking(who: str, network: Layer) -> None:
+    """Raise a `ValueError` unless all layers of a chain are spiking ones."""
+    for layer in _leaves(network):
+        if layer.kind is not Kind.SPIKING:
+            raise ValueError(
+                f"`{who}` expected a chain of `unroll(leaky_integrate_and_fire(...))`, whose outputs are spikes at "
+                f"every time step, got the layer {layer.name}."
+            )
 
 
 def _leaves(network: Layer) -> list[Layer]:
@@ -128,8 +152,10 @@ def _leaves(network: Layer) -> list[Layer]:
     return [leaf for layer in network.layers for leaf in _leaves(layer)]
 
 
-def _check_constants(who: str, potentiation, depression, tau_plus, tau_minus, dt) -> None:
+def check_pair_constants(who: str, potentiation, depression, tau_plus, tau_minus, dt, pairing) -> None:
+    """Raise a `ValueError` unless the constants of pair-based plasticity are in range."""
     check_number(who, "potentiation", potentiation, least=0.0)
     check_number(who, "depression", depression, least=0.0)
     for name, value in (("tau_plus", tau_plus), ("tau_minus", tau_minus), ("dt", dt)):
         check_number(who, name, value, above=0.0)
+    check_choice(who, "pairing", pairing, get_args(Pairing))

@@ -66,9 +66,19 @@ def as_floating(who: str, name: str, x) -> Array:
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise ValueError(
             f"`{who}` expected `{name}` of a floating-point type, got {x.dtype}{list(x.shape)}. "
-            f"Convert it: `{name}.astype(jnp.float32)`."
+            f"{floating_cure(name, x.dtype)}"
         )
     return x
+
+
+def floating_cure(name: str, dtype) -> str:
+    """How to make an array of a dtype one of floating-point numbers, for messages."""
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        return (
+            "Complex numbers are not supported: make two real arrays, "
+            f"`jnp.concatenate([{name}.real, {name}.imag], axis=-1)`."
+        )
+    return f"Convert it: `{name}.astype(jnp.float32)`."
 
 
 def check_features(who: str, x, features: int) -> Array:

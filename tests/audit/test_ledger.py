@@ -55,10 +55,17 @@ TRUTH = {
     "predictive coding, strict": "yyyyny",  # J_{l+1}ᵀ e_{l+1}
     "predictive coding, fixed prediction": "yyyyny",
     "predictive coding, zero divergence": "yyyyny",  # is backpropagation
+    "predictive coding with multipliers": "yyyyny",  # J_{l+1}ᵀ p_{l+1}
+    "predictive coding on a graph": "yyyyny",  # the same on a chain
     "equilibrium propagation": "yyyyny",  # the same W in both directions in both phases, ρ′ in their dynamics
     "delayed": "yyyynn",  # an earlier gradient
     "synthetic gradients": "yyyynn",  # M learns from gradients through W; this step's target is too late
     "spike-timing-dependent plasticity": "nnnnnn",  # unsupervised, from input and output spikes
+    "e-prop, symmetric feedback": "yyyyny",  # W_out of this step as feedback, ψ in the traces
+    "e-prop, random feedback": "nyyyny",
+    "e-prop, adaptive feedback": "nyyyny",
+    "triplet plasticity": "nnnnnn",
+    "reward-modulated plasticity": "nnyyny",  # its own spikes, and one number: the error of each example
     "weight perturbation": "nnyyny",  # one number, the change of the error, and no backward pass
     "symmetric weight perturbation": "nnyyny",
     "node perturbation": "nnyyny",
@@ -70,9 +77,49 @@ TRUTH = {
 }
 
 
+ERRORS, AN_ERROR, ALONE = "real errors", "spikes and an error", "spikes alone"
+# layer passes in a row before the first layer of three is updated; what spiking units learn from; in time
+THROUGH_ALL = (6, ERRORS, "backward")  # three forward, three backward
+GRADES = dict.fromkeys(TRUTH, THROUGH_ALL) | {
+    "autodiff": (6, None, None),  # a step function has the derivative 0
+    "direct feedback": (4, ERRORS, "backward"),  # three forward, then straight to the layer
+    "direct random target projection": (2, ERRORS, "backward"),  # its own two
+    "local losses": (2, ERRORS, "backward"),
+    "mono-forward": (2, ERRORS, "backward"),
+    "synthetic gradients": (2, ERRORS, "backward"),
+    "forward-forward": (2, None, None),  # needs layers of unit length
+    "difference target propagation": (5, None, None),  # dense layers only; three forward, back from the output, its own
+    "node perturbation": (4, ERRORS, "backward"),  # three forward, and the gradient at its own noise
+    "weight perturbation": (3, AN_ERROR, "forward"),
+    "symmetric weight perturbation": (3, AN_ERROR, "forward"),
+    "forward gradient": (3, AN_ERROR, "forward"),
+    "delayed": (0, None, None),  # an earlier batch's
+    "predictive coding, strict": (
+        42,
+        ERRORS,
+        "backward",
+    ),  # 20 steps of two passes, and the last two
+    "predictive coding with multipliers": (42, ERRORS, "backward"),
+    "predictive coding on a graph": (42, ERRORS, "backward"),
+    "equilibrium propagation": (81, ERRORS, "backward"),  # 20 free and 20 nudged steps of two passes, and its own
+    "spike-timing-dependent plasticity": (1, ALONE, "forward"),
+    "triplet plasticity": (1, ALONE, "forward"),
+    "reward-modulated plasticity": (3, AN_ERROR, "forward"),  # the loss comes after all layers
+    "e-prop, symmetric feedback": (2, ERRORS, "forward"),  # of the units and of the readout
+    "e-prop, random feedback": (2, ERRORS, "forward"),
+    "e-prop, adaptive feedback": (2, ERRORS, "forward"),
+}
+
+
 @pytest.mark.parametrize("name", TRUTH)
 def test_each_rule_is_as_its_paper_says(name):
-    assert ledger_of_case(RULES[name], key=jax.random.key(0)).answers == answers(TRUTH[name])
+    row = ledger_of_case(RULES[name], key=jax.random.key(0))
+    assert row.answers == answers(TRUTH[name])
+    assert (row.passes, row.signals, row.time) == GRADES[name]
+
+
+def test_every_rule_has_its_row_here():
+    assert set(TRUTH) == set(RULES)
 
 
 def test_changes_are_reported_per_hidden_layer():

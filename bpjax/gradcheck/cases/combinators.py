@@ -8,6 +8,7 @@ from bpjax.layers.combinators.chain import chain, parallel, residual, shortcut
 from bpjax.layers.combinators.over_positions import over_positions
 from bpjax.layers.combinators.remat import remat
 from bpjax.layers.combinators.repeat import repeat
+from bpjax.layers.combinators.scaled import scaled
 from bpjax.layers.combinators.tie import tie
 from bpjax.layers.dense import dense
 from bpjax.layers.dropout import dropout, keyed
@@ -29,6 +30,7 @@ CASES: dict[str, LayerCase] = {
         parallel(dense(3), chain(dense(2), tanh), combine="concatenate"), (4,)
     ),
     "chain(flatten, dense(6), reshape((3, -1)))": LayerCase(chain(flatten, dense(6), reshape((3, -1))), (2, 2)),
+    "scaled(chain(dense(3), tanh), 0.3)": LayerCase(scaled(chain(dense(3), tanh), 0.3), (4,)),
     "repeat(chain(dense(4), tanh), 3)": LayerCase(repeat(chain(dense(4), tanh), 3), (4,)),
     "repeat(remat(chain(dense(3), tanh, dense(4))), 2)": LayerCase(
         repeat(remat(chain(dense(3), tanh, dense(4))), 2), (4,)

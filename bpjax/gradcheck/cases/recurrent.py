@@ -11,6 +11,7 @@ from bpjax.layers.recurrent.cells import elman, jordan
 from bpjax.layers.recurrent.fir import fir
 from bpjax.layers.recurrent.gated import LstmState, gru, lstm
 from bpjax.layers.recurrent.recurrent import bidirectional, unroll
+from bpjax.layers.recurrent.short_term import tsodyks_markram
 from bpjax.layers.recurrent.stage import stage
 from bpjax.networks.char_rnn import char_rnn
 
@@ -39,6 +40,10 @@ CASES: dict[str, LayerCase] = {
     "bidirectional(gru(2), last=True)": LayerCase(bidirectional(gru(2), last=True), (3, 2)),
     "unroll(stage(chain(dense(3), tanh, dense(2)), 2))": LayerCase(
         unroll(stage(chain(dense(3), tanh, dense(2)), 2)), (3, 2)
+    ),
+    "unroll(tsodyks_markram(2))": LayerCase(unroll(tsodyks_markram(2, 0.4, 3.0, 2.0)), (4, 2), blocked=False),
+    "unroll(tsodyks_markram(2, order='after'))": LayerCase(
+        unroll(tsodyks_markram(2, 0.4, 3.0, 2.0, order="after")), (4, 2), blocked=False
     ),
     "fir(2, 3)": LayerCase(fir(2, 3), (4, 2)),
     "char_rnn(4, 2, (gru(2),))": LayerCase(char_rnn(4, 2, (gru(2),)), (3,), _tokens),

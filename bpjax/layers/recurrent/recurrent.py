@@ -166,7 +166,9 @@ def unroll(
         cell, reverse=(reverse, False), last=(last, False), with_state=(with_state, False), truncate=(truncate, None),
         snapshots=(snapshots, None),
     )  # fmt: skip
-    return Layer(f"unroll({cell.name})", init, *passes, cell.kind, parts, arguments, uses, cell.settings)
+    return Layer(
+        f"unroll({cell.name})", init, *passes, cell.kind, parts, arguments, uses, cell.settings, made_from=cell
+    )  # fmt: skip
 
 
 def bidirectional(
