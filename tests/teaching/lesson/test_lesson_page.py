@@ -159,6 +159,9 @@ def test_two_runs_stand_side_by_side(browser, tmp_path):
     text = opened(browser, tmp_path / "two.html")
     names = [caption.text for caption in browser.find_elements("css selector", "#networks figcaption")]
     assert names == ["backprop, momentum(0.5, 0.9)", "feedback"]
+    browser.execute_script("dispatchEvent(new Event('beforeprint'))")
+    captions = [caption.text for caption in browser.find_elements("css selector", "#tables caption")]
+    assert captions == [f"{kind} ({name})" for name in names for kind in ("Einheiten, Beispiel 1", "Verbindungen")]
     assert "Σ b δ" in text("formulas") and "Verdeckte Einheit h1 (feedback)" in text("formulas")
     assert browser.find_element("tag name", "html").get_attribute("lang") == "de"
     assert browser.get_log("browser") == []

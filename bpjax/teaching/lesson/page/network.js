@@ -132,7 +132,7 @@ function networkDrawing(svg, run) {
       : (selected.column === layer && selected.index === d) || (selected.column === layer + 1 && selected.index === h));
     group.classList.toggle("touched", Boolean(of));
     const few = layers[layer].units * rowsOf(layer) <= (place.narrow ? 6 : MOST_LABELLED);
-    label.textContent = few || of ? (phase === "change" ? "Δ " : "") + shortNumber(value, place.narrow ? 2 : 3) : "";
+    label.textContent = few || of ? (phase === "change" && !place.narrow ? "Δ " : "") + shortNumber(value, place.narrow ? 2 : 3) : "";
     label.classList.toggle("strong", Boolean(of));
   }
 

@@ -14,8 +14,11 @@ function number(value, precision = digits) {
   const [mantissa, exponent] = value.toExponential(precision - 1).split("e");
   return signed(`${+mantissa}·10`) + [...String(+exponent)].map(character => SUPERSCRIPTS[character]).join("");
 }
-// A number for a small place: one digit where it needs a power of ten.
-const shortNumber = (value, precision) => number(value, Math.abs(value) < 1e-3 || Math.abs(value) >= 1e5 ? 1 : precision);
+// A number for a small place: fewer digits where it is small, one where it needs a power of ten.
+function shortNumber(value, precision) {
+  const size = Math.abs(value);
+  return number(value, size < 1e-3 || size >= 1e5 ? 1 : size < 1e-2 ? precision - 1 : precision);
+}
 const signed = text => text.replace("-", "−");
 
 // "a + b − c + … ": terms joined, long sums cut.

@@ -38,7 +38,7 @@ function render() {
   renderControls();
   renderCurves(frames);
   renderLive(frames[0]);
-  if (element("numbers").open) fillTables(element("tables"), runs[0], frames[0], state.n);
+  if (element("numbers").open) fillTables(element("tables"), frames, state.n);
 }
 
 function renderSurface(panel, frame) {
@@ -61,9 +61,10 @@ function partName(part) {
 }
 
 function renderFormulas(frames, part) {
-  const pieces = runs.flatMap((run, r) => {
-    const heading = document.createElement("h2"), list = document.createElement("ol");
-    heading.textContent = partName(part) + (runs.length > 1 ? ` (${run.name})` : "");
+  const pieces = runs.map((run, r) => {
+    const piece = document.createElement("div");
+    make(piece, "h2", {textContent: partName(part) + ofRun(run)});
+    const list = make(piece, "ol");
     const condition = part.kind === "unit" && part.column > 0
       ? conditionOf(frames[r], part.column - 1, part.index, state.n) : null;
     const lines = formulasOf(run, frames[r], state.n, part);
@@ -72,7 +73,7 @@ function renderFormulas(frames, part) {
       line.append(...typeset(text));
     }
     if (condition) make(list, "li", {className: "condition", textContent: words[`${condition}_text`]});
-    return [heading, list];
+    return piece;
   });
   element("formulas").replaceChildren(...pieces);
 }
@@ -88,6 +89,8 @@ function renderControls() {
   element("step").setAttribute("aria-valuetext",
     `${say("step_of", {step, last})}, E ${number(runs[0].error[step])}`);
   element("explanation").textContent = words[`${state.phase}_text`];
+  element("printed").textContent = `${words.phase} ${element("phase-value").textContent}. `
+    + `${words.step} ${element("step-value").textContent}. ${words.example} ${element("example").selectedOptions[0].text}`;
 }
 
 let stepAt;

@@ -2,10 +2,12 @@
 
 const MOST_ROWS = 400;
 
-function fillTables(parent, run, frame, n) {
+function fillTables(parent, frames, n) {
   const many = layers.some((_, l) => rowsOf(l) * layers[l].units > MOST_ROWS);
-  parent.replaceChildren(unitTable(run, frame, n), ...(many ? [] : [weightTable(run, frame)]));
+  parent.replaceChildren(...runs.flatMap((run, r) =>
+    [unitTable(run, frames[r], n), ...(many ? [] : [weightTable(run, frames[r])])]));
 }
+const ofRun = run => runs.length > 1 ? ` (${run.name})` : "";
 
 function makeTable(caption, headings, rows) {
   const table = document.createElement("table");
@@ -36,7 +38,7 @@ function unitTable(run, frame, n) {
     return [unitName(l + 1, h), number(unit.a[at]), number(unit.o[at]), target, slope,
             unit.delta ? number(unit.delta[at]) : "", condition ? words[condition] : ""];
   }));
-  const heading = say("table_units", {example: n + 1});
+  const heading = say("table_units", {example: n + 1}) + ofRun(run);
   return makeTable(heading, [words.unit, "a", "o", "t", "φ′(a)", "δ", words.remark], rows);
 }
 
@@ -45,5 +47,5 @@ function weightTable(run, frame) {
     const {w, gradient, change} = frame.layers[l];
     return [weightName(l, Math.floor(at / H), at % H), number(w[at]), number(gradient[at]), number(change[at])];
   }));
-  return makeTable(words.table_weights, [words.connection, "w", run.exact ? "∂E/∂w" : words.direction, "Δw"], rows);
+  return makeTable(words.table_weights + ofRun(run), [words.connection, "w", run.exact ? "∂E/∂w" : words.direction, "Δw"], rows);
 }
