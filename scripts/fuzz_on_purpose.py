@@ -42,6 +42,8 @@ ACCEPTED = (
      "directions of any real dtype; NaN in, NaN out: the function also works under jit and vmap"),
     ("analysis.unit_states", "net_input", f"{NUMBERS}|{ARRAYS}|{ANYTHING}",
      "net inputs of any shape; NaN is neither dead nor saturated: the function also works under jit and vmap"),
+    ("teaching.lesson", "batch|path|key", "leaves: another float dtype|text|None",
+     "a lesson is computed in float64; any text is a path; only some rules need a key"),
     ("analysis.preconditioned_curvature", "preconditioner", "leaves: (integers|another float dtype)",
      "positive numbers of any real dtype"),
     ("analysis.adaptive_limit", "b1", "zero", "RMSprop and Adagrad without momentum"),

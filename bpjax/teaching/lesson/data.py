@@ -115,7 +115,6 @@ def _layer_data(layer: DrawnLayer) -> dict:
 
 def _run_data(layers: list[DrawnLayer], loss: Loss, run: Recorded, shown: Shown) -> dict:
     frames, finite = run.frames, finite_steps(run.frames)
-    reason = why_not_live(layers, loss, run.exact, run.descent)
     at = jax.tree.map(lambda array: array[shown.steps], frames)
     return {
         "name": run.name,
@@ -124,8 +123,8 @@ def _run_data(layers: list[DrawnLayer], loss: Loss, run: Recorded, shown: Shown)
         "signals": run.signals,
         "back": run.back,
         "exact": run.exact,
-        "descent": None if reason or run.descent is None else run.descent._asdict(),
-        "not_live": reason,
+        "descent": None if run.descent is None else run.descent._asdict(),
+        "not_live": why_not_live(layers, loss, run.exact, run.descent),
         "not_finite_from": None if finite == len(frames.error) else finite,
         "error": packed(frames.error, "f4"),
         "errors": packed(at.errors[:, shown.examples], "f4"),

@@ -1,6 +1,6 @@
 // The live part: the reader changes a weight or the learning rate, and the arithmetic of the page goes on from there.
 
-const canContinue = runs[0].descent !== null;
+const canContinue = runs[0].not_live === null;
 
 // Leave the recording at the shown step, with the weights and the velocity that the run has there.
 function startLive() {
