@@ -44,6 +44,14 @@ def copy_outside() -> None:
             file.write_text(text)
 
 
+def pages_of_the_contents() -> list[str]:
+    """The pages that the table of contents lists: those that are written by hand and stand below no other page."""
+    elsewhere = {"_build", "project", *BELOW.values()}
+    files = [*HERE.glob("*.md"), *HERE.glob("*/*.md")]
+    pages = [file.relative_to(HERE).with_suffix("") for file in files if file.parent.name not in elsewhere]
+    return sorted(map(str, pages))
+
+
 def contents(text: str, listed: list[str]) -> str:
     """The start page with a hidden table of contents: the links in its tables, one group for each heading."""
     trees, seen = [], {"index"}
@@ -55,7 +63,7 @@ def contents(text: str, listed: list[str]) -> str:
         if pages:
             trees.append(tree(pages, title.strip()))
     rest = [page for page in listed if page not in seen]
-    text = re.sub(r"^\| \[\w+\.md\]\(", "| [](", text, flags=re.MULTILINE)  # the site shows the title of the page
+    text = re.sub(r"^\| \[[\w/]+\.md\]\(", "| [](", text, flags=re.MULTILINE)  # the site shows the title of the page
     return "\n".join([text, *trees, *([tree(rest, "Further pages")] if rest else [])])
 
 
@@ -86,7 +94,7 @@ def site_text(page: str, text: str) -> str:
     for link, target in OUTSIDE.items():
         text = text.replace(f"]({link}", f"]({target}")
     if page == "index":
-        text = contents(text, sorted(file.stem for file in HERE.glob("*.md")))
+        text = contents(text, pages_of_the_contents())
     elif page == "adding":
         text += skeletons()
     elif page in BELOW:
