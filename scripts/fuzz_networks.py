@@ -24,6 +24,9 @@ def regulator():
     return bp.theory.LinearQuadratic(jnp.eye(2), jnp.ones((2, 1)), jnp.eye(2), jnp.eye(1), jnp.eye(2))
 
 
+MEMBRANE = bp.theory.Membrane(10.0, 5.0, 0.3)
+
+
 def spiking_chain():
     """A layer of neurons that NIR can say, with its params."""
     return bp.layers.unroll(bp.layers.leaky_integrate_and_fire(2, convention="snntorch zero"))
@@ -158,6 +161,21 @@ NETWORKS: dict[str, dict[str, Callable[[], Any]]] = {
     "theory.saddle_distance": {"curvature": lambda: -0.5},
     "theory.saddle_growth": {"curvature": lambda: -0.5},
     "theory.saddle_steps": {"curvature": lambda: -0.5},
+    "theory.spike_time_gradient": {
+        "weights": lambda: np.ones((2, 1)),
+        "inputs": lambda: np.array([0.0, 1.0]),
+        "sources": lambda: np.array([0, 1]),
+        "spikes": lambda: bp.theory.spike_times(np.ones((2, 1)), [0.0, 1.0], [0, 1], 20.0, MEMBRANE),
+        "dtimes": lambda: [np.ones(1)],
+        "membrane": lambda: MEMBRANE,
+    },
+    "theory.spike_times": {
+        "weights": lambda: np.ones((2, 1)),
+        "inputs": lambda: np.array([0.0, 1.0]),
+        "sources": lambda: np.array([0, 1]),
+        "duration": lambda: 20.0,
+        "membrane": lambda: MEMBRANE,
+    },
     "tape.count_operations": {"*0": lambda: jnp.ones(2)},
     "tape.tape": {"*0": lambda: jnp.ones(2)},
     "tape.vjp": {"*0": lambda: jnp.ones(2)},

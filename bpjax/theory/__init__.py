@@ -41,14 +41,18 @@ from bpjax.theory.soft_committee import (
 )
 from bpjax.theory.duplicate import duplicate_unit
 from bpjax.theory.linear_quadratic import CostToGo, LinearQuadratic, Regulator, cost_to_go, riccati
+from bpjax.theory.spike_times import Event, Membrane, SpikeTimes, spike_time_gradient, spike_times
 
 __all__ = [
     "CostToGo",
+    "Event",
     "FORMS",
     "LinearQuadratic",
+    "Membrane",
     "Overlaps",
     "RateAndMomentum",
     "Regulator",
+    "SpikeTimes",
     "SymmetricPlateau",
     "best_convergence_rate",
     "best_rate_and_momentum",
@@ -77,6 +81,8 @@ __all__ = [
     "soft_committee_flow",
     "soft_committee_path",
     "spectral_radius",
+    "spike_time_gradient",
+    "spike_times",
     "stability_limit",
     "symmetric_plateau",
 ]
