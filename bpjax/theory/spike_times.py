@@ -154,7 +154,11 @@ def _crossing(current: float, potential: float, span: float, membrane: Membrane)
     if span <= 0 or current <= 0:
         return None
     theta, top = membrane.threshold, min(_time_of_maximum(current, potential, membrane), span)
-    v = lambda s: (lambda a, b, e: a * potential + b * current)(*_decays(s, membrane))
+
+    def v(s: float) -> float:
+        a, b, _ = _decays(s, membrane)
+        return a * potential + b * current
+
     if top <= 0 or v(top) < theta:
         return None
     low, high = 0.0, top
