@@ -94,8 +94,13 @@ NETWORKS: dict[str, dict[str, Callable[[], Any]]] = {
         "use_bias": lambda: True,
     },
     "layers.learned_positions": {"length": lambda: 4},
+    "layers.local_response_norm": {"size": lambda: 3, "beta": lambda: 0.75, "k": lambda: 1.0},
+    "layers.lora": {"rank": lambda: 2, "alpha": lambda: 2.0},
+    "layers.low_rank": {"rank": lambda: 2},
     "layers.lp_pool": {"power": lambda: 2.0},
     "layers.map_layers": {},
+    "layers.merge_lora": {"params": lambda: bp.layers.lora(bp.dense(3), 2).init(KEY, (3,))[0], "alpha": lambda: 2.0},
+    "layers.mixture_of_experts": {"*0": lambda: bp.dense(3), "*1": lambda: bp.dense(3), "top": lambda: 1},
     "layers.masked": {"network": lambda: bp.attention(2)},
     "layers.mayer_form": {
         "function": lambda: lambda p, s, u: s + u,

@@ -6,11 +6,16 @@ A program for each of fifty small layers takes longest to compile; a family side
 import jax
 
 import bpjax as bp
-from bpjax.gradcheck.cases import activations, pooling, spatial
+from bpjax.gradcheck.cases import activations, further, pooling, spatial
 from bpjax.gradcheck.cases.case import LayerCase
 from bpjax.gradcheck.registry import ACTIVATIONS, LAYERS
 
-FAMILIES = {"activations": activations.CASES, "pooling": pooling.CASES, "spatial": spatial.CASES}
+FAMILIES = {
+    "activations": activations.CASES,
+    "pooling": pooling.CASES,
+    "spatial": spatial.CASES,
+    "further": further.CASES,
+}
 
 
 def side_by_side(cases) -> LayerCase:

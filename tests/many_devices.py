@@ -132,6 +132,35 @@ def shard_map():
     return error(found, quick_jit(value_and_grad)(params, x, target))
 
 
+def batch_norm_in_shard_map():
+    """`batch_norm(axis_name=...)` in `jax.shard_map`, by hand and by `as_function`, beside one device."""
+    many, one = MANY(), bp.layers.batch_norm()
+    named, params = bp.layers.batch_norm(axis_name="batch"), drawn_params(one, (3,))
+    x, dy = drawn((EXAMPLES, 3), (EXAMPLES, 3))
+    x = x + np.array([[1e4, 0.0, -5.0]])  # a mean far from 0
+
+    def passes(layer, params, x, dy):
+        y, residuals = layer.forward(params, x)
+        dparams, dx = layer.backward(params, residuals, dy)
+        return y, dx, dparams, bp.layers.running_statistics(residuals, (bp.layers.BatchStatistics(*[jnp.zeros(3)] * 2),))
+
+    def by_hand(params, x, dy):
+        y, dx, dparams, statistics = passes(named, params, x, dy)
+        return y, dx, jax.lax.psum(dparams, "batch"), statistics
+
+    def by_function(params, x, dy):
+        function = bp.interop.as_function(named)
+        return jax.vjp(function, params, x)[1](dy)
+
+    split = many.sharded.spec
+    in_shard_map = lambda f, out: jax.shard_map(f, mesh=many.sharded.mesh, in_specs=(P(), split, split), out_specs=out)
+    arguments = (many.replicate(params), *many.shard(own((x, dy))))
+    expected = quick_jit(lambda *a: passes(one, *a))(params, x, dy)
+    found = quick_jit(in_shard_map(by_hand, (split, split, P(), P())))(*arguments)
+    dparams, dx = quick_jit(in_shard_map(by_function, (P(), split)))(*arguments)
+    return error(found, expected), error((dparams, dx), (expected[2], expected[1]))
+
+
 def tensor_parallel():
     """Dense layers and heads of attention divided among devices: each holds some columns or rows of the weights."""
     mesh = Mesh(np.array(jax.devices()).reshape(-1, 2), ("batch", "model"))

@@ -18,7 +18,7 @@ from bpjax.gradcheck.trace import Trace, trace_network
 from bpjax.layers.layer import PlacedLayer, placed_layers
 from bpjax.rules.rule import Rule, check_batch
 from bpjax.rules.units import units_within
-from bpjax.util.call_text import shown
+from bpjax.util.call_text import is_function, shown
 from bpjax.util.checks import check_finite, check_flag, check_key
 from bpjax.util.float64 import to_host
 from bpjax.util.shared_jit import SharedJit
@@ -67,7 +67,7 @@ def compare(
 def _check_options(rule, reference, key, timed, show) -> None:
     """Raise a `ValueError` for an argument of the wrong kind."""
     for name, given in (("rule", rule), ("reference", reference)):
-        if isinstance(given, type) or not (isinstance(given, Rule) or callable(given)):
+        if isinstance(given, type) or not (isinstance(given, Rule) or is_function(given)):
             raise ValueError(f"`compare` expected `{name}` to be a Rule or a function, got {shown(given)}.")
     if key is not None:
         check_key("compare", "key", key)

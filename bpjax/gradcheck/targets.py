@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from bpjax.gradcheck.arguments import unwrapped
 from bpjax.gradcheck.user_file import FileError
+from bpjax.util.call_text import is_function
 
 
 class Target(NamedTuple):
@@ -44,12 +45,12 @@ def targets_of(module: ModuleType, name: str | None = None) -> Targets:
         return Targets(tuple(_targets(module, name, _resolved(module, name))), ())
     chosen = {}
     if "function" in names:
-        if not callable(names["function"]):
+        if not is_function(names["function"]):
             kind = type(names["function"]).__name__
             raise FileError(f"`function` in {module.__file__} must be a function, got {kind}.")
         chosen["function"] = names["function"]
     rules = {} if chosen else _custom_rules(module)
-    explicit = {n: f for n, f in names.items() if callable(f) and _has_own_arguments(names, n) and n != "function"}
+    explicit = {n: f for n, f in names.items() if is_function(f) and _has_own_arguments(names, n) and n != "function"}
     chosen |= {n: f for n, f in (rules | explicit).items() if not any(f is other for other in chosen.values())}
     if not chosen:
         raise FileError(_nothing_found(module))
@@ -109,7 +110,7 @@ def _members(module) -> Iterator[tuple[str, Any]]:
 
 def _callables(module) -> list[str]:
     """Functions that a module defines itself."""
-    own = [n for n, f in _members(module) if callable(f) and getattr(f, "__module__", None) == module.__name__]
+    own = [n for n, f in _members(module) if is_function(f) and getattr(f, "__module__", None) == module.__name__]
     return [n for n in own if not n.rpartition(".")[2].startswith("_")]
 
 

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from bpjax.util.call_text import shown
+from bpjax.util.call_text import is_function, shown
 from bpjax.util.checks import check_like
 
 
@@ -14,7 +14,7 @@ def same_objects(a: list, b: list) -> bool:
 
 def check_callable(who: str, module) -> None:
     """Raise a `ValueError` unless a module can be called."""
-    if not callable(module):
+    if not is_function(module):
         raise ValueError(f"`{who}` expected a module with `__call__(x)`, got {type(module).__name__}, which has none.")
 
 

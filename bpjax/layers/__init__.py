@@ -40,7 +40,9 @@ from bpjax.layers.attention.attention import attention, cross_attention, plain_a
 from bpjax.layers.attention.masked import masked
 from bpjax.layers.attention.positions import learned_positions, sinusoidal_positions
 from bpjax.layers.backward_transforms import flat_spot, scaled_error, without_derivative
+from bpjax.layers.bilinear import bilinear
 from bpjax.layers.combinators.chain import chain, freeze, parallel, residual, shortcut
+from bpjax.layers.combinators.mixture import Mixture, mixture_of_experts
 from bpjax.layers.combinators.over_positions import over_positions
 from bpjax.layers.combinators.remat import remat
 from bpjax.layers.combinators.repeat import repeat, unstack
@@ -55,6 +57,7 @@ from bpjax.layers.dense import Affine, dense
 from bpjax.layers.dropout import dropout, keyed, without_dropout
 from bpjax.layers.edges import Edges, banded_edges, edges_from_mask, random_edges
 from bpjax.layers.embedding import Embedding, embedding
+from bpjax.layers.fourier import Frequencies, fourier_features
 from bpjax.layers.graph import Graph, Node, graph
 from bpjax.layers.initializers import (
     delta_orthogonal,
@@ -71,16 +74,18 @@ from bpjax.layers.initializers import (
     zeros,
 )
 from bpjax.layers.layer import Context, Kind, Layer, Parts, map_layers
-from bpjax.layers.normalization.batch import (
-    BatchStatistics,
-    batch_norm,
+from bpjax.layers.low_rank import Lora, lora, low_rank, merge_lora
+from bpjax.layers.normalization.batch import BatchStatistics, batch_norm
+from bpjax.layers.normalization.group import group_norm
+from bpjax.layers.normalization.instance import instance_norm
+from bpjax.layers.normalization.layer import Gains, layer_norm, rms_norm
+from bpjax.layers.normalization.response import global_response_norm, local_response_norm
+from bpjax.layers.normalization.statistics import (
     batch_statistics,
     init_statistics,
     running_statistics,
     with_statistics,
 )
-from bpjax.layers.normalization.group import group_norm
-from bpjax.layers.normalization.layer import Gains, layer_norm, rms_norm
 from bpjax.layers.normalization.unit_length import unit_length
 from bpjax.layers.normalization.weight import WeightNormed, weight_norm
 from bpjax.layers.recurrent.cell import Cell
@@ -128,10 +133,13 @@ __all__ = [
     "Edges",
     "Embedding",
     "FreeTime",
+    "Frequencies",
     "Gains",
     "Graph",
     "Kind",
     "Layer",
+    "Lora",
+    "Mixture",
     "Multipliers",
     "Node",
     "Parts",
@@ -151,6 +159,7 @@ __all__ = [
     "batch_norm",
     "batch_statistics",
     "bidirectional",
+    "bilinear",
     "binomial_schedule",
     "celu",
     "chain",
@@ -170,6 +179,7 @@ __all__ = [
     "fir",
     "flat_spot",
     "flatten",
+    "fourier_features",
     "free_final_time",
     "freeze",
     "gated",
@@ -178,6 +188,7 @@ __all__ = [
     "gelu_tanh",
     "global_average_pool",
     "global_max_pool",
+    "global_response_norm",
     "glorot_normal",
     "glorot_uniform",
     "glu",
@@ -194,6 +205,7 @@ __all__ = [
     "identity",
     "init_statistics",
     "initializer",
+    "instance_norm",
     "jordan",
     "keyed",
     "last_position",
@@ -204,15 +216,20 @@ __all__ = [
     "learned_positions",
     "lecun_normal",
     "lecun_uniform",
+    "local_response_norm",
     "log_sigmoid",
     "log_softmax",
+    "lora",
+    "low_rank",
     "lp_pool",
     "lstm",
     "map_layers",
     "masked",
     "max_pool",
     "mayer_form",
+    "merge_lora",
     "mish",
+    "mixture_of_experts",
     "orthogonal",
     "over_positions",
     "pad",

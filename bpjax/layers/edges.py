@@ -46,12 +46,33 @@ def random_edges(
     if per_unit is not None:
         per_unit = check_count("random_edges", "per_unit", per_unit)
         _check_at_most_inputs("random_edges", "per_unit", per_unit, inputs)
-        source = np.stack([np.sort(rng.choice(inputs, per_unit, replace=False)) for _ in range(outputs)])
+        source = _distinct(rng, outputs, per_unit, inputs)
         return Edges(source.ravel(), np.repeat(np.arange(outputs), per_unit), inputs, outputs)
     check_number("random_edges", "density", density, above=0.0, most=1.0)
     count = max(1, round(float(density) * inputs * outputs))  # type: ignore[arg-type]
     target, source = np.divmod(np.sort(rng.choice(inputs * outputs, count, replace=False, shuffle=False)), inputs)
     return Edges(source, target, inputs, outputs)
+
+
+def _distinct(rng: np.random.Generator, rows: int, count: int, inputs: int) -> np.ndarray:
+    """`count` distinct inputs for each row, sorted, (rows, count); every set is equally likely.
+
+    Inputs that a row has already are drawn again until none is. More than half of the inputs are drawn by leaving out.
+    """
+    if 2 * count > inputs:
+        present = np.ones((rows, inputs), bool)
+        if count < inputs:
+            np.put_along_axis(present, _distinct(rng, rows, inputs - count, inputs), False, axis=1)
+        return np.nonzero(present)[1].reshape(rows, count)
+    drawn = np.sort(rng.integers(inputs, size=(rows, count)), axis=1)
+    again = np.zeros(drawn.shape, bool)
+    while True:
+        again[:, 1:] = drawn[:, 1:] == drawn[:, :-1]
+        changed = np.flatnonzero(again.any(axis=1))
+        if not len(changed):
+            return drawn
+        drawn[again] = rng.integers(inputs, size=np.count_nonzero(again))
+        drawn[changed] = np.sort(drawn[changed], axis=1)
 
 
 def banded_edges(inputs: int, outputs: int, width: int) -> Edges:

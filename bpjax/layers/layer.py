@@ -2,14 +2,14 @@
 
 import enum
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, NoReturn, Protocol, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from bpjax.types import Array, Key, Params, Residuals, Shape
-from bpjax.util.call_text import shown
+from bpjax.util.call_text import is_function, shown
 from bpjax.util.checks import check_function, other_params
 
 
@@ -142,6 +142,15 @@ class Layer(NamedTuple):
         """The layers it is made of; none for a leaf."""
         return self.parts.layers if self.parts else ()
 
+    def __call__(self, *args, **options) -> NoReturn:
+        """Layers are records, not functions: raises a `ValueError` that says what to write instead."""
+        if not args and not options:
+            raise ValueError(f"`{self.name}` is a layer already. Use it without parentheses: `{self!r}`.")
+        raise ValueError(
+            f"`{self.name}` is a layer, which is a record and not a function. Compute its output by "
+            f"`y, residuals = layer.forward(params, x)`, with params from `layer.init(key, in_shape)`."
+        )
+
     def __repr__(self) -> str:
         """The calls that make the layer: `chain(dense(32), tanh, dense(10))`."""
         return call_repr(self)
@@ -212,7 +221,7 @@ def check_layer(who: str, layer) -> Layer:
     if isinstance(layer, Layer):
         return layer
     got = shown(layer)
-    cure = f"Call it first: `{got}(...)`." if callable(layer) else "Make one: `bp.dense(32)`."
+    cure = f"Call it first: `{got}(...)`." if is_function(layer) else "Make one: `bp.dense(32)`."
     raise ValueError(f"`{who}` expected a Layer, got {got}. {cure}")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from bpjax.sweeps.computation import Computation
 from bpjax.sweeps.result import success_of
-from bpjax.util.call_text import shown
+from bpjax.util.call_text import is_function, shown
 from bpjax.util.extras import require_extra
 
 
@@ -38,7 +38,7 @@ def as_progress(who: str, progress) -> Any:
     """True, False or a function of a `Progress`, or a `ValueError`; None stands for False."""
     if progress is None or isinstance(progress, bool | np.bool_):
         return bool(progress)
-    if callable(progress) and not isinstance(progress, type):
+    if is_function(progress) and not isinstance(progress, type):
         return progress
     raise ValueError(
         f"`{who}` expected `progress` to be True, False, or a function of a `Progress`, got {shown(progress)}."

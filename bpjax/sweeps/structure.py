@@ -26,7 +26,7 @@ from bpjax.sweeps.structure_folder import Label, folder_of, label_text, prepare_
 from bpjax.sweeps.sweep import check_key, sweep
 from bpjax.training.trial import Trial
 from bpjax.types import Key
-from bpjax.util.call_text import shown
+from bpjax.util.call_text import is_function, shown
 from bpjax.util.files import as_path
 from bpjax.util.jax_settings import jax_settings, under
 
@@ -157,7 +157,7 @@ def as_label(value) -> Label | None:
 
 def combine(who: str, choices: dict, make_trial: Callable[..., Any], axes: Mapping) -> list[Combination]:
     """All combinations, the last name fastest, or a `ValueError`."""
-    if not callable(make_trial):
+    if not is_function(make_trial):
         raise ValueError(
             f"`{who}` expected `make_trial` to be a function of {', '.join(choices)}, got {shown(make_trial)}."
         )
@@ -177,7 +177,7 @@ def combine(who: str, choices: dict, make_trial: Callable[..., Any], axes: Mappi
     for labels in itertools.product(*choices.values()):
         named = dict(zip(choices, labels, strict=True))
         trial = make_trial(**{name: choices[name][label] for name, label in named.items()})
-        if isinstance(trial, Trial) or not callable(trial):
+        if isinstance(trial, Trial) or not is_function(trial):
             raise ValueError(
                 f"`{who}` expected `make_trial` to return a trial of `bp.sweep`, a function (key, **hyperparameters) "
                 f"that returns `bp.trial(...)`, got {shown(trial)}."

@@ -10,7 +10,7 @@ import optax
 from bpjax.layers.layer import Layer
 from bpjax.rules.rule import Rule, check_batch
 from bpjax.types import Batch, Params
-from bpjax.util.call_text import shown
+from bpjax.util.call_text import is_function, shown
 from bpjax.util.checks import check_count, check_key, is_concrete
 from bpjax.util.trees import described
 
@@ -44,7 +44,7 @@ def check_rule(who: str, rule) -> None:
     cure = "Make one: `bp.backprop(network, loss)`."
     if isinstance(rule, optax.GradientTransformation):
         cure = f"The order is `{who}(rule, optimizer, params, data, key=key)`."
-    elif callable(rule) and not isinstance(rule, Layer):
+    elif is_function(rule):
         cure = f"Call it first: `{shown(rule)}(network, loss)`."
     raise ValueError(f"`{who}` expected a learning rule as its first argument, got {shown(rule)}. {cure}")
 
@@ -56,7 +56,7 @@ def check_optimizer(who: str, optimizer) -> None:
     cure = "For example: `optax.adam(0.01)`."
     if isinstance(optimizer, Rule):
         cure = f"The order is `{who}(rule, optimizer, params, data, key=key)`."
-    elif callable(optimizer):
+    elif is_function(optimizer):
         cure = f"Call it first, with its hyperparameters: `{shown(optimizer)}(...)`."
     raise ValueError(f"`{who}` expected an optax optimizer as its second argument, got {shown(optimizer)}. {cure}")
 

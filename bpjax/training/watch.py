@@ -10,7 +10,7 @@ import numpy as np
 
 from bpjax.training.run import HostAdvance, Run
 from bpjax.types import Array
-from bpjax.util.call_text import shown
+from bpjax.util.call_text import is_function, shown
 from bpjax.util.checks import check_count, check_text
 from bpjax.util.user_functions import call_user, hashable, place
 
@@ -42,7 +42,7 @@ def check_watch(who: str, watch) -> dict[str, WatchFunction]:
         raise ValueError(f"`{who}` expected `watch` to be {{name: function}}, got {shown(watch)}.")
     for name, function in watch.items():
         check_text(who, "watch", name)
-        if not callable(function):
+        if not is_function(function):
             raise ValueError(f"`{who}` expected `watch[{name!r}]` to be a function of the run, got {shown(function)}.")
     return {name: hashable(function) for name, function in watch.items()}
 

@@ -21,17 +21,22 @@ def value_text(value) -> str:
         if value.ndim == 0 and not isinstance(value, Tracer) and not jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
             return f"{value.item():g}" if np.issubdtype(value.dtype, np.floating) else str(value)
         return f"{value.dtype}[{','.join(map(str, value.shape))}]"
-    if callable(value):
+    if is_function(value):
         name = getattr(value, "__name__", "<lambda>")
         return "…" if name in ("<lambda>", "init", "initializer") else name
     return repr(value)
+
+
+def is_function(value) -> bool:
+    """Whether a value is to be called. A `Layer` is a record although Python can call it, to say what to write."""
+    return callable(value) and not hasattr(value, "_fields")
 
 
 def shown(value) -> str:
     """`value_text` on one line of at most 60 characters, for the "got …" of an error message."""
     if isinstance(value, Tracer):
         return f"a traced {value.dtype}{list(value.shape)}" if hasattr(value, "dtype") else "a traced value"
-    if callable(value) and not hasattr(value, "_fields"):
+    if is_function(value):
         return getattr(value, "__name__", type(value).__name__)
     text = " ".join(value_text(value).split())
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -14,7 +14,7 @@ import numpy as np
 from jax.core import Tracer
 
 from bpjax.types import Array
-from bpjax.util.call_text import shown
+from bpjax.util.call_text import is_function, shown
 from bpjax.util.on_host import on_host
 
 
@@ -218,8 +218,8 @@ def check_text(who: str, name: str, value) -> str:
 
 
 def check_function(who: str, name: str, value):
-    """`value` itself, or a `ValueError` unless it can be called."""
-    if callable(value):
+    """`value` itself, or a `ValueError` unless it can be called; a record such as a layer is no function."""
+    if is_function(value):
         return value
     raise ValueError(f"`{who}` expected `{name}` to be a function, got {shown(value)}.")
 
@@ -228,7 +228,7 @@ def check_instance(who: str, name: str, value, kind: type, example: str):
     """`value` itself, or a `ValueError` unless it is a `kind`; `example` is a call that makes one."""
     if isinstance(value, kind):
         return value
-    cure = f"Call it first: `{shown(value)}(...)`." if callable(value) else f"Make one: `{example}`."
+    cure = f"Call it first: `{shown(value)}(...)`." if is_function(value) else f"Make one: `{example}`."
     raise ValueError(f"`{who}` expected `{name}` to be a {kind.__name__}, got {shown(value)}. {cure}")
 
 

@@ -3,9 +3,10 @@
 import numpy as np
 
 from bpjax.gradcheck.cases.case import LayerCase
-from bpjax.layers.normalization.batch import BatchStatistics, batch_norm, with_statistics
+from bpjax.layers.normalization.batch import BatchStatistics, batch_norm
 from bpjax.layers.normalization.group import group_norm
 from bpjax.layers.normalization.layer import layer_norm, rms_norm
+from bpjax.layers.normalization.statistics import with_statistics
 from bpjax.layers.normalization.weight import weight_norm
 from bpjax.networks.resnet import resnet
 

@@ -142,7 +142,7 @@ def per_axis(who: str, name: str, value, rank: int) -> Shape:
 def _padding(who: str, padding, rank: int, named) -> Named | Pairs:
     if isinstance(padding, str) and padding in named and (padding != "CAUSAL" or rank == 1):
         return padding  # type: ignore[return-value]
-    if padding == "CAUSAL" and "CAUSAL" in named:
+    if isinstance(padding, str) and padding == "CAUSAL" and "CAUSAL" in named:
         raise ValueError(
             f'`{who}` expected sequences, with one spatial axis, for padding="CAUSAL", got {rank} spatial axes. '
             "Give a pair (low, high) for each axis."

@@ -1,26 +1,4 @@
-"""Batch normalization: every channel normalized to mean 0 and variance 1 over the whole batch.
-
-Predictions for an example must not depend on the rest of its batch, so they use fixed means and variances. These
-statistics are state outside the params, since no gradient changes them. A layer stores those of its batch in its
-residuals; four functions collect and use them:
-
-    statistics = init_statistics(network, params, x)
-
-    @jax.jit
-    def step(params, state, statistics, x, target):
-        y, residuals = network.forward(params, x)
-        grads, _ = network.backward(params, residuals, loss.gradient(y, target))
-        updates, state = optimizer.update(grads, state, params)
-        return optax.apply_updates(params, updates), state, running_statistics(residuals, statistics)
-
-    for x, target in batches:
-        params, state, statistics = step(params, state, statistics, x, target)
-    output, _ = with_statistics(network, statistics).forward(params, x_new)
-
-`fit` does not track them. One forward pass over the data after training gives them exactly, for the final weights:
-
-    statistics = batch_statistics(network, params, x)
-"""
+"""Batch normalization: every channel normalized to mean 0 and variance 1 over the whole batch."""
 
 import functools
 from typing import NamedTuple
@@ -28,20 +6,25 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bpjax.layers.layer import EMPTY, Layer, check_layer, leaf_layers, map_layers
+from bpjax.layers.layer import EMPTY, Layer
 from bpjax.layers.normalization.layer import (
     backward_by_channels,
     check_normalized,
     check_positions,
     initial_gains,
+    inverse_root,
     moments,
     normalized,
     stretch,
     stretch_backward,
 )
-from bpjax.types import Array, Params, Residuals
-from bpjax.util.call_text import call_text, shown
-from bpjax.util.checks import as_array, check_arguments, check_between, check_finite, check_flag, check_number
+from bpjax.types import Array
+from bpjax.util.call_text import call_text
+from bpjax.util.checks import (
+    check_flag,
+    check_number,
+    check_text,
+)
 from bpjax.util.precision import widen
 
 
@@ -61,11 +44,7 @@ class BatchNormResiduals(NamedTuple):
     statistics: BatchStatistics  # in float32 where x is half precision
 
 
-Statistics = tuple[BatchStatistics, ...]
-"""One per batch norm of a network, in forward order."""
-
-
-def batch_norm(epsilon: float = 1e-5, use_bias: bool = True) -> Layer:
+def batch_norm(epsilon: float = 1e-5, use_bias: bool = True, axis_name: str | None = None) -> Layer:
     """Normalize every channel to mean 0 and variance 1 over all examples and positions of the batch, x (N, ..., C).
 
     forward    x̂ = (x − μ) / σ     y = g x̂ + b      μ, σ for every channel, σ² = variance + ε
@@ -79,17 +58,28 @@ def batch_norm(epsilon: float = 1e-5, use_bias: bool = True) -> Layer:
     is larger by M / (M − 1). So `with_statistics` with the statistics of a batch reproduces the output for that batch,
     and a single value has variance 0 rather than 0/0: one example without positions gives x̂ = 0, y = b, dx = 0.
 
+    Under `jax.jit` with a batch divided among devices (`bp.training.data_parallel`) the statistics are those of the
+    whole batch, as are all other results. Inside `jax.shard_map`, where a program sees the examples of one device, name
+    the axis of the mesh: μ, σ and both means of dx̂ are then averages over the devices too, each with as many examples.
+
+    Args:
+        epsilon: ε, added to the variance.
+        use_bias: Whether there is a bias b.
+        axis_name: The axis of a `jax.shard_map` along which the batch is divided.
+
     Raises:
         ValueError: `epsilon` is not above 0; in `init`, `in_shape` is not (..., C); in `forward`, `x` is not
             (N, ..., C), is empty or differs in dtype from the gains, the params belong to another layer, or the
-            statistics have another number of channels.
+            statistics have another number of channels, or there is no axis of this name.
     """
     check_number("batch_norm", "epsilon", epsilon, above=0.0)
-    return _batch_norm(float(epsilon), check_flag("batch_norm", "use_bias", use_bias))
+    if axis_name is not None:
+        check_text("batch_norm", "axis_name", axis_name)
+    return _batch_norm(float(epsilon), check_flag("batch_norm", "use_bias", use_bias), axis_name)
 
 
 @functools.cache
-def _batch_norm(epsilon: float, use_bias: bool) -> Layer:
+def _batch_norm(epsilon: float, use_bias: bool, axis_name: str | None) -> Layer:
     """Cached: equal arguments return the same layer, whose compiled programs are reused."""
 
     def init(key, in_shape):
@@ -100,8 +90,8 @@ def _batch_norm(epsilon: float, use_bias: bool) -> Layer:
         x = check_normalized("batch_norm", params, x, use_bias)
         wide = rows(widen(x))
         if context.statistics is None:
-            offset, variance, inverse = moments(wide, (0,), epsilon)
-            residuals = BatchNormResiduals(x, offset, inverse, BatchStatistics((wide[:1] + offset)[0], variance[0]))
+            offset, inverse, found = _of_batch(wide, epsilon, axis_name)
+            residuals = BatchNormResiduals(x, offset, inverse, found)
             x_hat = normalized(wide, offset, inverse, axes=(0,))
         else:
             _check_channels(context.statistics, params.gain.shape)
@@ -119,7 +109,8 @@ def _batch_norm(epsilon: float, use_bias: bool) -> Layer:
             dx = dx_hat * given_inverse(statistics)
         else:
             x_hat = normalized(wide, offset, inverse, axes=(0,))
-            dparams, dx = backward_by_channels(params, x_hat, rows(dy), inverse, 0, lambda mean: mean)
+            mean = lambda mean: _over_devices(mean, axis_name)
+            dparams, dx = backward_by_channels(params, x_hat, rows(dy), inverse, 0, mean)
         return dparams, dx.reshape(x.shape).astype(x.dtype)
 
     def rows(x):
@@ -132,148 +123,34 @@ def _batch_norm(epsilon: float, use_bias: bool) -> Layer:
     def by_given(x, statistics):
         return (x - statistics.mean[None, :]) * given_inverse(statistics)
 
-    arguments = call_text(epsilon=(epsilon, 1e-5), use_bias=(use_bias, True))
+    arguments = call_text(epsilon=(epsilon, 1e-5), use_bias=(use_bias, True), axis_name=(axis_name, None))
     uses = frozenset({"statistics"})
     return Layer("batch norm", init, forward, backward, arguments=arguments, uses=uses)
 
 
-def batch_statistics(network: Layer, params: Params, x) -> Statistics:
-    """Mean and variance of every batch norm over the examples x, taken as one batch, from one forward pass.
-
-    Args:
-        network: A network with batch norms.
-        params: Its params.
-        x: The examples (N, ...).
-
-    Raises:
-        ValueError: the statistics of a batch norm are not in the residuals of the network: it is inside a `repeat`,
-            which stacks those of all depths, or a `remat`, which does not store any.
-    """
-    check_layer("batch_statistics", network)
-    return _found("batch_statistics", network, network.forward(params, _finite_examples("batch_statistics", x))[1])
+def _of_batch(x: Array, epsilon: float, axis_name: str | None) -> tuple[Array, Array, BatchStatistics]:
+    """(offset, 1/σ, statistics) of rows x (M, C), with those on other devices where there is an axis name."""
+    if axis_name is None:
+        offset, variance, inverse = moments(x, (0,), epsilon)
+        return offset, inverse, BatchStatistics((x[:1] + offset)[0], variance[0])
+    near = _over_devices(x[:1], axis_name)  # a number near the mean, the same on all devices
+    mean = lambda a: _over_devices(a.mean(axis=0, keepdims=True), axis_name)
+    shift = mean(x - near)
+    variance, inverse = inverse_root(x - near - shift, mean, epsilon)
+    return near - x[:1] + shift, inverse, BatchStatistics((near + shift)[0], variance[0])
 
 
-def _finite_examples(who: str, x):
-    """The examples as an array of finite numbers, or a `ValueError`: a NaN would spoil every later prediction."""
-    x = as_array(who, "x", x)
-    check_finite(who, "x", x)
-    return x
-
-
-def init_statistics(network: Layer, params: Params, x) -> Statistics:
-    """Initial statistics, mean 0 and variance 1.
-
-    Args:
-        network: A network with batch norms.
-        params: Its params.
-        x: Examples (N, ...), of which only shape and dtype are used.
-
-    Raises:
-        ValueError: as `batch_statistics`.
-    """
-    check_layer("init_statistics", network)
-    check_arguments("init_statistics", (params, x), "`params` and `x`")
-    residuals = jax.eval_shape(network.forward, params, x)[1]
-    found = _found("init_statistics", network, residuals)
-    return tuple(BatchStatistics(jnp.zeros(m.shape, m.dtype), jnp.ones(v.shape, v.dtype)) for m, v in found)
-
-
-def running_statistics(residuals: Residuals, statistics: Statistics, momentum: float | Array = 0.9) -> Statistics:
-    """Update an exponential moving average: momentum · statistics + (1 − momentum) · those in the residuals.
-
-    Args:
-        residuals: Of a forward pass of the network.
-        statistics: The average so far.
-        momentum: As in Keras and Flax; PyTorch's momentum is 1 minus this one.
-
-    Raises:
-        ValueError: `momentum` is not between 0 and 1, or the statistics belong to another network.
-    """
-    check_between("running_statistics", "momentum", momentum, 0.0, 1.0)
-    _check_statistics("running_statistics", statistics)
-    found = _statistics_in(residuals)
-    if jax.tree.map(jnp.shape, found) != jax.tree.map(jnp.shape, tuple(statistics)):
+def _over_devices(mean: Array, axis_name: str | None) -> Array:
+    """The mean over the devices of a `shard_map`; without an axis name `mean` itself."""
+    if axis_name is None:
+        return mean
+    try:
+        return jax.lax.pmean(mean, axis_name)
+    except NameError:
         raise ValueError(
-            f"`running_statistics` expected statistics with the shapes of those in the residuals, "
-            f"{_shapes(found)}, got {_shapes(statistics)}. Make them with `init_statistics(network, params, x)`."
-        )
-    mix = lambda old, new: (momentum * old + (1 - momentum) * new).astype(old.dtype)
-    return jax.tree.map(mix, tuple(statistics), found)
-
-
-def with_statistics(network: Layer, statistics: Statistics) -> Layer:
-    """The network for predictions: its batch norms normalize by given statistics, so that examples are independent.
-
-    The statistics are constants, cast to the dtype of x (float32 for half precision). The backward pass is the exact
-    derivative of this network.
-
-    Raises:
-        ValueError: the number of batch norms differs from that of the statistics, or one of them is in a `repeat`.
-    """
-    check_layer("with_statistics", network)
-    _check_statistics("with_statistics", statistics)
-    count = len(_batch_norms(network))
-    if count != len(statistics):
-        raise ValueError(
-            f"`with_statistics` expected statistics for the network's {count} batch norm(s), got {len(statistics)}. "
-            "Make them with `batch_statistics(network, params, x)`."
-        )
-    for one in statistics:
-        if jnp.ndim(one.mean) != 1:
-            raise ValueError(
-                f"`with_statistics` expected a mean of shape (C,) for every batch norm, got {jnp.shape(one.mean)}: "
-                "a `repeat` has one layer for all depths, which cannot use the statistics of each. "
-                "Write the blocks out with `chain`."
-            )
-    remaining = iter(statistics)
-
-    def normalizing(layer: Layer) -> Layer:
-        if "statistics" not in layer.uses:
-            return layer
-        given = next(remaining)
-
-        def forward(params, x, context=EMPTY):
-            statistics = given if context.statistics is None else context.statistics
-            return layer.forward_in(context._replace(statistics=statistics), params, x)
-
-        return layer._replace(forward=forward)
-
-    return map_layers(normalizing, network)
-
-
-def _check_statistics(who: str, statistics) -> None:
-    """Raise a `ValueError` unless it is a tuple of `BatchStatistics`."""
-    if not isinstance(statistics, tuple | list) or not all(isinstance(one, BatchStatistics) for one in statistics):
-        raise ValueError(
-            f"`{who}` expected a tuple of `BatchStatistics`, got {shown(statistics)}. Make them with "
-            "`batch_statistics(network, params, x)`."
-        )
-
-
-def _batch_norms(network: Layer) -> list[Layer]:
-    """The batch norms of a network; one for all depths of a `repeat`."""
-    return [layer for layer in leaf_layers(network) if "statistics" in layer.uses]
-
-
-def _statistics_in(residuals: Residuals) -> Statistics:
-    """Every BatchStatistics in a network's residuals, in forward order."""
-    is_statistics = lambda node: isinstance(node, BatchStatistics)
-    return tuple(node for node in jax.tree.leaves(residuals, is_leaf=is_statistics) if is_statistics(node))
-
-
-def _found(who: str, network: Layer, residuals: Residuals) -> Statistics:
-    """The statistics in the residuals, one for each batch norm of the network, or a `ValueError`."""
-    found, count = _statistics_in(residuals), len(_batch_norms(network))
-    if len(found) != count:
-        raise ValueError(
-            f"`{who}` expected to find statistics of the network's {count} batch norm(s) in its residuals, found "
-            f"{len(found)}. `repeat` and `remat` do not expose them: write the blocks out with `chain`."
-        )
-    return found
-
-
-def _shapes(statistics) -> list:
-    return [jnp.shape(getattr(one, "mean", one)) for one in statistics]
+            f"`batch_norm` expected to run in a `jax.shard_map` with an axis {axis_name!r}, found none. Outside of it "
+            "use the same params in a network of `batch_norm()` without an axis name."
+        ) from None
 
 
 def _check_channels(given: BatchStatistics, shape) -> None:

@@ -44,11 +44,11 @@ def group_norm(groups: int, epsilon: float = 1e-5, use_bias: bool = True) -> Lay
     """
     groups = check_count("group_norm", "groups", groups)
     check_number("group_norm", "epsilon", epsilon, above=0.0)
-    return _group_norm(groups, float(epsilon), check_flag("group_norm", "use_bias", use_bias))
+    return cached_group_norm(groups, float(epsilon), check_flag("group_norm", "use_bias", use_bias))
 
 
 @functools.cache
-def _group_norm(groups: int, epsilon: float, use_bias: bool) -> Layer:
+def cached_group_norm(groups: int, epsilon: float, use_bias: bool) -> Layer:
     """The cached factory: equal arguments give the same Layer object, so jitted functions of it compile once."""
 
     def init(key, in_shape):

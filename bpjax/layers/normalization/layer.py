@@ -15,6 +15,7 @@ the centred values. So x̂ has all seven digits of x in float32 even at a mean o
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ from bpjax.layers.layer import Layer, as_shape, check_in_shape
 from bpjax.layers.params import check_params
 from bpjax.types import Array, Shape
 from bpjax.util.call_text import call_text
-from bpjax.util.checks import as_floating, check_flag, check_number, check_same_dtype
+from bpjax.util.checks import as_floating, check_count, check_flag, check_number, check_same_dtype
 from bpjax.util.precision import widen
 
 
@@ -95,21 +96,28 @@ def backward_by_channels(
     return dparams, (gain * wide - mean(gain * error / count) - x_hat * mean(gain * product / count)) * inverse
 
 
-def layer_norm(epsilon: float = 1e-5, use_bias: bool = True) -> Layer:
+def layer_norm(epsilon: float = 1e-5, use_bias: bool = True, axes: int = 1) -> Layer:
     """The features of each example and position normalized to mean 0 and variance 1, x (N, ..., D).
 
-    forward    x̂ = (x − μ) / σ     y = g x̂ + b      μ, σ over the last axis, σ² = variance + ε
+    forward    x̂ = (x − μ) / σ     y = g x̂ + b      μ, σ over the last `axes` axes, σ² = variance + ε
     backward   dg = Σ dy x̂     db = Σ dy     dx̂ = g dy     dx = (dx̂ − mean(dx̂) − x̂ mean(dx̂ x̂)) / σ
 
     Ba, Kiros & Hinton 2016. Sums run over examples and positions. With a single feature x̂ = 0 and dx = 0. Residuals: x,
     and the mean and 1/σ of each row. They hold x and not x̂ because a neighbouring layer usually stores x anyway.
+
+    Args:
+        epsilon: ε, added to the variance.
+        use_bias: Whether there is a bias b.
+        axes: How many of the last axes are normalized together; gain and bias have one entry for each of their values,
+            (D₁ · D₂,) for two.
 
     Raises:
         ValueError: `epsilon` is not above 0; in `init`, `in_shape` is not (..., D); in `forward`, `x` is not
             (N, ..., D), is empty or has another dtype than the gains, or the params belong to another layer.
     """
     check_number("layer_norm", "epsilon", epsilon, above=0.0)
-    return _layer_norm(float(epsilon), check_flag("layer_norm", "use_bias", use_bias))
+    layer = _layer_norm(float(epsilon), check_flag("layer_norm", "use_bias", use_bias))
+    return over_last_axes(layer, check_count("layer_norm", "axes", axes))
 
 
 @functools.cache
@@ -138,24 +146,32 @@ def _layer_norm(epsilon: float, use_bias: bool) -> Layer:
     return Layer("layer norm", init, forward, backward, arguments=arguments)
 
 
-def rms_norm(epsilon: float = 1e-6, use_bias: bool = False) -> Layer:
+def rms_norm(epsilon: float = 1e-6, use_bias: bool = False, axes: int = 1, share: float = 1.0) -> Layer:
     """The features of each example and position divided by their root mean square, x (N, ..., D).
 
-    forward    x̂ = x / r     y = g x̂ (+ b)     r = √(mean(x²) + ε) over the last axis
-    backward   dg = Σ dy x̂     dx̂ = g dy     dx = (dx̂ − x̂ mean(dx̂ x̂)) / r
+    forward    x̂ = x / r     y = g x̂ (+ b)     r = √(mean(x²) + ε) over the first m of the D features
+    backward   dg = Σ dy x̂     dx̂ = g dy     dx = (dx̂ − [first m] x̂ Σ(dx̂ x̂) / m) / r       Σ over all features
 
-    Zhang & Sennrich 2019: layer norm without the mean, with half of its sums. x = 0 gives x̂ = 0 and dx = dx̂ / √ε.
-    Residuals: x, and 1/r of each row.
+    Zhang & Sennrich 2019: layer norm without the mean, with half of its sums. m = D; with a `share` it is their partial
+    norm, m = ⌈share · D⌉. x = 0 gives x̂ = 0 and dx = dx̂ / √ε. Residuals: x, and 1/r of each row.
+
+    Args:
+        epsilon: ε, added to the mean square. PyTorch's default is the distance of 1 to the next number of the dtype.
+        use_bias: Whether there is a bias b.
+        axes: How many of the last axes are normalized together, as in `layer_norm`.
+        share: The share of the features that r is computed from, in 0 … 1, 0 excluded.
 
     Raises:
-        ValueError: as `layer_norm`.
+        ValueError: as `layer_norm`; `share` is not in its range.
     """
     check_number("rms_norm", "epsilon", epsilon, above=0.0)
-    return _rms_norm(float(epsilon), check_flag("rms_norm", "use_bias", use_bias))
+    check_number("rms_norm", "share", share, above=0.0, most=1.0)
+    layer = _rms_norm(float(epsilon), check_flag("rms_norm", "use_bias", use_bias), float(share))
+    return over_last_axes(layer, check_count("rms_norm", "axes", axes))
 
 
 @functools.cache
-def _rms_norm(epsilon: float, use_bias: bool) -> Layer:
+def _rms_norm(epsilon: float, use_bias: bool, share: float) -> Layer:
     """The cached factory: equal arguments give the same Layer object, so jitted functions of it compile once."""
 
     def init(key, in_shape):
@@ -165,18 +181,55 @@ def _rms_norm(epsilon: float, use_bias: bool) -> Layer:
     def forward(params, x):
         x = check_normalized("rms_norm", params, x, use_bias)
         wide = widen(x)
-        _, inverse = inverse_root(wide, lambda a: a.mean(axis=-1, keepdims=True), epsilon)
+        m = measured(x)
+        _, inverse = inverse_root(wide[..., :m], lambda a: a.mean(axis=-1, keepdims=True), epsilon)
         return stretch(params, wide * inverse).astype(x.dtype), (x, inverse)
 
     def backward(params, residuals, dy):
         x, inverse = residuals
         x_hat = widen(x) * inverse
         dparams, dx_hat = stretch_backward(params, x_hat, dy)
-        along = (dx_hat * x_hat).mean(axis=-1, keepdims=True)
-        return dparams, ((dx_hat - x_hat * along) * inverse).astype(x.dtype)
+        m = measured(x)
+        along = (dx_hat * x_hat).sum(axis=-1, keepdims=True) / m
+        through_r = x_hat if m == x.shape[-1] else x_hat.at[..., m:].set(0)
+        return dparams, ((dx_hat - through_r * along) * inverse).astype(x.dtype)
 
-    arguments = call_text(epsilon=(epsilon, 1e-6), use_bias=(use_bias, False))
+    def measured(x) -> int:
+        return math.ceil(share * x.shape[-1] - 1e-9)  # in floating point 0.3 · 10 may be above 3
+
+    arguments = call_text(epsilon=(epsilon, 1e-6), use_bias=(use_bias, False), share=(share, 1.0))
     return Layer("rms norm", init, forward, backward, arguments=arguments)
+
+
+@functools.cache
+def over_last_axes(layer: Layer, axes: int) -> Layer:
+    """A normalization of the last axis, applied to the last `axes` axes as if they were one."""
+    if axes == 1:
+        return layer
+
+    def joined(shape):
+        if len(shape) < axes:
+            raise ValueError(
+                f"`{layer.name.replace(' ', '_')}` of {axes} axes expected at least {axes} axes after the batch axis, "
+                f"got {tuple(shape)}."
+            )
+        return (*shape[: len(shape) - axes], math.prod(shape[len(shape) - axes :]))
+
+    def init(key, in_shape):
+        shape = check_positions(layer.name, in_shape)
+        return layer.init(key, joined(shape))[0], shape
+
+    def forward(params, x):
+        x = as_floating(layer.name, "x", x)
+        y, residuals = layer.forward(params, x.reshape(*x.shape[:1], *joined(x.shape[1:])))
+        return y.reshape(x.shape), residuals
+
+    def backward(params, residuals, dy):
+        dparams, dx = layer.backward(params, residuals, dy.reshape(*dy.shape[:1], *joined(dy.shape[1:])))
+        return dparams, dx.reshape(dy.shape)
+
+    arguments = ", ".join(filter(None, (layer.arguments, f"axes={axes}")))
+    return Layer(layer.name, init, forward, backward, arguments=arguments)
 
 
 def initial_gains(features: int, use_bias: bool) -> Gains:

@@ -17,7 +17,7 @@ from bpjax.layers.recurrent.sequences import (
     zero_state,
 )
 from bpjax.layers.recurrent.with_snapshots import Options, unrolled_with_snapshots
-from bpjax.util.call_text import call_text, shown
+from bpjax.util.call_text import call_text, is_function, shown
 from bpjax.util.checks import check_count, check_flag
 from bpjax.util.precision import widen
 from bpjax.util.trees import select
@@ -66,7 +66,7 @@ def unroll(
     """
     if not isinstance(cell, Cell):
         got = getattr(cell, "__name__", None) or getattr(cell, "name", None) or shown(cell)
-        cure = f"Call it first: `{got}(...)`." if callable(cell) else "Make one: `bp.layers.lstm(32)`."
+        cure = f"Call it first: `{got}(...)`." if is_function(cell) else "Make one: `bp.layers.lstm(32)`."
         raise ValueError(f"`unroll` expected a Cell, got {got}. {cure}")
     if truncate is not None:
         truncate = check_count("unroll", "truncate", truncate)
