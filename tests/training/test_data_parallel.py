@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 ROOT = Path(__file__).parents[2]
 IN_ONE_PROCESS = pytest.mark.xdist_group("two processes")
-CHECKS = ("gradients", "fit", "shard_map", "tensor_parallel", "refused")
+CHECKS = ("gradients", "fit", "shard_map", "batch_norm_in_shard_map", "tensor_parallel", "refused")
 
 
 class Ended(NamedTuple):
@@ -70,6 +70,7 @@ def check(results):
     assert progress < 0.5
     assert everywhere
     assert results["shard_map"] < 1e-14
+    assert max(results["batch_norm_in_shard_map"]) < 1e-14
     not_finite = "`fit` expected finite numbers in `x`, got nan at index (0, 1) (8 of 24 entries)"
     assert results["refused"]["not finite"].startswith(not_finite)
 
