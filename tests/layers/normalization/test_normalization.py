@@ -13,16 +13,10 @@ from bpjax.layers.combinators.chain import chain, parallel, residual
 from bpjax.layers.combinators.remat import remat
 from bpjax.layers.combinators.repeat import repeat
 from bpjax.layers.dense import dense
-from bpjax.layers.normalization.batch import (
-    BatchStatistics,
-    batch_norm,
-    batch_statistics,
-    init_statistics,
-    running_statistics,
-    with_statistics,
-)
+from bpjax.layers.normalization.batch import BatchStatistics, batch_norm
 from bpjax.layers.normalization.group import group_norm
 from bpjax.layers.normalization.layer import Gains, layer_norm, rms_norm
+from bpjax.layers.normalization.statistics import batch_statistics, init_statistics, running_statistics, with_statistics
 from bpjax.layers.normalization.weight import WeightNormed, weight_norm
 from bpjax.networks.resnet import resnet
 
