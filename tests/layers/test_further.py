@@ -56,6 +56,7 @@ def test_global_response_norm_of_huge_values(float32):
     assert jnp.isfinite(dx).all() and jnp.isfinite(dparams.gain).all()
 
 
+@pytest.mark.thorough
 def test_instance_norm_is_group_norm_with_a_group_for_each_channel():
     x = draw(2, 3, 4)
     params = layers.Gains(draw(4), draw(4, seed=5))
@@ -67,6 +68,7 @@ def test_instance_norm_is_group_norm_with_a_group_for_each_channel():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.thorough
 def test_norms_of_several_axes_and_of_a_share_of_the_features():
     x = np.asarray(draw(2, 3, 4))
     params, shape = layers.layer_norm(axes=2).init(KEY, (3, 4))
@@ -95,6 +97,7 @@ def test_bilinear_by_hand():
     assert (du.tolist(), dv.tolist(), dparams.b.tolist()) == ([[75, 7500]], [[302, 3020]], [1])
 
 
+@pytest.mark.thorough
 def test_lora_starts_as_its_layer_and_merges_into_it():
     layer = layers.lora(bp.dense(3), 2, alpha=6.0)
     params, _ = layer.init(KEY, (4,))
@@ -175,6 +178,7 @@ def test_a_mixture_in_a_chain_with_dropout_learns_and_passes_the_key():
     assert repr(network.layers[0]) == "mixture_of_experts(dense(3), chain(dense(3), dropout(0.5)), top=1)"
 
 
+@pytest.mark.thorough
 def test_every_rule_of_one_expert_is_that_of_the_layer(keys):
     layer, x, dy = layers.mixture_of_experts(bp.dense(3)), draw(4, 2), draw(4, 3)
     params, _ = drawn_params(layer, (2,), keys)

@@ -136,7 +136,7 @@ def _sent_to_largest(dy: Array, found: Array, axis: int, n: int, start: np.ndarr
     taps = Taps.of([{s + t: 1.0 for t in range(k)} for s, k in zip(start.tolist(), length.tolist(), strict=True)])
     back = taps.transposed(n)
     terms = []
-    for o, present in zip(back.index.T, back.weight.T, strict=True):
+    for o, present in zip(back.source.T, back.weight.T, strict=True):
         place = np.clip(np.arange(n) - start[o], 0, np.iinfo(found.dtype).max).astype(found.dtype)
         here = (read(found, axis, o) == along(place, axis, dy.ndim)) & along(present > 0, axis, dy.ndim)
         terms.append(jnp.where(here, read(dy, axis, o), jnp.zeros((), dy.dtype)))

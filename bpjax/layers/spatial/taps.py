@@ -18,7 +18,7 @@ from bpjax.types import Array
 class Taps(NamedTuple):
     """What each of O outputs reads along an axis of n positions; both arrays are constants of NumPy."""
 
-    index: np.ndarray  # (O, K) positions
+    source: np.ndarray  # (O, K) positions
     weight: np.ndarray  # (O, K); 0 where an output reads less than K positions
 
     @classmethod
@@ -35,7 +35,7 @@ class Taps(NamedTuple):
     def transposed(self, positions: int) -> "Taps":
         """What each of n positions reads of the outputs."""
         rows: list[dict[int, float]] = [{} for _ in range(positions)]
-        for o, (index, weight) in enumerate(zip(self.index.tolist(), self.weight.tolist(), strict=True)):
+        for o, (index, weight) in enumerate(zip(self.source.tolist(), self.weight.tolist(), strict=True)):
             for i, w in zip(index, weight, strict=True):
                 if w:
                     rows[i][o] = rows[i].get(o, 0.0) + w
@@ -45,7 +45,7 @@ class Taps(NamedTuple):
 def apply_taps(x: Array, axis: int, taps: Taps) -> Array:
     """The map along one axis of x."""
     total = None
-    for index, weight in zip(taps.index.T, taps.weight.T, strict=True):
+    for index, weight in zip(taps.source.T, taps.weight.T, strict=True):
         term = read(x, axis, index)
         if (weight != 1).any():
             w = along(weight, axis, x.ndim)

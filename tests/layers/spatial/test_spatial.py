@@ -14,6 +14,7 @@ from bpjax import layers
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
+THOROUGH = pytest.mark.thorough
 KEY = jax.random.key(0)
 
 
@@ -23,13 +24,15 @@ def draw(*shape):
 
 def forward(layer, x):
     """y of an image without batch and channels."""
-    return np.asarray(layer.forward((), jnp.asarray(x)[None, ..., None])[0])[0, ..., 0]
+    y = passes.quick_jit(lambda x: layer.forward((), x)[0])(jnp.asarray(x)[None, ..., None])
+    return np.asarray(y)[0, ..., 0]
 
 
 def backward(layer, x, dy):
     """dx of an image without batch and channels."""
-    residuals = layer.forward((), jnp.asarray(x)[None, ..., None])[1]
-    return np.asarray(layer.backward((), residuals, jnp.asarray(dy)[None, ..., None])[1])[0, ..., 0]
+    x, dy = (jnp.asarray(a)[None, ..., None] for a in (x, dy))
+    dx = passes.quick_jit(lambda x, dy: layer.backward((), layer.forward((), x)[1], dy)[1])(x, dy)
+    return np.asarray(dx)[0, ..., 0]
 
 
 NUMPYS = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
@@ -49,6 +52,7 @@ def test_padding_by_hand(mode):
     np.testing.assert_array_equal(backward(layer, x, dy), dx)
 
 
+@THOROUGH
 @pytest.mark.parametrize("mode", NUMPYS)
 @pytest.mark.parametrize("pairs", [((1, 2), (0, 1), (2, 0)), ((0, 0), (2, 2), (1, 1))])
 def test_padding_is_that_of_numpy(mode, pairs):
@@ -84,7 +88,7 @@ METHODS = [("nearest", False), ("nearest-exact", False), ("linear", False), ("li
 
 
 @pytest.mark.parametrize(("method", "align"), METHODS)
-@pytest.mark.parametrize("size", [(5, 7), (6, 8), (2, 3), (4, 4)])
+@pytest.mark.parametrize("size", [(5, 7), *(pytest.param(s, marks=THOROUGH) for s in [(6, 8), (2, 3), (4, 4)])])
 def test_upsampling_is_its_matrix_along_each_axis(method, align, size):
     x, dy = np.asarray(draw(3, 4)), np.asarray(draw(*size))
     layer = layers.upsample(size=size, method=method, align_corners=align)
@@ -133,7 +137,7 @@ def boxes(n, o):
     return [(math.floor(i * n / o), math.ceil((i + 1) * n / o)) for i in range(o)]
 
 
-@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("ties", [pytest.param(False, marks=THOROUGH), True])
 @pytest.mark.parametrize(
     ("image", "size"), [((7,), (3,)), ((5, 4), (2, 3)), ((2, 3), (3, 2)), ((4, 3, 2), (2, None, 1))]
 )
@@ -160,6 +164,7 @@ def test_adaptive_pooling_against_loops(image, size, ties):
         assert layer.init(KEY, (*image, 1))[1] == (*out, 1)
 
 
+@THOROUGH
 def test_adaptive_pooling_into_equal_windows_is_ordinary_pooling():
     x = draw(2, 6, 4, 3)
     for adaptive, ordinary in (
@@ -179,6 +184,7 @@ def test_lp_pool_by_hand():
     np.testing.assert_allclose(backward(layers.lp_pool(3, 2), x, dy), [90 / 91 ** (2 / 3), -160 / 91 ** (2 / 3)])
 
 
+@THOROUGH
 def test_lp_pool_of_zeros_and_of_huge_values(float32):
     layer = layers.lp_pool(4, 2)
     run = passes.compiled(passes.run_and_vjp)
@@ -189,6 +195,7 @@ def test_lp_pool_of_zeros_and_of_huge_values(float32):
     np.testing.assert_allclose(dx, by_jax, rtol=1e-5)
 
 
+@THOROUGH
 def test_no_scatter_in_the_backward_passes():
     x = jnp.ones((2, 6, 5, 4), jnp.float32)
     for layer in (
@@ -200,6 +207,7 @@ def test_no_scatter_in_the_backward_passes():
         assert "scatter" not in jax.jit(layer.backward).lower((), residuals, y).as_text(), layer
 
 
+@THOROUGH
 def test_padding_of_a_convolution_is_that_of_the_layer(keys):
     x = draw(2, 5, 4, 3)
     for mode in ("reflect", "replicate", "circular"):
@@ -210,6 +218,7 @@ def test_padding_of_a_convolution_is_that_of_the_layer(keys):
         np.testing.assert_allclose(whole.forward(params, x)[0], inner.forward(params, y)[0], rtol=1e-12, atol=1e-13)
 
 
+@THOROUGH
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_a_causal_convolution_sees_no_later_position(groups, keys):
     layer = bp.conv(4, 3, padding="CAUSAL", dilation=2, groups=groups)
@@ -227,6 +236,7 @@ def test_a_causal_convolution_with_stride_by_hand():
     assert y.ravel().tolist() == [1, 23, 45]
 
 
+@THOROUGH
 def test_depthwise_and_separable_convolutions_are_convolutions(keys):
     x, depthwise = draw(2, 5, 3), layers.depthwise_conv(3, multiplier=2, padding="CAUSAL")
     params, shape = depthwise.init(next(keys), (5, 3))
