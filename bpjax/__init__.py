@@ -59,7 +59,7 @@ from bpjax.sweeps import compare_optimizers, compare_rules
 # look inside
 from bpjax.tape import tape, reverse
 from bpjax.gradcheck import check_gradient, compare
-from bpjax.analysis import signals, alignment
+from bpjax.analysis import signals, alignment, precision, health, suggest_learning_rate
 from bpjax.audit import receipt, ledger
 
 # teach it
@@ -156,6 +156,9 @@ __all__ = [
     "compare",
     "signals",
     "alignment",
+    "precision",
+    "health",
+    "suggest_learning_rate",
     "receipt",
     "ledger",
     "anatomy",

@@ -112,8 +112,9 @@ def exact_values(records, constants: set[Value], roundings: dict[Value, np.ndarr
 
 
 def _known(adjoint, exact, rounded) -> float:
-    """x̄ δx; infinities stay as they are."""
-    error = np.subtract(rounded, exact, where=exact != rounded, out=np.zeros_like(exact))
+    """x̄ δx; infinities and NaN, such as what an index out of range selects, stay as they are."""
+    changed = (exact != rounded) & ~(np.isnan(exact) & np.isnan(rounded))
+    error = np.subtract(rounded, exact, where=changed, out=np.zeros_like(exact))
     return 0.0 if adjoint is None else float(np.sum(np.real(np.asarray(adjoint) * error)))
 
 

@@ -121,7 +121,7 @@ def _decision(record, arrays: dict[Value, Any]) -> list:
     name = record.equation.primitive.name
     if name in COMPARISONS:
         left, right = (np.asarray(arrays.get(value, value.array)) for value in record.inputs)
-        return [left - right]
+        return [np.nan_to_num(left - right)]  # of infinities: finite, so that two of them do not differ by NaN
     discrete = [v for v in record.outputs if name in STEPS or not is_differentiable(v.array)]
     return [np.asarray(arrays.get(value, value.array)) for value in discrete]
 

@@ -114,7 +114,7 @@ class Explosion(NamedTuple):
 
 
 def diverged(factor: float = 1e6) -> Stop:
-    """Stop when the error is not finite, or larger than `factor` times that of the first epoch.
+    """Stop when the error is not finite, or larger than `factor` times that of the first epoch, whatever its sign.
 
     Raises:
         ValueError: `factor` is not above 1.
@@ -126,7 +126,7 @@ def diverged(factor: float = 1e6) -> Stop:
 def _diverged(explosion, epoch):
     error = epoch.error.astype(explosion.first.dtype)
     first = jnp.where(jnp.isinf(explosion.first), error, explosion.first)
-    return explosion._replace(first=first), ~jnp.isfinite(error) | (error > explosion.factor * first)
+    return explosion._replace(first=first), ~jnp.isfinite(error) | (error > explosion.factor * jnp.abs(first))
 
 
 def watching_divergence(stops: tuple[Stop, ...]) -> tuple[Stop, ...]:

@@ -1,13 +1,14 @@
 """Run a network in several number formats and compare every layer with float64."""
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from bpjax.analysis.curvature import check_place
+from bpjax.analysis.passes import Passes, both_passes
 from bpjax.analysis.precision.report import FormatPrecision, LayerPrecision, Precision, Quantity
 from bpjax.layers.layer import Layer, placed_layers
 from bpjax.losses import Loss
@@ -50,7 +51,7 @@ def precision(
         loss: compares its output with the target.
         params: of the network. float64 results are computed from these values, whatever their dtype.
         batch: (x, target).
-        formats: some of `bp.analysis.precision.FORMATS`; by default all. TF32 is measured on GPUs alone.
+        formats: some of "float32", "tf32", "bfloat16" and "float16"; by default all. TF32 is measured on GPUs alone.
         forecast: whether to record the tape and forecast; it evaluates each operation separately.
 
     Raises:
@@ -64,9 +65,9 @@ def precision(
         check_choice("precision", "formats", one, FORMATS)
     params, batch = check_place("precision", backprop(network, loss), params, batch)
     params, batch = to_host((params, batch))
-    walk = _walk_of(network, loss)
+    run = both_passes(network, loss)
     with float64_on_host():
-        truth = to_host(jax.jit(walk)(*widen_to_float64((params, batch))))
+        truth = to_host(jax.jit(run)(*widen_to_float64((params, batch))))
     if not all(np.isfinite(leaf).all() for leaf in _floating(truth)):
         raise ValueError(
             "`precision` expected results that are finite in float64, got infinite ones or NaN. "
@@ -76,20 +77,11 @@ def precision(
     names = [(part.path, part.layer.name) for part in placed_layers(network, params)]
     found = {}
     for one in measured:
-        layers = _compared(names, truth, _run(network, walk, params, batch, truth, one), one)
+        layers = _compared(names, truth, _run(network, run, params, batch, truth, one), one)
         ahead = _forecast(network, loss, params, batch, one) if forecast and one != "tf32" else None
         found[one] = FormatPrecision(one, *layers, ahead)
     left_out = tuple(one for one in chosen if one not in found)
     return Precision(float(truth.value), found, left_out, jax.default_backend())
-
-
-class Walk(NamedTuple):
-    """Every value of a forward and backward pass through L layers."""
-
-    value: Any  # () E
-    inputs: list  # x of each layer, and the output of the last: L + 1 entries
-    errors: list  # ∂E/∂ of the same
-    gradients: list  # ∂E/∂w of each layer
 
 
 class Alone(NamedTuple):
@@ -97,24 +89,6 @@ class Alone(NamedTuple):
 
     outputs: list
     errors: list
-
-
-def _walk_of(network: Layer, loss: Loss):
-    def walk(params, batch) -> Walk:
-        x, target = batch
-        chain, inputs, residuals = placed_layers(network, params), [x], []
-        for part in chain:
-            y, r = part.layer.forward(part.params, inputs[-1])
-            inputs.append(y)
-            residuals.append(r)
-        errors, gradients = [loss.gradient(inputs[-1], target)], []
-        for part, r in zip(reversed(chain), reversed(residuals), strict=True):
-            dparams, dx = part.layer.backward(part.params, r, errors[-1])
-            errors.append(dx)
-            gradients.append(dparams)
-        return Walk(loss.value(inputs[-1], target), inputs, errors[::-1], gradients[::-1])
-
-    return walk
 
 
 def _alone_of(network: Layer):
@@ -129,19 +103,20 @@ def _alone_of(network: Layer):
     return alone
 
 
-def _run(network: Layer, walk, params, batch, truth: Walk, chosen: str) -> tuple[Walk, Alone]:
+def _run(network: Layer, run, params, batch, truth: Passes, chosen: str) -> tuple[Passes, Alone]:
     """Both passes in a format, on the default device."""
     dtype = _dtype(chosen)
-    inputs = cast_on_host((params, batch, truth.inputs, truth.errors), dtype)
+    with np.errstate(over="ignore", under="ignore"):  # both are measured
+        inputs = cast_on_host((params, batch, truth.inputs, truth.errors), dtype)
     params, batch, exact_inputs, exact_errors = inputs
     with jax.default_matmul_precision("tensorfloat32" if chosen == "tf32" else "highest"):
-        together = jax.jit(lambda p, b, x, dy: (walk(p, b), _alone_of(network)(p, x, dy)))
+        together = jax.jit(lambda p, b, x, dy: (run(p, b), _alone_of(network)(p, x, dy)))
         return to_host(together(params, batch, exact_inputs, exact_errors))
 
 
-def _compared(names, truth: Walk, run: tuple[Walk, Alone], chosen: str):
+def _compared(names, truth: Passes, run: tuple[Passes, Alone], chosen: str):
     """(error of E, error of the whole gradient, the layers)."""
-    walk, alone = run
+    passes, alone = run
     smallest = float(jnp.finfo(_dtype(chosen)).tiny)
 
     def quantity(value, exact, separately=None) -> Quantity:
@@ -152,13 +127,13 @@ def _compared(names, truth: Walk, run: tuple[Walk, Alone], chosen: str):
         LayerPrecision(
             path,
             name,
-            quantity(walk.inputs[l + 1], truth.inputs[l + 1], alone.outputs[l]),
-            quantity(walk.errors[l], truth.errors[l], alone.errors[l]),
-            quantity(walk.gradients[l], truth.gradients[l]),
+            quantity(passes.inputs[l + 1], truth.inputs[l + 1], alone.outputs[l]),
+            quantity(passes.errors[l], truth.errors[l], alone.errors[l]),
+            quantity(passes.gradients[l], truth.gradients[l]),
         )
         for l, (path, name) in enumerate(names)
     )
-    return _error(walk.value, truth.value), _error(walk.gradients, truth.gradients), layers
+    return _error(passes.value, truth.value), _error(passes.gradients, truth.gradients), layers
 
 
 def _error(value, exact) -> float:

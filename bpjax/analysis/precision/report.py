@@ -170,9 +170,8 @@ def _saturation(found: FormatPrecision) -> Iterator[str]:
 
 
 def _largest_loss(found: FormatPrecision) -> Iterator[str]:
-    losses = [
-        (getattr(layer, name).alone, name, layer) for layer in found.layers for name in ("output", "error_signal")
-    ]
+    passes = [(layer, name) for layer in found.layers for name in ("output", "error_signal")]
+    losses = [(getattr(layer, name).alone, name, layer) for layer, name in passes]
     finite = [loss for loss in losses if np.isfinite(loss[0])]
     if finite:
         error, name, worst = max(finite, key=lambda loss: loss[0])
