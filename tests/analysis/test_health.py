@@ -40,8 +40,8 @@ def test_dead_and_equal_units_and_inputs_without_effect(relu):
     assert messages(found) == [
         "unit 3 of layer 1 is dead on all 20 examples",
         "unit 4 of layer 1 has the output of another unit of the layer on all examples",
-        "input 1 is 0 on all examples: their weights never change",
-        "input 3 is without effect: all their weights are 0",
+        "input 1 is 0 on all examples: its weights never change",
+        "input 3 is without effect: all its weights are 0",
     ]
     assert found.layers[0].dead == 0.25 and found.layers[0].equal == 1
 

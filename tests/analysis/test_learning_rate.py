@@ -41,6 +41,7 @@ def test_the_rate_is_within_a_factor_of_two_of_the_best_of_a_fine_sweep():
     assert found.value is not None and 0.5 <= found.value / best <= 2
 
 
+@pytest.mark.thorough
 def test_an_error_without_a_minimum_has_no_rate():
     """The sum of the outputs of a linear layer: curvature 0, and every larger rate lowers it more."""
     total = Loss("sum of outputs", lambda o, t: jnp.sum(o), lambda o, t: jnp.ones_like(o))
@@ -68,6 +69,7 @@ def test_a_dead_network_has_no_rate():
     assert found.value is None and found.reason.startswith("No rate, because the gradient is 0")
 
 
+@pytest.mark.thorough
 def test_another_optimizer(keys):
     network = bp.mlp((2, 3, 1), bp.sigmoid, bp.sigmoid)
     found = bp.suggest_learning_rate(

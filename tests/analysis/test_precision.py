@@ -50,6 +50,7 @@ def test_overflow_and_underflow_are_shares_with_a_remedy():
     assert "Multiply the loss by a constant" in str(found).replace("\n", " ")
 
 
+@pytest.mark.thorough
 def test_the_forecast_names_the_operation_and_its_line(keys):
     network = bp.mlp((4, 3, 2))
     params, _ = network.init(next(keys), (4,))

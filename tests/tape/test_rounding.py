@@ -150,6 +150,17 @@ def test_overflow_and_underflow():
     assert found.bound > 2.0**-25 * 4096  # the distance of subnormal numbers
 
 
+def test_constants_that_are_not_finite_add_nothing():
+    """NaN and −∞ that a selection leaves out, as in a padded lookup or t ln p."""
+
+    def f(x):
+        chosen = jnp.where(x > 100.0, jnp.nan, x)
+        return jnp.sum(jnp.where(chosen == -jnp.inf, 0.0, chosen))
+
+    forecast = tape(f, jnp.array([0.1, 0.2, 0.3])).rounding("float16")
+    assert forecast.is_valid and 0 < forecast.expected < forecast.bound < 1e-3
+
+
 def test_a_comparison_that_may_change_and_a_forecast_beyond_first_order():
     def jump(x):
         return jnp.where(x * x > 1, 1.0, x)

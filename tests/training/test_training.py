@@ -94,6 +94,14 @@ def test_no_improvement_on_validation_data(keys):
     assert curve[0] == pytest.approx(float(grads(params, validation)[0]), rel=1e-12)
 
 
+def test_a_negative_error_that_falls_is_no_divergence(keys):
+    """E = Σ o − 10 is negative at the first epoch, and a million times it would be smaller still."""
+    loss = bp.losses.Loss("shifted sum", lambda o, t: jnp.sum(o) - 10, lambda o, t: jnp.ones_like(o))
+    rule, params = bp.backprop(bp.dense(1), loss), bp.layers.Affine(jnp.ones((2, 1)), jnp.zeros(1))
+    batch = jnp.ones((3, 2)), jnp.zeros((3, 1))
+    assert bp.fit(rule, optax.sgd(0.1), params, batch, key=next(keys), epochs=3).reason == "epoch limit"
+
+
 @pytest.mark.parametrize("rate", [10.0, 1e300], ids=["explodes", "overflows"])
 def test_divergence_is_reported_with_its_epoch_and_the_last_weights_kept(rate, keys):
     rule, params, batch = linear()

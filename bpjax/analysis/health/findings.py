@@ -82,23 +82,22 @@ def _signals(layers: tuple[LayerHealth, ...]) -> Iterator[Finding]:
 
 
 def _inputs(measured) -> Iterator[Finding]:
-    x = measured.first
+    x, unconnected = measured.first, measured.unconnected
     if x is not None and len(x) > 1:
         zero, constant = np.all(x == 0, axis=0), np.all(x == x[0], axis=0)
-        constant &= ~zero
-        for which, text in (
-            (zero, "0 on all examples: their weights never change"),
-            (constant, "constant on all examples: they act as a second bias"),
-        ):
-            if which.any():
-                yield Finding("input", 0, f"{_inputs_are(which)} {text}")
-    if measured.unconnected is not None and measured.unconnected.any():
-        yield Finding("input", 0, f"{_inputs_are(measured.unconnected)} without effect: all their weights are 0")
+        yield from _about_inputs(zero, "0 on all examples: {their} weights never change")
+        yield from _about_inputs(constant & ~zero, "constant on all examples and {act} as a second bias")
+    if unconnected is not None:
+        yield from _about_inputs(unconnected, "without effect: all {their} weights are 0")
 
 
-def _inputs_are(which: np.ndarray) -> str:
+def _about_inputs(which: np.ndarray, text: str) -> Iterator[Finding]:
+    """A finding such as "inputs 1 and 3 are …" where there are such inputs."""
     count = int(which.sum())
-    return f"input{'s' if count > 1 else ''} {_listed(np.flatnonzero(which) + 1)} {'are' if count > 1 else 'is'}"
+    if count:
+        word, verb, their, act = ("inputs", "are", "their", "act") if count > 1 else ("input", "is", "its", "acts")
+        rest = text.format(their=their, act=act)
+        yield Finding("input", 0, f"{word} {_listed(np.flatnonzero(which) + 1)} {verb} {rest}")
 
 
 def _listed(numbers, most: int = 8) -> str:
