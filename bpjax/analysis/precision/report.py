@@ -3,6 +3,7 @@
 import math
 import textwrap
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -62,7 +63,8 @@ class FormatPrecision(NamedTuple):
         return "\n".join([title, "", *table(header, map(_cells, self.layers)), *_wrapped(self.findings)])
 
 
-class Precision(NamedTuple):
+@dataclass(frozen=True, repr=False)
+class Precision:
     """A network in several number formats, against float64."""
 
     value: float  # E in float64
@@ -70,9 +72,9 @@ class Precision(NamedTuple):
     left_out: tuple[str, ...]  # formats that this device lacks
     backend: str
 
-    def __getitem__(self, key):
+    def __getitem__(self, name: str) -> FormatPrecision:
         """The measurements of a format by its name."""
-        return self.formats[key] if isinstance(key, str) else tuple(self)[key]
+        return self.formats[name]
 
     def __repr__(self) -> str:
         return f"<precision of {len(next(iter(self.formats.values())).layers)} layers in {', '.join(self.formats)}>"
