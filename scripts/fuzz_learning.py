@@ -111,6 +111,13 @@ LEARNING: dict[str, dict[str, Callable[[], Any]]] = {
         "structure": lambda: {"rate": [0.1, 0.2]},
         "make_trial": lambda: lambda rate: lambda key: bare_trial(key, rate),
     },
+    "analysis.loss_plane": {
+        "path": lambda: jax.tree.map(lambda w: jnp.stack([w, w + 1, w - 1]), PARAMS),
+        "normalization": lambda: "filter",
+        "points": lambda: 2,
+    },
+    "analysis.precision": {"formats": lambda: ["float32"], "forecast": lambda: False},
+    "analysis.suggest_learning_rate": {"optimizer": lambda: bp.momentum, "starts": lambda: 2, "epochs": lambda: 2},
     "analysis.preconditioned_curvature": {"preconditioner": lambda: jax.tree.map(jnp.ones_like, PARAMS)},
     "analysis.preconditioner_of": {"state": lambda: adam().update(PARAMS, adam().init(PARAMS))[1]},
     "analysis.recording": {"at": lambda: [0, 1]},

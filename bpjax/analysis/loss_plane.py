@@ -57,7 +57,7 @@ def loss_plane(
     path: Params,
     data: Batch,
     *,
-    scale: Literal["filter", "none"] = "filter",
+    normalization: Literal["filter", "none"] = "filter",
     key: Key | None = None,
     points: int = 25,
     margin: float = 0.25,
@@ -84,24 +84,24 @@ def loss_plane(
         loss: compares its output with the target.
         path: weights with a leading axis (T,) on every leaf, T ≥ 3, such as what `fit` returns for a `watch`.
         data: (x, target).
-        scale: "filter", or "none" for the plain weights.
+        normalization: "filter", or "none" for the plain weights.
         key: for two random directions of normally distributed entries; by default the principal ones.
         points: A = B, along each axis.
         margin: beyond the path on each side, as a share of its extent.
 
     Raises:
         ValueError: `path` is not a pytree of real arrays with a common leading axis of 3 or more, weights and data do
-            not fit the network, or an unknown scale.
+            not fit the network, or an unknown normalization.
     """
     who = "loss_plane"
     check_made_of(who, network, loss)
-    check_choice(who, "scale", scale, ("filter", "none"))
+    check_choice(who, "normalization", normalization, ("filter", "none"))
     check_count(who, "points", points, least=2)
     check_number(who, "margin", margin, least=0.0)
     path = _checked_path(who, path)
     origin = jax.tree.map(lambda leaf: leaf[-1], path)
     data = check_batch(who, backprop(network, loss), origin, data)
-    scales = jax.tree.map(_group_norms if scale == "filter" else _ones, origin, path)
+    scales = jax.tree.map(_group_norms if normalization == "filter" else _ones, origin, path)
     u = _rows(path, origin, scales)
     v = _principal(u) if key is None else _random(check_key(who, "key", key), u.shape[1])
     coordinates = np.linalg.lstsq(v.T, u.T, rcond=None)[0].T

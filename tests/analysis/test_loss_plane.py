@@ -21,7 +21,7 @@ def path_of(weights):
 def test_the_error_of_a_quadratic_on_its_whole_plane(scale):
     """Two weights are one plane: all of the path lies in it, and E = ½ ‖X w − t‖²."""
     weights = np.array([[3.0, 1.0], [2.0, 0.0], [1.5, -1.5], [1.0, -1.0]])
-    plane = loss_plane(NETWORK, bp.squared_error, path_of(weights), BATCH, scale=scale, points=5)
+    plane = loss_plane(NETWORK, bp.squared_error, path_of(weights), BATCH, normalization=scale, points=5)
     assert plane.share == pytest.approx(1)
     d1, d2 = (np.asarray(direction.w)[:, 0] for direction in plane.directions)
     reached = weights[-1] + plane.path @ np.stack([d1, d2])
@@ -67,9 +67,9 @@ def test_a_figure():
         (path_of([[1.0, 2.0], [1.0, 1.0]]), {}),
         (bp.layers.Affine(jnp.ones((3, 5, 1))), {}),
         ([1, 2], {}),
-        (path_of([[3.0, 1.0], [2.0, 0.0], [1.0, -1.0]]), {"scale": "layer"}),
+        (path_of([[3.0, 1.0], [2.0, 0.0], [1.0, -1.0]]), {"normalization": "layer"}),
     ],
-    ids=["two weights", "another network", "no arrays", "scale"],
+    ids=["two weights", "another network", "no arrays", "normalization"],
 )
 def test_bad_input_gets_a_sentence(path, change):
     with pytest.raises(ValueError, match="expected"):
