@@ -13,9 +13,10 @@ from bpjax.analysis.units import SATURATED, UnitStates, network_unit_states, pla
 from bpjax.layers.layer import Layer, PlacedLayer, check_layer, placed_layers
 from bpjax.losses import Loss
 from bpjax.rules.backprop import backprop
-from bpjax.rules.rule import as_examples, check_batch, check_made_of
+from bpjax.rules.rule import as_batch, as_examples, check_batch, check_made_of
 from bpjax.training.inputs import as_params
 from bpjax.types import Params
+from bpjax.util.call_text import shown
 from bpjax.util.checks import check_number
 from bpjax.util.shared_jit import SharedJit
 from bpjax.util.trees import norm
@@ -44,23 +45,31 @@ def health(network: Layer, params: Params, data, loss: Loss | None = None, fract
     Raises:
         ValueError: not a network with params that fit it, a loss without targets, a `fraction` not between 0 and 1.
     """
-    check_layer("health", network)
     check_number("health", "fraction", fraction, above=0.0, most=1.0)
+    batch = as_data("health", network, data, loss)
     params = as_params("health", params)
-    if loss is None:
-        x = as_examples("health", data[0] if isinstance(data, tuple) and len(data) == 2 else data)
-        batch = (x, None)
-    else:
-        check_made_of("health", network, loss)
-        batch = data if isinstance(data, tuple | list) and len(data) == 2 else (data, None)
-        if batch[1] is None:
-            raise ValueError(
-                "`health` expected `data` to be (x, target) beside a loss, got x alone. Pass the targets, or no loss."
-            )
-        if all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params)):
-            batch = check_batch("health", backprop(network, loss), params, batch)
+    if loss is not None and all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params)):
+        batch = check_batch("health", backprop(network, loss), params, batch)
     measured = jax.device_get(SharedJit(measurement(network, loss, float(fraction)))(params, batch))
     return report_of(network, params, measured)
+
+
+def as_data(who: str, network: Layer, data, loss: Loss | None) -> tuple[Any, Any]:
+    """(x, target) as arrays; the target is None without a loss.
+
+    Raises:
+        ValueError: not a network, not examples, a loss without targets.
+    """
+    check_layer(who, network)
+    pair = isinstance(data, tuple | list) and len(data) == 2 and all(hasattr(part, "shape") for part in data)
+    if loss is None:
+        return as_examples(who, data[0] if pair else data), None
+    check_made_of(who, network, loss)
+    if not pair:
+        raise ValueError(
+            f"`{who}` expected `data` to be (x, target) beside a loss, got {shown(data)}. Pass the targets, or no loss."
+        )
+    return as_batch(who, data)
 
 
 class Measured(NamedTuple):

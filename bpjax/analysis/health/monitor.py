@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import jax
 
-from bpjax.analysis.health.health import health
+from bpjax.analysis.health.health import as_data, health
 from bpjax.analysis.health.report import Health
 from bpjax.analysis.units import SATURATED
-from bpjax.layers.layer import Layer, check_layer
+from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
 from bpjax.util.checks import check_function, check_number
 
@@ -56,9 +56,9 @@ def health_monitor(
         report: is called with each sentence.
 
     Raises:
-        ValueError: not a network, `fraction` not between 0 and 1, or `report` not a function.
+        ValueError: not a network, data without the targets of a loss, `fraction` not between 0 and 1, or `report` not a function.
     """
-    check_layer("health_monitor", network)
     check_number("health_monitor", "fraction", fraction, above=0.0, most=1.0)
     check_function("health_monitor", "report", report)
+    as_data("health_monitor", network, data, loss)
     return HealthMonitor(network, data, loss, fraction, report)
