@@ -61,11 +61,10 @@ def as_data(who: str, network: Layer, data, loss: Loss | None) -> tuple[Any, Any
         ValueError: not a network, not examples, a loss without targets.
     """
     check_layer(who, network)
-    pair = isinstance(data, tuple | list) and len(data) == 2 and all(hasattr(part, "shape") for part in data)
     if loss is None:
-        return as_examples(who, data[0] if pair else data), None
+        return as_examples(who, data[0] if isinstance(data, tuple) and len(data) == 2 else data), None
     check_made_of(who, network, loss)
-    if not pair:
+    if not isinstance(data, tuple | list) or len(data) != 2:
         raise ValueError(
             f"`{who}` expected `data` to be (x, target) beside a loss, got {shown(data)}. Pass the targets, or no loss."
         )

@@ -56,7 +56,8 @@ def health_monitor(
         report: is called with each sentence.
 
     Raises:
-        ValueError: not a network, data without the targets of a loss, `fraction` not between 0 and 1, or `report` not a function.
+        ValueError: not a network, data without the targets of a loss, `fraction` not between 0 and 1, or `report` not a
+            function.
     """
     check_number("health_monitor", "fraction", fraction, above=0.0, most=1.0)
     check_function("health_monitor", "report", report)
