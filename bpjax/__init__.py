@@ -20,7 +20,6 @@ from bpjax.layers import (
     Layer,
     dense,
     conv,
-    max_pool,
     flatten,
     embedding,
     attention,
@@ -47,7 +46,7 @@ from bpjax.losses import squared_error, mean_squared_error, softmax_cross_entrop
 from bpjax.rules import Rule, backprop, autodiff, feedback_alignment
 
 # 5. change the weights
-from bpjax.optimizers import momentum, quickprop, rprop, set_hyperparameters
+from bpjax.optimizers import momentum, quickprop, rprop
 
 # 6. again, until the error is small
 from bpjax.training import fit, trial, make_train_step, error_below, outputs_within, stop_when, accuracy, predict
@@ -102,7 +101,6 @@ __all__ = [
     "Layer",
     "dense",
     "conv",
-    "max_pool",
     "flatten",
     "embedding",
     "attention",
@@ -132,7 +130,6 @@ __all__ = [
     "momentum",
     "quickprop",
     "rprop",
-    "set_hyperparameters",
     "fit",
     "trial",
     "make_train_step",

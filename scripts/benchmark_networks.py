@@ -109,7 +109,14 @@ def images() -> Case:
         )
 
     network = bp.chain(
-        *(bp.conv(32, (3, 3)), bp.relu, bp.max_pool((2, 2)), bp.conv(64, (3, 3)), bp.relu, bp.max_pool((2, 2))),
+        *(
+            bp.conv(32, (3, 3)),
+            bp.relu,
+            bp.layers.max_pool((2, 2)),
+            bp.conv(64, (3, 3)),
+            bp.relu,
+            bp.layers.max_pool((2, 2)),
+        ),
         *(bp.flatten, bp.dense(10)),
     )
     counts = [28 * 28 * 9 * 32, 14 * 14 * 9 * 32 * 64, 7 * 7 * 64 * 10]

@@ -115,7 +115,12 @@ def workloads() -> dict[str, Work]:
     adam = optax.adam
     spirals = bp.tasks.two_spirals().present(None)
     small_images = bp.chain(
-        bp.layers.reshape((8, 8, 1)), bp.conv(4, (3, 3)), bp.max_pool((2, 2)), tanh, bp.layers.flatten, bp.dense(10)
+        bp.layers.reshape((8, 8, 1)),
+        bp.conv(4, (3, 3)),
+        bp.layers.max_pool((2, 2)),
+        tanh,
+        bp.layers.flatten,
+        bp.dense(10),
     )
     return {
         "XOR 2-2-1": training(bp.mlp((2, 2, 1), sigmoid, sigmoid), bp.xor().present(None), runs=2048, epochs=512),

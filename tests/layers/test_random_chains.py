@@ -78,7 +78,7 @@ IMAGE = {
     ),
     "depthwise": lambda draw, shape: bp.conv(2 * shape[-1], (2, 2), groups=shape[-1]),
     "conv_transpose": lambda draw, shape: bp.layers.conv_transpose(draw(SMALL), (2, 3), stride=draw(st.integers(1, 2))),
-    "max_pool": lambda draw, shape: bp.max_pool((2, 2), stride=draw(st.integers(1, 3)), padding="SAME"),
+    "max_pool": lambda draw, shape: bp.layers.max_pool((2, 2), stride=draw(st.integers(1, 3)), padding="SAME"),
     "average_pool": lambda draw, shape: bp.layers.average_pool((2, 2), padding="SAME"),
     "group_norm": lambda draw, shape: bp.layers.group_norm(heads_of(draw, shape[-1])),
     "residual": lambda draw, shape: bp.residual(bp.conv(shape[-1], (3, 3))),
