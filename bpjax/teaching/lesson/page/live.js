@@ -69,17 +69,19 @@ function renderLive(frame) {
   setValue("weight", isWeight ? (live ? live.training.weights : frame.layers.map(l => l.w))[part.layer][at] : "");
 }
 
-// Write into a field unless the reader is typing in it.
+// Write into a field unless the reader is typing in it. What is refused, such as α = 2, is replaced.
 function setValue(id, value) {
-  const field = element(id);
-  if (document.activeElement !== field || field.disabled) field.value = value === "" ? "" : +Number(value).toPrecision(7);
+  if (state.typing !== id) element(id).value = value === "" ? "" : +Number(value).toPrecision(7);
 }
 
 function listenLive() {
   for (const button of document.querySelectorAll("[data-steps]"))
     button.addEventListener("click", () => continueLive(Number(button.dataset.steps)));
   element("recorded").addEventListener("click", () => { state.live = null; render(); });
-  element("rate").addEventListener("change", event => changeDescent("learning_rate", event.target.value));
-  element("momentum").addEventListener("change", event => changeDescent("momentum", event.target.value));
-  element("weight").addEventListener("change", event => changeWeight(event.target.value));
+  const changes = {rate: text => changeDescent("learning_rate", text), momentum: text => changeDescent("momentum", text),
+                   weight: changeWeight};
+  for (const [id, change] of Object.entries(changes)) {
+    element(id).addEventListener("input", () => { state.typing = id; });
+    element(id).addEventListener("change", event => { state.typing = null; change(event.target.value); });
+  }
 }

@@ -1,6 +1,7 @@
 // The page: what is shown, and how the reader changes it.
 
-const state = {index: 0, phase: "forward", n: 0, selected: {kind: "unit", column: 1, index: 0}, pointed: null, live: null};
+const state = {index: 0, phase: "forward", n: 0, selected: {kind: "unit", column: 1, index: 0}, pointed: null, live: null,
+               typing: null};
 
 function make(parent, tag, properties = {}) {
   const made = Object.assign(document.createElement(tag), properties);
