@@ -44,6 +44,7 @@ class Receipt(NamedTuple):
     bitwise: bool | None  # whether every bit then agrees
     signs: bool | None  # parallel to backprop in every layer where all weights of an array are ±c; None if not tried
     layers: tuple[LayerReceipt, ...]
+    backprop_error: float = math.inf  # the same error against the layers' backward passes, surrogates included
 
     @property
     def exact(self) -> bool:
@@ -85,6 +86,11 @@ class Receipt(NamedTuple):
     def _against_gradient(self) -> str:
         if self.exact:
             return f"the gradient, to {self.error:.0e}"
+        if self.backprop_error <= budget(self.dtype):
+            return (
+                f"backprop, to {self.backprop_error:.0e}, with backward passes that are not the derivatives of the "
+                "forward passes, such as surrogates"
+            )
         if self.parallel:
             return "parallel to the gradient in every layer, of another length"
         angles = ["(no direction)" if math.isnan(layer.angle) else f"{layer.angle:.1f}°" for layer in self.layers]
@@ -129,7 +135,8 @@ def _cells(index: int, layer: LayerReceipt) -> tuple[str, ...]:
 def receipt(rule: Rule, params: Params, batch, *, key: Key, steps: int = 0, show: bool = True) -> Receipt:
     """Run a rule, and variations of it, on one batch; print and return which known properties it has.
 
-    - Its direction is compared with the gradient by `jax.grad`: relative error, and the angle for each layer of units.
+    - Its direction is compared with the gradient by `jax.grad`: relative error, and the angle for each layer of units;
+      and with backprop, which differs from it where a layer's backward pass is a surrogate, as that of spikes.
     - Pytrees of the params' shapes in its state are feedback weights. With the params in place of all of them its
       direction is compared with backprop's.
     - Without feedback weights, all weights that carry signals are set to ± their mean size: a rule that reads only the
@@ -195,8 +202,9 @@ def _found(rule: Rule, params: Params, state: RuleState, batch, key: Key) -> Rec
         bitwise=None if with_params is None else same_bits(with_params, by_backprop),
         signs=None,
         layers=tuple(_layer_receipts(resampling, truth)),
+        backprop_error=largest_error(resampling.direction, by_backprop),
     )
-    if not feedback and not result.parallel:
+    if not feedback and not result.parallel and result.backprop_error > budget(result.dtype):
         result = result._replace(signs=_parallel_at_equal_sizes(rule, params, state, batch))
     return result
 

@@ -158,7 +158,9 @@ def test_the_receipt():
     params = params_of(net)
     receipt = bp.receipt(eprop(net, bp.squared_error, "random"), params, (X, T), key=KEY, show=False)
     assert receipt.feedback == ("rule_state",) and receipt.with_params is not None and receipt.with_params < 1e-12
-    assert receipt.layers[1].angle < 1e-4 and np.isnan(receipt.layers[0].angle)
+    assert receipt.layers[1].angle < 1e-4 and np.isnan(receipt.layers[0].angle) and receipt.backprop_error > 1e-3
+    symmetric = bp.receipt(eprop(net, bp.squared_error), params, (X, T), key=KEY, show=False)
+    assert symmetric.backprop_error < 1e-12 and symmetric.verdict.startswith("backprop, to ")
 
 
 def test_adaptive_feedback_converges_to_the_readout():
