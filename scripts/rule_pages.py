@@ -2,6 +2,7 @@
 
     python -m scripts.rule_pages FOLDER                               write the pages, as the build of the site does
     python -m scripts.rule_pages --record results/learning_rules      store what they show of a run of that experiment
+                 ... --timed                                          and the times of a step, of a quiet machine
     python -m scripts.rule_pages --receipts                           store receipts of rules that have none
 
 Text comes from the docstring of the function that makes the rule, numbers from `docs/rule_records.json`. A rule without
@@ -25,6 +26,7 @@ CITATION = re.compile(
     r"[A-Z][\w’'-]+(?:(?:, [A-Z][\w’'-]+)*,? (?:&|and) [A-Z][\w’'-]+| et al\.)? (?:19|20)\d\d|arXiv:\d{4}\.\d{5}"
 )
 """A publication in a docstring: "Kolen & Pollack 1994"."""
+NO_COST = "not measured on a quiet machine yet"
 NOT_RECORDED = "Not measured yet: this rule is newer than the record."
 EXPERIMENT = "python -m experiments.learning_rules --no-published"
 RECEIPTS = "python -m scripts.rule_pages --receipts"
@@ -74,7 +76,9 @@ def facts(page: Page, found: dict[str, Any]) -> str:
         or "none is named in its docstring",
         "direction": "the gradient, to rounding" if page.case.exact else "not the gradient in general",
         "a hyperparameter to sweep first": f"{page.case.hyperparameter:g}" if page.case.hyperparameter else "none",
-        "cost of a step": f"{found['cost']:.2f} × a step of backprop, digits 64-100-100-10" if "cost" in found else "",
+        "cost of a step": f"{found['cost']:.2f} × a step of backprop, digits 64-100-100-10"
+        if "cost" in found
+        else NO_COST,
     }
     lines = [f"| {name} | {text} |" for name, text in rows.items() if text]
     return "\n".join([lines[0], "|---|---|", *lines[1:]])
@@ -111,7 +115,7 @@ def curve_text(page: Page, found: dict[str, Any], records: dict[str, Any]) -> st
     interval = f" (95 % interval {curve['low']:.3g} to {curve['high']:.3g}, {curve['starts']} starts)."
     made = f"Measured by `{records['command']}` with JAX {records['jax']} on {records['device']}."
     about = f"{curve['measure'].capitalize()} on {problem} over learning rate, {page.name} and backprop"
-    return f"![{about}]({page.file}.svg)\n\n{best}{interval} {made} {records['note']}"
+    return f"![{about}]({page.file}.svg)\n\n{best}{interval} {made}"
 
 
 def overview() -> str:
@@ -153,7 +157,7 @@ def write(folder: Path) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "--record":
-        record(Path(sys.argv[2]), EXPERIMENT)
+        record(Path(sys.argv[2]), EXPERIMENT, timed="--timed" in sys.argv)
     elif sys.argv[1] == "--receipts":
         record_receipts()
     else:

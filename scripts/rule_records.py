@@ -53,28 +53,34 @@ def write_records(records: dict[str, Any]) -> None:
     write_file(RECORDS, (json.dumps(records | {"rules": rules}, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def record(folder: Path, command: str) -> None:
+def record(folder: Path, command: str, timed: bool) -> None:
     """Store what the pages show of a run of the experiment; receipts of other rules stay.
 
     Args:
         folder: the result of the experiment.
         command: that ran it.
+        timed: whether the times of a step are stored; those of a busy machine mean nothing.
     """
     import csv
 
     with (folder / "learning_rules.csv").open() as file:
         summaries = list(csv.DictReader(file))
     written = json.loads((folder / "record.json").read_text())
-    rules = {name: {"receipt": r["receipt"], "verdict": r["verdict"]} for name, r in read_records()["rules"].items()}
+    shown = "receipt", "verdict", "cost"
+    old = read_records()["rules"]
+    rules = {name: {key: r[key] for key in shown if key in r} for name, r in old.items()}
     for name, receipt in written["receipts"].items():
         problems = {p: problem_record(folder, p, name, summaries) for p in MEASURES}
-        rules[name] = of_receipt(receipt) | {"problems": {p: found for p, found in problems.items() if found}}
+        rules[name] = (
+            rules.get(name, {})
+            | of_receipt(receipt)
+            | {"problems": {p: found for p, found in problems.items() if found}}
+        )
         rules[name]["left_out"] = {p: why[name] for p, why in written["left_out"].items() if name in why}
-        if name in written["costs"]:
-            rules[name]["cost"] = round(written["costs"][name], 3)
-    device = f"{written['device']['kind']} ({written['device']['platform']})"
-    note = "Times of a step were measured while other programs used the machine."
-    made = {"command": command, "jax": written["versions"]["jax"], "device": device, "note": note}
+        if timed and name in written["costs"]:
+            rules[name]["cost"] = round(written["costs"][name], 2)
+    device = f"{written['device']['platform'].upper()}s"
+    made = {"command": command, "jax": written["versions"]["jax"], "device": device}
     write_records(made | {"rules": rules})
 
 
@@ -107,7 +113,7 @@ def curve_svg(rule: str, problem: str, records: dict[str, Any]) -> str:
         figure, axes = plt.subplots(figsize=(5, 2.6), layout="constrained")
         backprop = records["rules"].get("backprop", {}).get("problems", {}).get(problem)
         for found, colour, name in ((backprop, "0.6", "backprop"), (curve, "#0072b2", rule)):
-            if found and (found is not backprop or rule != "backprop"):
+            if found and (name == rule or rule != "backprop"):
                 axes.fill_between(found["rates"], found["lowest"], found["highest"], color=colour, alpha=0.25, lw=0)
                 axes.plot(found["rates"], found["median"], color=colour, label=name, marker="o", ms=3)
         axes.set(xscale="log", xlabel="learning rate", ylabel=f"{curve['measure']}, {problem}")
