@@ -40,6 +40,7 @@ ACCEPTED = (
      "None|key|number|integer|zero", "optional arguments, and any of their kind will do"),
     ("analysis.alignment|analysis.share_along", ANY, "leaves: (NaN|integers|another float dtype)|swapped",
      "directions of any real dtype; NaN in, NaN out: the function also works under jit and vmap"),
+    ("teaching.derivation", "example", "integer|zero|None", "the number of an example, counted from 0"),
     ("analysis.unit_states", "net_input", f"{NUMBERS}|{ARRAYS}|{ANYTHING}",
      "net inputs of any shape; NaN is neither dead nor saturated: the function also works under jit and vmap"),
     ("teaching.lesson", "batch|path|key", "leaves: another float dtype|text|None",

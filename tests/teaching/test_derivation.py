@@ -91,7 +91,10 @@ def test_every_place_is_the_line_of_the_code():
     for name, file, line in places:
         code = (ROOT / file).read_text().splitlines()[line - 1]
         word = name.split(" of ")[0].split(".")[-1] if "." in name.split(" of ")[0] else "lambda"
-        assert f"def {word}(" in code or "lambda" in code or "def value(" in code or "def gradient(" in code, (name, code)
+        assert f"def {word}(" in code or "lambda" in code or "def value(" in code or "def gradient(" in code, (
+            name,
+            code,
+        )
 
 
 def test_a_layer_that_is_not_expanded_shows_its_docstring(keys):

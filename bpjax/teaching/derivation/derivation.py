@@ -15,7 +15,8 @@ from bpjax.teaching.derivation.forward import error_step, forward_steps
 from bpjax.teaching.derivation.render import html, latex, markdown, text
 from bpjax.teaching.derivation.steps import Chosen, Numbers, Step
 from bpjax.teaching.derivation.symbols import number, vector
-from bpjax.util.checks import check_count, check_function
+from bpjax.util.call_text import shown
+from bpjax.util.checks import check_count, check_function, check_number
 
 
 class Derivation(NamedTuple):
@@ -90,8 +91,16 @@ def derivation(
         ValueError: `network` is neither a Layer nor a function, or the arguments do not fit it.
     """
     check_count("derivation", "most", most)
+    check_number("derivation", "learning_rate", learning_rate, above=0.0)
+    if example is not None:
+        check_count("derivation", "example", example, least=0)
     if not isinstance(network, Layer):
         check_function("derivation", "network", network)
+        if isinstance(network, type):
+            raise ValueError(
+                f"`derivation` expected a network or a function, got the class {shown(network)}. Make a layer: "
+                "`bp.dense(3)`."
+            )
         recorded = tape(network, *arguments)
         return Derivation(recorded.title, (), recorded)
     if len(arguments) not in (1, 3):

@@ -12,7 +12,7 @@ from bpjax.rules.rule import check_batch
 from bpjax.teaching.derivation.blocks import blocks_of, is_elementwise
 from bpjax.teaching.derivation.steps import Chosen, Numbers, Values
 from bpjax.types import Batch, Params
-from bpjax.util.checks import check_count, check_number
+from bpjax.util.checks import check_count
 
 
 def evaluate(network: Layer, loss: Loss, params: Params, batch: Batch, chosen: Chosen) -> Numbers:
@@ -26,10 +26,9 @@ def evaluate(network: Layer, loss: Loss, params: Params, batch: Batch, chosen: C
         chosen: which numbers to work out.
 
     Raises:
-        ValueError: params or batch do not fit the network, there is no such example, η is not above 0.
+        ValueError: params or batch do not fit the network, there is no such example.
     """
     x, target = check_batch("derivation", backprop(network, loss), params, batch)
-    check_number("derivation", "learning_rate", chosen.learning_rate, above=0.0)
     blocks = blocks_of(network)
 
     @jax.jit
