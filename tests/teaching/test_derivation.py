@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import bpjax as bp
-from bpjax.teaching.derivation.formulas import ACTIVATIONS
+from bpjax.teaching.derivation.formulas import ACTIVATIONS, loss_formula
 from bpjax.teaching.derivation.latex import to_latex
 
 ROOT = Path(__file__).parents[2]
@@ -198,6 +198,31 @@ def evaluated(formula, known):
     }.items():  # fmt: skip
         formula = formula.replace(sign, letter)
     return eval(re.sub(r"(?<=[\w).]) (?=[\w(])", " * ", formula), {}, known) + 0 * a
+
+
+def test_the_formulas_of_losses_are_those_of_the_losses():
+    losses = [bp.squared_error, bp.mean_squared_error, bp.binary_cross_entropy, bp.softmax_cross_entropy]
+    losses += [bp.losses.hyper_error, bp.losses.absolute_error, bp.losses.huber(0.3)]
+    losses += [bp.losses.batch_mean(bp.squared_error), bp.losses.batch_mean(bp.losses.huber(0.3))]
+    o, t = np.asarray([[0.2, 0.9], [0.6, -0.3], [0.1, 0.4]]), np.asarray([[0.3, 0.7], [0.0, 1.0], [0.5, 0.5]])
+    t = np.where(abs(t - o) < 0.9, t, 0.5)
+    for loss in losses:
+        formula = loss_formula(loss)
+        p = 1 / (1 + np.exp(-o)) if formula.probabilities == "sigmoid" else np.exp(o) / np.exp(o).sum(1, keepdims=True)
+        total = t.sum(axis=1, keepdims=True) if formula.probabilities == "softmax" else 1.0
+        known = {
+            "o": o,
+            "t": t,
+            "p": total * p,
+            "N": 3,
+            "K": 2,
+            "c": 0.3,
+            "clip": np.clip,
+            "sign": np.sign,
+            "ln": np.log,
+        }
+        text = re.sub(r"(?<=[\w).]) (?=[\w(])", " * ", formula.gradient.replace("−", "-"))
+        np.testing.assert_allclose(eval(text, {}, known), loss.gradient(o, t), rtol=1e-12, err_msg=repr(loss))
 
 
 def test_wrong_arguments():

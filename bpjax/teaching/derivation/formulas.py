@@ -89,6 +89,7 @@ LOSSES = {
         "logarithm cancel: with p as the output this is δ = o − t.",
         "sigmoid",
     ),
+    "absolute_error": LossFormula("Σₙ Σₖ |tₖ − oₖ|", "sign(o − t)"),
     "hyper_error": LossFormula(
         "Σₙ Σₖ (1 + dₖ) ln(1 + dₖ) + (1 − dₖ) ln(1 − dₖ)", "ln((1 + o − t) / (1 − o + t))", "d = t − o, |d| < 1."
     ),

@@ -13,7 +13,7 @@ SIGNS = {
 
 WORDS = {
     r"\bsoftmax\b": r"\\operatorname{softmax}",
-    r"\bclip\b": r"\\operatorname{clip}",
+    r"\b(clip|sign)\b": r"\\operatorname{\1}",
     r"\bNaN\b": r"\\mathrm{NaN}",
     r"\b(where|else|more|examples)\b": r"\\text{ \1 }",
     r"\b(ln|tanh|max|min)\b": r"\\\1 ",
