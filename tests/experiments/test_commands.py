@@ -23,6 +23,7 @@ FIRST_CALLS = {
     "plateau_escape": "run",
     "reverse_mode": "run",
     "scikit_learn_curves": "curves",
+    "spiking_digits": "run",
     "time_series": "run",
     "trainability_boundary": "run",
 }

@@ -1,0 +1,1 @@
+"""Spiking networks on digits: surrogates, resets, silent layers, and the exact derivative of spike times."""
