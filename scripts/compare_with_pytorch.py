@@ -6,8 +6,9 @@
     python scripts/compare_with_pytorch.py --before            # as it was before version 0.2.0
 
 A case is `equal` if no entry differs by more than 1e-10 of the largest one, `option missing` if bpjax cannot make the
-computation, else `different`. PyTorch is no dependency of bpjax: `pip install torch` into another folder, and put it
-and the root of the repository on PYTHONPATH. The exit status is 1 if anything is different.
+computation, else `different`. PyTorch is no dependency of bpjax: `pip install torch expecttest` into another folder,
+and put it and the root of the repository on PYTHONPATH (expecttest gives the families that are PyTorch's own
+operator tests). The exit status is 1 if anything is different.
 """
 
 import argparse

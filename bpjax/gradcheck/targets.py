@@ -86,7 +86,7 @@ def _nothing_found(module) -> str:
 def is_custom_rule(value) -> bool:
     """Whether a callable is a `custom_jvp` or `custom_vjp` of JAX or Equinox, perhaps under `jit` or `partial`."""
     kinds = ("custom_jvp", "custom_vjp", "filter_custom_jvp", "filter_custom_vjp")
-    return callable(value) and any(type(f).__name__ in kinds for f in unwrapped(value))
+    return is_function(value) and any(type(f).__name__ in kinds for f in unwrapped(value))
 
 
 def _custom_rules(module) -> dict[str, Callable]:
@@ -122,7 +122,7 @@ def _resolved(module, name: str) -> Callable:
             there = ", ".join(f"`{n}`" for n in _callables(module)[:20]) or "no functions"
             raise FileError(f"{module.__file__} has no `{name}`. It defines {there}.")
         found = getattr(found, part)
-    if not callable(found):
+    if not is_function(found):
         raise FileError(f"`{name}` in {module.__file__} must be a function, got {type(found).__name__}.")
     return found
 
@@ -143,7 +143,7 @@ def _by_name(names) -> dict:
     given = names.get("arguments")
     if not isinstance(given, dict) or not given:
         return {}
-    known = all(isinstance(key, str) and callable(names.get(key.split(".")[0])) for key in given)
+    known = all(isinstance(key, str) and is_function(names.get(key.split(".")[0])) for key in given)
     return given if known else {}
 
 
@@ -154,7 +154,7 @@ def _targets(module, name: str, function: Callable) -> Iterator[Target]:
     is_main = name == "function" or "function" not in names
     gradient = names.get(f"{variable}_gradient", names.get("gradient") if is_main else None)
     argnums = names.get(f"{variable}_argnums", names.get("argnums") if is_main else None)
-    if gradient is not None and not callable(gradient):
+    if gradient is not None and not is_function(gradient):
         raise FileError(f"The gradient of `{name}` in {module.__file__} must be a function, got {gradient!r:.60}.")
     given = names.get(f"{variable}_arguments", _by_name(names).get(name, names.get("arguments")))
     if given is None:

@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.types import Array, Key, Shape
-from bpjax.util.call_text import shown
+from bpjax.util.call_text import is_function, shown
 from bpjax.util.checks import check_count, check_number
 from bpjax.util.sequential_under_vmap import sequential_under_vmap
 
@@ -176,7 +176,7 @@ def initializer(weights: str | Initializer) -> Initializer:
     Raises:
         ValueError: `weights` is an unknown name, or neither a name nor a function.
     """
-    if callable(weights):
+    if is_function(weights):
         return weights
     if isinstance(weights, str) and weights in NAMED:
         return NAMED[weights]

@@ -13,7 +13,7 @@ from bpjax.layers.activations.sigmoids import sigmoid
 from bpjax.layers.activations.times_probability import gelu, silu
 from bpjax.layers.layer import Kind, Layer, check_any_shape, check_layer
 from bpjax.types import Shape
-from bpjax.util.checks import as_floating
+from bpjax.util.checks import as_floating, check_text
 from bpjax.util.precision import widen
 
 
@@ -31,13 +31,15 @@ def gated(activation: Layer, name: str | None = None) -> Layer:
         name: The name in reports; by default that of the activation.
 
     Raises:
-        ValueError: `activation` is no activation; in `init` and `forward`, the last axis is odd.
+        ValueError: `activation` is no activation or `name` no text; in `init` and `forward`, the last axis is odd.
     """
     if check_layer("gated", activation).kind is not Kind.ACTIVATION:
         raise ValueError(
             f"`gated` expected an activation such as `bp.sigmoid`, got {activation}. Make one of φ and φ′: "
             "`bp.layers.elementwise`."
         )
+    if name is not None:
+        check_text("gated", "name", name)
     return _gated(activation, name)
 
 
