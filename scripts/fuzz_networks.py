@@ -93,6 +93,7 @@ NETWORKS: dict[str, dict[str, Callable[[], Any]]] = {
         "learnt": lambda: ("membrane",),
         "use_bias": lambda: True,
     },
+    "layers.layer_norm": {"axes": lambda: 1},
     "layers.learned_positions": {"length": lambda: 4},
     "layers.local_response_norm": {"size": lambda: 3, "beta": lambda: 0.75, "k": lambda: 1.0},
     "layers.lora": {"rank": lambda: 2, "alpha": lambda: 2.0},
@@ -115,6 +116,7 @@ NETWORKS: dict[str, dict[str, Callable[[], Any]]] = {
     "layers.repeat": {"layer": lambda: bp.tanh},
     "layers.reshape": {"shape": lambda: (3, 1)},
     "layers.residual": {"layer": lambda: bp.tanh},
+    "layers.rms_norm": {"axes": lambda: 1},
     "layers.runge_kutta": {
         "function": lambda: lambda p, s, u: s + u,
         "state_shape": lambda: (2,),

@@ -90,6 +90,11 @@ ACCEPTED = (
     ("layers[.](glorot|he|lecun)_.*|layers.zeros", ANY, ANY, "JAX's own initializers, re-exported as they are"),
     ("layers.(average_pool|batch_norm)", "divisor|axis_name", "number|integer|text|10[*][*]30",
      "a positive integer in place of the count; the name of an axis of a mesh"),
+    ("layers.(hardtanh|local_response_norm|pad|prelu|threshold|lp_pool|layer_norm|rms_norm|upsample|lora|merge_lora|"
+     "mixture_of_experts)", "low|high|alpha|beta|k|value|slope|threshold|power|axes|factor|top",
+     "negative|zero|number|integer|10[*][*]30|None|list",
+     "any numbers within the bounds that the docstring names; None where it is the default; a factor for each axis"),
+    ("layers.merge_lora", "params", "leaves: NaN", "weights, whatever their values"),
     ("layers.gated", "name", "text", "the name in reports"),
     ("layers.edges_from_mask", "mask", "another width", "a mask of any size"),
     ("layers.unstack", "params", "empty .*|infinity in an array|NaN in an array", "any numbers, and trees without any"),

@@ -9,6 +9,7 @@ from bpjax.layers.combinators.chain import chain
 from bpjax.layers.dense import Affine, dense
 from bpjax.layers.initializers import Initializer, initializer, lecun_normal, zeros
 from bpjax.layers.layer import EMPTY, Kind, Layer, Parts, as_shape, check_layer
+from bpjax.layers.params import check_params
 from bpjax.layers.product import affine, input_gradient, weight_gradient
 from bpjax.types import Array, Params
 from bpjax.util.checks import as_floating, check_count, check_instance, check_number, check_same_dtype, other_params
@@ -116,6 +117,14 @@ def lora(layer: Layer, rank: int, alpha: float | None = None, weights: str | Ini
     return Layer("lora", init, forward, backward, Kind.COMBINATOR, Parts((layer,), rebuild), arguments, layer.uses)
 
 
+class Matrices(NamedTuple):
+    """What `merge_lora` multiplies, for its messages."""
+
+    w: Array  # (D, H)
+    a: Array  # (D, r)
+    b: Array  # (r, H)
+
+
 def merge_lora(params: Any, alpha: float | None = None) -> Affine:
     """The params of one dense layer that computes the same: w = w of the base + α / r · A B.
 
@@ -124,11 +133,13 @@ def merge_lora(params: Any, alpha: float | None = None) -> Affine:
         alpha: As in `lora`.
 
     Raises:
-        ValueError: `params` are not `Lora`, its base is not `Affine`, or `alpha` is not above 0.
+        ValueError: `params` are not `Lora`, its base is not `Affine`, the shapes do not fit, or `alpha` is not above 0.
     """
     example = "bp.layers.lora(bp.dense(3), 2).init(key, (4,))[0]"
     lora_params = check_instance("merge_lora", "params", params, Lora, example)
     base = check_instance("merge_lora", "params.base", lora_params.base, Affine, "bp.layers.Affine(w, b)")
+    matrices = Matrices(base.w, lora_params.a, lora_params.b)
+    check_params("`merge_lora`", matrices, Matrices, {"w": ("D", "H"), "a": ("D", "r"), "b": ("r", "H")})
     change = _scale("merge_lora", alpha, lora_params.a.shape[1]) * (lora_params.a @ lora_params.b)
     return base._replace(w=base.w + change.astype(base.w.dtype))
 

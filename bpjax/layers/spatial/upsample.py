@@ -126,7 +126,7 @@ def _check_factor(factor) -> float | tuple[float, ...]:
     """A number > 0, or one for each of one to three axes, or a `ValueError`."""
     several = isinstance(factor, tuple | list)
     factors = tuple(factor) if several else (factor,)
-    number = lambda f: isinstance(f, int | float | np.integer | np.floating) and not isinstance(f, bool)
+    number = lambda f: np.ndim(f) == 0 and np.asarray(f).dtype.kind in "fiu"
     if len(factors) not in IMAGES or not all(is_concrete(f) and number(f) and 0 < f < 2**31 for f in factors):
         raise ValueError(
             f"`upsample` expected `factor` to be a number > 0, or one for each of one to three spatial axes, "
