@@ -94,7 +94,7 @@ ACCEPTED = (
      "mixture_of_experts)", "low|high|alpha|beta|k|value|slope|threshold|power|axes|factor|top",
      "negative|zero|number|integer|10[*][*]30|None|list",
      "any numbers within the bounds that the docstring names; None where it is the default; a factor for each axis"),
-    ("layers.merge_lora", "params", "leaves: NaN", "weights, whatever their values"),
+    ("layers.merge_lora", "params", "leaves: (NaN|another float dtype)", "weights, whatever their values"),
     ("layers.gated", "name", "text", "the name in reports"),
     ("layers.edges_from_mask", "mask", "another width", "a mask of any size"),
     ("layers.unstack", "params", "empty .*|infinity in an array|NaN in an array", "any numbers, and trees without any"),

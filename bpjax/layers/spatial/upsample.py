@@ -14,6 +14,8 @@ import functools
 import math
 from typing import Literal, get_args
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bpjax.layers.convolution.windows import IMAGES, check_image, check_image_shape
@@ -126,7 +128,9 @@ def _check_factor(factor) -> float | tuple[float, ...]:
     """A number > 0, or one for each of one to three axes, or a `ValueError`."""
     several = isinstance(factor, tuple | list)
     factors = tuple(factor) if several else (factor,)
-    number = lambda f: np.ndim(f) == 0 and np.asarray(f).dtype.kind in "fiu"
+    is_array = lambda f: isinstance(f, int | float | np.generic | np.ndarray | jax.Array)
+    is_real = lambda f: any(jnp.issubdtype(jnp.result_type(f), kind) for kind in (jnp.floating, jnp.integer))
+    number = lambda f: is_array(f) and is_real(f) and np.ndim(f) == 0
     if len(factors) not in IMAGES or not all(is_concrete(f) and number(f) and 0 < f < 2**31 for f in factors):
         raise ValueError(
             f"`upsample` expected `factor` to be a number > 0, or one for each of one to three spatial axes, "

@@ -152,7 +152,9 @@ def test_prelu_by_hand():
 
 def test_repr_is_the_call():
     assert repr(layers.gated(bp.tanh)) == "gated(tanh)" and repr(layers.swiglu) == "swiglu"
-    assert repr(layers.hardtanh(high=2.0)) == "hardtanh(high=2.0)" and repr(layers.threshold(0, 1)) == "threshold(0, 1)"
+    assert (
+        repr(layers.hardtanh(high=2.0)) == "hardtanh(-1.0, 2.0)" and repr(layers.threshold(0, 1)) == "threshold(0, 1)"
+    )
     assert repr(layers.prelu(per_channel=True)) == "prelu(per_channel=True)"
 
 
