@@ -55,8 +55,8 @@ def _prelu(slope: float, per_channel: bool) -> Layer:
         return jnp.where(x > 0, x, along(params, x) * x), x
 
     def backward(params, x, dy):
-        products = jnp.where(x > 0, 0, widen(dy) * widen(x)).reshape(-1, x.shape[-1])
-        ds = products.sum(axis=0) if per_channel else products.sum().reshape(1)
+        products = jnp.where(x > 0, 0, widen(dy) * widen(x))
+        ds = products.sum(axis=tuple(range(x.ndim - 1))) if per_channel else products.sum().reshape(1)
         return Slopes(ds.astype(params.slope.dtype)), jnp.where(x > 0, dy, along(params, x) * dy)
 
     def along(params, x):

@@ -129,7 +129,7 @@ def _check_factor(factor) -> float | tuple[float, ...]:
     several = isinstance(factor, tuple | list)
     factors = tuple(factor) if several else (factor,)
     is_array = lambda f: isinstance(f, int | float | np.generic | np.ndarray | jax.Array)
-    is_real = lambda f: any(jnp.issubdtype(jnp.result_type(f), kind) for kind in (jnp.floating, jnp.integer))
+    is_real = lambda f: any(jnp.issubdtype(getattr(f, "dtype", type(f)), kind) for kind in (jnp.floating, jnp.integer))
     number = lambda f: is_array(f) and is_real(f) and np.ndim(f) == 0
     if len(factors) not in IMAGES or not all(is_concrete(f) and number(f) and 0 < f < 2**31 for f in factors):
         raise ValueError(

@@ -150,6 +150,14 @@ def test_prelu_by_hand():
     assert (y.tolist(), dparams.slope.tolist(), dx.tolist()) == ([[-1, 0, 3]], [-2, 0, 0], [[0.5, 20, 100]])
 
 
+def test_prelu_of_an_empty_batch():
+    x = jnp.zeros((0, 3))
+    for layer in (layers.prelu(), layers.prelu(per_channel=True)):
+        params, _ = layer.init(jax.random.key(0), (3,))
+        _, (dparams, dx) = run(layer, params, x, x)
+        assert dx.shape == (0, 3) and not dparams.slope.any()
+
+
 def test_repr_is_the_call():
     assert repr(layers.gated(bp.tanh)) == "gated(tanh)" and repr(layers.swiglu) == "swiglu"
     assert (
