@@ -85,7 +85,7 @@ def by_torch(one: Compared) -> list[np.ndarray]:
     y = one.call(one.sample.input, *one.sample.args, **one.sample.kwargs)
     y = y[0] if isinstance(y, tuple) else y
     seed = torch.tensor(random(*y.shape))
-    return [y.detach().numpy(), *(d.numpy() for d in torch.autograd.grad(y, one.same.tensors, seed))]
+    return [y.detach().numpy(), *(d.numpy() for d in torch.autograd.grad(y, trained(one.same), seed))]
 
 
 def by_us(one: Compared) -> list[np.ndarray]:
@@ -95,7 +95,13 @@ def by_us(one: Compared) -> list[np.ndarray]:
     shape = jax.eval_shape(same.layer.forward, same.params, same.x)[0].shape
     dy = np.asarray(same.from_torch(random(*same.to_torch(np.zeros(shape)).shape)))
     y, (dparams, dx) = passes(same.layer)(same.params, same.x, dy)
-    return [np.asarray(same.to_torch(y)), *map(np.asarray, same.gradients(dparams, dx))]
+    found = zip(same.tensors, same.gradients(dparams, dx), strict=True)
+    return [np.asarray(same.to_torch(y)), *(np.asarray(d) for tensor, d in found if tensor.requires_grad)]
+
+
+def trained(same: Same) -> list[torch.Tensor]:
+    """The tensors whose gradient PyTorch computes."""
+    return [tensor for tensor in same.tensors if tensor.requires_grad]
 
 
 @functools.cache
