@@ -39,6 +39,7 @@ myst_enable_extensions = ["colon_fence", "strikethrough"]
 myst_links_external_new_tab = False
 
 nb_execution_mode = os.environ.get("BPJAX_DOCS_EXECUTE", "cache")  # "off" for a look at the layout
+suppress_warnings = ["myst-nb.lexer"] if nb_execution_mode == "off" else []  # then no kernel names the language
 nb_execution_cache_path = str(HERE / "_build" / "outputs" / code_version())
 nb_execution_in_temp = True
 nb_execution_timeout = 600
