@@ -194,7 +194,7 @@ RULES: dict[str, RuleCase] = {
     "reward-modulated plasticity": RuleCase(
         lambda n, l, amplitude=0.01: reward_modulated_stdp(n, l, PairConstants(amplitude)),
         hyperparameter=0.01,
-        network=SPIKING,
+        network=unroll(leaky_integrate_and_fire(2, threshold=0.3, weights=unit_normal)),  # the output spikes
         in_shape=(12, 3),
         answers=SPIKES,
     ),
