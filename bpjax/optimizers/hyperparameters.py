@@ -36,7 +36,7 @@ import optax
 
 from bpjax.optimizers.injected import visible
 from bpjax.types import Array
-from bpjax.util.call_text import is_function, shown
+from bpjax.util.call_text import shown
 from bpjax.util.checks import check_number, check_text, is_concrete
 
 Number = float | np.number | np.ndarray | Array
@@ -70,7 +70,7 @@ def check_hyperparameter(
     floating-point type. A JAX array may be equal to `above` and `below`: schedules compute such arrays. Of a traced
     value only shape and dtype are known.
     """
-    if is_function(value):
+    if callable(value):
         return
     if not is_concrete(value):
         if value.shape != () or not _is_real(value):
@@ -89,7 +89,7 @@ def check_hyperparameter(
 
 def check_order(who: str, lower_name: str, lower, upper_name: str, upper) -> None:
     """Raise a `ValueError` where two plain numbers, the upper one possibly infinite, are in the wrong order."""
-    if any(is_function(value) or isinstance(value, jax.Array) for value in (lower, upper)):
+    if any(callable(value) or isinstance(value, jax.Array) for value in (lower, upper)):
         return  # from a schedule, which may begin at 0
     if not float(lower) <= float(upper):
         raise ValueError(
@@ -100,7 +100,7 @@ def check_order(who: str, lower_name: str, lower, upper_name: str, upper) -> Non
 
 def check_not_scheduled(who: str, name: str, value) -> None:
     """Raise a `ValueError` where a rate that the optimizer adapts itself is a schedule."""
-    if is_function(value):
+    if callable(value):
         raise ValueError(
             f"`{who}` expected `{name}` to be a number, the start of what it then adapts itself, got {shown(value)}. "
             "To set it again at some steps, wrap the factory in `optax.inject_hyperparams`; to follow a schedule at "
@@ -137,7 +137,7 @@ def scalar(number) -> Array:
 def initial_values(who: str, hyperparameters: Mapping[str, Rate]) -> dict[str, Array]:
     """The values before the first step, schedules at step 0."""
     return {
-        name: schedule_value(who, name, given, 0) if is_function(given) else scalar(given)
+        name: schedule_value(who, name, given, 0) if callable(given) else scalar(given)
         for name, given in hyperparameters.items()
     }
 
@@ -162,12 +162,12 @@ def not_a_number(value) -> str:
 
 def given_values(hyperparameters: Mapping[str, Rate]) -> tuple[Array, ...]:
     """The field `given` of a state: the factory's values. Schedules have none."""
-    return tuple(scalar(given) for given in hyperparameters.values() if not is_function(given))
+    return tuple(scalar(given) for given in hyperparameters.values() if not callable(given))
 
 
 def follow_factory(state, hyperparameters: Mapping[str, Rate]):
     """The state with every value that the factory has changed since the last step, and `given` as it is now."""
-    names = [name for name, given in hyperparameters.items() if not is_function(given)]
+    names = [name for name, given in hyperparameters.items() if not callable(given)]
     now = given_values(hyperparameters)
 
     def latest(new, old, values):
@@ -209,7 +209,7 @@ def set_hyperparameters(state: optax.OptState, **values: Number) -> optax.OptSta
     """
     shown_state = visible(state)
     for name, value in values.items():
-        if is_function(value):
+        if callable(value):
             raise ValueError(
                 f"`set_hyperparameters` expected `{name}` to be a number, got the function {shown(value)}. "
                 "Pass a schedule to the factory instead."

@@ -24,7 +24,6 @@ from bpjax.optimizers.hyperparameters import Rate, check_hyperparameter
 from bpjax.optimizers.transformation import Step, factory, transformation
 from bpjax.optimizers.weights import each_weight, zeros
 from bpjax.types import Array, Params
-from bpjax.util.call_text import is_function
 from bpjax.util.checks import check_choice, is_concrete
 
 Form = Literal["heavy_ball", "convex", "velocity", "nesterov"]
@@ -125,14 +124,14 @@ def convert_momentum(learning_rate: Rate, momentum: Rate, source: Form, target: 
             f"`convert_momentum` expected two forms that can take the same steps, got nesterov and {other}: "
             "nesterov uses each gradient twice, which no rate and momentum of another form can do."
         )
-    if "velocity" in (source, target) and is_function(learning_rate):
+    if "velocity" in (source, target) and callable(learning_rate):
         raise ValueError(
             f"`convert_momentum` expected a constant `learning_rate` between {source} and {target}, got a schedule: "
             "velocity scales all past gradients by the current rate, the other forms each by the rate of its time."
         )
     if "convex" not in (source, target):
         return learning_rate, momentum
-    if not is_function(momentum) and is_concrete(momentum) and float(momentum) == 1.0:
+    if not callable(momentum) and is_concrete(momentum) and float(momentum) == 1.0:
         raise ValueError(
             f"`convert_momentum` expected `momentum` < 1 between {source} and {target}, got 1: "
             "the convex form then ignores the gradient, the others do not."
@@ -142,7 +141,7 @@ def convert_momentum(learning_rate: Rate, momentum: Rate, source: Form, target: 
     def converted(rate: Any, alpha: Any) -> Any:
         return rate / (1 - alpha) if to_convex else (1 - alpha) * rate
 
-    if is_function(learning_rate) or is_function(momentum):
+    if callable(learning_rate) or callable(momentum):
         if "velocity" in (source, target):
             raise ValueError(
                 f"`convert_momentum` expected a constant `momentum` between {source} and {target}, got a schedule: "
@@ -153,4 +152,4 @@ def convert_momentum(learning_rate: Rate, momentum: Rate, source: Form, target: 
 
 
 def _at(rate: Rate, count) -> Any:
-    return rate(count) if is_function(rate) else rate
+    return rate(count) if callable(rate) else rate

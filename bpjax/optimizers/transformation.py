@@ -30,7 +30,6 @@ from bpjax.optimizers.injected import MARK, hiding
 from bpjax.optimizers.undo import AcceptedPoint
 from bpjax.optimizers.weights import complex_again, real_weights
 from bpjax.types import Array, Params
-from bpjax.util.call_text import is_function
 from bpjax.util.checks import check_instance, is_concrete
 from bpjax.util.precision import widen
 
@@ -85,7 +84,7 @@ def transformation(
         adapted: by field of the state, the values at the start that `step` changes itself.
         needs: "params" and "value", where `step` reads them.
     """
-    schedules = {name: given for name, given in hyperparameters.items() if is_function(given)}
+    schedules = {name: given for name, given in hyperparameters.items() if callable(given)}
     from_state = (_update if schedules else _shared_update)(who, kind, step, needs, **schedules)
     from_factory = {**hyperparameters, **adapted}
 
@@ -194,12 +193,12 @@ def hidden(optimizer: Optimizer) -> Optimizer:
 
 
 def _equal(value, default) -> bool:
-    return is_concrete(value) and not is_function(value) and bool(value == default)
+    return is_concrete(value) and not callable(value) and bool(value == default)
 
 
 def _described(value) -> str:
     if not is_concrete(value):
         return "<traced>"
-    if is_function(value):
+    if callable(value):
         return getattr(value, "__name__", "<schedule>")
     return repr(value) if isinstance(value, str | bool) else f"{float(value):g}"

@@ -9,7 +9,7 @@ import numpy as np
 from bpjax.training.epoch import Epoch
 from bpjax.training.stops import Stop, watching_divergence
 from bpjax.types import Array
-from bpjax.util.call_text import is_function, shown
+from bpjax.util.call_text import shown
 from bpjax.util.checks import check_flag, check_function, check_number, check_text
 from bpjax.util.user_functions import call_user, hashable, place
 
@@ -97,7 +97,7 @@ def time_limit(seconds: float) -> TimeLimit:
 def as_stops(who: str, stops) -> tuple[Stop, ...]:
     """One stop, several, or None for none, as a tuple that begins with `diverged`, or a `ValueError`."""
     several: Any = (
-        () if stops is None else (stops,) if isinstance(stops, Stop | TimeLimit) or is_function(stops) else stops
+        () if stops is None else (stops,) if isinstance(stops, Stop | TimeLimit) or callable(stops) else stops
     )
     if isinstance(several, str | Mapping) or not isinstance(several, Iterable):
         raise ValueError(f"`{who}` expected `stops` to be a stop or a tuple of stops, got {shown(stops)}.")

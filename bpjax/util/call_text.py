@@ -1,5 +1,8 @@
 """The text of a call, for `repr`: `32, use_bias=False`."""
 
+from collections.abc import Callable
+from typing import Any, TypeGuard
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +30,7 @@ def value_text(value) -> str:
     return repr(value)
 
 
-def is_function(value) -> bool:
+def is_function(value) -> TypeGuard[Callable[..., Any]]:
     """Whether a value is to be called. A `Layer` is a record although Python can call it, to say what to write."""
     return callable(value) and not hasattr(value, "_fields")
 
