@@ -96,11 +96,18 @@ def _run(file: Path, names: list[str], seconds: float, quiet: bool) -> tuple[lis
         end = Verdict(False, "ends Python", "The function ends Python: it must return its result.")
         try:
             limit = STARTING + 2 * seconds * (len(names) + 1)
-            subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=limit, check=False)
+            ended = subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=limit, check=False
+            )
+            if not results.read_text(encoding="utf-8"):
+                sentence = (
+                    f"The check itself could not start (status {ended.returncode}); this says nothing of the file."
+                )
+                end = Verdict(False, "not started", sentence)
         except subprocess.TimeoutExpired:
             end = Verdict(False, "too long", f"The function takes longer than {seconds:g} s and cannot be interrupted.")
         rows = []
-        for line in results.read_text(encoding="utf-8").splitlines():
+        for line in results.read_text(encoding="utf-8").splitlines()[1:]:
             entry = json.loads(line)
             verdict = Verdict(entry["right"], entry["mistake"], entry["sentence"])
             rows.append(_row(file, entry["exercise"], verdict, entry["seconds"]))

@@ -2,7 +2,8 @@
 
     python -m bpjax.teaching.exercises.worker FILE RESULTS SECONDS NAME…
 
-One JSON object per line is appended to RESULTS as soon as an exercise is checked.
+One JSON object per line is appended to RESULTS as soon as an exercise is checked; the first line is empty and says that
+the process has started.
 """
 
 import contextlib
@@ -64,6 +65,7 @@ def main(arguments: list[str]) -> None:
         with open(results, "a", encoding="utf-8") as out:
             out.write(json.dumps(verdict._asdict() | {"exercise": name, "seconds": round(took, 3)}) + "\n")
 
+    Path(results).write_text("{}\n", encoding="utf-8")  # from here on it is the file that ends the process
     try:
         with contextlib.ExitStack() as stack:
             with limited(limit):
