@@ -132,6 +132,7 @@ NETWORKS: dict[str, dict[str, Callable[[], Any]]] = {
     "layers.scaled_sigmoid": {"low": lambda: 0.0},
     "layers.soft_spike": {"surrogate": lambda: "arctan", "height": lambda: 0.5},
     "layers.spike": {"surrogate": lambda: "arctan", "height": lambda: 0.5},
+    "layers.tied_embedding": {"network": lambda: bp.tanh},
     "layers.tie": {"network": lambda: bp.chain(bp.dense(3), bp.dense(3)), "*0": lambda: (0, 1)},
     "layers.unstack": {"params": lambda: jnp.ones((2, 3))},
     "layers.update_multipliers": {
@@ -150,6 +151,8 @@ NETWORKS: dict[str, dict[str, Callable[[], Any]]] = {
     },
     "networks.lenet": {"image": lambda: (8, 8, 1), "maps": lambda: (2, 2), "hidden": lambda: (3,)},
     "networks.resnet": {"image": lambda: (8, 8, 1), "channels": lambda: (2, 2), "norm": lambda: OMIT},
+    "networks.decoder_block": {"features": lambda: 4},
+    "networks.encoder_decoder": {"source_vocabulary": lambda: 5, "features": lambda: 4},
     "networks.transformer": {"features": lambda: 4, "heads": lambda: 2, "positions": lambda: "learned"},
     "networks.transformer_block": {"features": lambda: 4},
     "theory.cost_to_go": {

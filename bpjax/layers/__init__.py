@@ -48,6 +48,7 @@ from bpjax.layers.combinators.remat import remat
 from bpjax.layers.combinators.repeat import repeat, unstack
 from bpjax.layers.combinators.scaled import scaled
 from bpjax.layers.combinators.tie import tie
+from bpjax.layers.combinators.tied_embedding import tied_embedding
 from bpjax.layers.convolution.conv import conv, conv_transpose
 from bpjax.layers.convolution.global_pool import global_average_pool, global_max_pool
 from bpjax.layers.convolution.lp_pool import lp_pool
@@ -102,6 +103,8 @@ from bpjax.layers.recurrent.control import (
 )
 from bpjax.layers.recurrent.fir import fir
 from bpjax.layers.recurrent.gated import gru, lstm
+from bpjax.layers.recurrent.normalized import layer_norm_lstm
+from bpjax.layers.recurrent.peephole import peephole_lstm
 from bpjax.layers.recurrent.recurrent import bidirectional, unroll
 from bpjax.layers.recurrent.runge_kutta import runge_kutta
 from bpjax.layers.recurrent.short_term import ShortTerm, tsodyks_markram
@@ -210,6 +213,7 @@ __all__ = [
     "keyed",
     "last_position",
     "layer_norm",
+    "layer_norm_lstm",
     "leaky_integrate_and_fire",
     "leaky_integrator",
     "leaky_relu",
@@ -236,6 +240,7 @@ __all__ = [
     "parallel",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "peephole_lstm",
     "plain_attention",
     "prelu",
     "random_edges",
@@ -274,6 +279,7 @@ __all__ = [
     "tanhshrink",
     "threshold",
     "tie",
+    "tied_embedding",
     "tsodyks_markram",
     "uniform",
     "unit_length",

@@ -21,7 +21,9 @@ class Embedding(NamedTuple):
     w: Array  # (V, F) a row of features for each token
 
 
-def embedding(vocabulary: int, features: int, weights: str | Initializer = unit_normal) -> Layer:
+def embedding(
+    vocabulary: int, features: int, weights: str | Initializer = unit_normal, *, padding: int | None = None
+) -> Layer:
     """The row of a learnt table for each token, integers x (N, ...) to y (N, ..., F).
 
     forward    yₙₜ = W[xₙₜ]
@@ -34,28 +36,36 @@ def embedding(vocabulary: int, features: int, weights: str | Initializer = unit_
         vocabulary: V, the number of different tokens.
         features: F, the length of a row.
         weights: The initializer of W, or the name of one.
+        padding: A token that stands for no token: its y is 0 whatever W, and so is the gradient of its row, which is
+            initially 0.
 
     Raises:
-        ValueError: `vocabulary` or `features` is not a positive integer; in `forward`, `x` is not of an integer
-            dtype, has no example or a token outside 0 … V − 1, or the params belong to another layer.
+        ValueError: `vocabulary` or `features` is not a positive integer, or `padding` no token; in `forward`, `x` is
+            not of an integer dtype, has no example or a token outside 0 … V − 1, or the params belong to another layer.
     """
     vocabulary = check_count("embedding", "vocabulary", vocabulary)
     features = check_count("embedding", "features", features)
-    return _embedding(int(vocabulary), int(features), initializer(weights))
+    if padding is not None:
+        padding = check_count("embedding", "padding", padding, least=0, most=vocabulary - 1)
+    return _embedding(int(vocabulary), int(features), initializer(weights), padding)
 
 
 @functools.cache
-def _embedding(vocabulary: int, features: int, weights: Initializer) -> Layer:
+def _embedding(vocabulary: int, features: int, weights: Initializer, padding: int | None) -> Layer:
     """The cached factory: equal arguments give the same Layer object, so jitted functions of it compile once."""
 
     def init(key, in_shape):
         positions = check_any_shape("embedding", in_shape)
-        return Embedding(weights(key, (vocabulary, features), jnp.result_type(float))), (*positions, features)
+        w = weights(key, (vocabulary, features), jnp.result_type(float))
+        return Embedding(w if padding is None else w.at[padding].set(0)), (*positions, features)
 
     def forward(params, x):
         check_params(f"`embedding({vocabulary}, {features})`", params, Embedding, {"w": (vocabulary, features)})
         tokens = check_tokens(x, vocabulary)
         y = jnp.take(params.w, tokens, axis=0, mode="fill", fill_value=jnp.nan)
+        if padding is not None:
+            y = jnp.where((tokens == padding)[..., None], 0, y)
+            tokens = jnp.where(tokens == padding, vocabulary, tokens)  # so that it adds nothing to dW
         return y, tokens
 
     def backward(params, tokens, dy):
@@ -63,7 +73,7 @@ def _embedding(vocabulary: int, features: int, weights: Initializer) -> Layer:
         dw = dw.at[tokens.ravel()].add(widen(dy).reshape(-1, features), mode="drop")
         return Embedding(dw.astype(dy.dtype)), no_gradient(tokens)
 
-    arguments = call_text(vocabulary, features)
+    arguments = call_text(vocabulary, features, padding=(padding, None))
     return Layer("embedding", init, forward, backward, Kind.AFFINE, arguments=arguments)
 
 

@@ -87,7 +87,7 @@ def eprop(
 
     def grads(params, state, batch):
         x, target = batch
-        spikes, (_, residuals) = hidden.forward(params[0], x)
+        spikes, (_, residuals, *_) = hidden.forward(params[0], x)
         output, _ = readout.forward(params[1], spikes)
         errors = loss.gradient(output, target)
         b, state = _feedback(feedback, params, state, decay)

@@ -3,7 +3,7 @@
 import functools
 import importlib.util
 
-from pytorch_cases import attention, losses
+from pytorch_cases import attention, losses, recurrent
 from pytorch_cases.case import Case
 
 
@@ -16,7 +16,7 @@ class Families(dict):
         return listed() if callable(listed) else listed
 
 
-FAMILIES = Families(losses=losses.CASES, attention=attention.CASES)
+FAMILIES = Families({"losses": losses.CASES, "attention": attention.CASES, "recurrent, embedding": recurrent.CASES})
 
 if importlib.util.find_spec("expecttest"):  # which the inputs of PyTorch's own tests need
     from pytorch_cases import operators

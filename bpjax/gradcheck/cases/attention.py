@@ -4,17 +4,25 @@ import jax
 import jax.numpy as jnp
 
 from bpjax.gradcheck.cases.case import LayerCase, normal
+from bpjax.layers.activations import tanh
 from bpjax.layers.attention.attention import attention, cross_attention
 from bpjax.layers.attention.masked import masked
 from bpjax.layers.attention.positions import learned_positions, sinusoidal_positions
+from bpjax.layers.combinators.tied_embedding import tied_embedding
 from bpjax.layers.dropout import keyed
 from bpjax.layers.embedding import embedding
+from bpjax.networks.encoder_decoder import encoder_decoder
 from bpjax.networks.transformer import transformer
 
 
 def tokens(key, examples: int, in_shape):
     """Tokens from 0 to 4, shape (N, *in_shape)."""
     return jax.random.randint(key, (examples, *in_shape), 0, 5, jnp.int32)
+
+
+def two_texts(key, examples: int, in_shape):
+    """Tokens of a source and of a target."""
+    return tuple(tokens(k, examples, shape) for k, shape in zip(jax.random.split(key), in_shape, strict=True))
 
 
 def padded(key, examples: int, in_shape):
@@ -38,6 +46,9 @@ def with_key(key, examples: int, in_shape):
 
 CASES: dict[str, LayerCase] = {
     "embedding(5, 3)": LayerCase(embedding(5, 3), (4,), tokens),
+    "tied_embedding(tanh, 5, 3, padding=0)": LayerCase(
+        tied_embedding(tanh, 5, 3, padding=0), (4,), tokens, blocked=False
+    ),
     "sinusoidal_positions()": LayerCase(sinusoidal_positions(), (3, 4)),
     "learned_positions(4)": LayerCase(learned_positions(4), (3, 2), blocked=False),
     "attention(2, causal), 3 blocks": LayerCase(attention(2, causal=True, block=2), (5, 4)),
@@ -52,5 +63,6 @@ CASES: dict[str, LayerCase] = {
     "keyed(attention(2, dropout=0.3, bias='alibi'))": LayerCase(
         keyed(attention(2, dropout=0.3, bias="alibi", block=2)), (3, 4), with_key, per_example=False
     ),
+    "encoder_decoder(5, 5, 4, 2, 1)": LayerCase(encoder_decoder(5, 5, 4, 2, 1), ((4,), (3,)), two_texts),
     "transformer(5, 4, 2, 2, 3)": LayerCase(transformer(5, 4, 2, 2, 3), (3,), tokens),
 }

@@ -3,13 +3,17 @@
 import jax
 import jax.numpy as jnp
 
+from bpjax.gradcheck.cases.attention import padded
 from bpjax.gradcheck.cases.case import LayerCase
 from bpjax.layers.activations import relu, tanh
+from bpjax.layers.attention.masked import masked
 from bpjax.layers.combinators.chain import chain
 from bpjax.layers.dense import dense
 from bpjax.layers.recurrent.cells import elman, jordan
 from bpjax.layers.recurrent.fir import fir
 from bpjax.layers.recurrent.gated import LstmState, gru, lstm
+from bpjax.layers.recurrent.normalized import layer_norm_lstm
+from bpjax.layers.recurrent.peephole import peephole_lstm
 from bpjax.layers.recurrent.recurrent import bidirectional, unroll
 from bpjax.layers.recurrent.short_term import tsodyks_markram
 from bpjax.layers.recurrent.stage import stage
@@ -44,6 +48,11 @@ CASES: dict[str, LayerCase] = {
     "unroll(tsodyks_markram(2))": LayerCase(unroll(tsodyks_markram(2, 0.4, 3.0, 2.0)), (4, 2), blocked=False),
     "unroll(tsodyks_markram(2, order='after'))": LayerCase(
         unroll(tsodyks_markram(2, 0.4, 3.0, 2.0, order="after")), (4, 2), blocked=False
+    ),
+    "unroll(peephole_lstm(3, 2))": LayerCase(unroll(peephole_lstm(3, 2)), (4, 2)),
+    "unroll(layer_norm_lstm(2))": LayerCase(unroll(layer_norm_lstm(2)), (4, 3)),
+    "masked(bidirectional(lstm(2), last=True))": LayerCase(
+        masked(bidirectional(lstm(2, use_bias=False), last=True)), (4, 2), padded
     ),
     "fir(2, 3)": LayerCase(fir(2, 3), (4, 2)),
     "char_rnn(4, 2, (gru(2),))": LayerCase(char_rnn(4, 2, (gru(2),)), (3,), _tokens),

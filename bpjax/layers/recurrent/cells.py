@@ -29,7 +29,7 @@ from bpjax.layers.recurrent.net_inputs import (
 )
 from bpjax.types import Array
 from bpjax.util.call_text import call_text
-from bpjax.util.checks import check_count, check_number
+from bpjax.util.checks import check_count, check_flag, check_number
 from bpjax.util.precision import widen
 
 
@@ -48,6 +48,8 @@ def elman(
     activation: Layer = tanh,
     weights: str | Initializer = lecun_normal,
     recurrent: str | Initializer = "orthogonal",
+    *,
+    use_bias: bool = True,
 ) -> Cell:
     """The simple recurrent network: hidden units with their previous values as inputs (Elman 1990).
 
@@ -61,19 +63,21 @@ def elman(
         activation: φ, any activation layer; its `backward` gives φ′.
         weights: The initializer of Wx, or the name of one.
         recurrent: The initializer of Wh, or the name of one.
+        use_bias: Whether to add b.
 
     Raises:
         ValueError: `features` is not a positive integer, `activation` is not a Layer.
     """
     features = check_count("elman", "features", features)
+    use_bias = check_flag("elman", "use_bias", use_bias)
     check_layer("elman", activation)
     weights, recurrent = initializer(weights), initializer(recurrent)
 
     def init(key, in_shape):
-        return initial_params("elman", key, in_shape, features, 1, weights, recurrent), (features,)
+        return initial_params("elman", key, in_shape, features, 1, weights, recurrent, use_bias), (features,)
 
     def inputs(params, x):
-        return product_of_inputs("elman", params, x, Recurrent, recurrent_shapes(features, 1))
+        return product_of_inputs("elman", params, x, Recurrent, recurrent_shapes(features, 1, use_bias))
 
     def step(params, h, driven):
         y, residuals = activation.forward((), net_input(driven, matmul(h, params.wh), params.b).astype(h.dtype))
@@ -83,8 +87,8 @@ def elman(
         _, delta = activation.backward((), residuals[1], dh + dy)
         return matmul(delta, wh_transposed), delta
 
-    parts = Parts((activation,), lambda changed: elman(features, changed, weights, recurrent))
-    arguments = call_text(features, activation=(activation, tanh))
+    parts = Parts((activation,), lambda changed: elman(features, changed, weights, recurrent, use_bias=use_bias))
+    arguments = call_text(features, activation=(activation, tanh), use_bias=(use_bias, True))
     return Cell(
         "elman", (features,), init, step, back, inputs, gradient_of_net_inputs, transposed_wh,
         Kind.COMBINATOR, parts, arguments,

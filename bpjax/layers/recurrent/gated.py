@@ -19,7 +19,7 @@ from bpjax.layers.recurrent.net_inputs import (
 )
 from bpjax.types import Array
 from bpjax.util.call_text import call_text
-from bpjax.util.checks import check_count, check_number
+from bpjax.util.checks import check_count, check_flag, check_number
 from bpjax.util.precision import widen
 
 
@@ -28,8 +28,8 @@ class Gru(NamedTuple):
 
     wx: Array  # (D, 3 H) from the inputs
     wh: Array  # (H, 3 H) from the previous state
-    b: Array  # (3 H,)
-    c: Array  # (H,) bias of the candidate's recurrent part, inside the reset gate
+    b: Array | None  # (3 H,); None, as is c, in a cell without biases
+    c: Array | None  # (H,) bias of the candidate's recurrent part, inside the reset gate
 
 
 class LstmState(NamedTuple):
@@ -39,7 +39,13 @@ class LstmState(NamedTuple):
     c: Any  # (N, H) the memory
 
 
-def gru(features: int, weights: str | Initializer = lecun_normal, recurrent: str | Initializer = "orthogonal") -> Cell:
+def gru(
+    features: int,
+    weights: str | Initializer = lecun_normal,
+    recurrent: str | Initializer = "orthogonal",
+    *,
+    use_bias: bool = True,
+) -> Cell:
     """The gated recurrent unit (Cho et al. 2014), in the form with the reset gate after the matrix product.
 
     forward    r = σ(x Wr + h Ur + br)     z = σ(x Wz + h Uz + bz)     m = h Un + c     n = tanh(x Wn + bn + r ⊙ m)
@@ -56,26 +62,30 @@ def gru(features: int, weights: str | Initializer = lecun_normal, recurrent: str
         features: H, the number of units.
         weights: The initializer of `wx`, or the name of one.
         recurrent: The initializer of Ur, Uz and Un, or the name of one.
+        use_bias: Whether to add b and c.
 
     Raises:
         ValueError: `features` is not a positive integer.
     """
     features = check_count("gru", "features", features)
+    use_bias = check_flag("gru", "use_bias", use_bias)
     weights, recurrent = initializer(weights), initializer(recurrent)
     one, two = features, 2 * features
 
     def init(key, in_shape):
-        made = initial_params("gru", key, in_shape, features, 3, weights, recurrent)
-        return Gru(*made, c=jnp.zeros(features, made.b.dtype)), (features,)
+        made = initial_params("gru", key, in_shape, features, 3, weights, recurrent, use_bias)
+        return Gru(*made, c=jnp.zeros(features, made.wx.dtype) if use_bias else None), (features,)
 
     def inputs(params, x):
-        return product_of_inputs("gru", params, x, Gru, {**recurrent_shapes(features, 3), "c": (features,)})
+        shapes = {**recurrent_shapes(features, 3, use_bias), "c": (features,) if use_bias else None}
+        return product_of_inputs("gru", params, x, Gru, shapes)
 
     def step(params, h, driven):
-        a, u = widen(driven) + widen(params.b)[None, :], widen(matmul(h, params.wh))
+        a, u = widen(driven), widen(matmul(h, params.wh))
+        a = a if params.b is None else a + widen(params.b)[None, :]
         r = jax.nn.sigmoid(a[:, :one] + u[:, :one])
         z = jax.nn.sigmoid(a[:, one:two] + u[:, one:two])
-        m = u[:, two:] + widen(params.c)[None, :]
+        m = u[:, two:] if params.c is None else u[:, two:] + widen(params.c)[None, :]
         n = jnp.tanh(a[:, two:] + r * m)
         y = ((1 - z) * n + z * widen(h)).astype(h.dtype)
         return y, y, (h, *(k.astype(h.dtype) for k in (r, z, n, m)))
@@ -94,12 +104,12 @@ def gru(features: int, weights: str | Initializer = lecun_normal, recurrent: str
         h, r = residuals[:2]
         dm = (widen(r) * widen(delta[..., two:])).astype(delta.dtype)
         at_state = jnp.concatenate([delta[..., :two], dm], axis=-1)
-        dparams = Gru(weight_gradient(x, delta), weight_gradient(h, at_state), bias_gradient(delta), bias_gradient(dm))
+        db, dc = (bias_gradient(delta), bias_gradient(dm)) if use_bias else (None, None)
+        dparams = Gru(weight_gradient(x, delta), weight_gradient(h, at_state), db, dc)
         return dparams, input_gradient(delta, params.wx)
 
-    return Cell(
-        "gru", (features,), init, step, back, inputs, gradient, transposed_wh, arguments=call_text(features)
-    )  # fmt: skip
+    arguments = call_text(features, use_bias=(use_bias, True))
+    return Cell("gru", (features,), init, step, back, inputs, gradient, transposed_wh, arguments=arguments)
 
 
 def lstm(
@@ -107,8 +117,12 @@ def lstm(
     forget_bias: float = 1.0,
     weights: str | Initializer = lecun_normal,
     recurrent: str | Initializer = "orthogonal",
+    *,
+    use_bias: bool = True,
 ) -> Cell:
-    """Long short-term memory with a forget gate (Hochreiter & Schmidhuber 1997; Gers et al. 2000), without peepholes.
+    """Long short-term memory with a forget gate (Hochreiter & Schmidhuber 1997; Gers et al. 2000).
+
+    `peephole_lstm` has peepholes or a projection, `layer_norm_lstm` normalized net inputs.
 
     forward    i = σ(aᵢ)   f = σ(a_f)   g = tanh(a_g)   o = σ(aₒ)        [aᵢ, a_f, a_g, aₒ] = x Wx + h Wh + b
                c′ = f ⊙ c + i ⊙ g       h′ = y = o ⊙ tanh c′
@@ -126,21 +140,23 @@ def lstm(
             biases are initially 0.
         weights: The initializer of Wx, or the name of one.
         recurrent: The initializer of the four H × H blocks of Wh, or the name of one.
+        use_bias: Whether to add b; without it there is no `forget_bias`.
 
     Raises:
         ValueError: `features` is not a positive integer, or `forget_bias` is not finite.
     """
     features = check_count("lstm", "features", features)
+    use_bias = check_flag("lstm", "use_bias", use_bias)
     check_number("lstm", "forget_bias", forget_bias)
     weights, recurrent = initializer(weights), initializer(recurrent)
     gates = [slice(k * features, (k + 1) * features) for k in range(4)]
 
     def init(key, in_shape):
-        made = initial_params("lstm", key, in_shape, features, 4, weights, recurrent)
-        return made._replace(b=made.b.at[gates[1]].set(forget_bias)), (features,)
+        made = initial_params("lstm", key, in_shape, features, 4, weights, recurrent, use_bias)
+        return with_forget_bias(made, features, forget_bias), (features,)
 
     def inputs(params, x):
-        return product_of_inputs("lstm", params, x, Recurrent, recurrent_shapes(features, 4))
+        return product_of_inputs("lstm", params, x, Recurrent, recurrent_shapes(features, 4, use_bias))
 
     def step(params, state, driven):
         h, c = state
@@ -160,6 +176,13 @@ def lstm(
         delta = jnp.concatenate(parts, axis=1).astype(dy.dtype)
         return LstmState(matmul(delta, wh_transposed), (f * s).astype(dy.dtype)), delta
 
-    arguments = call_text(features, forget_bias=(forget_bias, 1.0))
+    arguments = call_text(features, forget_bias=(forget_bias, 1.0), use_bias=(use_bias, True))
     shape = LstmState((features,), (features,))
     return Cell("lstm", shape, init, step, back, inputs, gradient_of_net_inputs, transposed_wh, arguments=arguments)
+
+
+def with_forget_bias(params, features: int, forget_bias):
+    """Params of four gates i, f, g, o with the initial bias of the forget gate, if they have a bias."""
+    if params.b is None:
+        return params
+    return params._replace(b=params.b.at[features : 2 * features].set(forget_bias))

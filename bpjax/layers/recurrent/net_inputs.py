@@ -22,10 +22,10 @@ class Recurrent(NamedTuple):
 
     wx: Array  # (D, G H) from the inputs
     wh: Array  # (H, G H) from the previous state
-    b: Array  # (G H,)
+    b: Array | None  # (G H,); None in cells without biases
 
 
-def initial_params(who, key, in_shape, features, gates, weights, recurrent) -> Recurrent:
+def initial_params(who, key, in_shape, features, gates, weights, recurrent, use_bias=True) -> Recurrent:
     """Initial params of all gates, concatenated; the recurrent weights are drawn per gate, H × H each.
 
     Args:
@@ -36,13 +36,14 @@ def initial_params(who, key, in_shape, features, gates, weights, recurrent) -> R
         gates: G.
         weights: The initializer of Wx.
         recurrent: The initializer of the H × H blocks of Wh.
+        use_bias: Whether there is b, initially 0.
     """
     (in_features,) = check_in_shape(who, in_shape, rank=1)
     dtype = jnp.result_type(float)
     key_x, *keys_h = jax.random.split(key, 1 + gates)
     wh = jnp.concatenate([recurrent(k, (features, features), dtype) for k in keys_h], axis=1)
     wx = weights(key_x, (in_features, gates * features), dtype)
-    return Recurrent(wx, wh, jnp.zeros(gates * features, dtype))
+    return Recurrent(wx, wh, jnp.zeros(gates * features, dtype) if use_bias else None)
 
 
 def gradient_of_net_inputs(params, x, residuals, delta):
@@ -54,7 +55,8 @@ def gradient_of_net_inputs(params, x, residuals, delta):
         residuals: The residuals of the steps, h first.
         delta: The error signals (T, N, G H).
     """
-    dparams = Recurrent(weight_gradient(x, delta), weight_gradient(residuals[0], delta), bias_gradient(delta))
+    db = None if params.b is None else bias_gradient(delta)
+    dparams = Recurrent(weight_gradient(x, delta), weight_gradient(residuals[0], delta), db)
     return dparams, input_gradient(delta, params.wx)
 
 
@@ -63,15 +65,16 @@ def transposed_wh(params) -> Array:
     return params.wh.T
 
 
-def recurrent_shapes(features: int, gates: int) -> Shapes:
+def recurrent_shapes(features: int, gates: int, use_bias: bool = True) -> Shapes:
     """The shapes of the params of G gates of H units, for `check_params`."""
     width = gates * features
-    return {"wx": ("D", width), "wh": (features, width), "b": (width,)}
+    return {"wx": ("D", width), "wh": (features, width), "b": (width,) if use_bias else None}
 
 
-def net_input(driven: Array, recurrent: Array, b: Array) -> Array:
+def net_input(driven: Array, recurrent: Array, b: Array | None) -> Array:
     """x Wx + h Wh + b (N, G H) at one time, half precision widened to float32; `recurrent` is h Wh."""
-    return widen(driven) + widen(recurrent) + widen(b)[None, :]
+    a = widen(driven) + widen(recurrent)
+    return a if b is None else a + widen(b)[None, :]
 
 
 def product_of_inputs(who: str, params, x: Array, kind: type, shapes: Shapes) -> Array:

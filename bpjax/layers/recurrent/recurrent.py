@@ -7,14 +7,19 @@ from bpjax.layers.combinators.chain import parallel
 from bpjax.layers.layer import EMPTY, Layer, Parts, check_in_shape, uses_of
 from bpjax.layers.recurrent.cell import Cell
 from bpjax.layers.recurrent.sequences import (
+    back_where_real,
     check_sequence,
     check_state,
     in_context,
+    is_last_step,
     map_shapes,
     pair,
+    step_mask,
     stored_output,
     swap,
+    where_real,
     zero_state,
+    zeros_of,
 )
 from bpjax.layers.recurrent.with_snapshots import Options, unrolled_with_snapshots
 from bpjax.util.call_text import call_text, is_function, shown
@@ -47,6 +52,11 @@ def unroll(
     Walther (2000): exactly r T − C(s + r, s + 1) steps are repeated, r the least integer with C(s + r, s) ≥ T (see
     `bpjax.layers.snapshots`). Like `remat`, use it with backpropagation only: the states are computed again from the
     weights that `backward` receives.
+
+    Sequences of different lengths: the mask of the context (N, T), set by `masked`, is true at the real times of each
+    example. At the others the state does not change, y is 0, and no error passes through x. So s_T and the output of
+    `last` are those of the last real time, and with `reverse` each example starts at its own last time. Without any
+    real time y is 0 and the state s₀. The blocks of `truncate` count the times of padding too.
 
     Args:
         cell: One time step.
@@ -92,42 +102,47 @@ def unroll(
         zero = zero_state(cell, len(sequence), sequence.dtype)
         state = zero if state is None else check_state(cell.name, state, zero)
         driven = here.inputs(params, jnp.swapaxes(sequence, 0, 1))
+        reals = step_mask(cell.name, context.mask, sequence)
 
         def step(carry, step):
-            driven, starts = step
+            driven, starts, real = step
             state = carry[0] if starts is None else select(starts, jax.lax.stop_gradient(carry[0]), carry[0])
             after, y, residuals = here.step(params, state, driven)
             if last:
-                return (after, y), (None, residuals)
-            stored[:] = [] if starts is not None else stored_output(state, after, y, residuals)
-            return (after, None), (None if stored else y, residuals)
+                return (where_real(real, after, state), where_real(real, y, carry[1])), (None, residuals)
+            if starts is None and real is None:
+                stored[:] = stored_output(state, after, y, residuals)
+            y = None if stored else where_real(real, y, zeros_of(y))
+            return (where_real(real, after, state), None), (y, residuals)
 
         y = None
         if last:  # the scan carries the latest output only
             first = jax.tree.map(lambda a: a[0], driven)
             y = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(here.step, params, state, first)[1])
-        steps, stored = (driven, starts_block(sequence.shape[1])), []
+        steps, stored = (driven, starts_block(sequence.shape[1]), reals), []
         (state, y), (outputs, residuals) = jax.lax.scan(step, (state, y), steps, reverse=reverse)
         if stored:
             ((in_state, in_residuals),) = stored
             final, before = jax.tree.leaves(state)[in_state][None], jax.tree.leaves(residuals)[in_residuals]
             outputs = jnp.concatenate([final, before[:-1]] if reverse else [before[1:], final])
         y = y if last else swap(outputs)
-        return ((y, state) if with_state else y), (sequence, residuals)
+        return ((y, state) if with_state else y), (sequence, residuals, reals)
 
     def backward(params, residuals, dy):
-        sequence, stacked = residuals
+        sequence, stacked, reals = residuals
         batch, length = sequence.shape[:2]
         dy, dstate = dy if with_state else (dy, zero_state(cell, batch, sequence.dtype))
-        is_last = jnp.arange(length) == (0 if reverse else length - 1)
+        is_last = is_last_step(length, reverse, reals)
         dparams = None if cell.gradient else jax.tree.map(lambda p: jnp.zeros_like(widen(p)), params)
 
         def sweep(carry, step):
             dstate, dparams = carry
-            residuals, dy_here, starts = step
-            if last:
+            residuals, dy_here, starts, real = step
+            if last and real is None:
                 dy_here = jax.tree.map(lambda d: jnp.where(dy_here, d, 0), dy)
-            dstate, delta = cell.back(back_params, residuals, dstate, dy_here)
+            elif last:
+                dy_here = where_real(dy_here, dy, zeros_of(dy))
+            dstate, delta = back_where_real(cell, back_params, residuals, dstate, dy_here, real)
             if starts is not None:
                 dstate = jax.tree.map(lambda d: jnp.where(starts, 0, d), dstate)
             if cell.gradient is None:
@@ -136,7 +151,7 @@ def unroll(
             return (dstate, dparams), delta
 
         back_params = cell.back_params(params)
-        steps = (stacked, is_last if last else swap(dy), starts_block(length))
+        steps = (stacked, is_last if last else swap(dy), starts_block(length), reals)
         (dstate, dparams), delta = jax.lax.scan(sweep, (dstate, dparams), steps, reverse=not reverse)
         if cell.gradient is None:
             dparams, dx = jax.tree.map(lambda d, p: d.astype(p.dtype), dparams, params), delta
@@ -160,7 +175,7 @@ def unroll(
     passes = forward, backward
     if snapshots is not None:
         passes = unrolled_with_snapshots(cell, snapshots, Options(reverse, last, with_state, truncate))
-    cell_parts, uses = cell.parts, uses_of(cell.parts.layers if cell.parts else ())
+    cell_parts, uses = cell.parts, uses_of(cell.parts.layers if cell.parts else ()) | {"mask"}
     parts = cell_parts and Parts(cell_parts.layers, lambda *layers: changed(cell_parts.rebuild(*layers)))
     arguments = call_text(
         cell, reverse=(reverse, False), last=(last, False), with_state=(with_state, False), truncate=(truncate, None),

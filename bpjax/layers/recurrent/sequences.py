@@ -44,6 +44,61 @@ def zero_state(cell: Cell, batch: int, dtype):
     return map_shapes(lambda shape: jnp.zeros((batch, *shape), dtype), cell.state_shape)
 
 
+def step_mask(who: str, mask, x: Array) -> Array | None:
+    """The mask of the context as (T, N) booleans, or None, or a `ValueError` where it is no mask (N, T) of x."""
+    if mask is None:
+        return None
+    mask = jnp.asarray(mask)
+    if mask.dtype != bool or mask.shape != x.shape[:2]:
+        raise ValueError(
+            f"`{who}` expected a mask {x.shape[:2]} of booleans, true at the real times of each example, got "
+            f"{mask.dtype}{list(mask.shape)}. Make one: `jnp.arange(T)[None, :] < lengths[:, None]`."
+        )
+    return mask.T
+
+
+def where_real(real: Array | None, new, old):
+    """The new arrays (N, ...) for examples whose time is real, (N,), else the old ones; the new ones without a mask."""
+    if real is None:
+        return new
+    choose = lambda a, b: jnp.where(real.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
+    return jax.tree.map(choose, new, old)
+
+
+def zeros_of(tree):
+    """A pytree of zeros of the same shapes."""
+    return jax.tree.map(jnp.zeros_like, tree)
+
+
+def back_where_real(cell: Cell, back_params, residuals, dstate, dy, real: Array | None):
+    """(dstate, delta) of one time, `cell.back`; where a time is padding dstate passes unchanged, and nothing else does.
+
+    Args:
+        cell: The cell.
+        back_params: What its `back` reads of the params.
+        residuals: Of the step.
+        dstate: The cotangent of the state after the step.
+        dy: The cotangent of the output.
+        real: (N,), or None without a mask.
+    """
+    if real is None:
+        return cell.back(back_params, residuals, dstate, dy)
+    past = where_real(real, zeros_of(dstate), dstate)
+    before, delta = cell.back(
+        back_params, residuals, where_real(real, dstate, zeros_of(dstate)), where_real(real, dy, zeros_of(dy))
+    )
+    return jax.tree.map(jnp.add, before, past), delta
+
+
+def is_last_step(length: int, reverse: bool, real: Array | None) -> Array:
+    """Where the last step of each example is: (T,) booleans, or with a mask (T, N), all false without real times."""
+    if real is None:
+        return jnp.arange(length) == (0 if reverse else length - 1)
+    later = real if reverse else real[::-1]
+    first = jnp.cumsum(later, axis=0) == 1
+    return (first if reverse else first[::-1]) & real
+
+
 def pair(what: str, pair):
     """`pair` itself, a (sequence, state), or a `ValueError`."""
     if not isinstance(pair, tuple | list) or len(pair) != 2:
