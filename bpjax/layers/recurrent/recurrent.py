@@ -182,8 +182,18 @@ def unroll(
         snapshots=(snapshots, None),
     )  # fmt: skip
     return Layer(
-        f"unroll({cell.name})", init, *passes, cell.kind, parts, arguments, uses, cell.settings, made_from=cell
+        f"unroll({cell.name})", init, *passes, cell.kind, parts, arguments, uses, cell.settings,
+        made_from=cell if _is_hashable(cell) else None,
     )  # fmt: skip
+
+
+def _is_hashable(cell: Cell) -> bool:
+    """Whether a cell can be a key, as layers are of compiled programs; one with a dictionary of states cannot."""
+    try:
+        hash(cell)
+    except TypeError:
+        return False
+    return True
 
 
 def bidirectional(
