@@ -119,21 +119,21 @@ def one_run(
 
 
 def findings_table(findings: Sequence[Finding], title: str | None = None) -> Table:
-    """The findings grouped by topic, within 100 columns."""
+    """The findings grouped by topic, within 80 columns; source and certainty stand below the quantity."""
     shown = bare_table(title)
-    shown.add_column("quantity", ratio=3)
-    for column in ("published", "ours", "difference"):
-        shown.add_column(column, justify="right")
-    shown.add_column("how sure", ratio=2)
+    shown.add_column("quantity", ratio=1)
+    for column, width in (("published", 13), ("ours", 17), ("difference", 13)):
+        shown.add_column(column, justify="right", max_width=width)
     shown.add_column("", no_wrap=True)
     topic = ""
     for row in findings:
         if row.topic != topic:
             topic = row.topic
             add_heading(shown, topic)
-        quantity = row.quantity + (f" [dim]({row.source})[/dim]" if row.source else "")
+        below = "; ".join(part for part in (row.source, row.certainty) if part)
+        quantity = row.quantity + (f"\n[dim]({below})[/dim]" if below else "")
         verdict = {True: "[green]agrees[/green]", False: "[yellow]differs[/yellow]", None: ""}[row.agrees]
-        shown.add_row(quantity, row.published or "–", row.ours, row.difference, row.certainty, verdict)
+        shown.add_row(quantity, row.published or "–", row.ours, row.difference, verdict)
     return shown
 
 

@@ -21,7 +21,7 @@ results/internal_representations.
 import functools
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,12 +32,11 @@ from rich.console import Console
 
 from bpjax.results.record import write_record
 from bpjax.util.checks import check_count
-from bpjax.util.files import slug
 from experiments.common.command import command, print_totals, progress
 from experiments.common.config import StoredSettings
 from experiments.common.findings import Finding, print_findings
 from experiments.common.keep import keep
-from experiments.common.stored import write_figure, write_rows, write_zarr
+from experiments.common.stored import read_named, write_figure, write_named, write_rows
 from experiments.common.threads import in_parallel, stop_if
 from experiments.internal_representations.problem import WIDTH, Problem, Sweeps
 from experiments.internal_representations.problems import PROBLEMS, QUICK
@@ -105,25 +104,30 @@ def run(config: Config, console: Console) -> dict[str, Sweeps]:
     return {problem.name: sweeps for problem, sweeps in zip(config.problems, results, strict=True)}
 
 
+def figures(config: Config, folder: Path) -> dict[str, Callable]:
+    """{name: function that draws it}, from the stored results."""
+    drawn = [problem for problem in config.problems if problem.draw is not None]
+    stored = {problem.name: read_named(folder, problem.name) for problem in drawn}
+    parts = {name: [problem for problem in drawn if problem.figure == name] for name in [p.figure for p in drawn]}
+    return {name: functools.partial(draw, own, stored) for name, own in parts.items()}
+
+
 def store(config: Config, folder: Path, results: dict[str, Sweeps]) -> list[Finding]:
     """Write sweeps, table, figures and record; returns the findings of what was stored."""
-    stored = {
-        name: {key: write_zarr(sweep, folder / f"{slug(f'{name} {key}')}.zarr") for key, sweep in sweeps.items()}
-        for name, sweeps in results.items()
-    }
+    for name, sweeps in results.items():
+        write_named(sweeps, folder, name, f"{name} ")
+    stored = {problem.name: read_named(folder, problem.name) for problem in config.problems}
     findings = [row for problem in config.problems for row in problem.findings(stored[problem.name])]
     write_rows(folder / "internal_representations.csv", findings, ["verdict"])
-    drawn = [problem for problem in config.problems if problem.draw is not None]
-    for figure_name in dict.fromkeys(problem.figure for problem in drawn):
-        parts = [problem for problem in drawn if problem.figure == figure_name]
-        write_figure(draw(parts, stored), folder, figure_name)
+    for name, drawn in figures(config, folder).items():
+        write_figure(drawn(), folder, name)
     receipts = {
         f"{name}, {key}": sweep.attrs["receipt"]
         for name, sweeps in stored.items()
         for key, sweep in sweeps.items()
         if "receipt" in sweep.attrs
     }
-    write_record(folder, config, receipts=receipts)
+    write_record(folder, config, experiment="internal_representations", receipts=receipts)
     return findings
 
 

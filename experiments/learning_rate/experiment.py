@@ -22,6 +22,7 @@ import itertools
 import math
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -36,17 +37,12 @@ from bpjax.util.checks import check_count, check_number
 from experiments.common.command import command, print_totals, progress
 from experiments.common.config import QuickSettings
 from experiments.common.keep import keep
-from experiments.common.stored import write_figure, write_zarr
+from experiments.common.redraw import write_figures
+from experiments.common.stored import read_zarr, write_zarr
 from experiments.common.threads import in_parallel, stop_if
-from experiments.learning_rate.figures import (
-    edge_figure,
-    main_figure,
-    oscillation_figure,
-    oscillation_sentence,
-    pages,
-    rule_figure,
-    write_numbers,
-)
+from experiments.learning_rate.figures import edge_figure, main_figure, oscillation_figure, rule_figure
+from experiments.learning_rate.numbers import oscillation_sentence, write_numbers
+from experiments.learning_rate.pages import write_edge, write_map
 from experiments.learning_rate.problems import FIXED, PROBLEMS, RULES, prepare, problems, train
 from experiments.learning_rate.rows import (
     RULE_NOTE,
@@ -205,34 +201,51 @@ WORKERS = 2
 """Sweeps at a time: one compiles, on one core, while the other trains."""
 
 
+def stored(folder: Path, part: str) -> list[xr.Dataset]:
+    """The stored results of a part: "sweeps", "oscillations", "edges"."""
+    found = sorted(folder.glob(f"{part}_*.zarr"), key=lambda path: int(path.stem.rpartition("_")[2]))
+    return [read_zarr(path) for path in found]
+
+
+def figures(config: Config, folder: Path) -> dict[str, Callable]:
+    """{name: function that draws it}, from the stored results."""
+    sweeps, oscillations, edges = (stored(folder, part) for part in ("sweeps", "oscillations", "edges"))
+    return {
+        "learning_rate": partial(main_figure, sweeps),
+        "learning_rate_variable": partial(rule_figure, sweeps),
+        "learning_rate_oscillation": partial(oscillation_figure, oscillations),
+        "learning_rate_edge": partial(edge_figure, edges),
+    }
+
+
+def pages(config: Config, folder: Path) -> dict[str, Callable]:
+    """{name: function that writes it to a path}, from the stored results."""
+    maps = {f"learning_rate_{result.attrs['name']}": partial(write_map, result=result)
+            for result in stored(folder, "sweeps") if result.attrs["rule"] == FIXED}  # fmt: skip
+    return maps | {"learning_rate_edge": partial(write_edge, results=stored(folder, "edges"))}
+
+
 def store(config: Config, folder: Path, results: dict[str, list[xr.Dataset]]) -> dict[str, list[xr.Dataset]]:
     """Write results, numbers, figures, pages and record; returns the results as read back."""
-    stored = {}
     for part, datasets in results.items():
-        stored[part] = []
         for index, result in enumerate(datasets):
-            stored[part].append(write_zarr(result, folder / f"{part}_{index}.zarr"))
-    write_numbers(folder, stored["sweeps"], stored["oscillations"], stored["edges"])
-    figures = {
-        "learning_rate": main_figure(stored["sweeps"]),
-        "learning_rate_variable": rule_figure(stored["sweeps"]),
-        "learning_rate_oscillation": oscillation_figure(stored["oscillations"]),
-        "learning_rate_edge": edge_figure(stored["edges"]),
-    }
-    for name, figure in figures.items():
-        write_figure(figure, folder, name)
-    pages(folder, stored["sweeps"])
-    receipts = {result.attrs["name"]: result.attrs["receipt"] for result in stored["sweeps"]}
-    write_record(folder, config, receipts=receipts)
-    return stored
+            write_zarr(result, folder / f"{part}_{index}.zarr")
+    found = {part: stored(folder, part) for part in results}
+    write_numbers(folder, found["sweeps"], found["oscillations"], found["edges"])
+    write_figures(folder, figures(config, folder))
+    for name, write in pages(config, folder).items():
+        write(folder / f"{name}.html")
+    receipts = {result.attrs["name"]: result.attrs["receipt"] for result in found["sweeps"]}
+    write_record(folder, config, experiment="learning_rate", receipts=receipts)
+    return found
 
 
 def show(config: Config, console: Console) -> None:
     """Run, store, and print the tables and sentences that answer the question."""
     results = run(config, console)
     with console.status("storing the results and drawing the figures"):
-        config, stored = keep(config, store, results)
-    fixed = [result for result in stored["sweeps"] if result.attrs["rule"] == FIXED]
+        config, found = keep(config, store, results)
+    fixed = [result for result in found["sweeps"] if result.attrs["rule"] == FIXED]
     console.print()
     console.print(rate_table(fixed))
     for result in fixed:
@@ -240,18 +253,18 @@ def show(config: Config, console: Console) -> None:
     console.print()
     console.print(limit_table(fixed))
     console.print()
-    console.print(rule_table(stored["sweeps"]))
+    console.print(rule_table(found["sweeps"]))
     console.print(RULE_NOTE)
-    console.print(rule_sentence(stored["sweeps"]))
+    console.print(rule_sentence(found["sweeps"]))
     console.print()
-    for result in stored["oscillations"]:
+    for result in found["oscillations"]:
         console.print(oscillation_sentence(result))
     console.print()
-    console.print(edge_table([row for result in stored["edges"] for row in saturation(result)]))
+    console.print(edge_table([row for result in found["edges"] for row in saturation(result)]))
     figure = config.out / "learning_rate.png"
     console.print(
         f"\nFigures: {figure} (and _variable, _oscillation, _edge; also as .svg), their numbers as CSV, the results "
-        "as Zarr, an interactive page of each map (.html)."
+        "as Zarr, an interactive page of each map and of the edge of stability (.html)."
     )
 
 

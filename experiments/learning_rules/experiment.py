@@ -41,10 +41,11 @@ from experiments.common.command import command, print_totals, progress
 from experiments.common.config import StoredSettings
 from experiments.common.gradients import quick_compilations
 from experiments.common.keep import keep
-from experiments.common.stored import write_figure, write_rows, write_zarr
+from experiments.common.redraw import write_figures
+from experiments.common.stored import read_zarr, write_rows, write_zarr
 from experiments.common.threads import in_parallel
 from experiments.learning_rules.cost import step_costs
-from experiments.learning_rules.figures import draw_comparison, draw_published
+from experiments.learning_rules.figures import draw_comparison, draw_published, draw_rates
 from experiments.learning_rules.problems import Entry, Problem, digits, entry_of, linear, xor
 from experiments.learning_rules.published import BACKPROP, Claim, claims, repeated
 from experiments.learning_rules.tables import claims_table, left_out, problem_table
@@ -206,13 +207,18 @@ def run(config: Config, console: Console) -> Result:
     return Result(compared, reasons, parts, costs)
 
 
-def numbers_of(config: Config, result: Result) -> Numbers:
-    """Summaries of the comparison, and the published results."""
-    summaries = [
+def summaries_of(config: Config, compared: dict[str, dict[str, xr.Dataset]]) -> list[Summary]:
+    """A summary for each problem and rule."""
+    return [
         summary_of(problem, name, config.rules[name].answers, found)
         for problem in config.problems
-        for name, found in result.compared[problem.name].items()
+        for name, found in compared.get(problem.name, {}).items()
     ]
+
+
+def numbers_of(config: Config, result: Result) -> Numbers:
+    """Summaries of the comparison, and the published results."""
+    summaries = summaries_of(config, result.compared)
     held = claims(result.published, summaries, result.compared["digits"]) if result.published else []
     return Numbers(summaries, held)
 
@@ -220,30 +226,56 @@ def numbers_of(config: Config, result: Result) -> Numbers:
 # --- Store and show --------------------------------------------------------------------------------------------------
 
 
-def written(folder: Path, runs: dict[str, dict[str, xr.Dataset]]) -> dict[str, dict[str, xr.Dataset]]:
-    """Write the sweeps and return them as read back."""
-    stored: dict[str, dict[str, xr.Dataset]] = {}
+def write_runs(folder: Path, runs: dict[str, dict[str, xr.Dataset]]) -> None:
+    """Write the sweeps."""
     for part, by_rule in runs.items():
         for name, sweep in by_rule.items():
-            stored.setdefault(part, {})[name] = write_zarr(sweep, folder / slug(part) / f"{slug(name)}.zarr")
-    return stored
+            write_zarr(sweep.assign_attrs(rule=name), folder / slug(part) / f"{slug(name)}.zarr")
+
+
+def read_runs(folder: Path, parts: list[str]) -> dict[str, dict[str, xr.Dataset]]:
+    """The stored sweeps of these parts, by part and rule; the rules in the order of the registry."""
+    order = {name: index for index, name in enumerate(names_of_rules())}
+    found: dict[str, dict[str, xr.Dataset]] = {}
+    for part in parts:
+        sweeps = [read_zarr(path) for path in sorted((folder / slug(part)).glob("*.zarr"))]
+        by_rule = {sweep.attrs["rule"]: sweep for sweep in sweeps}
+        found[part] = {name: by_rule[name] for name in sorted(by_rule, key=lambda name: order.get(name, len(order)))}
+    return {part: by_rule for part, by_rule in found.items() if by_rule}
+
+
+def read(config: Config, folder: Path) -> tuple[dict, dict]:
+    """The stored sweeps of the comparison and of the published results."""
+    parts = dict.fromkeys(job.part for job in repeated(config.published_starts, 1, 1)) if config.published else []
+    compared = read_runs(folder, [problem.name for problem in config.problems])
+    return compared, read_runs(folder / "published", list(parts))
+
+
+def figures(config: Config, folder: Path) -> dict[str, Callable]:
+    """{name: function that draws it}, from the stored results."""
+    compared, published = read(config, folder)
+    summaries = summaries_of(config, compared)
+    drawn = {
+        "learning_rules": functools.partial(draw_comparison, compared["digits"], summaries),
+        "learning_rules_rates": functools.partial(draw_rates, compared["digits"], summaries),
+    }
+    return drawn | ({"learning_rules_published": functools.partial(draw_published, published)} if published else {})
 
 
 def store(config: Config, folder: Path, result: Result) -> tuple[Result, Numbers]:
     """Write results, numbers, figures and record; returns the result as read back."""
-    result = result._replace(
-        compared=written(folder, result.compared), published=written(folder / "published", result.published)
-    )
+    write_runs(folder, result.compared)
+    write_runs(folder / "published", result.published)
+    compared, published = read(config, folder)
+    result = result._replace(compared=compared, published=published)
     numbers = numbers_of(config, result)
     write_rows(folder / "learning_rules.csv", [s.row for s in numbers.summaries])
-    drawn = {"learning_rules": functools.partial(draw_comparison, result.compared["digits"], numbers.summaries)}
     if result.published:
         write_rows(folder / "published.csv", numbers.claims)
-        drawn["learning_rules_published"] = functools.partial(draw_published, result.published)
-    for name, draw in drawn.items():
-        write_figure(draw(), folder, name, dpi=90)
-    receipts = {name: sweep.attrs["receipt"] for by_rule in result.compared.values() for name, sweep in by_rule.items()}
-    write_record(folder, config, receipts=receipts, left_out=result.left_out, costs=result.costs)
+    write_figures(folder, figures(config, folder))
+    receipts = {name: sweep.attrs["receipt"] for by_rule in compared.values() for name, sweep in by_rule.items()}
+    more = {"receipts": receipts, "left_out": result.left_out, "costs": result.costs}
+    write_record(folder, config, experiment="learning_rules", **more)
     return result, numbers
 
 

@@ -41,11 +41,13 @@ from experiments.common.command import command, print_totals, progress
 from experiments.common.config import QuickSettings
 from experiments.common.keep import keep
 from experiments.common.mirror_weights import RATIOS, weight_ratios
-from experiments.common.stored import write_figure, write_rows, write_zarr
+from experiments.common.redraw import write_figures
+from experiments.common.stored import read_zarr, write_rows, write_zarr
 from experiments.common.threads import in_parallel, stop_if
+from experiments.learning_speed.figures import draw_medians, draw_published
 from experiments.learning_speed.published import rows
 from experiments.learning_speed.row import Row, Summary, summary_of
-from experiments.learning_speed.tables import draw, growth_sentences, table
+from experiments.learning_speed.tables import growth_sentences, table
 from experiments.scikit_learn_curves.experiment import curves, verdict
 
 
@@ -150,17 +152,32 @@ def run(config: Config, console: Console) -> xr.Dataset:
     )
 
 
-def store(config: Config, folder: Path, result: xr.Dataset) -> tuple[xr.Dataset, list[Summary]]:
-    """Write the result, its numbers, the figure and the record; returns the result as read back."""
-    stored = write_zarr(result, folder / "learning_speed.zarr")
-    summaries = [
+def read(config: Config, folder: Path) -> tuple[xr.Dataset, list[Summary]]:
+    """The stored trials, and the numbers of each row."""
+    stored = read_zarr(folder / "learning_speed.zarr")
+    return stored, [
         summary_of(row, *(stored.isel(row=i)[name].values for name in ("epochs", "solved", "restarts")))
         for i, row in enumerate(config.rows)
     ]
+
+
+def figures(config: Config, folder: Path) -> dict[str, Callable]:
+    """{name: function that draws it}, from the stored result."""
+    stored, summaries = read(config, folder)
+    drawn = {"learning_speed_medians": functools.partial(draw_medians, stored, config.rows, summaries)}
+    if any(row.published for row in config.rows):
+        drawn = {"learning_speed": functools.partial(draw_published, stored, config.rows, summaries)} | drawn
+    return drawn
+
+
+def store(config: Config, folder: Path, result: xr.Dataset) -> tuple[xr.Dataset, list[Summary]]:
+    """Write the result, its numbers, the figures and the record; returns the result as read back."""
+    write_zarr(result, folder / "learning_speed.zarr")
+    stored, summaries = read(config, folder)
     noted = [s._asdict() | {"note": row.note} for s, row in zip(summaries, config.rows, strict=True)]
     write_rows(folder / "learning_speed.csv", noted)
-    write_figure(draw(stored, config.rows), folder, "learning_speed", dpi=110)
-    write_record(folder, config)
+    write_figures(folder, figures(config, folder))
+    write_record(folder, config, experiment="learning_speed")
     return stored, summaries
 
 
@@ -191,7 +208,9 @@ def show(config: Config, console: Console) -> None:
     verdicts = Counter(s.verdict.split(":")[0] for s in summaries if s.published is not None)
     console.print("Published values: " + "; ".join(f"{n} {verdict}" for verdict, n in verdicts.most_common()) + ".")
     figure = config.out / "learning_speed.png"
-    console.print(f"\nFigure: {figure} (also as .svg), its numbers as CSV, the trials as Zarr.")
+    console.print(
+        f"\nFigures: {figure} and learning_speed_medians.png (also as .svg), their numbers as CSV, the trials as Zarr."
+    )
 
 
 main = functools.partial(command, "learning_speed", Config, __doc__, show)

@@ -1,14 +1,10 @@
-"""The table, the sentences and the figure of the learning-speed experiment."""
+"""The table and the sentences of the learning-speed experiment."""
 
-import matplotlib.pyplot as plt
 import numpy as np
-import xarray as xr
 from rich.table import Table
 
-from bpjax.results import plots
-from bpjax.results.statistics import epochs_or_never
 from experiments.common.command import add_heading, bare_table
-from experiments.learning_speed.row import Row, Summary
+from experiments.learning_speed.row import Summary
 
 
 def table(summaries: list[Summary]) -> Table:
@@ -62,28 +58,3 @@ def growth_sentences(summaries: list[Summary]) -> list[str]:
             explained = np.corrcoef(sizes, means)[0, 1] ** 2
             sentences.append(f"Mean epochs, {name}: {intercept:.1f} + {slope:.1f} log₂ n, R² {explained:.2f}.")
     return sentences
-
-
-def draw(result: xr.Dataset, chosen: list[Row]):
-    """Draw every trial of every row on one axis, grouped by problem, from a stored result."""
-    figure, axis = plt.subplots(figsize=(10.5, 1.5 + 0.3 * len(chosen)), layout="constrained")
-    place, problem, labels = -1.0, "", {}
-    for i, row in enumerate(chosen):
-        if row.problem != problem:
-            problem, place = row.problem, place + 1.25
-            labels[place] = problem
-        place += 1
-        labels[place] = f"{row.rule}  {row.numbers}"
-        at = result.isel(row=i)
-        plots.distribution(axis, place, epochs_or_never(at.solved.values, at.epochs.values), plots.BLUE)
-        if row.published is not None:
-            plots.published(axis, place, row.published.mean, row.published.deviation, plots.RED)
-    axis.set_yticks(list(labels), list(labels.values()), fontsize=8)
-    problems = {row.problem for row in chosen}
-    for label in axis.get_yticklabels():
-        label.set_fontweight("bold" if label.get_text() in problems else "normal")
-    axis.set(xscale="log", ylim=(place + 0.7, -0.7), xlabel="epochs to success")
-    axis.tick_params(axis="y", length=0)
-    axis.grid(axis="x", which="both", alpha=0.25)
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper right", ncols=3, fontsize=8, frameon=False)
-    return figure

@@ -19,6 +19,7 @@ results/momentum.
 import functools
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,13 @@ from experiments.common.command import command, print_totals, progress
 from experiments.common.config import QuickSettings
 from experiments.common.gradients import gradient_receipt
 from experiments.common.keep import keep
+from experiments.common.redraw import write_figures
 from experiments.common.starts import first_start
-from experiments.common.stored import write_figure, write_rows, write_zarr
+from experiments.common.stored import read_zarr, write_rows, write_zarr
 from experiments.momentum import ends, maps, networks, planes, ravines
-from experiments.momentum.report import draw_theory, plane_sentences, plane_table, theory_table
+from experiments.momentum.boundary import Boundary
+from experiments.momentum.report import plane_sentences, plane_table, theory_table
+from experiments.momentum.theory_figure import draw_theory
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,10 @@ COUNTS = (
 )  # fmt: skip
 
 
+ROWS = {"boundaries": Boundary, "speeds": ravines.Speed, "float32": ravines.Speed, "lags": ends.Lag, "facts": ends.Fact}
+"""{table: type of its rows}."""
+
+
 def run_planes(config: Config, key, console: Console) -> dict[str, xr.Dataset]:
     """Check the gradient of each problem, then sweep its plane in every form."""
     results = {}
@@ -219,28 +227,47 @@ def run_theory(config: Config, key, console: Console) -> dict[str, Any]:
             "facts": [*ends.equal_curves(curves), *facts], "curves": curves}  # fmt: skip
 
 
+def read(config: Config, folder: Path) -> tuple[dict[str, xr.Dataset], dict[str, list], xr.Dataset]:
+    """The stored planes, tables and curves."""
+    stored = {problem.name: read_zarr(folder / f"{problem.name}.zarr") for problem in planes.problems(config)}
+    text = json.loads((folder / "theory.json").read_text())
+    tables = {name: [ROWS[name](**row) for row in rows] for name, rows in text.items()}
+    return stored, tables, read_zarr(folder / "digits.zarr")
+
+
+def figures(config: Config, folder: Path) -> dict[str, Callable]:
+    """{name: function that draws it}, from the stored results."""
+    stored, tables, curves = read(config, folder)
+    problems = planes.problems(config)
+    return {
+        "momentum": functools.partial(maps.draw, stored, problems),
+        "momentum_maps": functools.partial(maps.draw_all, stored, problems),
+        "momentum_solved": functools.partial(maps.draw_all, stored, problems, shares=True),
+        "momentum_theory": functools.partial(draw_theory, tables, curves),
+    }
+
+
+def pages(config: Config, folder: Path) -> dict[str, Callable]:
+    """{name: function that writes it to a path}, from the stored results."""
+    return maps.pages_of(read(config, folder)[0])
+
+
 def store(config: Config, folder: Path, results: dict[str, xr.Dataset], found: dict[str, Any]):
     """Write results, numbers, figures, pages and record; returns planes and tables as read back."""
-    tables = {name: rows for name, rows in found.items() if name != "curves"}
-    stored = {name: write_zarr(result, folder / f"{name}.zarr") for name, result in results.items()}
-    curves = write_zarr(found["curves"], folder / "digits.zarr")
-    text = {name: [row._asdict() for row in rows] for name, rows in tables.items()}
+    for name, result in results.items():
+        write_zarr(result, folder / f"{name}.zarr")
+    write_zarr(found["curves"], folder / "digits.zarr")
+    text = {name: [row._asdict() for row in rows] for name, rows in found.items() if name != "curves"}
     (folder / "theory.json").write_text(json.dumps(text, indent=1, default=float) + "\n")
-    text = json.loads((folder / "theory.json").read_text())
-    tables = {name: [type(rows[0])(**row) for row in text[name]] for name, rows in tables.items()}
-    problems = planes.problems(config)
-    figures = {
-        "momentum": maps.draw(stored, problems),
-        "momentum_solved": maps.draw(stored, problems, shares=True),
-        "momentum_theory": draw_theory(tables, curves),
-    }
-    for name, figure in figures.items():
-        write_figure(figure, folder, name, dpi=80)
+    stored, tables, _ = read(config, folder)
+    write_figures(folder, figures(config, folder))
     write_rows(folder / "momentum.csv", planes.cells(stored))
     for name, rows in tables.items():
         write_rows(folder / f"momentum_{name}.csv", rows)
-    maps.write_pages(folder, stored)
-    write_record(folder, config, receipts={name: result.attrs["receipt"] for name, result in stored.items()})
+    for name, write in pages(config, folder).items():
+        write(folder / f"{name}.html")
+    receipts = {name: result.attrs["receipt"] for name, result in stored.items()}
+    write_record(folder, config, experiment="momentum", receipts=receipts)
     return stored, tables
 
 
@@ -263,8 +290,8 @@ def show(config: Config, console: Console) -> None:
         console.print(sentence)
     pages = f"{config.out}/{rows[0].problem}_{rows[0].form}.html"
     console.print(
-        f"\nFigures: {config.out / 'momentum.png'}, momentum_solved.png and momentum_theory.png (and .svg), their "
-        f"numbers as CSV, planes as Zarr and as interactive pages ({pages} and others). "
+        f"\nFigures: {config.out / 'momentum.png'}, momentum_maps.png, momentum_solved.png and momentum_theory.png "
+        f"(and .svg), their numbers as CSV, planes as Zarr and as interactive pages ({pages} and others). "
         f"{time.perf_counter() - began:.0f} s."
     )
 

@@ -1,24 +1,14 @@
-"""Tables, sentences and the figure of the momentum experiment: measurements and closed forms."""
+"""Tables and sentences of the momentum experiment: measurements and closed forms."""
 
-import itertools
 import math
 
-import matplotlib.pyplot as plt
-import numpy as np
-import xarray as xr
 from rich.table import Table
 
-from bpjax import theory
-from bpjax.results import plots
 from experiments.common.command import bare_table
 from experiments.momentum.ends import LAGGING, Lag
 from experiments.momentum.forms import FORMS, NAMES
 from experiments.momentum.planes import Cell, Row
 
-COLOURS = {
-    "gradient descent": "black", "heavy_ball": plots.BLUE, "convex": plots.ORANGE, "nesterov": plots.GREEN,
-    "velocity": plots.PURPLE,
-}  # fmt: skip
 LIMITS = {
     "heavy_ball": "2(1+α)", "convex": "2(1+α)/(1−α)", "nesterov": "2(1+α)/(1+2α)", "velocity": "2(1+α)",
 }  # fmt: skip
@@ -44,13 +34,13 @@ def plane_table(rows: list[Row], titles: dict[str, str], limits: dict[str, int])
         limits: {name of the problem: maximum number of epochs}.
     """
     shown = bare_table("Epochs to the goal: median over all seeds, a failure counts as ∞")
-    same = f"at η̂, α={rows[0].momentum:.2g}"
-    for column in ("", "α=0: η", "epochs", same, "best η, α", "epochs", "gain", "solved", "beyond"):
+    same = f"at η̂\nα {rows[0].momentum:.2g}"
+    for column in ("", "α = 0\nη", "\nepochs", same, "best\nη, α", "\nepochs", "\ngain", "\nsolved", "\nbeyond"):
         shown.add_column(column, justify="left" if not column else "right", no_wrap=True)
     for index, row in enumerate(rows):
         if index == 0 or rows[index - 1].problem != row.problem:
             shown.add_section()
-            shown.add_row(f"[bold]{titles[row.problem]}[/bold]")
+            shown.add_row(f"[bold]{titles[row.problem].split(',')[0].split()[0]}[/bold]")
         plain, best = cell_words(row.plain, limits[row.problem]), cell_words(row.best, limits[row.problem])
         shown.add_row(
             f" {row.form}", plain[0].split(",")[0], plain[1],
@@ -92,7 +82,7 @@ def theory_lines(tables: dict[str, list]) -> list[tuple[str, str, str, bool | No
             off = max(abs((1 - speed.measured) / (1 - speed.predicted) - 1) for speed in own)
             powers = sorted({f"t^{abs(round(speed.power, 2)):g}" for speed in own})
             found = f"1−σ off by ≤ {off:.0e}, {' to '.join(powers[:: max(1, len(powers) - 1)])}"
-            kappas = f"κ = {own[0].condition:g} … {own[-1].condition:g}"
+            kappas = f"κ = {own[0].condition:g} to {own[-1].condition:g}"
             claim = f"convergence, {form}, {kappas}" + (", in float32" if precision == "float32" else "")
             lines.append((claim, RATES[form], found, None if precision == "float32" else off < 1e-3))
     for form in LAGGING:
@@ -124,88 +114,3 @@ def plane_sentences(rows: list[Row]) -> list[str]:
             f"the best momentum is faster by {gains}. Half of the runs reach the goal at some rate up to α = {most}."
         )
     return sentences
-
-
-# --- The figure ------------------------------------------------------------------------------------------------------
-
-
-def draw_theory(tables: dict[str, list], curves: xr.Dataset):
-    """Limits of stability, rates of convergence, the lag, and the curves from which it was measured."""
-    figure, axes = plt.subplots(2, 2, figsize=(11.5, 10), layout="constrained")
-    draw_limits(axes[0, 0], tables["boundaries"])
-    draw_speeds(axes[0, 1], tables["speeds"])
-    draw_lags(axes[1, 0], tables["lags"])
-    draw_curves(axes[1, 1], curves)
-    for axis in axes.flat:
-        plots.legend_below(axis)
-        axis.grid(alpha=0.25)
-    return figure
-
-
-def draw_limits(axis, boundaries: list) -> None:
-    """The limit of stability of η λ_max by momentum coefficient."""
-    alpha = np.linspace(0, max(b.momentum for b in boundaries), 200)
-    for form in FORMS[:3]:
-        axis.plot(
-            alpha, theory.stability_limit(form, alpha), color=COLOURS[form], label=f"{NAMES[form]}: {LIMITS[form]}"
-        )
-        for place, marker, size in (("ravine", "o", 7), ("xor", "x", 7), ("encoder", "+", 9)):
-            own = [b for b in boundaries if b.form == form and b.place == place]
-            style = {"markerfacecolor": "none"} if place == "ravine" else {}
-            axis.plot([b.momentum for b in own], [b.measured * b.curvature for b in own], marker, color=COLOURS[form],
-                      markersize=size, label=plots.label_once(axis, f"measured, {place}"), **style)  # fmt: skip
-    axis.set(yscale="log", xlabel="momentum coefficient α", ylabel=r"limit of stability, $\eta\,\lambda_{\max}$",
-             title="Limit of stability at a minimum")  # fmt: skip
-
-    ticks = (1.5, 2, 3, 4, 6, 10, 20, 40, 80)
-    axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    axis.minorticks_off()
-
-
-def draw_speeds(axis, speeds: list) -> None:
-    """1 − σ at the best setting by condition number."""
-    ends = [s.condition for s in speeds]
-    kappa = np.geomspace(min(ends), max(ends), 100)
-    for form in ("gradient descent", "heavy_ball", "convex", "nesterov"):
-        own = [s for s in speeds if s.form == form]
-        if form != "convex":
-            label = f"{NAMES[form]}: 1 − {RATES[form]}" if form != "nesterov" else "Nesterov: 2/√(3κ+1)"
-            axis.plot(kappa, 1 - theory.best_convergence_rate(form, kappa), color=COLOURS[form], label=label)
-        marker = {"convex": "x", "heavy_ball": "o"}.get(form, "s")
-        axis.plot([s.condition for s in own], [1 - s.measured for s in own], marker, color=COLOURS[form], markersize=7,
-                  markerfacecolor="none", label=f"{NAMES[form]}, measured")  # fmt: skip
-    axis.set(xscale="log", yscale="log", xlabel="condition number κ", ylabel="1 − σ, relative decrease per step",
-             title="Rate of convergence at the best (η, α)")  # fmt: skip
-
-
-def draw_lags(axis, lags: list) -> None:
-    """Epochs behind plain descent at the same effective rate, divided by theory."""
-    alphas = list(dict.fromkeys(lag.momentum for lag in lags))
-    axis.axhline(1.0, color="black", linewidth=1.2, label="theory: α/(1−α), Nesterov α²/(1−α)")
-    for alpha, marker in zip(alphas, itertools.cycle("osD^v")):
-        for form in LAGGING:
-            own = sorted((lag.effective_rate, lag.measured / lag.predicted) for lag in lags
-                         if lag.form == form and lag.momentum == alpha)  # fmt: skip
-            style = {"convex": (0, (4, 4))}.get(form, "-")
-            axis.plot(*zip(*own, strict=True), marker=marker, linestyle=style, color=COLOURS[form], markersize=6,
-                      markerfacecolor="none", label=f"{NAMES[form]}, α = {alpha:g}")  # fmt: skip
-    axis.set(xscale="log", ylim=(0, None), xlabel="effective rate", ylabel="epochs behind plain descent ÷ theory",
-             title="Lag behind plain descent at the same effective rate (digits)")  # fmt: skip
-
-
-def draw_curves(axis, curves: xr.Dataset) -> None:
-    """Error on the digits of plain descent, of the forms, and of plain descent shifted by the lag."""
-    rate, alpha = float(curves.effective_rate[0]), float(curves.momentum[-1])
-    at = curves.curve.sel(effective_rate=rate)
-    epoch = curves.epoch.values
-    plain = at.isel(form=0, momentum=0).values
-    axis.plot(epoch, plain, color="black", label=f"plain descent, η = {rate:g}")
-    for place, form in enumerate(LAGGING):
-        own = rate if form == "convex" else rate * (1 - alpha)
-        style = {"convex": (0, (4, 4))}.get(form, "-")
-        axis.plot(epoch, at.isel(form=place, momentum=-1), color=COLOURS[form], linestyle=style,
-                  label=f"{NAMES[form]}, η = {own:.3g}, α = {alpha:g}")  # fmt: skip
-    lag = alpha / (1 - alpha)
-    axis.plot(epoch + lag, plain, color=plots.GREY, linestyle=":", label=f"plain descent, {lag:.3g} epochs later")
-    axis.set(xlim=(0, epoch[-1]), xlabel="epoch", ylabel="error (nats per example)",
-             title="The same effective rate in four forms (digits)")  # fmt: skip

@@ -31,13 +31,12 @@ from rich.console import Console
 
 from bpjax.results.record import write_record
 from bpjax.util.checks import check_count
-from bpjax.util.files import slug
 from experiments.common.command import command, progress
 from experiments.common.config import StoredSettings
 from experiments.common.findings import Finding, print_findings
 from experiments.common.gradients import quick_compilations
 from experiments.common.keep import keep
-from experiments.common.stored import write_figure, write_rows, write_zarr
+from experiments.common.stored import read_named, read_zarr, write_figure, write_named, write_rows, write_zarr
 from experiments.common.threads import in_parallel, stop_if
 from experiments.optimal_control import bounded, linear, problems, tables
 from experiments.optimal_control.denham import bryson_denham
@@ -180,22 +179,40 @@ def findings_of(result: Result) -> list[Finding]:
     ]
 
 
+def read(folder: Path, receipts: dict[str, float]) -> Result:
+    """The stored datasets, with the receipts of their gradients."""
+    solved, bounded = read_named(folder, "solved"), read_named(folder, "bounded")
+    return Result(solved, bounded, read_zarr(folder / "programming.zarr"), read_zarr(folder / "gains.zarr"), receipts)
+
+
+def figures(config: Config, folder: Path) -> dict[str, Callable]:
+    """{name: function that draws it}, from the stored results."""
+    found = read(folder, {})
+    return {
+        "optimal_control": functools.partial(draw_nonlinear, found.solved),
+        "quadratic_cost": functools.partial(draw_linear, found.solved),
+        "bounded": functools.partial(draw_bounded, found.bounded),
+        "dreyfus": functools.partial(draw_dreyfus, found.solved, found.gains),
+    }
+
+
 def store(config: Config, folder: Path, result: Result) -> tuple[list[Finding], Result]:
     """Write trajectories, table, figures and record; returns the rows computed from what is stored."""
-    solved, limited = (
-        {name: write_zarr(here, folder / f"{slug(name)}.zarr") for name, here in part.items()}
-        for part in (result.solved, result.bounded)
-    )
-    programming = write_zarr(result.programming, folder / "programming.zarr")
-    gains = write_zarr(result.gains, folder / "gains.zarr")
-    result = Result(solved, limited, programming, gains, result.receipts)
+    write_named(result.solved, folder, "solved")
+    write_named(result.bounded, folder, "bounded")
+    write_zarr(result.programming, folder / "programming.zarr")
+    write_zarr(result.gains, folder / "gains.zarr")
+    result = read(folder, result.receipts)
     rows = findings_of(result)
     write_rows(folder / "findings.csv", rows, ["verdict"])
-    write_figure(draw_nonlinear(solved), folder, "optimal_control", dpi=75)
-    write_figure(draw_linear(solved), folder, "quadratic_cost", dpi=75)
-    write_figure(draw_bounded(limited), folder, "bounded", dpi=75)
-    write_figure(draw_dreyfus(result.solved, result.gains), folder, "dreyfus", dpi=75)
-    write_record(folder, config, receipts={name: f"{value:.1e}" for name, value in result.receipts.items()})
+    for name, draw in figures(config, folder).items():
+        write_figure(draw(), folder, name, dpi=75)
+    write_record(
+        folder,
+        config,
+        experiment="optimal_control",
+        receipts={name: f"{value:.1e}" for name, value in result.receipts.items()},
+    )
     return rows, result
 
 

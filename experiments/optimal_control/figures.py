@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 
-from bpjax.results.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
+from bpjax.results.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, ink
 from experiments.optimal_control import linear, tables
 from experiments.optimal_control.solve import errors
 
@@ -122,7 +122,7 @@ def draw_dreyfus(found: Mapping[str, xr.Dataset], gains: xr.Dataset):
     spaced(figure)
     for name, colour in (("before", GREY), ("after", BLUE)):
         axes[0].plot(gains.time, np.degrees(gains[name][:, 0]), color=colour, label=f"{name} adaptation")
-    axes[0].axhline(180, color="black", linewidth=0.8)
+    axes[0].axhline(180, color=ink(), linewidth=0.8)
     axes[0].text(float(gains.time[-1]), 172, "upright", ha="right", va="top", fontsize=8)
     label(axes[0], "Adapted gains swing the pendulum up", "time, s", "angle, degrees")
     axes[0].legend(fontsize=8)
@@ -138,7 +138,7 @@ def draw_dreyfus(found: Mapping[str, xr.Dataset], gains: xr.Dataset):
         if change.min() > 1e-12 * abs(float(here.cost[-1])):
             axes[3].loglog(here.steps[:-1], change / abs(float(here.cost[-1])), "o-", color=BLUE, markersize=4)
     steps = np.unique([here.steps.values[:-1] for here in found.values()]).astype(float)
-    axes[3].loglog(steps, 1e-4 * (steps / steps[0]) ** -4.0, "--", color="black", label="order 4")
+    axes[3].loglog(steps, 1e-4 * (steps / steps[0]) ** -4.0, "--", color=ink(), label="order 4")
     label(axes[3], "Cost from K to 2K steps: order 4", "steps K", "relative change")
     axes[3].set_xticks(steps, [f"{n:g}" for n in steps])
     axes[3].minorticks_off()

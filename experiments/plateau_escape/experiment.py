@@ -24,6 +24,7 @@ results/plateau_escape.
 
 import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -40,9 +41,10 @@ from experiments.common.command import command, print_totals, progress
 from experiments.common.config import QuickSettings
 from experiments.common.gradients import gradient_receipt
 from experiments.common.keep import keep
-from experiments.common.stored import write_figure, write_rows, write_zarr
+from experiments.common.redraw import write_figures
+from experiments.common.stored import read_zarr, write_rows, write_zarr
 from experiments.plateau_escape.escapes import Measured, Summary, measured, summaries_of
-from experiments.plateau_escape.figures import draw_laws, draw_races
+from experiments.plateau_escape.figures import draw_laws, draw_methods, draw_races, winners
 from experiments.plateau_escape.laws import (
     FORMS,
     PUBLISHED_HEIGHTS,
@@ -193,34 +195,52 @@ def numbers_of(config: Config, result: Result) -> Numbers:
     return Numbers(laws, committee_heights(result.committee), summaries, found, predictions)
 
 
+def read(config: Config, folder: Path) -> Result:
+    """The stored datasets."""
+    balls, modes = (read_zarr(folder / f"{name}.zarr").assign_coords(form=list(FORMS)) for name in ("balls", "modes"))
+    races = {plateau.name: read_zarr(folder / f"{slug(plateau.name)}.zarr") for plateau in config.plateaus}
+    return Result(balls, modes.learnt, read_zarr(folder / "committee.zarr"), races)
+
+
+def figures(config: Config, folder: Path) -> dict[str, Callable]:
+    """{name: function that draws it}, from the stored results."""
+    result = read(config, folder)
+    summaries, gain = numbers_of(config, result).summaries, 1 / (1 - config.momentum)
+    return {
+        "plateau_escape": functools.partial(draw_races, result.races, config.plateaus, config.methods, summaries, gain),
+        "plateau_methods": functools.partial(draw_methods, config.plateaus, config.methods, summaries),
+        "plateau_laws": functools.partial(draw_laws, *result[:3], config.momentum),
+    }
+
+
+def pages(config: Config, folder: Path) -> dict[str, Callable]:
+    """{name: function that writes it to a path}, from the stored results."""
+    result = read(config, folder)
+    answer = winners(config.plateaus, numbers_of(config, result).summaries)
+    page = page_of(result.races, config.plateaus, config.methods, answer)
+    return {"plateau_escape": functools.partial(sweep_page, page, x="plateau", y="method")}
+
+
 def store(config: Config, folder: Path, result: Result) -> Numbers:
     """Write results, numbers, figures, page and record; returns the numbers of what was stored."""
-    modes = result.modes.to_dataset(name="learnt")
-    named = {
-        "balls": result.balls.drop_vars("form"),
-        "modes": modes.drop_vars("form"),
-    }  # Zarr has no string coordinates
-    parts = {**named, "committee": result.committee}
+    parts = {"balls": result.balls.drop_vars("form"), "committee": result.committee}  # Zarr has no string coordinates
+    parts |= {"modes": result.modes.to_dataset(name="learnt").drop_vars("form")}
     parts |= {slug(name): race for name, race in result.races.items()}
-    stored = {name: write_zarr(part, folder / f"{name}.zarr") for name, part in parts.items()}
-    races = {name: stored[slug(name)] for name in result.races}
-    balls, modes = (stored[name].assign_coords(form=list(FORMS)) for name in named)
-    result = Result(balls, modes.learnt, stored["committee"], races)
-    numbers = numbers_of(config, result)
+    for name, part in parts.items():
+        write_zarr(part, folder / f"{name}.zarr")
+    found = read(config, folder)
+    numbers = numbers_of(config, found)
     write_rows(folder / "plateau_escape.csv", numbers.summaries, ["stuck"])
     write_rows(folder / "plateau_laws.csv", numbers.laws, ["holds"])
     write_rows(folder / "committee_heights.csv", numbers.heights, ["holds"])
     write_rows(folder / "plateaus_measured.csv", numbers.measured)
     if numbers.predictions:
         write_rows(folder / "saddles.csv", numbers.predictions, ["holds"])
-    gain = 1 / (1 - config.momentum)
-    for name, figure in (
-        ("plateau_escape", draw_races(races, config.plateaus, config.methods, numbers.summaries, gain)),
-        ("plateau_laws", draw_laws(*result[:3], config.momentum)),
-    ):
-        write_figure(figure, folder, name, dpi=90)
-    sweep_page(page_of(races, config.plateaus, config.methods), folder / "plateau_escape.html")
-    write_record(folder, config, receipts={name: race.attrs["receipt"] for name, race in races.items()})
+    write_figures(folder, figures(config, folder))
+    for name, write in pages(config, folder).items():
+        write(folder / f"{name}.html")
+    receipts = {name: race.attrs["receipt"] for name, race in found.races.items()}
+    write_record(folder, config, experiment="plateau_escape", receipts=receipts)
     return numbers
 
 
@@ -240,8 +260,8 @@ def show(config: Config, console: Console) -> None:
     for sentence in sentences(numbers.laws, numbers.summaries, numbers.predictions, config.momentum):
         console.print(sentence)
     console.print(
-        f"\nFigures: {config.out}/plateau_escape.png and plateau_laws.png (also as .svg), their numbers as "
-        "CSV, the runs as an interactive page, plateau_escape.html, the results as Zarr."
+        f"\nFigures: {config.out}/plateau_escape.png, plateau_methods.png and plateau_laws.png (and .svg), their "
+        "numbers as CSV, the runs as an interactive page, plateau_escape.html, the results as Zarr."
     )
 
 

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 import xarray as xr
 
@@ -165,34 +164,26 @@ def race(plateau: Plateau, config, key, receipt=None, progress: Any = False) -> 
     return bp.sweep(trial, axes, key=key, curves=curves, receipt=receipt, progress=progress)
 
 
-def page_of(races: dict[str, xr.Dataset], chosen: list[Plateau], rows: tuple[Method, ...]) -> xr.Dataset:
-    """All plateaus as one sweep over (plateau, method_index, seed), for `sweep_page`.
+def page_of(races: dict[str, xr.Dataset], chosen: list[Plateau], rows: tuple[Method, ...], answer: str) -> xr.Dataset:
+    """All plateaus as one sweep over (plateau, method, seed), for `sweep_page`, without error curves.
 
-    Curves are by fraction of the epoch limit. The further starts of "restart" are left out. Methods that do not apply
-    have the reason "not_applied".
+    The further starts of "restart" are left out. Methods that do not apply have the reason "not_applied".
 
     Args:
         races: {name of the plateau: sweep}.
         chosen: the plateaus.
         rows: the methods.
+        answer: the sentence below the title.
     """
     included = [index for index, row in enumerate(rows) if not row.attempt]
-    parts = []
-    for plateau in chosen:
-        result = races[plateau.name]
-        result = result.assign_coords(epoch=np.arange(1, result.sizes["epoch"] + 1))
-        present = result.reindex(
-            method_index=included, fill_value={"reason": -1, "solved": False, "diverged": False, "epochs": 0}
-        )
-        parts.append(present[["reason", "solved", "diverged", "epochs", "error", "curve"]])
-    page = xr.concat(parts, "plateau", join="inner", combine_attrs="drop_conflicts")
-    page = page.assign_coords(plateau=np.arange(len(parts)))
+    absent = {"reason": -1, "solved": False, "diverged": False, "epochs": 0}
+    parts = [
+        races[plateau.name].drop_dims("epoch").reindex(method_index=included, fill_value=absent)[[*absent, "error"]]
+        for plateau in chosen
+    ]
+    page = xr.concat(parts, "plateau", join="inner", combine_attrs="drop_conflicts").rename(method_index="method")
+    page = page.assign_coords(plateau=[p.name for p in chosen], method=[rows[index].name for index in included])
     meanings = races[chosen[0].name].reason.attrs["flag_meanings"].split()
-    words = ["not_applied", *meanings]
-    page["reason"].attrs.update(flag_values=list(range(-1, len(meanings))), flag_meanings=" ".join(words))
-    page.method_index.attrs["long_name"] = "index of the method"
-    page.plateau.attrs["long_name"] = "index of the plateau"
-    page.epoch.attrs["long_name"] = "sample of the error curve"
-    named = ", ".join(f"{i} {rows[i].name}" for i in included), ", ".join(f"{i} {p.name}" for i, p in enumerate(chosen))
-    page.attrs["title"] = f"Methods ({named[0]}) on plateaus ({named[1]})"
-    return page
+    words = " ".join(["not_applied", *meanings])
+    page["reason"].attrs.update(flag_values=list(range(-1, len(meanings))), flag_meanings=words)
+    return page.assign_attrs(title="Which methods leave which plateaus, and how soon?", answer=answer)

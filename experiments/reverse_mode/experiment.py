@@ -22,6 +22,7 @@ Writes one table to the terminal, and the figure (PNG, SVG), the findings and al
 
 import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -34,7 +35,7 @@ from experiments.common.command import bare_table, command, progress
 from experiments.common.config import StoredSettings
 from experiments.common.findings import Finding, print_findings
 from experiments.common.keep import keep
-from experiments.common.stored import write_figure, write_rows
+from experiments.common.stored import read_rows, write_figure, write_rows
 from experiments.reverse_mode import (
     checkpointing,
     helmholtz,
@@ -174,6 +175,19 @@ def run(config: Config, console: Console) -> Results:
     )  # fmt: skip
 
 
+DRAWN = {
+    "forecasts": rounding.Forecast, "costs": helmholtz.Costs, "memory": checkpointing.Memory,
+    "nets": sparse_nets.SparseCost, "derivatives": ordered.Derivatives, "recurrent": rtrl.GradientCost,
+}  # fmt: skip
+"""{table: type of its rows} of the figure."""
+
+
+def figures(config: Config, folder: Path) -> dict[str, Callable]:
+    """{name: function that draws it}, from the stored numbers."""
+    rows = [read_rows(folder / f"{name}.csv", row_type) for name, row_type in DRAWN.items()]
+    return {"reverse_mode": functools.partial(draw, *rows)}
+
+
 def store(config: Config, folder: Path, results: Results) -> None:
     """Write the numbers, the figure and the record."""
     for name in (
@@ -181,11 +195,8 @@ def store(config: Config, folder: Path, results: Results) -> None:
         "recurrent", "findings",
     ):  # fmt: skip
         write_rows(folder / f"{name}.csv", getattr(results, name))
-    figure = draw(
-        results.forecasts, results.costs, results.memory, results.nets, results.derivatives, results.recurrent
-    )
-    write_figure(figure, folder, "reverse_mode", dpi=80)
-    write_record(folder, config)
+    write_figure(figures(config, folder)["reverse_mode"](), folder, "reverse_mode", dpi=80)
+    write_record(folder, config, experiment="reverse_mode")
 
 
 def derivatives_table(derivatives: list[ordered.Derivatives]):

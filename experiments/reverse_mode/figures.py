@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from bpjax.results import plots
 from experiments.reverse_mode.checkpointing import Memory
 from experiments.reverse_mode.helmholtz import Costs
 from experiments.reverse_mode.ordered import Derivatives
@@ -13,7 +14,7 @@ from experiments.reverse_mode.rounding import Forecast
 from experiments.reverse_mode.rtrl import GradientCost
 from experiments.reverse_mode.sparse_nets import SparseCost
 
-BLUE, ORANGE, GREY = "#1f5fa8", "#d9822b", "#8a8a8a"
+BLUE, ORANGE, GREY = plots.SUBJECT, plots.VARIANT, plots.CONTEXT
 
 
 def draw(
@@ -60,8 +61,8 @@ def draw_costs(axis, costs: Sequence[Costs]) -> None:
     axis.text(sizes[-1], 5.4, "bound of theory: 5", color=GREY, ha="right")
     axis.text(sizes[-1], 20, "forward mode", color=ORANGE, ha="right", va="center")
     axis.text(sizes[-1], 0.7, "reverse mode", color=BLUE, ha="right", va="center")
-    axis.plot([], [], color="black", lw=2, label="operations, counted")
-    axis.plot([], [], "o", color="black", label="processor time")
+    axis.plot([], [], color=plots.ink(), lw=2, label="operations, counted")
+    axis.plot([], [], "o", color=plots.ink(), label="processor time")
     axis.set(
         title="A gradient by reverse mode costs the same\nmultiple of the function at every size",
         xlabel="number of gases n in the Helmholtz energy", ylabel="cost of gradient / cost of function",
@@ -124,7 +125,7 @@ def draw_derivatives(axis, derivatives: Sequence[Derivatives]) -> None:
     places = np.arange(len(shown))
     axis.bar(places - 0.2, [d.direct for d in shown], 0.4, color=ORANGE, label="direct: in the formula of E only")
     axis.bar(places + 0.2, [d.ordered for d in shown], 0.4, color=BLUE, label="ordered: over all later times")
-    axis.axhline(0, color="black", lw=0.8)
+    axis.axhline(0, color=plots.ink(), lw=0.8)
     axis.set_xticks(places, [d.name for d in shown])
     axis.set(
         title="Werbos: weights have no direct effect\non the error, only an ordered one",

@@ -54,7 +54,7 @@ def rounding_rows(found: list[rounding.Forecast], bounds: list[rounding.Bound], 
         plain(LINNAINMAA, "his own example", "–", note="the references of this project hold no numbers of it; the "
               "unstable recurrence Eₖ = 1 − k Eₖ₋₁ stands for it, whose coefficients n! are known."),
         compared(LINNAINMAA, f"recurrence: |dEₙ/dE₁|, n = {last.n}", float(np.prod(np.arange(1.0, last.n + 1))),
-                abs(last.coefficient), 1e-6, digits=10, certainty=f"n = 2 … {last.n}, largest relative {wrong:.0e}",
+                abs(last.coefficient), 1e-6, digits=10, certainty=f"n = 2 to {last.n}, largest relative {wrong:.0e}",
                 source="closed form n!"),
         compared(LINNAINMAA, f"recurrence: error of Eₙ in float32, n = {last.n}",
                 last.first_order, last.measured, 1e-9 * abs(last.measured), certainty=f"all n, relative {worst:.0e}",
@@ -77,7 +77,7 @@ def helmholtz_rows(costs: Sequence[Costs], difference: float) -> list[Finding]:
     timed = [c for c in costs if np.isfinite(c.reverse_ratio)]
     large = [c for c in timed if c.n >= 10]
     sizes, big = [c.n for c in large], [c for c in costs if c.n >= 10]
-    span = f"n = {costs[0].n} … {costs[-1].n}"
+    span = f"n = {costs[0].n} to {costs[-1].n}"
     return [
         at_most(HELMHOLTZ, "reverse mode: operations, gradient / function, largest", 5,
                 max(c.reverse_count for c in costs), f"exact, {span}", "Baur & Strassen 1983"),
@@ -135,7 +135,7 @@ def sparse_rows(costs: Sequence[SparseCost], nets: Sequence[Multiplications]) ->
         name: exponent(edges, [getattr(c, name) for c in random]) for name in ("operations", "mebibytes", "seconds")
     }
     local_growth = exponent([c.edges for c in local], [c.seconds for c in local])
-    span = f"{min(edges):,} … {max(edges):,} edges"
+    span = f"{min(edges):,} to {max(edges):,} edges"
     ratio = [c.operations / c.forward_operations for c in costs]
     slower = largest.seconds / largest.edges / (largest_local.seconds / largest_local.edges)
     return [

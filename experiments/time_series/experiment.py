@@ -22,6 +22,7 @@ the figures (PNG, SVG), the table (CSV) and the forecasts (Zarr) to results/time
 import functools
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from experiments.common.command import command, print_totals, progress
 from experiments.common.config import StoredSettings
 from experiments.common.findings import Finding, print_findings
 from experiments.common.keep import keep
-from experiments.common.stored import write_figure, write_rows, write_zarr
+from experiments.common.stored import read_zarr, write_figure, write_rows, write_zarr
 from experiments.common.threads import in_parallel, stop_if
 from experiments.time_series.edge import edge_of
 from experiments.time_series.figures import draw_errors, draw_forecasts
@@ -128,15 +129,23 @@ def run(config: Config, console: Console) -> xr.Dataset:
     return xr.Dataset(parts, {"epoch": results[0].epochs}, edge._asdict() | sizes)
 
 
+def figures(config: Config, folder: Path) -> dict[str, Callable]:
+    """{name: function that draws it}, from the stored results."""
+    stored = read_zarr(folder / "time_series.zarr")
+    return {
+        "time_series": functools.partial(draw_forecasts, stored, config.labels),
+        "time_series_errors": functools.partial(draw_errors, stored, config.labels),
+    }
+
+
 def store(config: Config, folder: Path, result: xr.Dataset) -> list[Finding]:
     """Write forecasts, table, figures and record; returns the findings of what was stored."""
     stored = write_zarr(result, folder / "time_series.zarr")
-    labels = config.labels
-    findings = findings_of(stored, labels)
+    findings = findings_of(stored, config.labels)
     write_rows(folder / "time_series.csv", findings, ["verdict"])
-    write_figure(draw_forecasts(stored, labels), folder, "time_series", dpi=90)
-    write_figure(draw_errors(stored, labels), folder, "time_series_errors", dpi=90)
-    write_record(folder, config)
+    for name, draw in figures(config, folder).items():
+        write_figure(draw(), folder, name, dpi=90)
+    write_record(folder, config, experiment="time_series")
     return findings
 
 

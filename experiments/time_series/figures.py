@@ -58,7 +58,7 @@ def draw_truth(axis, stored: xr.Dataset, is_labelled: bool) -> None:
     known, future = stored.known.values, stored.future.values
     times = np.arange(1 - BEFORE, len(future) + 1)
     values = np.concatenate([known[-BEFORE:], future])
-    axis.plot(times, values, color="black", lw=1, alpha=0.75, label="laser" if is_labelled else None)
+    axis.plot(times, values, color=plots.ink(), lw=1, alpha=0.75, label="laser" if is_labelled else None)
     axis.axvline(0.5, color=plots.GREY, lw=0.8, ls="--")
     at = collapse(future, threshold(stored)) + 1
     axis.axvline(at, color=plots.RED, lw=0.8, ls=":", label="true collapse" if is_labelled else None)
@@ -84,8 +84,8 @@ def draw_errors(stored: xr.Dataset, labels: list[str]):
         places = place + draw.uniform(-0.22, 0.22, len(errors))
         dots, line = (plots.label_once(spread, name) for name in ("one start", "median"))
         spread.scatter(errors, places, s=16, color=plots.BLUE, alpha=0.6, lw=0, label=dots)
-        spread.plot([np.median(errors)] * 2, [place - 0.35, place + 0.35], color="black", lw=2, label=line)
-    spread.scatter([min(linear, 20)], [len(labels)], s=30, marker="D", color="black")
+        spread.plot([np.median(errors)] * 2, [place - 0.35, place + 0.35], color=plots.ink(), lw=2, label=line)
+    spread.scatter([min(linear, 20)], [len(labels)], s=30, marker="D", color=plots.ink())
     spread.set(xscale="log", xlim=(0.008, 25), ylim=(len(rows) - 0.5, -0.5), xlabel="NMSE of 100 iterated steps")
     spread.set_yticks(range(len(rows)), rows)
     levels = (
@@ -98,7 +98,7 @@ def draw_errors(stored: xr.Dataset, labels: list[str]):
         along.axhline(value, color=colour, lw=1.2, ls="--")
     figure.legend(*spread.get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=9, frameon=False)
     spread.set_title("Every start: how well are the 100 steps forecast?", fontsize=10, loc="left")
-    for label, colour in zip(labels[:3], (plots.BLUE, plots.PURPLE, "black"), strict=True):
+    for label, colour in zip(labels[:3], (plots.BLUE, plots.PURPLE, plots.ink()), strict=True):
         name = slug(label)
         errors = nmse(future, stored[f"{name}_iterated"].values)
         epochs, half = stored.epoch.values, np.quantile(np.minimum(errors, 1e3), [0.25, 0.75], axis=1)

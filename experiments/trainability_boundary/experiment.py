@@ -24,6 +24,7 @@ to results/trainability_boundary.
 
 import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -40,7 +41,7 @@ from experiments.common.command import command, print_totals, progress
 from experiments.common.config import QuickSettings
 from experiments.common.findings import Finding, print_findings
 from experiments.common.keep import keep
-from experiments.common.stored import write_figure, write_rows, write_zarr
+from experiments.common.stored import read_zarr, write_figure, write_rows, write_zarr
 from experiments.trainability_boundary.conditions import CONDITIONS, Condition, Window
 from experiments.trainability_boundary.control import control
 from experiments.trainability_boundary.figures import draw_counts, draw_images
@@ -162,15 +163,32 @@ def result_of(stored: xr.Dataset, names: list[str]) -> Result:
     return Result(images, stored[["bounded"]], np.array(stored.attrs["agreements"]))
 
 
+def read(folder: Path) -> Result:
+    """The stored images, control and agreements."""
+    stored = read_zarr(folder / "images.zarr")
+    names = [condition.name for condition in CONDITIONS if f"{slug(condition.name)}_0_converged" in stored]
+    return result_of(stored, names)
+
+
+def figures(config: Config, folder: Path) -> dict[str, Callable]:
+    """{name: function that draws it}, from the stored results."""
+    found = read(folder)
+    return {
+        "trainability_boundary": functools.partial(draw_images, found.images),
+        "trainability_boundary_counts": functools.partial(draw_counts, found.images, found.control),
+    }
+
+
 def store(config: Config, folder: Path, result: Result) -> list[Finding]:
     """Write images, figures, page, table and record; returns the findings of what was stored."""
-    stored = result_of(write_zarr(dataset(result), folder / "images.zarr"), list(result.images))
+    write_zarr(dataset(result), folder / "images.zarr")
+    stored = read(folder)
     findings = findings_of(stored.images, stored.control, stored.agreements)
     write_rows(folder / "trainability_boundary.csv", findings, ["verdict"])
-    write_figure(draw_images(stored.images), folder, "trainability_boundary", dpi=80)
-    write_figure(draw_counts(stored.images, stored.control), folder, "trainability_boundary_counts", dpi=90)
+    for name, draw in figures(config, folder).items():
+        write_figure(draw(), folder, name, dpi=80)
     write_page(folder, TITLE, stored.images, {name: sentence(name, images) for name, images in stored.images.items()})
-    write_record(folder, config)
+    write_record(folder, config, experiment="trainability_boundary")
     return findings
 
 

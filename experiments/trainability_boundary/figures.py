@@ -59,7 +59,9 @@ def mark(axis, part: Image) -> None:
     """A frame around the part that the next image shows."""
     window = part.window
     axis.add_patch(
-        Rectangle((window.left, window.bottom), window.width, window.height, fill=False, edgecolor="black", linewidth=1)
+        Rectangle(
+            (window.left, window.bottom), window.width, window.height, fill=False, edgecolor=plots.ink(), linewidth=1
+        )
     )
 
 

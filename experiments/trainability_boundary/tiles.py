@@ -4,9 +4,6 @@ A tile is a PNG of at most 256 × 256 pixels. Each image has levels: level 0 hol
 second pixel of the one before, until one tile holds all. The page loads the tiles in sight, at the level that fits.
 """
 
-import html
-import json
-import re
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.image import imsave
 
+from bpjax.results import page_frame
 from bpjax.util.files import slug
 from experiments.trainability_boundary.colours import colours_of
 from experiments.trainability_boundary.conditions import CONDITIONS
@@ -44,13 +42,9 @@ def write_page(folder: Path, title: str, images: Mapping[str, list[Image]], answ
         conditions.append(
             {"name": condition.name, "axes": condition.axes, "answer": answers[condition.name], "images": drawn}
         )
-    fields = {
-        "title": html.escape(title),
-        "data": json.dumps({"side": SIDE, "conditions": conditions}, allow_nan=False).replace("<", "\\u003c"),
-    }
     template = files("experiments.trainability_boundary").joinpath("page.html").read_text(encoding="utf-8")
-    text = re.sub(r"\{\{(\w+)\}\}", lambda match: fields[match[1]], template)
-    (folder / "index.html").write_text(text, encoding="utf-8")
+    data = {"side": SIDE, "conditions": conditions}
+    page_frame.write_page(folder / "index.html", title, template, data, images="'self' file: data:")
 
 
 def write_tiles(folder: Path, colours: np.ndarray) -> list[int]:

@@ -23,9 +23,10 @@ def test_the_table_fits_and_counts():
         Finding("laser", "NMSE", "", "0.04", "", "24 starts", None),
     ]
     stream = io.StringIO()
-    print_findings(Console(file=stream, width=100), rows)
+    print_findings(Console(file=stream, width=80), rows)
     lines = stream.getvalue().splitlines()
-    assert max(map(len, lines)) <= 100
+    assert max(map(len, lines)) <= 80
+    assert "(Bryson & Ho; 8 digits)" in stream.getvalue() and "…" not in stream.getvalue()
     assert lines[-1] == "1 of 2 published numbers agree, 1 differ."
     assert "ship, first angle in degrees: because" in lines
 

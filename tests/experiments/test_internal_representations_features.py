@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
+from experiments_widths import too_wide
 
 import bpjax as bp
 from experiments.internal_representations import (
@@ -216,10 +217,11 @@ def test_rows_and_figure_of_the_family_trees(tmp_path):
 
 
 def test_the_shift_register_is_learnt_in_fewer_than_200_sweeps(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.setenv("COLUMNS", "80")
     out = tmp_path / "result"
     assert experiment.main(["--only", "shift", "--quick", "--seeds", "8", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
+    assert not too_wide(printed)
     assert "shift register, 3 units, both steps taught, η 0.1" in printed
     sweep = xr.open_zarr(out / "shift_register_3_units.zarr", consolidated=False).load()
     both = sweep.sel(both=1)

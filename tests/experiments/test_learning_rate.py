@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
+from experiments_widths import too_wide
 from jax.flatten_util import ravel_pytree
 
 import bpjax as bp
@@ -128,10 +129,14 @@ def test_a_network_near_its_minimum_follows_to_first_order(keys):
 def test_from_flags_to_figures(small):
     folder, out, _ = small
     assert "XOR, 2-2-1  gradient receipt: right" in out and "Edge of stability" in out and "Figures:" in out
+    assert not too_wide(out)
     for name in ("", "_variable", "_oscillation", "_edge"):
         assert (folder / f"learning_rate{name}.png").stat().st_size > 10_000
         assert "<svg" in (folder / f"learning_rate{name}.svg").read_text()[:1000]
-    assert (folder / "learning_rate_xor.html").stat().st_size > 10_000
+    for name in ("xor", "edge"):
+        assert 10_000 < (folder / f"learning_rate_{name}.html").stat().st_size < 1_500_000
+    edge = (folder / "learning_rate_edge.html").read_text()
+    assert "Does training go on at the edge of stability?" in edge and '"rates":[0.1,10000.0]' in edge
     record = json.loads((folder / "record.json").read_text())
     assert record["config"]["small_seeds"] == 3 and record["precision"]["matmul"] == "highest"
     assert record["receipts"]["xor"].startswith("right")

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
+from experiments_widths import too_wide
 
 import bpjax as bp
 from bpjax.results.statistics import student
@@ -302,6 +303,7 @@ def test_the_whole_of_it(tmp_path, capsys, quick_compilation):
     out = tmp_path / "result"
     assert experiment.main([*SMALL, "--only", "direct feedback", "--out", str(out)]) == 0
     shown = capsys.readouterr().out
+    assert not too_wide(shown)
     for word in ("symmetric weights", "direct feedback", "Digits, 64-100-100-10", "XOR, 2-4-1", "Linear task"):
         assert word in shown
     record = json.loads((out / "record.json").read_text())

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 import xarray as xr
+from experiments_widths import too_wide
 
 import bpjax as bp
 from experiments.common.stored import read_zarr
@@ -90,11 +91,12 @@ def test_epochs_of_restarted_trials_by_hand():
 
 
 def test_the_whole_experiment_small(tmp_path, capsys, monkeypatch, quick_compilation):
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "80")
     out = tmp_path / "speed"
     arguments = ["--only", "units", "--trials", "6", "--out", str(out)]
     assert experiment.main(arguments) == 0
     printed = capsys.readouterr().out
+    assert not too_wide(printed)
     assert (
         "24.22 ± 16.3" in printed
         and "Fahlman" in printed

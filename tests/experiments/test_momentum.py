@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
+from experiments_widths import too_wide
 
 import bpjax as bp
 from experiments.common.stored import read_zarr
@@ -32,12 +33,13 @@ def xor_only(monkeypatch):
 
 
 def test_from_flags_to_figures(tmp_path, capsys, monkeypatch, as_a_user_runs_it, xor_only, quick_compilation):
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "80")
     folder = tmp_path / "result"
     assert momentum.main([*SMALL, "--out", str(folder)]) == 0
     out = capsys.readouterr().out
     assert out.count("gradient receipt: right") == 1 and "2(1+α)/(1−α)" in out and "Figures:" in out
-    for name in ("momentum", "momentum_solved", "momentum_theory"):
+    assert not too_wide(out)
+    for name in ("momentum", "momentum_maps", "momentum_solved", "momentum_theory"):
         assert (folder / f"{name}.png").stat().st_size > 10_000
         assert "<svg" in (folder / f"{name}.svg").read_text()[:1000]
     assert json.loads((folder / "record.json").read_text())["config"]["xor_seeds"] == 3

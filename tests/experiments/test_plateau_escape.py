@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
+from experiments_widths import too_wide
 
 import bpjax as bp
 from bpjax import theory
@@ -192,10 +193,11 @@ def test_escape_from_a_saddle_is_that_of_the_closed_form():
 
 
 def test_from_flags_to_figure(tmp_path, capsys, monkeypatch, quick_compilation):
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("COLUMNS", "80")
     out = tmp_path / "result"
     assert experiment.main([*SMALL, "--out", str(out)]) == 0
     printed = capsys.readouterr().out
+    assert not too_wide(printed)
     for words in ("gradient receipt: right", "200 = 200", "2898 = 2898", "0.011611", "Heavy ball leaves", "Figures:"):
         assert words in printed
     for name in ("plateau_escape", "plateau_laws"):

@@ -6,6 +6,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from experiments_widths import too_wide
 
 import bpjax as bp
 from experiments.reverse_mode import (
@@ -157,7 +158,7 @@ def test_costs_of_both_directions_in_time():
 
 
 def test_from_flags_to_figure(tmp_path, capsys, monkeypatch, quick_compilation):
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(experiment.Config, "timed_sizes", [10, 20])
     monkeypatch.setattr(experiment.Config, "nets", [(200, 2, False), (1000, 2, False), (200, 2, True), (1000, 2, True)])
     monkeypatch.setattr(experiment.Config, "counted_runs", [(10, 3)])
@@ -165,6 +166,7 @@ def test_from_flags_to_figure(tmp_path, capsys, monkeypatch, quick_compilation):
     flags = "--quick --programs 8 --gases 20 --steps 101 --units 1000".split()
     assert experiment.main([*flags, "--out", str(out)]) == 0
     printed = capsys.readouterr().out
+    assert not too_wide(printed)
     for words in ("623", "ordered ∂⁺E/∂z", "479001600", "published numbers agree", "Figure:"):
         assert words in printed
     assert (out / "reverse_mode.png").stat().st_size > 10_000

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from experiments_widths import too_wide
 
 import bpjax as bp
 from experiments.scikit_learn_curves import experiment
@@ -100,6 +101,7 @@ def test_from_the_command_line(results, monkeypatch, capsys):
     monkeypatch.setattr(experiment, "curves", lambda: list(results.values()))
     assert experiment.main([]) == 0
     out = capsys.readouterr().out
+    assert not too_wide(out)
     assert out.count("published values") == 3 and "0.243802" in out
     broken = results["momentum 0.9"]._replace(difference=1.0)
     monkeypatch.setattr(experiment, "curves", lambda: [broken])

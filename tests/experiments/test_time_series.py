@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from experiments_widths import too_wide
 from oracles import relative_error
 
 import bpjax as bp
@@ -152,10 +153,11 @@ def test_the_whole_experiment_small(tmp_path, capsys, monkeypatch, quick_compila
     t = np.arange(1100)
     series = np.round(60 + 50 * np.sin(0.8 * t) * (1 + 0.5 * np.sin(0.05 * t)))
     monkeypatch.setattr(experiment, "laser", lambda: Laser(series[400:600], series[600:700]))
-    monkeypatch.setenv("COLUMNS", "150")
+    monkeypatch.setenv("COLUMNS", "80")
     out = tmp_path / "series"
     assert experiment.main(["--quick", "--starts", "2", "--epochs", "20", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
+    assert not too_wide(printed)
     assert (
         "differs" in printed and "1105" in printed and "A quick run" in printed
     )  # the sums are those of another series

@@ -88,7 +88,9 @@ def test_the_answer_of_a_sweep_is_its_fastest_setting():
     with plots.looking(plots.Look(width=7)):
         figure = plots.sweep_figures(sweep())["epochs"]()
         plots.finish(figure)
-    assert figure._supxlabel.get_text() == "Fastest at learning rate 1, momentum 0.9: 20 epochs (median)."
+    assert [text.get_text() for text in figure.texts][
+        1
+    ] == "Fastest at learning rate 1, momentum 0.9: 20 epochs (median)."
     plt.close(figure)
 
 

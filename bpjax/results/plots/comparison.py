@@ -3,7 +3,7 @@
 import numpy as np
 
 from bpjax.results.comparison import Comparison, shortened, time_curve
-from bpjax.results.plots.colours import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
+from bpjax.results.plots.colours import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, ink, paper
 from bpjax.results.plots.maps import is_geometric
 from bpjax.results.plots.rates import proportion
 from bpjax.results.plots.runs import survival_curve
@@ -115,7 +115,7 @@ def draw_time_contrasts(axis, comparison: Comparison) -> None:
         contrast(axis, row, value, lower, upper, one.time_p)
         for end, edge, marker in ((one.time.ratio.low == 0, low, "<"), (one.time.ratio.high == np.inf, high, ">")):
             if end:
-                axis.plot([edge], [row], marker, color="black", markersize=5, clip_on=False)
+                axis.plot([edge], [row], marker, color=ink(), markersize=5, clip_on=False)
     axis.set(xscale="log", xlim=(low, high), xlabel="ratio of epochs (below 1: the first is faster)")
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     axis.xaxis.set_major_formatter(lambda ratio, _: f"{ratio:g}")
@@ -127,6 +127,6 @@ def draw_time_contrasts(axis, comparison: Comparison) -> None:
 
 def contrast(axis, row: int, value: float, low: float, high: float, p: float) -> None:
     """One estimate with its interval: filled if its adjusted p-value is below 5 %, open otherwise."""
-    axis.plot([low, high], [row, row], color="black", linewidth=1.4)
-    face = "black" if p < 0.05 else "white"
-    axis.plot([value], [row], "o", color="black", markerfacecolor=face, markersize=5)
+    axis.plot([low, high], [row, row], color=ink(), linewidth=1.4)
+    face = ink() if p < 0.05 else paper()
+    axis.plot([value], [row], "o", color=ink(), markerfacecolor=face, markersize=5)

@@ -37,10 +37,11 @@ def panels(count: int, least: float = 1.55, ratio: float = 0.8, columns: int | N
 
 
 def ask(figure, question: str, answer: str = "") -> None:
-    """Give a figure its question as the title, and its answer in one sentence below."""
-    figure.suptitle(question, x=0.01, ha="left", fontweight="bold").set_gid(QUESTION)
+    """Give a figure its question as the title, and its answer in one sentence below; `finish` makes room for both."""
+    size = current_look().font_size
+    figure.text(0.01, 1, question, va="top", fontsize=size, fontweight="bold", gid=QUESTION).set_in_layout(False)
     if answer:
-        figure.supxlabel(answer, x=0.01, ha="left", fontsize=current_look().font_size).set_gid(ANSWER)
+        figure.text(0.01, 0, answer, va="bottom", fontsize=size, gid=ANSWER).set_in_layout(False)
 
 
 def name_lines(axis, names: Sequence[tuple[float, str, str]], x: float = 1.0) -> None:
@@ -68,16 +69,43 @@ def finish(figure) -> None:
         for axis in (axes.xaxis, axes.yaxis):
             plain_numbers(axis)
     translate_figure(figure, look.language, look.words)
-    width, height = figure.get_size_inches()
-    texts = [text for text in (figure._suptitle, figure._supxlabel) if text is not None and text.get_gid()]
-    for text in texts:
-        text.set_text(wrapped(text.get_text(), 0.98 * width, text.get_fontproperties()))
-        height += (1.3 * text.get_text().count("\n") + 1.7) * text.get_fontsize() / 72
-    figure.set_size_inches(width, height)
+    _place_texts(figure)
     if any(text.get_gid() == NAMES for axis in figure.axes for text in axis.texts):
         figure.draw_without_rendering()
         for axis in figure.axes:
             _move_apart(axis, [text for text in axis.texts if text.get_gid() == NAMES])
+
+
+def _place_texts(figure) -> None:
+    """Wrap question and answer, make room for them and for legends outside the axes, and lay out the rest between."""
+    width, height = figure.get_size_inches()
+    above, below = 0.0, 0.0  # inches taken so far
+    texts = {text.get_gid(): text for text in figure.texts if text.get_gid() in (QUESTION, ANSWER)}
+    legends = [legend for legend in figure.legends if getattr(legend, "_outside_loc", None)]
+    if not texts and not legends:
+        return
+    for text in texts.values():
+        text.set_text(wrapped(text.get_text(), 0.98 * width, text.get_fontproperties()))
+        lines = text.get_text().count("\n") + 1
+        tall = (1.25 * lines + 0.4) * text.get_fontsize() / 72
+        above, below = (above + tall, below) if text.get_gid() == QUESTION else (above, below + tall)
+    places = []  # (legend, is at the top, inches between it and the edge, its height)
+    for legend in legends:
+        tall = legend.get_window_extent(figure.canvas.get_renderer()).height / figure.dpi
+        is_upper = legend._outside_loc == "upper" or legend._loc in (1, 2, 9)
+        places.append((legend, is_upper, above if is_upper else below, tall))
+        above, below = (above + tall, below) if is_upper else (above, below + tall)
+    total = height + above + below
+    figure.set_size_inches(width, total)
+    if QUESTION in texts:
+        texts[QUESTION].set_y(1 - 0.03 / total)
+    if ANSWER in texts:
+        texts[ANSWER].set_y(0.05 / total)
+    for legend, is_upper, gone, tall in places:
+        low = 1 - (gone + tall) / total if is_upper else gone / total
+        legend.set_in_layout(False)
+        legend.set_bbox_to_anchor((0, low, 1, tall / total), figure.transFigure)
+    figure.get_layout_engine().set(rect=(0, below / total, 1, 1 - (above + below) / total))
 
 
 def _move_apart(axis, names: list) -> None:
@@ -138,8 +166,12 @@ def plain_numbers(axis) -> None:
     if decades > 5 or low < 1e-4 or high > 2e6:
         axis.set_minor_formatter(NullFormatter())
         return
-    subs = (1.0, 2.0, 5.0) if decades < 2.2 else (1.0, 3.0) if decades < 3.2 else (1.0,)
-    subs = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0) if decades < 0.7 else subs
+    is_x = axis.axis_name == "x"
+    extent = axis.axes.get_position()
+    inches = (extent.width if is_x else 2 * extent.height) * axis.figure.get_size_inches()[0 if is_x else 1]
+    labels = inches / (0.5 * current_look().font_size / 8)  # as many as have room
+    choices = ((1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0), (1.0, 2.0, 5.0), (1.0, 3.0), (1.0,))
+    subs = next((subs for subs in choices if decades * len(subs) <= labels), (1.0,))
     axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:,.10g}"))
     axis.set_minor_formatter(NullFormatter())

@@ -111,10 +111,11 @@ def _interval(low: float, high: float) -> str:
 def _maps(cells: Cells, values: np.ndarray, label: str, limits, scale: str = "linear"):
     """A map for each panel, with one colour bar for all."""
     figure, axes = panels(len(cells.panels), least=1.5, ratio=0.85, sharex=True, sharey=True)
+    meshes = []
     for axis, name, own in zip(axes, cells.panels, values, strict=True):
-        mesh = outcome_map(axis, cells.x, cells.y, own, "", limits, scale, cells.bounds)
+        meshes.append(outcome_map(axis, cells.x, cells.y, own, "", limits, scale, cells.bounds))
         axis.set_title(name)
-    figure.colorbar(mesh, ax=axes, label=label, aspect=30, pad=0.02)
+    figure.colorbar(meshes[0], ax=axes, label=label, aspect=30, pad=0.02)
     handles = {name: handle for axis in axes for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)}
     handles = {name: handle for name, handle in handles.items() if not name.startswith("_")}
     if handles:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bpjax.results.plots.colours import BLUE, RED
+from bpjax.results.plots.colours import BLUE, RED, paper
 
 
 def hinton(axis, weights, largest=None, rows=None, columns=None):
@@ -52,12 +52,14 @@ def hinton(axis, weights, largest=None, rows=None, columns=None):
     colours = [BLUE if w[row, column] > 0 else RED for row, column, _ in drawn]
     squares = PatchCollection(
         [Rectangle((column - side / 2, row - side / 2), side, side) for row, column, side in drawn],
-        facecolors=["white" if colour == RED else colour for colour in colours],
+        facecolors=[paper() if colour == RED else colour for colour in colours],
         edgecolors=colours,
         linewidths=1.2,
     )
     axis.add_collection(squares)
-    axis.set(xlim=(-0.5, w.shape[1] - 0.5), ylim=(w.shape[0] - 0.5, -0.5), aspect="equal", facecolor="#F2F2F2")
+    axis.set(
+        xlim=(-0.5, w.shape[1] - 0.5), ylim=(w.shape[0] - 0.5, -0.5), aspect="equal", facecolor=(0.5, 0.5, 0.5, 0.1)
+    )
     axis.set_xticks(range(w.shape[1]) if columns is not None else [], columns if columns is not None else [])
     axis.set_yticks(range(w.shape[0]) if rows is not None else [], rows if rows is not None else [])
     axis.tick_params(length=0)
