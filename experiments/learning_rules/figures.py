@@ -97,8 +97,8 @@ def draw_rates(digits: dict[str, xr.Dataset], summaries: list[Summary]):
     figure.supylabel("accuracy on test digits (%)")
     plots.ask(
         figure, "Which learning rates does each rule bear?",
-        "Black: backprop. Blue: the rule. Bands: 95 % intervals of the mean over the starts; a run that diverges counts "
-        "as chance.",
+        "Black: backprop. Blue: the rule. Bands: 95 % intervals of the mean over the starts; a run that diverges "
+        "counts as chance.",
     )  # fmt: skip
     return figure
 
