@@ -20,6 +20,8 @@ def maps(runs: dict, error_units: str | None) -> list[dict]:
         "diverged": ("runs that diverged", "% of runs", 100 * diverged.mean(axis=-1)),
         "error": ("median final error", error_units or "error", quantiles_with_failures(error, 0.5)),
     }
+    absent = (runs["reason"] < 0).all(axis=-1)  # not trained: missing, or not applicable
+    shown = {name: (title, units, np.where(absent, np.nan, values)) for name, (title, units, values) in shown.items()}
     never = "never" if solved.shape[-1] == 1 else "never, in more than half of the runs"
     settled = diverged.mean(axis=-1) <= 0.5  # diverged cells must not stretch the colour scale
     intervals = intervals_of({"solved": solved, "epochs": times, "diverged": diverged, "error": error})

@@ -83,7 +83,8 @@ def outcomes(axis, result: xr.Dataset) -> None:
 
 def median_epochs(axis, result: xr.Dataset, colour, marker: str = "o", name: str = "") -> float:
     """Median epochs by rate with 95 % intervals, failures counted as never; returns the median at the last rate."""
-    times = epochs_or_never(result.solved, result.epochs).transpose("learning_rate", "seed").values
+    ordered = result.transpose("learning_rate", "seed", ...)
+    times = epochs_or_never(ordered.solved.values, ordered.epochs.values)
     middle, low, high = np.array([median_interval(own) for own in times]).T
     known = np.isfinite(middle)
     top = float(result.attrs["epoch_limit"])

@@ -53,7 +53,7 @@ def edge_data(results: list[xr.Dataset]) -> dict:
 
 def median_and_range(values: xr.DataArray) -> dict:
     """{part: packed (rates, epochs)}; NaN where a start has no value."""
-    values = values.transpose("learning_rate", "seed", "epoch").values
-    values = np.where(np.isfinite(values), values, np.nan)
-    parts = {"low": values.min(axis=1), "middle": np.median(values, axis=1), "high": values.max(axis=1)}
+    raw = values.transpose("learning_rate", "seed", "epoch").values
+    known = np.where(np.isfinite(raw), raw, np.nan)
+    parts = {"low": known.min(axis=1), "middle": np.median(known, axis=1), "high": known.max(axis=1)}
     return {name: packed(part, "f4") for name, part in parts.items()}

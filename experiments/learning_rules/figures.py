@@ -178,6 +178,7 @@ def from_zeros(axis, runs: dict[str, xr.Dataset]) -> None:
 
 def spikes(axis, runs: dict[str, xr.Dataset]) -> None:
     """Accuracy of the spiking network for every start, and the published accuracy."""
+    values = np.zeros(1)
     for place, (name, reported) in enumerate((("true slope", 0.512), ("surrogate slope", 0.859))):
         values = runs[name].test.isel(learning_rate=0).values
         axis.plot(np.full(len(values), place), values, "o", color=plots.SUBJECT, alpha=0.6)

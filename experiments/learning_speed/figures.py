@@ -44,9 +44,11 @@ def draw_published(result: xr.Dataset, chosen: list[Row], summaries: list[Summar
 def ratio_of(row: Row, s: Summary, successes: np.ndarray) -> tuple[float, float, float]:
     """Our mean ÷ the published one, and the ends of its bar.
 
-        r ± 3 r √((dₒ/mₒ)² / nₒ + (dₚ/mₚ)² / nₚ)
+        (mₒ ± 3 √(dₒ²/nₒ + dₚ²/nₚ)) / mₚ
 
-    with mean m, deviation d and trials n, ours and the paper's; of a single published run the middle 95 % of our runs.
+    with mean m, deviation d and trials n, ours and the paper's: the bar reaches 1 if and only if the verdict is that
+    they agree. Where the paper gives no deviation, ours is taken. Of a single published run it is the middle 95 % of
+    our runs.
     """
     paper = row.published
     if paper is None or len(successes) < 2:
@@ -56,8 +58,8 @@ def ratio_of(row: Row, s: Summary, successes: np.ndarray) -> tuple[float, float,
         low, high = np.quantile(successes, [0.025, 0.975]) / paper.mean
         return ratio, float(low), float(high)
     theirs = s.deviation if paper.deviation is None else paper.deviation
-    error = np.sqrt((s.deviation / s.mean) ** 2 / len(successes) + (theirs / paper.mean) ** 2 / paper.trials)
-    return ratio, max(ratio * (1 - ERRORS * error), 0.02 * ratio), ratio * (1 + ERRORS * error)
+    half = ERRORS * np.sqrt(s.deviation**2 / len(successes) + theirs**2 / paper.trials) / paper.mean
+    return ratio, max(ratio - half, 0.02 * ratio), ratio + half
 
 
 def draw_medians(result: xr.Dataset, chosen: list[Row], summaries: list[Summary]):

@@ -31,7 +31,8 @@ def draw(results: dict[str, xr.Dataset], chosen: tuple[Problem, ...]):
         meshes.append(speed_map(axis, result, "heavy_ball", problem))
         axis.set_title(f"{result.attrs['title']}\n{NAMES['heavy_ball']}")
         names = best_rates(below, result)
-        plots.name_lines(below, names)
+        if below is lower[-1] or is_narrow():
+            plots.name_lines(below, names)
         below.set(xlabel="momentum coefficient α", yscale="log", xlim=(0, 1))
         axis.set_xlabel("learning rate η")
         if axis.get_subplotspec().is_first_col():
@@ -67,8 +68,10 @@ def gains_answer(results: dict[str, xr.Dataset]) -> str:
         gains = {form: plain.epochs / cell.epochs for form, cell in best.items() if plain and cell}
         if gains:
             form = max(gains, key=lambda form: gains[form])
-            words.append(f"{gains[form]:.2g} times on the {result.attrs['title'].split(',')[0]} ({NAMES[form]})")
-    return f"At its best setting: {'; '.join(words)}." if words else "No setting reaches the goal."
+            words.append(
+                f"{result.attrs['title'].split(',')[0]} {gains[form]:.2g} times ({NAMES[form].split(' (')[0]})"
+            )
+    return f"Yes, at its best setting: {'; '.join(words)}." if words else "No setting reaches the goal."
 
 
 def speed_map(axis, result: xr.Dataset, form: str, problem: Problem):

@@ -44,7 +44,9 @@ def draw_races(races: dict[str, xr.Dataset], chosen: list[Plateau], rows, summar
         survival(axis, times_of(races[plateau.name], plateau, rows), plateau, gain)
         if axis.get_subplotspec().is_first_col():
             axis.set_ylabel("still on it (% of runs)")
-    lines = [Line2D([], [], color=styles()[name][0], linestyle=styles()[name][1], label=NAMES[name]) for name in CURVES]
+    lines = [Line2D([], [], color=styles()[name][0], label=NAMES[name]) for name in CURVES]
+    for line, name in zip(lines, CURVES, strict=True):
+        line.set_linestyle(styles()[name][1])
     lines.append(Line2D([], [], color=plots.THEORY, label=f"theory of heavy ball: plain descent ÷ {gain:.3g}"))
     figure.legend(handles=lines, loc="outside lower center", ncols=2, columnspacing=1.2)
     speeds = {

@@ -159,7 +159,9 @@ def test_names_beside_lines_do_not_cover_each_other():
     with plots.looking(plots.Look()):
         figure, (axis,) = plots.panels(1)
         axis.set(xlim=(0, 1), ylim=(0, 1))
-        plots.name_lines(axis, [(0.5, "one", "black"), (0.51, "two", "black"), (0.505, "three", "black")])
+        plots.name_lines(
+            axis, [(0.5, "one", "black"), (0.51, "two", "black"), (0.505, "three", "black"), (1e30, "far", "black")]
+        )
         plots.finish(figure)
         boxes = sorted((text.get_window_extent().y0, text.get_window_extent().y1) for text in axis.texts)
         assert all(low[1] <= high[0] + 1 for low, high in itertools.pairwise(boxes))

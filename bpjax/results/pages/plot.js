@@ -39,9 +39,11 @@ class Plot {
   constructor(svg) { this.svg = svg; }
   begin(x, y, left) { // clear, draw frame, ticks and names; `left` is the room for labels of y
     const width = this.svg.clientWidth, height = this.svg.clientHeight, svg = this.svg;
+    const longest = x.words ? Math.max(...x.words.map(word => word.length)) : 0;
+    const slanted = x.words && 7 * longest > (width - left - 18) / x.words.length; // words that would overlap
     svg.replaceChildren();
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    Object.assign(this, {x, y, x0: left, x1: width - 18, y0: height - 42, y1: 10});
+    Object.assign(this, {x, y, x0: left, x1: width - 18, y0: height - (slanted ? 34 + 5 * longest : 42), y1: 10});
     this.inside = this.add("g", {});
     const clip = this.add("clipPath", {id: svg.id + "-clip"});
     this.add("rect", {x: this.x0, y: this.y1, width: Math.max(0, this.x1 - this.x0), height: Math.max(0, this.y0 - this.y1)}, clip);
@@ -50,7 +52,8 @@ class Plot {
     for (const [value, text] of ticksOf(x, this.x1 - this.x0)) {
       const at = this.toX(value);
       this.add("path", {class: "frame", d: `M${at} ${this.y0}v5`});
-      this.text(text, at, this.y0 + 17, "middle");
+      const word = this.text(text, at, this.y0 + (slanted ? 14 : 17), slanted ? "end" : "middle");
+      if (slanted) word.setAttribute("transform", `rotate(-45 ${at} ${this.y0 + 14})`);
     }
     for (const [value, text] of ticksOf(y, 1.6 * (this.y0 - this.y1))) {
       const at = this.toY(value);

@@ -70,7 +70,11 @@ def finish(figure) -> None:
             plain_numbers(axis)
     translate_figure(figure, look.language, look.words)
     _place_texts(figure)
-    if any(text.get_gid() == NAMES for axis in figure.axes for text in axis.texts):
+    named = [(axis, text) for axis in figure.axes for text in axis.texts if text.get_gid() == NAMES]
+    if named:
+        for axis, text in named:  # of a line that leaves the axis, at its edge: far outside the layout would collapse
+            low, high = sorted(axis.get_ylim())
+            text.xy = (text.xy[0], min(max(text.xy[1], low), high))
         figure.draw_without_rendering()
         for axis in figure.axes:
             _move_apart(axis, [text for text in axis.texts if text.get_gid() == NAMES])
@@ -126,6 +130,11 @@ def _move_apart(axis, names: list) -> None:
                 places[k], places[k + 1], moved = places[k] - gap / 2, places[k + 1] + gap / 2, True
         if not moved:
             break
+    for k, height in enumerate(tall):  # within the axis, as far as they fit
+        places[k] = max(places[k], bottom if k == 0 else places[k - 1] + (tall[k - 1] + height) / 2)
+    for k in reversed(range(len(places))):
+        above = top if k == len(places) - 1 else places[k + 1] - (tall[k] + tall[k + 1]) / 2
+        places[k] = min(places[k], above)
     for place, (at, i) in zip(places, wanted, strict=True):
         names[i].set_position((3, place - at))
 
