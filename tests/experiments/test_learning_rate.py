@@ -156,6 +156,18 @@ def test_from_flags_to_figures(small):
 
 
 @IN_ONE_PROCESS
+def test_its_figures_can_be_drawn_again(small, capsys):
+    from bpjax import cli
+
+    assert cli.main(["plot", str(small[0]), "--list"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].endswith("a result of the experiment learning_rate")
+    (small[0] / "learning_rate.csv").rename(small[0] / "moved.csv")
+    assert cli.main(["plot", str(small[0])]) == 2
+    assert "learning_rate.csv is missing. Run `python -m experiments.learning_rate` again" in capsys.readouterr().err
+    (small[0] / "moved.csv").rename(small[0] / "learning_rate.csv")
+
+
+@IN_ONE_PROCESS
 def test_it_compiles_few_programs(small):
     """Receipts, initial weights and curvatures are one program each, not one for every operation."""
     compiled = small[2]
