@@ -10,7 +10,7 @@ from bpjax.results.statistics import student
 from experiments.common.redraw import is_narrow
 from experiments.learning_rules.problems import LINEAR_EXAMPLES
 from experiments.learning_rules.published import BACKPROP, FEEDBACK, normalised
-from experiments.learning_rules.tuning import Summary, angle_places
+from experiments.learning_rules.tuning import Summary
 
 
 def groups_of(summaries: list[Summary]) -> dict[str, list[Summary]]:
@@ -74,10 +74,11 @@ def comparison_answer(summaries: list[Summary]) -> str:
 
 def angle_change(axis, place: float, run: xr.Dataset, colour: str) -> None:
     """Angle of the first layer, from the start of training to its end (dot); thick: range over the starts."""
-    first, _, last = angle_places(run)
     angle = run.angle.isel(layer=0).transpose("step", "start").values
-    if not np.isfinite(angle[[first, last]]).any():
+    reached = np.flatnonzero(np.isfinite(angle).any(axis=1))
+    if not len(reached):
         return
+    first, last = reached[0], reached[-1]
     begin, end = np.nanmean(angle[first]), np.nanmean(angle[last])
     axis.plot([begin, end], [place, place], color=colour, linewidth=0.7, alpha=0.5)
     axis.plot([np.nanmin(angle[last]), np.nanmax(angle[last])], [place, place], color=colour, linewidth=2.2)
