@@ -9,6 +9,8 @@ integrator as the readout, on 1,197 digits of 16 time steps in batches of 63, by
 alternatives run in turn in one process, and the median of the rounds counts.
 """
 
+# pyright: reportMissingImports=false
+
 import argparse
 import statistics
 import time

@@ -8,6 +8,8 @@ snnTorch and PyTorch are no dependencies of bpjax:
 Prints one line for each comparison, and exits with 1 where a relative difference is above 1e-10.
 """
 
+# pyright: reportMissingImports=false
+
 import math
 import sys
 

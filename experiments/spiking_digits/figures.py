@@ -44,7 +44,7 @@ def deep(axis, silence) -> None:
         shade = plt.get_cmap("viridis")(n / max(len(gains) - 1, 1) * 0.85)
         axis.semilogy(np.arange(1, len(rates) + 1), rates, "o-", color=shade, label=f"{gain:g} / √D")
     axis.axhline(0.01, color=GREY, ls=":", lw=1)
-    axis.text(len(rates), 0.012, "silent below", ha="right", color=GREY, fontsize=8)
+    axis.text(len(silence[gains[-1]]), 0.012, "silent below", ha="right", color=GREY, fontsize=8)
     axis.legend(title="initial weights", fontsize=8)
     axis.set(xlabel="layer", ylabel="spikes a unit in 100 steps", title="Small weights: a deep network is silent")
 
