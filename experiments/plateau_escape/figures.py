@@ -46,7 +46,7 @@ def draw_races(races: dict[str, xr.Dataset], chosen: list[Plateau], rows, summar
             axis.set_ylabel("still on it (% of runs)")
     lines = [Line2D([], [], color=styles()[name][0], label=NAMES[name]) for name in CURVES]
     for line, name in zip(lines, CURVES, strict=True):
-        line.set_linestyle(styles()[name][1])
+        line.set_linestyle(styles()[name][1])  # type: ignore[arg-type]
     lines.append(Line2D([], [], color=plots.THEORY, label=f"theory of heavy ball: plain descent ÷ {gain:.3g}"))
     figure.legend(handles=lines, loc="outside lower center", ncols=2, columnspacing=1.2)
     speeds = {
