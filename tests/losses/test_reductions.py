@@ -90,7 +90,7 @@ def test_the_error_of_an_epoch_is_the_mean_of_its_batches(keys):
         bp.fit(
             bp.backprop(network, reduced(squared_error, r)), optax.sgd(0.0), params, data,
             key=next(keys), epochs=1, batch_size=2,
-        ).error[-1]
+        ).history.error[-1]
         for r in ("sum", "mean", "mean_of_terms")
     ]  # fmt: skip
     np.testing.assert_allclose(errors, np.array([1, 1 / 6, 1 / 12]) * float(errors[0]), rtol=1e-12)

@@ -50,7 +50,7 @@ CASES: dict[str, LayerCase] = {
         unroll(tsodyks_markram(2, 0.4, 3.0, 2.0, order="after")), (4, 2), blocked=False
     ),
     "unroll(peephole_lstm(3, 2))": LayerCase(unroll(peephole_lstm(3, 2)), (4, 2)),
-    "unroll(layer_norm_lstm(2))": LayerCase(unroll(layer_norm_lstm(2)), (4, 3)),
+    "unroll(layer_norm_lstm(3))": LayerCase(unroll(layer_norm_lstm(3)), (4, 2)),
     "masked(bidirectional(lstm(2), last=True))": LayerCase(
         masked(bidirectional(lstm(2, use_bias=False), last=True)), (4, 2), padded
     ),
