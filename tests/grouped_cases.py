@@ -40,15 +40,23 @@ def side_by_side(cases) -> LayerCase:
         return tuple(case.inputs(k, examples, case.in_shape) for case, k in zip(cases, keys, strict=True))
 
     layer = bp.Layer("side by side", init, forward, backward)
-    return LayerCase(layer, tuple(case.in_shape for case in cases), inputs, cases[0].per_example, blocked=False)
+    return LayerCase(
+        layer,
+        tuple(case.in_shape for case in cases),
+        inputs,
+        cases[0].per_example,
+        blocked=False,
+        frozen=cases[0].frozen,
+    )
 
 
 def in_groups() -> dict[str, LayerCase]:
-    """One case for each family, two where some of its layers mix the examples of a batch."""
+    """One case for each family and each combination of what its layers do to examples and params."""
     groups = {}
     for family, cases in FAMILIES.items():
         for case in cases.values():
-            groups.setdefault(family if case.per_example else f"{family}, examples mixed", []).append(case)
+            mixed, frozen = ", examples mixed" * (not case.per_example), ", some params frozen" * case.frozen
+            groups.setdefault(f"{family}{mixed}{frozen}", []).append(case)
     return {name: side_by_side(cases) for name, cases in groups.items()}
 
 

@@ -31,3 +31,5 @@ class LayerCase(NamedTuple):
     """Whether the gradient of a batch is the sum over its examples; batch normalization mixes them."""
     blocked: bool = True
     """Whether dx is 0 where `backward` receives weights that are all 0: no path around the weights."""
+    frozen: bool = False
+    """Whether some params are not trained: their gradient is 0 by definition, not the difference quotient."""

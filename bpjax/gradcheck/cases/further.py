@@ -24,8 +24,8 @@ CASES: dict[str, LayerCase] = {
     "global_response_norm()": LayerCase(global_response_norm(), (2, 2, 3), blocked=False),
     "bilinear(2)": LayerCase(bilinear(2), ((3,), (4,)), with_memory),
     "low_rank(4, 2)": LayerCase(low_rank(4, 2), (3,)),
-    "lora(dense(3), 2, alpha=4)": LayerCase(lora(dense(3), 2, alpha=4), (4,)),
-    "fourier_features(3)": LayerCase(fourier_features(3, 0.3), (2,)),
+    "lora(dense(3), 2, alpha=4)": LayerCase(lora(dense(3), 2, alpha=4), (4,), frozen=True),
+    "fourier_features(3)": LayerCase(fourier_features(3, 0.3), (2,), frozen=True),
     "fourier_features(2, learn=True)": LayerCase(fourier_features(2, 0.3, learn=True), (2,)),
     "mixture_of_experts(dense, dense, dense)": LayerCase(
         mixture_of_experts(dense(2), chain(dense(2), tanh), dense(2)), (3,), blocked=False
