@@ -142,6 +142,8 @@ class Layer(NamedTuple):
         """The layers it is made of; none for a leaf."""
         return self.parts.layers if self.parts else ()
 
+    refuses_calls = True  # for `is_function`
+
     def __call__(self, *args, **options) -> NoReturn:
         """Layers are records, not functions: raises a `ValueError` that says what to write instead."""
         if not args and not options:

@@ -31,8 +31,8 @@ def value_text(value) -> str:
 
 
 def is_function(value) -> TypeGuard[Callable[..., Any]]:
-    """Whether a value is to be called. A `Layer` is a record although Python can call it, to say what to write."""
-    return callable(value) and not hasattr(value, "_fields")
+    """Whether a value is to be called. A `Layer` is not: its `__call__` only says what to write instead."""
+    return callable(value) and not getattr(value, "refuses_calls", False)
 
 
 def shown(value) -> str:

@@ -59,9 +59,8 @@ def leaky_integrator(
 
     def init(key, in_shape):
         (in_features,) = check_in_shape(who, in_shape, rank=1)
-        return constants.initial(draw(key, (in_features, features), jnp.result_type(float)), None, features), (
-            features,
-        )
+        w = draw(key, (in_features, features), jnp.result_type(float))
+        return constants.initial(w, None, features, use_bias), (features,)
 
     def step(params, state, driven):
         current, potential = state
