@@ -82,6 +82,7 @@ def test_a_gradient_of_zero_and_values_that_are_not_finite(relu):
     ]
 
 
+@pytest.mark.thorough
 def test_a_monitor_reports_a_finding_once(relu):
     network, params, x = relu
     batch, said = (x, jnp.zeros((20, 2))), []
@@ -96,6 +97,7 @@ def test_a_monitor_reports_a_finding_once(relu):
     ]
 
 
+@pytest.mark.thorough
 def test_images_sequences_and_tokens_are_examined(keys):
     convolutional = bp.chain(bp.conv(2, (3, 3)), bp.relu, bp.flatten, bp.dense(2))
     params, _ = convolutional.init(next(keys), (5, 5, 1))

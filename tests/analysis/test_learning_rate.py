@@ -51,6 +51,7 @@ def test_an_error_without_a_minimum_has_no_rate():
     assert "no direction is curved upwards" in str(found)
 
 
+@pytest.mark.thorough
 def test_after_training_there_is_nothing_to_gain():
     x = jnp.linspace(-1, 1, 5)[:, None]
     network, params = bp.dense(1, use_bias=False), bp.layers.Affine(jnp.array([[2.0]]))
@@ -60,6 +61,7 @@ def test_after_training_there_is_nothing_to_gain():
     assert found.value is None and "minimum" in found.reason
 
 
+@pytest.mark.thorough
 def test_a_dead_network_has_no_rate():
     network = bp.chain(bp.dense(2), bp.relu, bp.dense(1))
     params, _ = network.init(KEY, (2,))

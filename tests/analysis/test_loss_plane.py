@@ -48,6 +48,7 @@ def test_a_vector_is_one_group_and_zeros_do_not_divide(keys):
     assert np.isfinite(plane.error).all() and not np.any(plane.directions[0].w[:, 0])
 
 
+@pytest.mark.thorough
 def test_two_random_directions_show_little_of_a_path(keys):
     network = bp.mlp((2, 40, 1))
     params, _ = network.init(next(keys), (2,))

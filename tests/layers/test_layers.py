@@ -26,7 +26,7 @@ LARGE = (
     "resnet", "lenet", "two_spirals_net", "char_rnn", "transformer", "attention(2, causal), 3 blocks",
     "cross_attention", "bidirectional", "unroll(lstm(2), with_state=True)", "unroll(elman(2, relu)",
     "soft_spike", "unroll(leaky_integrate_and_fire), a", "unroll(leaky_integrate_and_fire), zero first",
-    "unroll(leaky_integrator)",
+    "unroll(leaky_integrator)", "encoder_decoder", "attention(4, key_heads", "keyed(attention",
 )  # fmt: skip
 """Networks, and layers whose parts are cases too: they take longest to compile, so that they run only under `jit`."""
 EVERY_DTYPE = (

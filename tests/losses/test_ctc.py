@@ -45,6 +45,7 @@ by_jax = jax.jit(lambda loss, logits, target: jax.grad(lambda o: loss.value(o, t
 LABELS = np.array([[1, 2, -1], [2, 2, -1], [1, 2, 3], [3, 3, 3], [1, -1, -1], [-1, -1, -1], [1, 1, 2]])
 
 
+@pytest.mark.thorough
 def test_value_and_gradient_are_the_sum_over_all_paths(keys):
     logits = np.asarray(jax.random.normal(next(keys), (len(LABELS), T, K)))
     expected = [by_paths(o, row[row >= 0]) for o, row in zip(logits, LABELS, strict=True)]

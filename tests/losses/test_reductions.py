@@ -34,6 +34,7 @@ def test_the_means_of_the_library_are_the_means_of_their_sums():
     assert reduced(mean, "mean") is mean
 
 
+@pytest.mark.thorough
 def test_a_mean_of_terms_counts_weighted_labels_and_no_ignored_ones():
     output, labels = jnp.log(jnp.array([[0.25, 0.75], [0.5, 0.5], [0.2, 0.8]])), jnp.array([0, -1, 1])
     loss = reduced(cross_entropy(class_weights=np.array([3.0, 1.0]), ignore_index=-1), "mean_of_terms")
@@ -75,6 +76,7 @@ def test_a_loss_of_a_user_is_reduced_too():
     np.testing.assert_allclose(reduced(loss, "mean_of_terms").gradient(O, T), 3 * D**2 / 4)
 
 
+@pytest.mark.thorough
 def test_half_precision_stays(float32):
     loss = reduced(huber(), "mean_of_terms")
     output = O.astype(jnp.bfloat16)

@@ -108,6 +108,7 @@ def stopped_gradient(params, stop):
     return quick_jit(jax.grad(error))(params)
 
 
+@pytest.mark.thorough
 def test_it_is_the_gradient_with_the_recurrent_path_stopped():
     net = network("lecun_normal")
     params = params_of(net)

@@ -56,6 +56,7 @@ def test_a_graph_without_cycles_is_its_chain_and_predictive_coding():
         assert error(found, strict) < 1e-14
 
 
+@pytest.mark.thorough
 def test_backward_of_a_cycle_is_the_vjp_of_forward():
     layer, params = (
         graph(dict(zip(CYCLE.made_from.names, CYCLE.made_from.nodes, strict=True)), "y", steps=3),
@@ -96,6 +97,7 @@ def implicit_gradient(params):
     return total
 
 
+@pytest.mark.thorough
 def test_a_cycle_learns_along_the_gradient_of_its_fixed_point():
     params = made(CYCLE, 0.7)
     truth = implicit_gradient(params)

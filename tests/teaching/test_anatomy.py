@@ -56,6 +56,7 @@ def test_sentences_and_table(found):
     assert repr(found) == "<anatomy of 3 examples, error 2.5>"
 
 
+@pytest.mark.thorough
 def test_every_gradient_is_that_of_jax_grad(keys):
     network = bp.mlp((3, 4, 2), bp.sigmoid)
     params, _ = network.init(next(keys), (3,))
@@ -75,6 +76,7 @@ def test_every_gradient_is_that_of_jax_grad(keys):
     np.testing.assert_allclose(found.angle, np.degrees(np.arccos(cosines)), rtol=1e-8)
 
 
+@pytest.mark.thorough
 def test_the_figure(found):
     pytest.importorskip("matplotlib")
     gradients, units, weights, bar = found.plot().axes

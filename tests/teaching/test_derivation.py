@@ -154,6 +154,7 @@ CHOSEN = {
 }  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_the_formulas_of_activations_are_those_of_the_layers():
     assert set(CHOSEN) == set(ACTIVATIONS)
     a = np.asarray([-3.5, -2.0, -0.7, 0.3, 1.9, 7.0])

@@ -51,6 +51,7 @@ CELLS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", CELLS)
 def test_a_cell_is_that_of_its_paper(name, keys):
     cell, steps = CELLS[name]

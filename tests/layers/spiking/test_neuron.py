@@ -72,6 +72,7 @@ def test_the_rate_of_a_constant_current_with_refractory_time():
         assert np.diff(np.flatnonzero(y[:, neuron])).mean() * dt == pytest.approx(interval, abs=dt)
 
 
+@pytest.mark.thorough
 def test_one_time_constant_per_neuron_is_six_layers_of_one(keys):
     """snntorch#442: β from 0.1 to 0.9 for six neurons."""
     betas = np.linspace(0.1, 0.9, 6)
@@ -123,6 +124,7 @@ def test_spikes_and_surrogate_gradients_are_those_of_the_loop(reset, order, diff
         assert relative_error(found, truth[name]) < 1e-7, name
 
 
+@pytest.mark.thorough
 def test_what_is_not_stored_is_not_read(keys):
     """Without learnt constants the same numbers come from fewer residuals: bit for bit the gradient of W."""
     x, dy = jax.random.normal(next(keys), (2, 9, 2)), jax.random.normal(next(keys), (2, 9, 3))

@@ -57,6 +57,7 @@ def test_no_surrogate_overflows_in_any_dtype():
         assert not np.isnan(steep).any(), dtype  # at ±∞ too
 
 
+@pytest.mark.thorough
 def test_the_soft_spike_has_the_surrogate_as_its_derivative():
     u = np.array([-3.0, -0.6, -0.2, 0.1, 0.3, 2.0])
     for name in SURROGATES:
