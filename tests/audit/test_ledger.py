@@ -146,7 +146,7 @@ def test_steps_are_run_until_there_is_a_direction():
     assert row.answers == answers("yyyynn") and row.steps == 2
     assert of(late(direct_random_target_projection, 2)).answers == answers("nynynn")
     unknown = of(late(bp.backprop, 2), steps=1)
-    assert unknown.answers == answers("??????") and str(unknown).count("cannot tell") == 6
+    assert unknown.answers == answers("??????") and str(unknown).count("cannot tell") == 8
     # only one layer is late: the other one is reported
     mixed = of(late(bp.backprop, (3, 0, 0)), steps=1)
     assert mixed.answers == answers("yyyyny") and mixed.changes["weight transport"][0] is None
@@ -243,7 +243,7 @@ def test_the_table_has_a_line_for_each_rule():
     header, _, *lines = ledger_table(rows).splitlines()
     assert all(question in header for question in QUESTIONS)
     assert [line.split("  ")[0] for line in lines] == ["feedback alignment", "local losses"]
-    assert lines[1].split()[2:] == ["no", "yes", "no", "yes", "yes", "yes", "0"]
+    assert lines[1].split()[2:] == ["no", "yes", "no", "yes", "yes", "yes", "0", "2", "real", "errors", "backward"]
     assert str(rows[1]).splitlines()[-1].split() == lines[1].split()
 
 

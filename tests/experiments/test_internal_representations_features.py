@@ -222,7 +222,7 @@ def test_the_shift_register_is_learnt_in_fewer_than_200_sweeps(tmp_path, capsys,
     assert experiment.main(["--only", "shift", "--quick", "--seeds", "8", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert not too_wide(printed)
-    assert "shift register, 3 units, both steps taught, η 0.1" in printed
+    assert "shift register, 3 units" in printed and "both steps" in printed
     sweep = xr.open_zarr(out / "shift_register_3_units.zarr", consolidated=False).load()
     both = sweep.sel(both=1)
     assert both.solved.all() and (both.epochs < 200).all()
