@@ -10,7 +10,8 @@ trap 'rm -rf "$work"' EXIT
 
 chosen_quarter=(
     tests/test_public.py tests/layers/test_layers.py tests/rules/test_rule_laws.py tests/rules/test_backprop.py
-    tests/optimizers tests/training tests/sweeps tests/results/test_record.py tests/gradcheck/test_check.py tests/gradcheck/test_user_file.py tests/interop tests/util
+    tests/optimizers tests/training tests/sweeps tests/results/test_record.py tests/interop tests/util
+    tests/gradcheck/test_check.py tests/gradcheck/test_user_file.py
     tests/tape/test_reverse.py tests/tape/test_tape.py tests/tape/test_control_flow.py
     tests/tape/derivatives/test_coverage.py tests/tape/derivatives/test_everyday_functions.py
 )
