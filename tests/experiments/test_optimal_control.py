@@ -23,7 +23,8 @@ from experiments.optimal_control import (
     tables,
 )
 
-pytestmark = pytest.mark.usefixtures("as_a_user_runs_it")
+# one process, so that its results are computed once
+pytestmark = [pytest.mark.usefixtures("as_a_user_runs_it"), pytest.mark.xdist_group("optimal control")]
 
 
 def test_richardsons_extrapolation_removes_two_orders():
