@@ -1,6 +1,7 @@
 """Wrong arguments of every public callable end in one clear sentence: `scripts/fuzz_inputs.py` at a reduced size."""
 
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -49,9 +50,13 @@ def test_an_error_from_elsewhere_is_no_sentence(fuzz):
     assert fuzzer.verdict(careless, "delta", "NumPy", {"delta": 2.0}, False)[0] == "refused"
 
 
+SAMPLE = "150" if os.environ.get("BPJAX_FULL") else "60"
+"""Calls of each room; the script without --sample runs all."""
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("room", CLEAN)
 def test_wrong_arguments_end_in_a_sentence(room):
-    command = [sys.executable, str(SCRIPTS / "fuzz_inputs.py"), "--room", room, "--sample", "150", "--seed", "0"]
+    command = [sys.executable, str(SCRIPTS / "fuzz_inputs.py"), "--room", room, "--sample", SAMPLE, "--seed", "0"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stdout + result.stderr
