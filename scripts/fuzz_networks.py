@@ -176,7 +176,7 @@ NETWORKS: dict[str, dict[str, Callable[[], Any]]] = {
         "inputs": lambda: np.array([0.0, 1.0]),
         "sources": lambda: np.array([0, 1]),
         "spikes": lambda: bp.theory.spike_times(np.ones((2, 1)), [0.0, 1.0], [0, 1], 20.0, MEMBRANE),
-        "dtimes": lambda: [np.ones(1)],
+        "dtimes": lambda: [np.ones(2)],
         "membrane": lambda: MEMBRANE,
     },
     "theory.spike_times": {
