@@ -2,14 +2,15 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import optax
 
+from bpjax.analysis.passes import both_passes, unit_spans
 from bpjax.analysis.signals_table import as_text
 from bpjax.analysis.weight_change import WeightChange, as_optimizer, weight_change
-from bpjax.layers.layer import Layer, PlacedLayer, placed_layers
+from bpjax.layers.layer import Layer, placed_layers
 from bpjax.losses import Loss
 from bpjax.rules.rule import check_made_of
 from bpjax.types import Array
@@ -110,14 +111,14 @@ def signals(
 
     def layers_of(params, batch):
         """(signals of each layer of units, gradient by the params, error)."""
-        chain, activations, errors, grads = passes(network, loss, params, batch)
-        starts = [l for l, part in enumerate(chain) if jax.tree.leaves(part.params)]
-        first = starts[0] if starts else len(chain)
+        chain, found = placed_layers(network, params), both_passes(network, loss, params, batch)
+        activations, errors, spans = found.activations, found.errors, unit_spans(chain)
+        first = spans[0][0] if spans else len(chain)
         units = [] if first == 0 else [(activations[0], activations[0], activations[first], errors[0])]
-        for start, end in zip(starts, [*starts[1:], len(chain)], strict=True):
+        for start, end in spans:
             units.append((activations[start], activations[start + 1], activations[end], errors[start + 1]))
-        found = [Signals(x, a, o, direction * delta) for x, a, o, delta in units]
-        return found, [chain[l].path for l in starts], grads, loss.value(activations[-1], batch[1])
+        layers = [Signals(x, a, o, direction * delta) for x, a, o, delta in units]
+        return layers, [chain[start].path for start, _ in spans], found.gradient(params), found.value
 
     if optimizer is None:
         return jax.jit(lambda params, batch: LayerSignals(layers_of(params, batch)[0], sign))
@@ -136,26 +137,6 @@ def signals(
         return with_change(params, batch, step.init(params) if optimizer_state is None else optimizer_state)
 
     return textbook
-
-
-def passes(network: Layer, loss: Loss, params, batch) -> tuple[list[PlacedLayer], list, list, Any]:
-    """The layers, the activations before and after each, ∂E by each of these, and the gradient by the params."""
-    x, target = batch
-    chain = placed_layers(network, params)
-    residuals, activations = [], [x]  # layer l has the input activations[l] and the output activations[l + 1]
-    for part in chain:
-        y, r = part.layer.forward(part.params, activations[-1])
-        residuals.append(r)
-        activations.append(y)
-    errors = [loss.gradient(activations[-1], target)]  # from the last layer's output to the first layer's input
-    by_layer = []
-    for part, r in zip(reversed(chain), reversed(residuals), strict=True):
-        dparams, dx = part.layer.backward(part.params, r, errors[-1])
-        errors.append(dx)
-        by_layer.append(dparams)
-    errors.reverse()
-    leaves = [leaf for dparams in reversed(by_layer) for leaf in jax.tree.leaves(dparams)]
-    return chain, activations, errors, jax.tree.structure(params).unflatten(leaves)
 
 
 def _at(tree, path: tuple[int, ...]):

@@ -7,7 +7,7 @@ from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
 from bpjax.rules.predictive import descend
 from bpjax.rules.rule import Rule, call_of, check_made_of
-from bpjax.rules.units import check_units, merge_units, propagate, unit_backward, units
+from bpjax.rules.units import check_units, merge_units, propagate, propagate_each, unit_backward, units
 from bpjax.types import Array
 from bpjax.util.checks import check_count, check_number
 
@@ -88,14 +88,14 @@ def pc_alm(
 
     def errors_at(layers, values, multipliers, target):
         """The forward pass of every layer at its value, and −p_l = ∂ℒ/∂f_l."""
-        passes = [propagate([unit], v)[0] for unit, v in zip(layers, values, strict=True)]
+        passes = propagate_each(layers, values)
         hidden = zip(passes[:-1], values[1:], multipliers, strict=True)
         errors = [jnp.asarray(penalty, v.dtype) * (at.output - v) - own for at, v, own in hidden]
         return passes, [*errors, loss.gradient(passes[-1].output, target)]
 
     def ascend(layers, x, values, multipliers):
         """λ_l + α e_l at the new values."""
-        outputs = [propagate([unit], v)[0].output for unit, v in zip(layers[:-1], [x, *values[:-1]], strict=True)]
+        outputs = [at.output for at in propagate_each(layers[:-1], [x, *values[:-1]])]
         rows = zip(multipliers, values, outputs, strict=True)
         return [own + jnp.asarray(multiplier_rate, v.dtype) * (v - f) for own, v, f in rows]
 

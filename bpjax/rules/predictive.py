@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from bpjax.layers.layer import Layer
 from bpjax.losses import Loss
 from bpjax.rules.rule import Rule, call_of, check_made_of
-from bpjax.rules.units import check_units, merge_units, propagate, unit_backward, units
+from bpjax.rules.units import check_units, merge_units, propagate, propagate_each, unit_backward, units
 from bpjax.types import Array
 from bpjax.util.checks import check_choice, check_count, check_number
 
@@ -88,7 +88,7 @@ def predictive_coding(
 
     def errors_at(layers, values, target):
         """−e_l = ∂F/∂f_l and the forward pass of every layer; `values` are v_0 … v_{L-1}."""
-        forward = [propagate([unit], v)[0] for unit, v in zip(layers, values, strict=True)]
+        forward = propagate_each(layers, values)
         top = loss.gradient(forward[-1].output, target)
         hidden = [p.output - v for p, v in zip(forward[:-1], values[1:], strict=True)]
         return [*hidden, top / jnp.asarray(output_variance, top.dtype)], forward

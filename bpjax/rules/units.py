@@ -89,6 +89,11 @@ def propagate(layers: Sequence[Unit], x) -> list[UnitForward]:
     return forward
 
 
+def propagate_each(layers: Sequence[Unit], inputs: Sequence[Array]) -> list[UnitForward]:
+    """The forward pass of each layer of units at a separate input, as in inference by predictive coding."""
+    return [propagate([unit], x)[0] for unit, x in zip(layers, inputs, strict=True)]
+
+
 class UnitBackward(NamedTuple):
     """The backward pass of one layer of units."""
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from bpjax.analysis.health.findings import findings_of
 from bpjax.analysis.health.report import Health, LayerHealth
-from bpjax.analysis.passes import both_passes
+from bpjax.analysis.passes import both_passes, unit_spans
 from bpjax.analysis.units import SATURATED, UnitStates, network_unit_states, placed_activations
 from bpjax.layers.layer import Layer, PlacedLayer, check_layer, placed_layers
 from bpjax.losses import Loss
@@ -88,15 +88,14 @@ class Measured(NamedTuple):
 def measurement(network: Layer, loss: Loss | None, fraction: float):
     """Make the function (params, (x, target)) -> `Measured`, for `jax.jit`."""
     stand_in = Loss("none", lambda o, t: jnp.zeros(()), lambda o, t: jax.tree.map(jnp.zeros_like, o))
-    passes = both_passes(network, stand_in if loss is None else loss)
 
     def measure(params, batch) -> Measured:
-        found = passes(params, batch)
+        found = both_passes(network, stand_in if loss is None else loss, params, batch)
         chain = placed_layers(network, params)
-        groups = groups_of(chain)
-        outputs = [found.inputs[end] for _, end in groups]
+        groups = unit_spans(chain)
+        outputs = [found.activations[end] for _, end in groups]
         errors = [found.errors[end] if loss is not None else None for _, end in groups]
-        x = found.inputs[0]
+        x = found.activations[0]
         is_plain = isinstance(x, jax.Array) and x.ndim == 2 and jnp.issubdtype(x.dtype, jnp.floating)
         return Measured(
             x if is_plain else None,
@@ -113,12 +112,6 @@ def measurement(network: Layer, loss: Loss | None, fraction: float):
     return measure
 
 
-def groups_of(chain: list[PlacedLayer]) -> list[tuple[int, int]]:
-    """(start, end) of each layer of units: a layer with params and those after it, up to the next one with params."""
-    starts = [l for l, part in enumerate(chain) if jax.tree.leaves(part.params)]
-    return list(zip(starts, [*starts[1:], len(chain)], strict=True))
-
-
 def report_of(network: Layer, params: Params, measured: Measured) -> Health:
     """The table and the findings, on the host."""
     chain = placed_layers(network, params)
@@ -132,7 +125,7 @@ def report_of(network: Layer, params: Params, measured: Measured) -> Health:
             int(measured.equal[number - 1].sum()),
             *(float(sizes[number - 1]) for sizes in (measured.output, measured.error, measured.gradient)),
         )
-        for number, (start, end) in enumerate(groups_of(chain), start=1)
+        for number, (start, end) in enumerate(unit_spans(chain), start=1)
     )
     return Health(layers, tuple(findings_of(layers, by_number, measured)))
 

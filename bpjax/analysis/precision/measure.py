@@ -1,5 +1,6 @@
 """Run a network in several number formats and compare every layer with float64."""
 
+import functools
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -65,7 +66,7 @@ def precision(
         check_choice("precision", "formats", one, FORMATS)
     params, batch = check_place("precision", backprop(network, loss), params, batch)
     params, batch = to_host((params, batch))
-    run = both_passes(network, loss)
+    run = functools.partial(both_passes, network, loss)
     with float64_on_host():
         truth = to_host(jax.jit(run)(*widen_to_float64((params, batch))))
     if not all(np.isfinite(leaf).all() for leaf in _floating(truth)):
@@ -107,7 +108,7 @@ def _run(network: Layer, run, params, batch, truth: Passes, chosen: str) -> tupl
     """Both passes in a format, on the default device."""
     dtype = _dtype(chosen)
     with np.errstate(over="ignore", under="ignore"):  # both are measured
-        inputs = cast_on_host((params, batch, truth.inputs, truth.errors), dtype)
+        inputs = cast_on_host((params, batch, truth.activations, truth.errors), dtype)
     params, batch, exact_inputs, exact_errors = inputs
     with jax.default_matmul_precision("tensorfloat32" if chosen == "tf32" else "highest"):
         together = jax.jit(lambda p, b, x, dy: (run(p, b), _alone_of(network)(p, x, dy)))
@@ -127,7 +128,7 @@ def _compared(names, truth: Passes, run: tuple[Passes, Alone], chosen: str):
         LayerPrecision(
             path,
             name,
-            quantity(passes.inputs[l + 1], truth.inputs[l + 1], alone.outputs[l]),
+            quantity(passes.activations[l + 1], truth.activations[l + 1], alone.outputs[l]),
             quantity(passes.errors[l], truth.errors[l], alone.errors[l]),
             quantity(passes.gradients[l], truth.gradients[l]),
         )

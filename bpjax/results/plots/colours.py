@@ -1,7 +1,7 @@
 """The colours of all figures and pages, each with one meaning, and legends.
 
 The colours are those of Okabe & Ito (2008), which colour-blind readers can tell apart. A figure takes a colour by its
-meaning; what has no meaning of its own in this table is drawn in `GREY`, or in `BLUE` where it is what the figure asks
+meaning; what this table gives no meaning is drawn in `GREY`, or in `BLUE` where it is what the figure asks
 about. Values along a scale, such as epochs or learning rates, come from the colour map of the look (`shades`).
 """
 

@@ -3,9 +3,9 @@
 import jax
 import numpy as np
 
-from bpjax.analysis.signals import passes
+from bpjax.analysis.passes import both_passes
 from bpjax.analysis.units import derivative
-from bpjax.layers.layer import Layer
+from bpjax.layers.layer import Layer, placed_layers
 from bpjax.losses import Loss
 from bpjax.rules.backprop import backprop
 from bpjax.rules.rule import check_batch
@@ -33,15 +33,15 @@ def evaluate(network: Layer, loss: Loss, params: Params, batch: Batch, chosen: C
 
     @jax.jit
     def run(params, x, target):
-        chain, activations, errors, _ = passes(network, loss, params, (x, target))
-        found = []
+        value, activations, errors, _ = both_passes(network, loss, params, (x, target))
+        chain, found = placed_layers(network, params), []
         for block in blocks:
             first, last = block.places[0], block.places[-1]
             a, activation = activations[first + 1], block.activation
             slope = derivative(activation, a) if activation is not None and is_elementwise(activation) else None
             o, e, delta = activations[last + 1], errors[last + 1], errors[first + 1]
             found.append(Values(activations[first], a, o, slope, e, delta, errors[first], chain[first].params))
-        return found, loss.value(activations[-1], target)
+        return found, value
 
     found, value = jax.tree.map(np.asarray, run(params, x, target))
     target, output = np.asarray(target), found[-1].output
