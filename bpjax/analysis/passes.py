@@ -32,17 +32,24 @@ def both_passes(network: Layer, loss: Loss, params: Params, batch) -> Passes:
         batch: (x, target).
     """
     x, target = batch
-    chain, residuals, activations = placed_layers(network, params), [], [x]
-    for part in chain:
-        y, r = part.layer.forward(part.params, activations[-1])
-        residuals.append(r)
-        activations.append(y)
+    chain = placed_layers(network, params)
+    activations, residuals = forward_pass(chain, x)
     errors, gradients = [loss.gradient(activations[-1], target)], []  # from the last layer to the first
     for part, r in zip(reversed(chain), reversed(residuals), strict=True):
         dparams, dx = part.layer.backward(part.params, r, errors[-1])
         errors.append(dx)
         gradients.append(dparams)
     return Passes(loss.value(activations[-1], target), activations, errors[::-1], gradients[::-1])
+
+
+def forward_pass(chain: list[PlacedLayer], x) -> tuple[list, list]:
+    """(x of each layer and the output of the last, residuals of each layer)."""
+    activations, residuals = [x], []
+    for part in chain:
+        y, r = part.layer.forward(part.params, activations[-1])
+        activations.append(y)
+        residuals.append(r)
+    return activations, residuals
 
 
 def unit_spans(chain: list[PlacedLayer]) -> list[tuple[int, int]]:

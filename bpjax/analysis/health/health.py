@@ -8,7 +8,7 @@ import numpy as np
 
 from bpjax.analysis.health.findings import findings_of
 from bpjax.analysis.health.report import Health, LayerHealth
-from bpjax.analysis.passes import both_passes, unit_spans
+from bpjax.analysis.passes import both_passes, forward_pass, unit_spans
 from bpjax.analysis.units import SATURATED, UnitStates, network_unit_states, placed_activations
 from bpjax.layers.layer import Layer, PlacedLayer, check_layer, placed_layers
 from bpjax.losses import Loss
@@ -87,21 +87,24 @@ class Measured(NamedTuple):
 
 def measurement(network: Layer, loss: Loss | None, fraction: float):
     """Make the function (params, (x, target)) -> `Measured`, for `jax.jit`."""
-    stand_in = Loss("none", lambda o, t: jnp.zeros(()), lambda o, t: jax.tree.map(jnp.zeros_like, o))
 
     def measure(params, batch) -> Measured:
-        found = both_passes(network, stand_in if loss is None else loss, params, batch)
-        chain = placed_layers(network, params)
-        groups = unit_spans(chain)
-        outputs = [found.activations[end] for _, end in groups]
-        errors = [found.errors[end] if loss is not None else None for _, end in groups]
-        x = found.activations[0]
+        x, chain = batch[0], placed_layers(network, params)
+        spans = unit_spans(chain)
+        if loss is None:
+            activations, _ = forward_pass(chain, x)
+            errors, gradients = [None] * len(spans), [jnp.nan] * len(spans)
+        else:
+            _, activations, all_errors, by_layer = both_passes(network, loss, params, batch)
+            errors = [all_errors[end] for _, end in spans]
+            gradients = [_relative_gradient(chain[start].params, by_layer[start]) for start, _ in spans]
+        outputs = [activations[end] for _, end in spans]
         is_plain = isinstance(x, jax.Array) and x.ndim == 2 and jnp.issubdtype(x.dtype, jnp.floating)
         return Measured(
             x if is_plain else None,
             tuple(map(_rms, outputs)),
             tuple(map(_rms, errors)),
-            tuple(_relative_gradient(chain, found.gradients, group, loss) for group in groups),
+            tuple(gradients),
             tuple(_equal(output) for output in outputs),
             tuple(map(_finite, outputs)),
             tuple(map(_finite, errors)),
@@ -159,12 +162,10 @@ def _finite(tree):
     return jnp.all(jnp.array([jnp.isfinite(leaf).all() for leaf in _float_leaves(tree)] or [True]))
 
 
-def _relative_gradient(chain: list[PlacedLayer], gradients: list, group: tuple[int, int], loss):
-    """‖∂E/∂w‖ / ‖w‖ of the layer with params."""
-    if loss is None:
-        return jnp.nan
-    size = norm(_float_leaves(chain[group[0]].params))
-    return jnp.where(size > 0, norm(_float_leaves(gradients[group[0]])) / jnp.where(size > 0, size, 1), jnp.nan)
+def _relative_gradient(params: Params, gradient: Params):
+    """‖∂E/∂w‖ / ‖w‖ of a layer; NaN where w is 0."""
+    size = norm(_float_leaves(params))
+    return jnp.where(size > 0, norm(_float_leaves(gradient)) / jnp.where(size > 0, size, 1), jnp.nan)
 
 
 def _equal(output):
