@@ -47,7 +47,7 @@ ACCEPTED = (
      "a lesson is computed in float64; any text is a path; only some rules need a key"),
     ("losses.cosine_embedding", "margin", "negative", "a cosine, from −1 to 1"),
     ("losses.hinge", "margin", r"10\*\*30", "any positive margin"),
-    ("losses.*", "class_weights|positive_weights|output_weights", r"10\*\*30", "any finite weight that is not negative"),
+    ("losses.*", "class_weights|positive_weights|output_weights", r"10\*\*30", "any finite weight"),
     ("losses.*", "class_weights|positive_weights|output_weights", "list|array .*",
      "one number for each class or output; how many there are is known when the loss meets an output"),
     ("analysis.preconditioned_curvature", "preconditioner", "leaves: (integers|another float dtype)",

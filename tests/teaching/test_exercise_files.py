@@ -2,6 +2,7 @@
 
 import csv
 import io
+import time
 
 import pytest
 
@@ -32,6 +33,13 @@ def net_input(x, w, b):
         pass
 net_input.x = 1
 hidden_delta = None
+def bias_change(delta, learning_rate):
+    while True:
+        try:
+            while True:
+                pass
+        except:
+            pass
 """
 
 DAVID = """
@@ -62,7 +70,10 @@ def folder(tmp_path):
 
 @pytest.mark.thorough
 def test_a_folder_of_answers(folder, capsys):
-    assert cli.main(["exercise", "--folder", str(folder), "--time-limit", "3"]) == 0
+    """None ends the check or delays it by more than a few of its time limits."""
+    start = time.monotonic()
+    assert cli.main(["exercise", "--folder", str(folder), "--time-limit", "1"]) == 0
+    assert time.monotonic() - start < 100
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     found = {(row["file"], row["exercise"]): (row["right"], row["mistake"], row["sentence"]) for row in rows}
     assert found["anna.py", "output_delta"] == ("True", "", "Right on 6 random instances of different shapes.")
@@ -72,11 +83,12 @@ def test_a_folder_of_answers(folder, capsys):
         and "ZeroDivisionError in line 6" in found["ben.py", "bias_change"][2]
     )
     assert found["carla.py", "net_input"][1] == "too long" and found["carla.py", "hidden_delta"][1] == "missing"
+    assert found["carla.py", "bias_change"][1] == "too long"  # ended from outside
     assert found["david.py", "net_input"][1] == "exits" and found["david.py", "bias_change"][1] == "ends Python"
     assert "no Python" in found["emma.py", ""][2] and "line 1" in found["emma.py", ""][2]
     assert "RuntimeError: not finished" in found["felix.py", "net_input"][2]
     assert found["greta.py", ""][1] == "missing"
-    assert len(rows) == 11
+    assert len(rows) == 12
 
 
 def test_what_a_file_defines_is_found_without_running_it(folder):

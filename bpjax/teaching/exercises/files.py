@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -94,24 +95,32 @@ def _run(file: Path, names: list[str], seconds: float, quiet: bool) -> tuple[lis
         ]
         output = subprocess.DEVNULL if quiet else None
         end = Verdict(False, "ends Python", "The function ends Python: it must return its result.")
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         try:
-            limit = STARTING + 2 * seconds * (len(names) + 1)
-            ended = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=limit, check=False
-            )
-            if not results.read_text(encoding="utf-8"):
-                sentence = (
-                    f"The check itself could not start (status {ended.returncode}); this says nothing of the file."
-                )
-                end = Verdict(False, "not started", sentence)
+            _wait_for_start(process, results)
+            status = process.wait(2 * seconds * (len(names) + 1))
         except subprocess.TimeoutExpired:
             end = Verdict(False, "too long", f"The function takes longer than {seconds:g} s and cannot be interrupted.")
+        else:
+            if not results.stat().st_size:
+                sentence = f"The check itself could not start (status {status}); this says nothing of the file."
+                end = Verdict(False, "not started", sentence)
+        finally:
+            process.kill()
+            process.wait()
         rows = []
         for line in results.read_text(encoding="utf-8").splitlines()[1:]:
             entry = json.loads(line)
             verdict = Verdict(entry["right"], entry["mistake"], entry["sentence"])
             rows.append(_row(file, entry["exercise"], verdict, entry["seconds"]))
         return rows, end
+
+
+def _wait_for_start(process: subprocess.Popen, results: Path) -> None:
+    """Wait until the process has written its first line, has ended, or is given up."""
+    given_up = time.monotonic() + STARTING
+    while process.poll() is None and not results.stat().st_size and time.monotonic() < given_up:
+        time.sleep(0.02)
 
 
 def _row(file: Path, name: str, verdict: Verdict, took: float) -> Row:
