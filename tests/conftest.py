@@ -2,12 +2,14 @@
 
 import itertools
 import os
+import re
 import shutil
 import tempfile
 
 import jax
 import pytest
 from browser import browser  # noqa: F401  (a fixture)
+from xdist.scheduler import LoadScopeScheduling
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -15,16 +17,37 @@ jax.config.update("jax_default_matmul_precision", "highest")
 
 
 def pytest_configure(config):
-    """Choose the tests and share compiled programs between them."""
+    """Choose the tests, and how their programs are compiled and shared."""
     leave_out_thorough_tests(config)
+    compile_quickly()
     if not hasattr(config, "workerinput"):
         share_compiled_programs(config)
+
+
+class ByFile(LoadScopeScheduling):
+    """The tests of a file run in one process, which compiles their programs once; in the table of layers, of a layer."""
+
+    def _split_scope(self, nodeid):
+        file, _, test = nodeid.partition("::")
+        case = re.fullmatch(r"\w+\[(?:b?float\d\d-)?(.*)\]", test)
+        return case[1] if case and file.endswith("tests/layers/test_layers.py") else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """In place of `loadgroup`, which groups nothing under pytest 9.2 (pytest-xdist#1386)."""
+    return ByFile(config, log)
 
 
 def leave_out_thorough_tests(config):
     """Without a path or a marker run all but the tests marked `thorough`; worker processes read the same arguments."""
     if not config.option.markexpr and config.args_source is pytest.Config.ArgsSource.TESTPATHS:
         config.option.markexpr = "not thorough"
+
+
+def compile_quickly():
+    """Without most optimizations: about half the time for small programs that run once, which most of the tests are."""
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # for the processes that tests start
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 def pytest_collection_modifyitems(items):
@@ -96,8 +119,9 @@ def as_a_user_runs_it(float32):
 
 
 @pytest.fixture
-def quick_compilation():
-    """Compile without most optimizations: half the time for small programs that run once."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
+def optimized(monkeypatch):
+    """JAX's default compilation, as a user has it, in this process and in those that the test starts."""
+    monkeypatch.delenv("JAX_DISABLE_MOST_OPTIMIZATIONS", raising=False)
     jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)

@@ -50,7 +50,7 @@ def program(function, layer):
 
 @functools.cache
 def compiled_rules(network, loss):
-    """`backprop` and `autodiff` of a chain, compiled whole and layer by layer: in two dtypes `compare` shares them."""
+    """`backprop` and `autodiff` of a chain, compiled whole and layer by layer."""
     one = lambda layer: layer._replace(forward=jax.jit(layer.forward), backward=jax.jit(layer.backward))
     network = bp.chain(*map(one, network.layers))
     rules = bp.backprop(network, loss), bp.autodiff(network, loss)

@@ -51,16 +51,12 @@ def case_of(skeleton):
 
 
 @pytest.mark.thorough
-@pytest.mark.usefixtures("quick_compilation")
-@pytest.mark.xdist_group("skeletons")
 @pytest.mark.parametrize("law", LAYER_LAWS)
 def test_the_layer_passes_the_laws(law):
     getattr(layer_laws, f"test_{law}")(CASES["layer"])
 
 
 @pytest.mark.thorough
-@pytest.mark.usefixtures("quick_compilation")
-@pytest.mark.xdist_group("skeletons")
 @pytest.mark.parametrize("law", RULE_LAWS)
 def test_the_rule_passes_the_laws(law, monkeypatch):
     monkeypatch.setitem(RULES, "skeleton", CASES["rule"])
@@ -68,7 +64,6 @@ def test_the_rule_passes_the_laws(law, monkeypatch):
 
 
 @pytest.mark.thorough
-@pytest.mark.xdist_group("skeletons")
 @pytest.mark.parametrize("law", OPTIMIZER_LAWS)
 def test_the_optimizer_passes_the_laws(law, monkeypatch):
     monkeypatch.setitem(OPTIMIZERS, "skeleton", CASES["optimizer"])

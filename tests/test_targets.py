@@ -11,8 +11,6 @@ import pytest
 import bpjax as bp
 from bpjax.util.targets import rows_of
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SOFTMAX, BINARY = bp.softmax_cross_entropy, bp.binary_cross_entropy
 INF, NAN = jnp.inf, jnp.nan
 O = jnp.array([[0.5, -1.0, 2.0], [0.0, 1.0, -0.3]])

@@ -73,7 +73,7 @@ def test_compare_reports_it_in_backward_order():
 
 
 @pytest.mark.thorough
-def test_a_recording_changes_nothing_and_records_the_chosen_steps(quick_compilation):
+def test_a_recording_changes_nothing_and_records_the_chosen_steps():
     params, key, optimizer = start(), jax.random.key(3), optax.sgd(0.5)
     plain = bp.feedback_alignment(NETWORK, bp.squared_error)
     rule = bp.analysis.recording(plain, at=(0, 3, 99))
@@ -93,7 +93,7 @@ def test_a_recording_changes_nothing_and_records_the_chosen_steps(quick_compilat
 
 
 @pytest.mark.thorough
-def test_a_sweep_stores_recordings(quick_compilation):
+def test_a_sweep_stores_recordings():
     def trial(key, learning_rate):
         params, _ = NETWORK.init(key, (2,))
         rule = bp.analysis.recording(bp.rules.direct_feedback(NETWORK, bp.squared_error), at=range(3))

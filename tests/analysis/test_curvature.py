@@ -8,8 +8,6 @@ import pytest
 import bpjax as bp
 from bpjax.analysis.curvature import extreme_curvatures, share_along, steepest_direction
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def dense_hessian(rule, params, batch):
     flat, unravel = jax.flatten_util.ravel_pytree(params)

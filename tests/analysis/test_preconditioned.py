@@ -10,8 +10,6 @@ from jax.flatten_util import ravel_pytree
 import bpjax as bp
 from bpjax.analysis import adaptive_limit, largest_curvature, preconditioned_curvature, preconditioner_of
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture
 def net(keys):

@@ -20,8 +20,6 @@ from bpjax.rules.registry import RULES
 from bpjax.rules.slopes import with_slopes
 from bpjax.rules.units import units
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NETWORK, LOSS = bp.mlp((3, 4, 4, 2), bp.tanh), bp.squared_error
 KEY = jax.random.key(7)
 PARAMS, _ = NETWORK.init(jax.random.key(1), (3,))

@@ -16,8 +16,6 @@ from bpjax.rules.kolen_pollack import kolen_pollack
 from bpjax.rules.units import units
 from bpjax.rules.weight_mirror import weight_mirror
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NETWORK, LOSS = bp.mlp((4, 5, 4, 2), bp.tanh, output=bp.sigmoid), bp.squared_error
 PARAMS, _ = NETWORK.init(jax.random.key(1), (4,))
 PARAMS = jax.tree.map(lambda w: jnp.asarray(w, jnp.float64), PARAMS)

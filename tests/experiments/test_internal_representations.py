@@ -185,7 +185,7 @@ def test_names_are_distinct():
 
 
 @pytest.mark.parametrize("name", ["XOR", "symmetry", "encoders", "negation", "addition"])
-def test_from_flags_to_table(name, tmp_path, capsys, monkeypatch, quick_compilation):
+def test_from_flags_to_table(name, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     out = tmp_path / "result"
     assert experiment.main(["--only", name, "--seeds", "30", "--out", str(out)]) == 0

@@ -38,7 +38,6 @@ FLAGS = ["--only", "xor", *RATES, *(word for name, number in SMALL.items() for w
 
 MOST_PROGRAMS = 100
 """Of a small run. It compiles 64 where nothing is compiled yet; with receipts operation by operation 212."""
-IN_ONE_PROCESS = pytest.mark.xdist_group("a small run")  # which makes it once
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +124,6 @@ def test_a_network_near_its_minimum_follows_to_first_order(keys):
     assert gaps[0] < 0.02 and gaps[1] == pytest.approx(gaps[0] / 10, rel=0.2)
 
 
-@IN_ONE_PROCESS
 def test_from_flags_to_figures(small):
     folder, out, _ = small
     assert "XOR, 2-2-1  gradient receipt: right" in out and "Edge of stability" in out and "Figures:" in out
@@ -155,7 +153,6 @@ def test_from_flags_to_figures(small):
     assert len(jumps) == 2 * 4 * 13
 
 
-@IN_ONE_PROCESS
 def test_its_figures_can_be_drawn_again(small, capsys):
     from bpjax import cli
 
@@ -167,14 +164,12 @@ def test_its_figures_can_be_drawn_again(small, capsys):
     (small[0] / "moved.csv").rename(small[0] / "learning_rate.csv")
 
 
-@IN_ONE_PROCESS
 def test_it_compiles_few_programs(small):
     """Receipts, initial weights and curvatures are one program each, not one for every operation."""
     compiled = small[2]
     assert len(compiled) <= MOST_PROGRAMS, collections.Counter(compiled).most_common(10)
 
 
-@IN_ONE_PROCESS
 def test_the_limits_are_those_of_the_weights_the_sweep_begins_with(small, float32):
     result = read_zarr(small[0] / "sweeps_0.zarr")
     xor = next(p for p in problems.problems(experiment.Config()) if p.name == "xor")
@@ -194,7 +189,6 @@ def test_the_limits_are_those_of_the_weights_the_sweep_begins_with(small, float3
         assert float(result.curve[0, seed, 0]) == pytest.approx(float(error(flat)), rel=1e-5)
 
 
-@IN_ONE_PROCESS
 def test_jumps_of_the_linear_unit_are_the_closed_form(small):
     result = read_zarr(small[0] / "oscillations_0.zarr")
     x = np.asarray(bp.digits("train").present()[0])
@@ -204,7 +198,6 @@ def test_jumps_of_the_linear_unit_are_the_closed_form(small):
         np.testing.assert_allclose(path, (1 - 2 * over) ** np.arange(13), rtol=1e-8, atol=1e-11)
 
 
-@IN_ONE_PROCESS
 def test_sharpness_at_the_edge_is_that_of_training_step_by_step(small, float32):
     result = read_zarr(small[0] / "edges_0.zarr")
     rule, batch = steep.edge_rules(4)["squared error"]

@@ -299,7 +299,7 @@ SMALL = ["--linear-starts", "2", "--xor-starts", "2", "--xor-epochs", "40", "--d
 SMALL += ["--digits-epochs", "2", "--no-published", "--cost-rounds", "1"]
 
 
-def test_the_whole_of_it(tmp_path, capsys, quick_compilation):
+def test_the_whole_of_it(tmp_path, capsys):
     out = tmp_path / "result"
     assert experiment.main([*SMALL, "--only", "direct feedback", "--out", str(out)]) == 0
     shown = capsys.readouterr().out
@@ -328,7 +328,7 @@ def test_a_wrong_number_gets_a_sentence(capsys):
     assert "`xor_starts`" in capsys.readouterr().err
 
 
-def test_a_rule_that_is_not_exact_as_registered_stops_the_experiment(quick_compilation):
+def test_a_rule_that_is_not_exact_as_registered_stops_the_experiment():
     wrong = bp.rules.RULES["feedback alignment"]._replace(exact=True)
     with pytest.raises(ValueError, match="feedback alignment is not the gradient: relative error"):
         experiment.receipt_of("feedback alignment", wrong, 0)

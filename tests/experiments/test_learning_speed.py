@@ -90,7 +90,7 @@ def test_epochs_of_restarted_trials_by_hand():
     assert trials.restarts.values.tolist() == [0, 2, 2] and trials.solved.values.tolist() == [True, True, False]
 
 
-def test_the_whole_experiment_small(tmp_path, capsys, monkeypatch, quick_compilation):
+def test_the_whole_experiment_small(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     out = tmp_path / "speed"
     arguments = ["--only", "units", "--trials", "6", "--out", str(out)]

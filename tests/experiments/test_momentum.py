@@ -32,7 +32,7 @@ def xor_only(monkeypatch):
     monkeypatch.setattr(networks, "tasks", lambda config: {})
 
 
-def test_from_flags_to_figures(tmp_path, capsys, monkeypatch, as_a_user_runs_it, xor_only, quick_compilation):
+def test_from_flags_to_figures(tmp_path, capsys, monkeypatch, as_a_user_runs_it, xor_only):
     monkeypatch.setenv("COLUMNS", "80")
     folder = tmp_path / "result"
     assert momentum.main([*SMALL, "--out", str(folder)]) == 0

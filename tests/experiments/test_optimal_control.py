@@ -24,7 +24,7 @@ from experiments.optimal_control import (
 )
 
 # one process, so that its results are computed once
-pytestmark = [pytest.mark.usefixtures("as_a_user_runs_it"), pytest.mark.xdist_group("optimal control")]
+pytestmark = pytest.mark.usefixtures("as_a_user_runs_it")
 
 
 def test_richardsons_extrapolation_removes_two_orders():

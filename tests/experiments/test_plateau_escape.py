@@ -192,7 +192,7 @@ def test_escape_from_a_saddle_is_that_of_the_closed_form():
 # --- The whole -------------------------------------------------------------------------------------------------------
 
 
-def test_from_flags_to_figure(tmp_path, capsys, monkeypatch, quick_compilation):
+def test_from_flags_to_figure(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     out = tmp_path / "result"
     assert experiment.main([*SMALL, "--out", str(out)]) == 0

@@ -157,7 +157,7 @@ def test_costs_of_both_directions_in_time():
 # --- The whole -------------------------------------------------------------------------------------------------------
 
 
-def test_from_flags_to_figure(tmp_path, capsys, monkeypatch, quick_compilation):
+def test_from_flags_to_figure(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(experiment.Config, "timed_sizes", [10, 20])
     monkeypatch.setattr(experiment.Config, "nets", [(200, 2, False), (1000, 2, False), (200, 2, True), (1000, 2, True)])

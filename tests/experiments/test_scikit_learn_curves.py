@@ -12,9 +12,6 @@ from experiments.scikit_learn_curves import experiment
 FORMS = ("no momentum", "momentum 0.9", "Nesterov 0.9")
 
 
-pytestmark = pytest.mark.xdist_group("the curves")  # in one process, which makes them once
-
-
 @pytest.fixture(scope="module")
 def results():
     """All 15 epochs, for a user with float32 defaults."""

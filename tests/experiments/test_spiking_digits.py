@@ -10,7 +10,7 @@ from rich.console import Console
 
 from experiments.spiking_digits import exact, experiment, networks, tables, training
 
-pytestmark = [pytest.mark.thorough, pytest.mark.usefixtures("quick_compilation")]
+pytestmark = pytest.mark.thorough
 
 
 def test_a_brighter_pixel_fires_earlier():

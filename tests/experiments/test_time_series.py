@@ -149,7 +149,7 @@ def test_starts_are_chosen_without_the_forecast_values():
     assert (scores.by_training, scores.by_rehearsal) == (2, 1)
 
 
-def test_the_whole_experiment_small(tmp_path, capsys, monkeypatch, quick_compilation):
+def test_the_whole_experiment_small(tmp_path, capsys, monkeypatch):
     t = np.arange(1100)
     series = np.round(60 + 50 * np.sin(0.8 * t) * (1 + 0.5 * np.sin(0.05 * t)))
     monkeypatch.setattr(experiment, "laser", lambda: Laser(series[400:600], series[600:700]))

@@ -13,8 +13,6 @@ from jax.custom_derivatives import linear_call
 
 import bpjax as bp
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 X = np.array([0.3, -1.2, 2.0], np.float32)
 
 

@@ -10,8 +10,6 @@ import pytest
 from bpjax.gradcheck.explain import explain
 from bpjax.gradcheck.subject import subject_of
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEYS = jax.random.split(jax.random.key(0), 4)
 
 

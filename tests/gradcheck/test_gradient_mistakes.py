@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 PATH = Path(__file__).parents[2] / "scripts" / "gradient_mistakes.py"
 SPEC = importlib.util.spec_from_file_location("gradient_mistakes", PATH)
 assert SPEC is not None and SPEC.loader is not None

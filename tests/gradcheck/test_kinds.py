@@ -9,8 +9,6 @@ from jax.custom_derivatives import linear_call
 
 import bpjax as bp
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 X = np.array([0.3, -1.2, 2.0, 0.7], np.float32)
 Z = (X + 1j * X[::-1]).astype(np.complex64)
 ROWS = np.random.default_rng(0).standard_normal((4, 6)).astype(np.float32)

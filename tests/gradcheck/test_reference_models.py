@@ -8,8 +8,6 @@ import bpjax as bp
 from bpjax.interop import from_linen
 from bpjax.losses import Loss
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 nn = pytest.importorskip("flax.linen")
 
 

@@ -13,8 +13,6 @@ import pytest
 from bpjax.gradcheck.check import check_gradient
 from bpjax.gradcheck.subject import subject_of
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 X = np.asarray([0.1, 0.2, 0.3], np.float32)
 Y = np.asarray([1.5, -0.5, 2.0], np.float32)
 INDEX = np.asarray([2, 0, 1], np.int32)

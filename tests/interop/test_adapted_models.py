@@ -13,7 +13,7 @@ import bpjax as bp
 from bpjax.interop import as_function, export_network, from_equinox, from_linen, from_nnx, from_stax, to_nnx
 from bpjax.interop.from_function import from_function
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "as_a_user_runs_it")
+pytestmark = pytest.mark.usefixtures("as_a_user_runs_it")
 
 TOKENS = np.array([[0, 3, 3], [10, 1, 0]], np.int32)
 

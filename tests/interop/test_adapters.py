@@ -15,8 +15,6 @@ import bpjax as bp
 from bpjax.interop.adapters import from_equinox, from_linen, from_nnx, from_stax, to_equinox, to_nnx
 from bpjax.interop.from_function import from_function
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(autouse=True)
 def ranks():

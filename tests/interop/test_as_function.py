@@ -11,8 +11,6 @@ from bpjax.interop.as_function import as_function
 from bpjax.layers.embedding import embedding
 from bpjax.layers.layer import Layer, no_gradient
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NETWORK = bp.chain(bp.dense(4), bp.tanh, bp.dense(3))
 DOUBLED = (
     NETWORK._replace(  # its derivative is twice the right one, which distinguishes it from automatic differentiation

@@ -12,8 +12,6 @@ import bpjax as bp
 from bpjax.interop.from_function import from_function, output_shape
 from bpjax.layers.layer import no_gradient
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def affine(params, x):
     return x @ params["w"] + params["b"][None, :]

@@ -13,7 +13,6 @@ from bpjax.interop import from_nir, to_nir
 from bpjax.layers import Adaptation, leaky_integrate_and_fire, leaky_integrator, unroll
 
 nir = pytest.importorskip("nir")
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def network():

@@ -17,8 +17,6 @@ from bpjax.layers.recurrent.cells import elman
 from bpjax.layers.recurrent.stage import stage
 from bpjax.rules.equilibrium import hopfield
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 DROPPED = chain(bp.dense(4), dropout(0.5), bp.tanh)
 COMBINATIONS = {
     "chain": (DROPPED, (4,)),

@@ -12,8 +12,6 @@ from bpjax.layers.dropout import dropout, keyed, without_dropout
 from bpjax.layers.layer import no_gradient
 from bpjax.rules.transforms import fresh_keys
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def test_by_hand(keys):
     # p = 0.75: y = 4 x and dx = 4 dy where the entry is not dropped, else 0

@@ -10,8 +10,6 @@ from passes import compiled, noise_like, run, run_and_vjp
 from bpjax.layers.attention.positions import learned_positions, rotate, sinusoidal_positions
 from bpjax.layers.embedding import Embedding, embedding
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def test_embedding_by_hand():
     # W = [[1, 2], [3, 4], [5, 6]], tokens (2, 0, 2):  y = rows 2, 0, 2

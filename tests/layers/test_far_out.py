@@ -16,7 +16,7 @@ import bpjax as bp
 from bpjax import layers
 from bpjax.gradcheck.registry import ACTIVATIONS
 
-pytestmark = [pytest.mark.usefixtures("quick_compilation"), pytest.mark.thorough]
+pytestmark = pytest.mark.thorough
 
 L, EXP = np.longdouble, np.exp
 S = lambda a: 1 / (1 + EXP(-a))

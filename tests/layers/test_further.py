@@ -11,8 +11,6 @@ from passes import drawn_params, quick_jit, run
 import bpjax as bp
 from bpjax import layers
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(0)
 
 

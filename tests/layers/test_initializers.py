@@ -21,8 +21,6 @@ from bpjax.layers.initializers import (
     uniform,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(11)
 D, H = 400, 250
 VARIANCES = {"lecun": 1 / D, "glorot": 2 / (D + H), "he": 2 / D}

@@ -20,8 +20,6 @@ from bpjax.gradcheck.per_layer import compare_layer
 from bpjax.gradcheck.registry import ACTIVATIONS
 from bpjax.util.float64 import cast_on_host, perturb, to_host
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 LARGE = (
     "resnet", "lenet", "two_spirals_net", "char_rnn", "transformer", "attention(2, causal), 3 blocks",
     "cross_attention", "bidirectional", "unroll(lstm(2), with_state=True)", "unroll(elman(2, relu)",
@@ -46,14 +44,10 @@ NARROW = ("float32", "bfloat16", "float16")
 def every_case(is_thorough: Callable[[str], bool], names=tuple(CASES)) -> pytest.MarkDecorator:
     """A test for each of the named cases, thorough where its name is so.
 
-    All laws of a case run in one process, which compiles its programs once.
+    All laws of a case run in one process, which compiles its programs once (see `tests/conftest.py`).
     """
-
-    def marks(name):
-        group = pytest.mark.xdist_group(name)
-        return [group, pytest.mark.thorough] if is_thorough(name) else [group]
-
-    return pytest.mark.parametrize("case", [pytest.param(CASES[name], id=name, marks=marks(name)) for name in names])
+    marks = {name: pytest.mark.thorough if is_thorough(name) else () for name in names}
+    return pytest.mark.parametrize("case", [pytest.param(CASES[name], id=name, marks=marks[name]) for name in names])
 
 
 TABLE = every_case(lambda name: name.startswith(LARGE) or name in GROUPS)

@@ -12,7 +12,7 @@ from passes import compiled, drawn_params, noise_like, run_and_vjp
 
 import bpjax as bp
 
-pytestmark = [pytest.mark.usefixtures("quick_compilation"), pytest.mark.thorough]
+pytestmark = pytest.mark.thorough
 
 CHAINS = int(os.environ.get("BPJAX_CHAINS", 12))
 DERANDOMIZED = "BPJAX_CHAINS" not in os.environ  # the same chains in every run, unless asked for more

@@ -14,8 +14,6 @@ from bpjax.layers.checkpointed import sweep_back, sweep_forward
 from bpjax.layers.recurrent.gated import LstmState
 from bpjax.layers.snapshots import binomial_schedule, repeated_steps
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @functools.cache
 def least(steps: int, snapshots: int) -> int:

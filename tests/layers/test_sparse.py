@@ -11,8 +11,6 @@ import bpjax as bp
 from bpjax.layers.edges import Edges, banded_edges, edges_from_mask, random_edges
 from bpjax.layers.sparse import SMALL, SparseAffine, sparse
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(7)
 
 

@@ -12,7 +12,6 @@ from bpjax.layers.combinators.tied_embedding import TiedEmbedding, tied_embeddin
 from bpjax.layers.dense import dense
 from bpjax.layers.embedding import Embedding, embedding
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 TOKENS = jnp.array([[1, 0, 2], [0, 2, 2]])
 
 

@@ -10,8 +10,6 @@ import pytest
 
 from bpjax.losses import ctc, reduced
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 T, K = 5, 4
 
 

@@ -11,8 +11,6 @@ from oracles import central_difference, relative_error
 import bpjax as bp
 from bpjax.gradcheck.registry import LOSSES
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 ALWAYS = (
     "squared_error",
     "softmax_cross_entropy, labels",

@@ -10,7 +10,6 @@ from passes import QUICKLY, compiled, drawn_params, noise_like, run, vjp
 from bpjax.layers.attention.masked import masked
 from bpjax.networks import decoder_block, encoder_decoder
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 NETWORK = encoder_decoder(6, 5, 4, 2, 2)
 
 

@@ -15,8 +15,6 @@ import bpjax as bp
 from bpjax.gradcheck.registry import ACTIVATIONS, LOSSES
 from bpjax.util.float64 import cast_on_host, to_host
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 OF_OUTPUTS = [
     name for name in LOSSES if name.startswith(("squared", "mean", "softmax", "binary", "huber", "hyper", "batch"))
 ]

@@ -14,8 +14,6 @@ from bpjax.layers.shapes import flatten
 from bpjax.rules.delayed import delayed
 from bpjax.rules.synthetic import synthetic_gradients
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 theory = bp.theory
 
 

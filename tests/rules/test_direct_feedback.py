@@ -16,8 +16,6 @@ from bpjax.rules.direct import direct_feedback, direct_random_target_projection
 from bpjax.rules.feedback import feedback_alignment
 from bpjax.rules.units import merge_units, propagate, unit_backward, units
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 RATE, STEPS = 0.3, 5
 NETWORK = bp.mlp((3, 3, 4, 2), bp.tanh, output=bp.tanh)
 DATA = np.random.default_rng(11)

@@ -12,8 +12,6 @@ import bpjax as bp
 from bpjax.layers import Adaptation, leaky_integrate_and_fire, leaky_integrator, spike
 from bpjax.rules.eprop import eprop
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 FIRE = spike(2.0)
 KEY = jax.random.key(1)
 X = jax.random.normal(jax.random.key(2), (3, 14, 3)) + 0.4

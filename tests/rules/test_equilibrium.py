@@ -11,8 +11,6 @@ from passes import quick_jit
 import bpjax as bp
 from bpjax.rules.equilibrium import equilibrium_propagation, hopfield
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def problem(keys, sizes=(4, 5, 3), output=None):
     network = bp.mlp(sizes, bp.tanh, output=output)

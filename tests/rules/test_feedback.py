@@ -28,8 +28,6 @@ from bpjax.rules.feedback import batch_manhattan, feedback_alignment, sign_symme
 from bpjax.rules.kolen_pollack import Reciprocal, kolen_pollack
 from bpjax.rules.weight_mirror import weight_mirror
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def golden(feedback_of, change=lambda g: g, keep=1.0):
     """NumPy: W ← keep W − η change(Σₙ xᵀ δ), δₗ = φ′ ⊙ (δₗ₊₁ Bₗ₊₁ᵀ), tanh units, B = feedback_of(step, W)."""

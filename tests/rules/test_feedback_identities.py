@@ -28,8 +28,6 @@ from bpjax.rules.feedback_params import feedback_params
 from bpjax.rules.kolen_pollack import Reciprocal, kolen_pollack
 from bpjax.rules.weight_mirror import weight_mirror
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 WHERE = pytest.mark.parametrize("where", ["dense", pytest.param("convolution", marks=pytest.mark.thorough)])
 
 

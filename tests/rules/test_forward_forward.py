@@ -36,8 +36,6 @@ from bpjax.rules.forward_forward import (
 )
 from bpjax.types import Params
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 FF = bp.chain(bp.dense(3), bp.tanh, unit_length, bp.dense(3), bp.tanh, unit_length, bp.dense(2))
 THETA = 0.7
 

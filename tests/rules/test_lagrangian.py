@@ -10,8 +10,6 @@ import bpjax as bp
 from bpjax.rules.lagrangian import pc_alm
 from bpjax.rules.predictive import predictive_coding
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 RNG = np.random.default_rng(2)
 SIZES = (4, 5, 3, 2)
 WEIGHTS = [RNG.normal(size=pair) / np.sqrt(pair[0]) for pair in zip(SIZES, SIZES[1:], strict=False)]

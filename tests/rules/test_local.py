@@ -27,8 +27,6 @@ from bpjax.layers.convolution.conv import conv
 from bpjax.layers.shapes import flatten
 from bpjax.rules.local import local_losses
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.mark.parametrize("rho", [0.3, 0.0], ids=["trained heads", "fixed heads"])
 @pytest.mark.parametrize("mean", [False, True], ids=["sum", "mean"])

@@ -15,8 +15,6 @@ from bpjax.layers.normalization.layer import layer_norm
 from bpjax.rules.perturbation import forward_gradient, node_perturbation, weight_perturbation
 from bpjax.types import Params
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 RATE, STEPS, SIGMA = 0.05, 5, 0.2
 NETWORK = bp.mlp((3, 3, 2), bp.tanh, output=bp.sigmoid)
 DATA = np.random.default_rng(5)

@@ -15,8 +15,6 @@ from bpjax.rules.spike_traces import spike_trace
 from bpjax.rules.stdp import spiking_rule, stdp, stdp_change
 from bpjax.rules.triplet_stdp import TripletConstants, triplet_stdp_change
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(4)
 PRE, POST = (RNG.random((2, 30, n)) < 0.3 for n in (3, 2))

@@ -16,8 +16,6 @@ from bpjax.layers.recurrent.recurrent import unroll
 from bpjax.layers.shapes import flatten
 from bpjax.rules.predictive import predictive_coding
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KINDS = ["strict", "fixed_prediction", "zero_divergence"]
 
 

@@ -12,8 +12,6 @@ from bpjax.layers import Node, graph
 from bpjax.rules.predictive import predictive_coding
 from bpjax.rules.predictive_graph import graph_predictive_coding
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(3)
 X, T = jax.random.normal(KEY, (4, 3)), jax.random.normal(jax.random.key(4), (4, 2))
 UNIT = lambda n: bp.chain(bp.dense(n), bp.tanh)

@@ -14,12 +14,9 @@ from passes import QUICKLY
 import bpjax as bp
 from bpjax.rules.registry import RULES
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-IN_GROUPS = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in RULES]  # one process compiles a rule
-TABLE = pytest.mark.parametrize("name", IN_GROUPS)
+TABLE = pytest.mark.parametrize("name", RULES)
 WITH_HYPERPARAMETER = pytest.mark.parametrize(
-    "name", [row for row in IN_GROUPS if RULES[row.values[0]].hyperparameter is not None]
+    "name", [name for name in RULES if RULES[name].hyperparameter is not None]
 )
 STEPS = 4
 KEYS = jax.random.split(jax.random.key(5), 2)

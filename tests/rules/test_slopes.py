@@ -22,8 +22,6 @@ from bpjax.layers.shapes import flatten
 from bpjax.rules.feedback import feedback_alignment
 from bpjax.rules.slopes import borrowed_slope, noisy_slopes, with_slopes
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def test_linear_feedback_and_offsets_by_hand(keys):
     """ψ in δₗ = ψ ⊙ (δₗ₊₁ Wᵀ), in NumPy for a 3-3-3-2 tanh network."""

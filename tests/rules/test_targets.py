@@ -14,8 +14,6 @@ from bpjax.layers.shapes import flatten
 from bpjax.rules.targets import Inverses, difference_target_propagation, distances
 from bpjax.types import Params
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 RATE, STEPS = 0.2, 5
 DATA = np.random.default_rng(13)
 X, T = DATA.normal(size=(4, 3)), DATA.uniform(-0.8, 0.8, (4, 2))

@@ -11,7 +11,6 @@ import bpjax as bp
 from bpjax.layers.recurrent.fir import fir
 from bpjax.rules.temporal import temporal_epoch, temporal_gradient
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 TAPS = (4, 3, 2)
 FIRST = sum(TAPS) - len(TAPS)
 

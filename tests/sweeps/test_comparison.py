@@ -13,7 +13,6 @@ import bpjax as bp
 from bpjax.sweeps.tuning import split_seeds
 
 matplotlib.use("Agg")
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(3)
 LINEAR = bp.chain(bp.dense(1, use_bias=False))
 RULE = bp.backprop(LINEAR, bp.squared_error)

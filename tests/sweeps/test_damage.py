@@ -72,7 +72,7 @@ def outcome_of_damage(copy: Path, whole) -> str:
 
 
 @pytest.mark.parametrize(
-    "count", [4, pytest.param(40, marks=pytest.mark.thorough)], ids=["a few damages", "many damages"]
+    "count", [4, pytest.param(16, marks=pytest.mark.thorough)], ids=["a few damages", "many damages"]
 )
 def test_whatever_is_damaged_is_run_again_or_named(tmp_path, store, count):
     whole = bp.open_sweep(store).load()

@@ -8,8 +8,6 @@ from llvm_evaluation import evaluated
 
 from bpjax.sweeps.lanes.llvm import batches, rules
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def trained(x, w, v, target):
     """A step of a network with softmax and a batch mean in its middle, with sums of all kinds over the examples."""

@@ -11,7 +11,6 @@ from llvm_evaluation import evaluated
 
 from bpjax.sweeps.lanes.llvm.dtypes import Unsupported
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 NAN, INF = np.nan, np.inf
 
 

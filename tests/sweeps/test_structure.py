@@ -13,7 +13,6 @@ import pytest
 import bpjax as bp
 from bpjax.sweeps.structure import sweep_over
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(5)
 AXES = {"rate": [1.0, 0.5], "seed": range(3)}
 STRUCTURE = {"width": [2, 3], "goal": {"low": 1.0, "high": 2.0}}

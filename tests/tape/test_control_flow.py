@@ -15,10 +15,8 @@ from bpjax.tape import reverse
 
 
 def of_cases(chosen):
-    """A test for each case that is chosen; those of a group run in one process, which compiles them once."""
-    marks = {group: pytest.mark.xdist_group(group) for group in GROUPS}
-    params = [pytest.param(group, name, marks=marks[group]) for group, cases in GROUPS.items()
-              for name, case in cases.items() if chosen(case)]  # fmt: skip
+    """A test for each case that is chosen."""
+    params = [(group, name) for group, cases in GROUPS.items() for name, case in cases.items() if chosen(case)]
     return pytest.mark.parametrize(("group", "name"), params)
 
 

@@ -10,8 +10,6 @@ from bpjax.gradcheck.registry import LOSSES
 from bpjax.tape import reverse
 from bpjax.tape import vjp as vjp_by_tape
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 BY_DEFAULT = (
     "dense(3)", "conv(2, (3, 2), stride=2)", "layer_norm()", "batch_norm()", "unroll(lstm(2))", "embedding(5, 3)",
     "attention(2, rotary)", "keyed(chain(dense(6), dropout(0.4), dense(2)))", "relu", "tanh", "softmax",

@@ -14,8 +14,6 @@ import bpjax as bp
 from bpjax.interop.as_function import as_function
 from bpjax.tape import reverse
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(autouse=True)
 def ranks():
@@ -191,7 +189,6 @@ def gradients_of_losses():
 
 
 @pytest.mark.thorough
-@pytest.mark.xdist_group("losses of optax")  # in one process, which compiles them once
 @pytest.mark.parametrize("name", OPTAX_LOSSES)
 def test_losses_of_optax(name, gradients_of_losses):
     by_tape, by_jax = gradients_of_losses[name]

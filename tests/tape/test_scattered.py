@@ -14,7 +14,7 @@ from bpjax.tape import reverse, vjp
 from bpjax.util.jaxprs import num_entries, opened, subjaxprs
 
 # in one process, which compiles the gradients once
-pytestmark = [pytest.mark.xdist_group("scattered"), pytest.mark.thorough]
+pytestmark = pytest.mark.thorough
 
 V, F, N, T = 1000, 3, 4, 5
 table = jnp.asarray(np.random.default_rng(0).standard_normal((V, F)))

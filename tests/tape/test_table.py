@@ -12,8 +12,6 @@ import pytest
 from bpjax.tape import tape
 from bpjax.tape.symbols import number_text
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def example(a, b):
     c = a + b

@@ -9,8 +9,6 @@ from oracles import central_difference, relative_error
 from bpjax.layers import Affine, leaky_integrate_and_fire, unroll
 from bpjax.theory import Membrane, spike_time_gradient, spike_times
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def layer(seed=0, inputs=4, features=3):
     rng = np.random.default_rng(seed)

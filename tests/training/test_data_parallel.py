@@ -17,10 +17,7 @@ import pytest
 from oracles import relative_error
 from passes import quick_jit
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 ROOT = Path(__file__).parents[2]
-IN_ONE_PROCESS = pytest.mark.xdist_group("two processes")
 CHECKS = ("gradients", "fit", "shard_map", "batch_norm_in_shard_map", "tensor_parallel", "refused")
 
 
@@ -105,7 +102,6 @@ def two_processes(tmp_path_factory):
 
 
 @pytest.mark.thorough
-@IN_ONE_PROCESS
 def test_two_processes(two_processes):
     results, _ = two_processes
     check(results)
@@ -118,7 +114,6 @@ def test_two_processes(two_processes):
 
 
 @pytest.mark.thorough
-@IN_ONE_PROCESS
 def test_every_rule_in_two_processes(two_processes):
     """Value, gradient and next state are those of one device."""
     _, file = two_processes

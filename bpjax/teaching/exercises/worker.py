@@ -23,7 +23,7 @@ TOO_LONG = "The function takes longer than {:g} s: look for a loop that does not
 
 
 class TooLong(KeyboardInterrupt):
-    """Raised in the student's code after its time: like Ctrl-C it passes every `except Exception`, and the check's own."""
+    """Raised in the student's code after its time; like Ctrl-C it passes `except Exception` and ends the check."""
 
 
 @contextlib.contextmanager

@@ -13,8 +13,6 @@ import bpjax as bp
 from bpjax import layers
 from bpjax.gradcheck.cases.activations import ELEMENTWISE
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 E, S, TANH = math.exp, lambda a: 1 / (1 + math.exp(-a)), math.tanh
 CLIP = lambda a, low, high: min(max(a, low), high)
 P = lambda a: math.tanh(math.log1p(math.exp(a)))

@@ -16,8 +16,6 @@ from bpjax.layers.attention.masked import masked
 from bpjax.layers.dropout import keyed, without_dropout
 from bpjax.layers.layer import Context
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 T, D = 5, 4
 NEAR = abs(np.arange(T)[:, None] - np.arange(T)[None, :]) < 2
 TRIANGLE = np.tri(T, dtype=bool)

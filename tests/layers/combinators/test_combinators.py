@@ -15,8 +15,6 @@ from bpjax.layers.shapes import flatten, last_position, reshape
 from bpjax.networks.two_spirals import two_spirals_net
 from bpjax.tasks.two_spirals import two_spirals
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def assert_vjp(layer, in_shape, keys, dtype=jnp.float64, tolerance=1e-12):
     params, out_shape = layer.init(next(keys), in_shape)

@@ -15,8 +15,6 @@ from bpjax.layers.combinators.repeat import repeat, unstack
 from bpjax.layers.dropout import dropout, keyed, without_dropout
 from bpjax.layers.layer import Layer, no_gradient
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 BLOCKS = {
     "dense, tanh": bp.chain(bp.dense(4), bp.tanh),
     "tanh, dense": bp.chain(bp.tanh, bp.dense(4)),  # a residual y that is not the carry

@@ -12,8 +12,6 @@ from oracles import relative_error
 from bpjax.layers.convolution.global_pool import global_average_pool, global_max_pool
 from bpjax.layers.convolution.pooling import average_pool, max_pool
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def run(layer, x, dy):
     """y and dx, compiled as one program."""

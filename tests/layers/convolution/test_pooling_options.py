@@ -10,8 +10,6 @@ import pytest
 
 from bpjax.layers.convolution.pooling import average_pool, max_pool
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def windows_of(n, k, s, pair, d, ceil_mode):
     """The positions of each window along one axis, those in the padding and beyond it included, by the definition."""

@@ -13,8 +13,6 @@ from bpjax.layers import FreeTime, Multipliers, adjoint, dynamics, elman, runge_
 from tests.oracles import central_difference, relative_error
 from tests.passes import quick_jit
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def swing(params, state, u):
     """A pendulum with friction and a bounded torque; the state is a dictionary."""

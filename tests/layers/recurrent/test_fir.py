@@ -10,8 +10,6 @@ from passes import compiled, drawn_params, noise_like, quick_jit, run, run_and_v
 import bpjax as bp
 from bpjax.layers.recurrent.fir import fir
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def test_by_hand():
     # W₀ = 1, W₁ = 10, b = 0.5:  y = (1, 2 + 10, 3 + 20) + 0.5

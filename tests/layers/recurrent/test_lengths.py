@@ -16,8 +16,6 @@ from bpjax.layers.recurrent.recurrent import bidirectional, unroll
 from bpjax.layers.recurrent.stage import stage
 from bpjax.util.trees import described
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 T, LENGTHS = 4, (4, 2, 0)
 MASK = np.arange(T)[None, :] < np.array(LENGTHS)[:, None]
 LAYERS = {

@@ -13,7 +13,6 @@ from bpjax.layers.recurrent.normalized import layer_norm_lstm
 from bpjax.layers.recurrent.peephole import peephole_lstm
 from bpjax.layers.recurrent.recurrent import unroll
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 T, D, H, P = 4, 2, 3, 2
 
 

@@ -16,8 +16,6 @@ from bpjax.layers.recurrent.recurrent import Cell, bidirectional, unroll
 from bpjax.layers.recurrent.stage import dynamics, stage
 from bpjax.networks.char_rnn import char_rnn
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 N, T, D, H = 2, 5, 3, 4
 
 

@@ -9,8 +9,6 @@ from passes import quick_jit
 import bpjax as bp
 from bpjax.layers import ShortTerm, tsodyks_markram
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 USE, RECOVERY, FACILITATION, DT = 0.3, 40.0, 70.0, 0.5
 TIMES = np.array([3, 4, 10, 11, 30, 80])  # time steps of the spikes
 TRAIN = np.zeros((1, 100, 1))

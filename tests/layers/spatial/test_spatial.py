@@ -12,8 +12,6 @@ import pytest
 import bpjax as bp
 from bpjax import layers
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 THOROUGH = pytest.mark.thorough
 KEY = jax.random.key(0)
 

@@ -15,8 +15,6 @@ import bpjax as bp
 from bpjax.layers import Adaptation, Affine, Convention, Spiking, leaky_integrate_and_fire, soft_spike, spike, unroll
 from bpjax.layers.spiking.convention import CONVENTIONS, ORDERS, RESETS
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 # --- Values ----------------------------------------------------------------------------------------------------------
 
 

@@ -18,8 +18,6 @@ from bpjax.layers.layer import map_layers
 from bpjax.layers.recurrent.recurrent import unroll
 from bpjax.rules.stdp import stdp, stdp_change
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 ALPHA, BETA = math.exp(-1 / 5), math.exp(-1 / 10)  # synapse 5, membrane 10, dt 1: the defaults
 
 

@@ -10,8 +10,6 @@ import pytest
 from bpjax.layers import soft_spike, spike
 from bpjax.layers.spiking.surrogates import SURROGATES
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.mark.parametrize(
     ("surrogate", "expected"),

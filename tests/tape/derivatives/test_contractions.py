@@ -67,7 +67,7 @@ cases = [
          name="complex convolution"),
 ]  # fmt: skip
 # in one process, which compiles the cases once
-pytestmark = [pytest.mark.xdist_group("contractions"), pytest.mark.thorough]
+pytestmark = pytest.mark.thorough
 
 CASES = Cases(cases)
 

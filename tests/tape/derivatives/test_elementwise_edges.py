@@ -26,8 +26,6 @@ if not NEWEST:
         "sign complex": "JAX 0.10 takes the derivative of x / |x| as 0",
     }
 
-pytestmark = pytest.mark.xdist_group("elementwise_edges")  # in one process, which compiles the cases once
-
 
 def edge(primitive, function, *inputs, name=""):
     """A case for inputs (n,)."""

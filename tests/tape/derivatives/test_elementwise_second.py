@@ -18,8 +18,6 @@ LEFT_OUT = {
     "zeta": "JAX has no derivative",
 }
 
-pytestmark = pytest.mark.xdist_group("elementwise_second")  # in one process, which compiles the cases once
-
 
 def first_derivative(vjp, function):
     """The cotangents of the inputs for a cotangent of ones, as a function of the inputs."""

@@ -29,8 +29,6 @@ SPECIAL = {
     "UNIT": "logit entr erfinv ndtri",
 }
 
-pytestmark = pytest.mark.xdist_group("everyday_functions")  # in one process, which compiles the cases once
-
 
 def chosen(module, names, inputs):
     return [Case("", getattr(module, name), inputs, name=f"{module.__name__}.{name}") for name in names.split()]

@@ -4,8 +4,6 @@ import jax.numpy as jnp
 import pytest
 from derivative_laws import Case, Cases, complex_normal, every_law, normal
 
-pytestmark = pytest.mark.xdist_group("fourier")  # in one process, which compiles the cases once
-
 CASES = Cases(
     [
         Case("fft", jnp.fft.fft, complex_normal(2, 5), name="fft"),

@@ -32,8 +32,6 @@ def windows(mode, count=3):
     return lambda x: lax.gather(x, indices, numbers, (2, 2), mode=mode, fill_value=0)
 
 
-pytestmark = pytest.mark.xdist_group("indexing")  # in one process, which compiles the cases once
-
 CASES = Cases(
     [
         Case("slice", lambda x: lax.slice(x, (1, 0), (4, 5), (2, 3)), x),

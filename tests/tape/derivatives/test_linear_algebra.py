@@ -94,7 +94,7 @@ cases = [
     Case("qr", lambda a: qr(a, pivoting=True)[:2], normal(2, 4), name="qr wide with pivoting"),
 ]  # fmt: skip
 # in one process, which compiles the cases once
-pytestmark = [pytest.mark.xdist_group("linear_algebra"), pytest.mark.thorough]
+pytestmark = pytest.mark.thorough
 
 CASES = Cases(cases)
 

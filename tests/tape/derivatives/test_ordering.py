@@ -9,8 +9,6 @@ from jax import lax
 x, y = normal(3, 5), normal(3, 5, seed=1)
 few = np.array([2, 0, 2, 1, 0])
 
-pytestmark = pytest.mark.xdist_group("ordering")  # in one process, which compiles the cases once
-
 CASES = Cases(
     [
         Case("sort", lambda x: lax.sort(x, 1), x),

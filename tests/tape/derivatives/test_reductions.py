@@ -12,8 +12,6 @@ from bpjax.tape import vjp as tape_vjp
 x = normal(2, 3, 4)
 with_zeros = np.where(np.abs(normal(3, 4)) < 0.5, 0.0, normal(3, 4))
 
-pytestmark = pytest.mark.xdist_group("reductions")  # in one process, which compiles the cases once
-
 CASES = Cases(
     [
         Case("reduce_sum", lambda x: lax.reduce_sum(x, (0, 2)), x),

@@ -7,8 +7,6 @@ from jax import lax
 
 x = normal(2, 3)
 
-pytestmark = pytest.mark.xdist_group("shapes")  # in one process, which compiles the cases once
-
 CASES = Cases(
     [
         Case("broadcast_in_dim", lambda x: lax.broadcast_in_dim(x, (4, 2, 3), (1, 2)), normal(2, 1)),

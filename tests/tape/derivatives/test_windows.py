@@ -49,7 +49,7 @@ def like(name):
 
 
 # in one process, which compiles the cases once
-pytestmark = [pytest.mark.xdist_group("windows"), pytest.mark.thorough]
+pytestmark = pytest.mark.thorough
 
 CASES = Cases(
     [
