@@ -25,7 +25,7 @@ def pytest_configure(config):
 
 
 class ByFile(LoadScopeScheduling):
-    """The tests of a file run in one process, which compiles their programs once; in the table of layers, of a layer."""
+    """The tests of a file run in one process, which compiles their programs once; those of test_layers.py by layer."""
 
     def _split_scope(self, nodeid):
         file, _, test = nodeid.partition("::")
