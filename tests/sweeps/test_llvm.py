@@ -32,7 +32,7 @@ def ours():
     return few()
 
 
-def test_epochs_and_curves_are_those_of_xla(whole):
+def test_epochs_and_curves_are_those_of_xla(whole, optimized):
     theirs = sweeping.swept(layout="lanes")
     same = (whole.epochs == theirs.epochs).values
     assert same.mean() >= 0.995 and theirs.epochs.values.std() > 50

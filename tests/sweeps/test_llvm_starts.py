@@ -60,7 +60,7 @@ def draws_of(draw, key):
     return jax.jit(jax.vmap(one, in_axes=(None, 0)))(keys, jnp.array(AXES["scale"]))
 
 
-def test_starts_are_those_of_jax(monkeypatch):
+def test_starts_are_those_of_jax(monkeypatch, optimized):
     """Integers and keys bit for bit; floats to four units in the last place of the largest."""
     monkeypatch.setattr(llvm_pool, "starts_by_xla", None)
     ours = bp.sweep(trial_of(drawn), AXES, key=KEY, layout="llvm")
