@@ -6,6 +6,7 @@ from bpjax.optimizers.local_rates import delta_bar_delta, silva_almeida, supersa
 from bpjax.optimizers.momentum import convert_momentum, momentum
 from bpjax.optimizers.quickprop import fan_in, quickprop
 from bpjax.optimizers.rprop import rprop
+from bpjax.optimizers.shampoo import shampoo
 from bpjax.optimizers.transformation import static_part
 from bpjax.optimizers.undo import take_step
 
@@ -19,6 +20,7 @@ __all__ = [
     "quickprop",
     "rprop",
     "set_hyperparameters",
+    "shampoo",
     "silva_almeida",
     "static_part",
     "supersab",

@@ -10,6 +10,7 @@ from bpjax.optimizers.local_rates import delta_bar_delta, silva_almeida, supersa
 from bpjax.optimizers.momentum import momentum
 from bpjax.optimizers.quickprop import quickprop
 from bpjax.optimizers.rprop import rprop
+from bpjax.optimizers.shampoo import shampoo
 
 
 class MakeOptimizer(Protocol):
@@ -43,4 +44,5 @@ OPTIMIZERS: dict[str, OptimizerCase] = {
     "rprop+": OptimizerCase(lambda step: rprop(step, "rprop+"), 0.1),
     "irprop-": OptimizerCase(lambda step: rprop(step, "irprop-"), 0.1),
     "irprop+": OptimizerCase(lambda step: rprop(step, "irprop+"), 0.1),
+    "shampoo": OptimizerCase(lambda rate: shampoo(rate), 0.5),
 }

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bpjax.types import Params
+from bpjax.types import Array, Params
 from bpjax.util.checks import as_array
 from bpjax.util.precision import HALF
 
@@ -23,6 +23,17 @@ class ComplexParts(NamedTuple):
 
     real: Any  # an array, or a `jax.ShapeDtypeStruct`
     imaginary: Any
+
+
+class PerAxis(NamedTuple):
+    """An array (n, n) or (n,) for every axis of an array of weights, or one array () for a single weight."""
+
+    axes: tuple[Array, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the array of weights."""
+        return tuple(len(array) for array in self.axes if array.ndim)
 
 
 def real_weights(who: str, tree: Params, name: str = "params") -> Params:
@@ -98,7 +109,8 @@ def each_weight(step: Callable, outputs: int, scalars: tuple, *trees) -> tuple[P
         step: written for the arrays of one place in the pytrees.
         outputs: how many arrays it returns.
         scalars: hyperparameters, converted to the dtype of the arrays, and booleans, passed as they are.
-        *trees: pytrees of one structure; the first one holds the gradients. Python numbers are passed as they are.
+        *trees: pytrees of one structure, with arrays or `PerAxis` as leaves; the first one holds the gradients. Python
+            numbers are passed as they are.
 
     Returns:
         A pytree for each of the `outputs`.
@@ -106,21 +118,25 @@ def each_weight(step: Callable, outputs: int, scalars: tuple, *trees) -> tuple[P
     Raises:
         ValueError: the gradients do not have the structure or the shapes of the state.
     """
-    structure = jax.tree.structure(trees[0])
-    for other in trees[1:]:
-        if jax.tree.structure(other) != structure:
+    (leaves, structure), *others = (jax.tree.flatten(tree, is_leaf=_is_per_axis) for tree in trees)
+    for _, other in others:
+        if other != structure:
             raise ValueError(
-                f"An optimizer expected gradients in the structure of its weights, {jax.tree.structure(other)}, got "
-                f"{structure}. Make the state with `optimizer.init(params)` of the same params."
+                f"An optimizer expected gradients in the structure of its weights, {other}, got {structure}. "
+                "Make the state with `optimizer.init(params)` of the same params."
             )
     columns: list[list[Any]] = [[] for _ in range(outputs)]
-    for arrays in zip(*(jax.tree.leaves(tree) for tree in trees), strict=True):
+    for arrays in zip(leaves, *(beside for beside, _ in others), strict=True):
         _check_shapes(arrays)
         dtype = arrays[0].dtype
         converted = [s.astype(dtype) if jnp.issubdtype(s.dtype, jnp.floating) else s for s in scalars]
         for column, array in zip(columns, step(*converted, *arrays), strict=True):
             column.append(array)
     return tuple(structure.unflatten(column) for column in columns)
+
+
+def _is_per_axis(node) -> bool:
+    return isinstance(node, PerAxis)
 
 
 def _check_shapes(arrays) -> None:
