@@ -17,6 +17,9 @@ FAMILIES = {
     "further": further.CASES,
 }
 
+NETWORKS = ("resnet", "lenet", "two_spirals_net", "char_rnn", "transformer", "encoder_decoder")
+"""How the names of whole networks begin, whose parts are cases too."""
+
 
 def side_by_side(cases) -> LayerCase:
     """Layers that do not touch each other, as one layer of tuples."""

@@ -50,7 +50,7 @@ def test_an_error_from_elsewhere_is_no_sentence(fuzz):
     assert fuzzer.verdict(careless, "delta", "NumPy", {"delta": 2.0}, False)[0] == "refused"
 
 
-SAMPLE = "150" if os.environ.get("BPJAX_FULL") else "60"
+SAMPLE = "150" if os.environ.get("BPJAX_FULL") else "40"
 """Calls of each room; the script without --sample runs all."""
 
 

@@ -81,7 +81,7 @@ print(sorted(growth(calls // 5) for _ in range(5))[2])  # the median: what is ke
 @pytest.mark.parametrize(
     ("name", "calls"),
     [
-        *[("compare", 60), ("compare_timed", 5), ("receipt", 30), ("check_gradient", 10)],
+        *[("compare", 30), ("compare_timed", 5), ("receipt", 30), ("check_gradient", 10)],
         *[("fit", 60), ("accuracy", 100), ("sweep", 30), ("tape", 60)],
     ],
 )

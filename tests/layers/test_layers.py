@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from grouped_cases import CASES, GROUPS
+from grouped_cases import CASES, GROUPS, NETWORKS
 from oracles import central_difference, inner, relative_error
 from passes import drawn_params, forward_only, noise_like, quick_jit, run, vjp
 
@@ -21,12 +21,11 @@ from bpjax.gradcheck.registry import ACTIVATIONS
 from bpjax.util.float64 import cast_on_host, perturb, to_host
 
 LARGE = (
-    "resnet", "lenet", "two_spirals_net", "char_rnn", "transformer", "attention(2, causal), 3 blocks",
-    "cross_attention", "bidirectional", "unroll(lstm(2), with_state=True)", "unroll(elman(2, relu)",
-    "soft_spike", "unroll(leaky_integrate_and_fire), a", "unroll(leaky_integrate_and_fire), zero first",
-    "unroll(leaky_integrator)", "encoder_decoder", "attention(4, key_heads", "keyed(attention",
+    *NETWORKS, "attention(2, causal), 3 blocks", "cross_attention", "bidirectional", "unroll(lstm(2), with_state=True)",
+    "unroll(elman(2, relu)", "soft_spike", "unroll(leaky_integrate_and_fire), a", "unroll(leaky_integrator)",
+    "unroll(leaky_integrate_and_fire), zero first", "attention(4, key_heads", "keyed(attention",
 )  # fmt: skip
-"""Networks, and layers whose parts are cases too: they take longest to compile, so that they run only under `jit`."""
+"""Networks, and layers whose parts are cases too: they take longest to compile."""
 EVERY_DTYPE = (
     *ACTIVATIONS,
     "dense(3)",
@@ -36,7 +35,7 @@ EVERY_DTYPE = (
     "unroll(elman(3))",
     "embedding",
 )
-"""The cases that are checked in every dtype, and without `jit`, where the thorough tests are left out."""
+"""The cases that are computed without `jit`, and in every dtype where the thorough tests are left out."""
 N = 3
 NARROW = ("float32", "bfloat16", "float16")
 
@@ -51,7 +50,8 @@ def every_case(is_thorough: Callable[[str], bool], names=tuple(CASES)) -> pytest
 
 
 TABLE = every_case(lambda name: name.startswith(LARGE) or name in GROUPS)
-IN_EVERY_DTYPE = every_case(lambda name: not name.startswith(EVERY_DTYPE))
+PARTS = [name for name in CASES if not name.startswith(NETWORKS)]
+IN_EVERY_DTYPE = every_case(lambda name: not name.startswith(EVERY_DTYPE), PARTS)
 
 
 class Problem(NamedTuple):
@@ -111,9 +111,9 @@ def by_jax(case):
 
 @functools.cache
 def narrow(case):
-    """By dtype: the inputs, y, (dparams, dx) by hand and the same by JAX, as float32 users run it, in one program."""
+    """By dtype: the inputs, (dparams, dx) by hand and the same by JAX, as float32 users run it, in one program."""
     inputs = {dtype: cast_on_host(to_host(problem(case)[:3]), dtype) for dtype in NARROW}
-    both = lambda *args: (*run(case.layer, *args), vjp(case.layer, *args))
+    both = lambda *args: (run(case.layer, *args)[1], vjp(case.layer, *args))
     with jax.enable_x64(False):
         results = quick_jit(lambda inputs: {dtype: both(*args) for dtype, args in inputs.items()})(inputs)
     return {dtype: (inputs[dtype], *results[dtype]) for dtype in NARROW}
@@ -169,10 +169,7 @@ def test_gradient_of_a_sum_is_the_sum_of_gradients(case):
     assert relative_error(dx, joined) < 1e-12
 
 
-ONE_BY_ONE = [name for name in CASES if not name.startswith(LARGE) and name not in GROUPS]
-
-
-@every_case(lambda name: not name.startswith(EVERY_DTYPE), ONE_BY_ONE)
+@every_case(lambda name: False, [name for name in CASES if name.startswith(EVERY_DTYPE)])
 def test_jit_equals_eager(case):
     params, x, dy, *_ = problem(case)
     assert relative_error(by_hand(case), run(case.layer, params, x, dy)) < 1e-12
@@ -183,14 +180,14 @@ def test_gradients_have_the_structure_and_shapes_of_params_and_x(case):
     check_kinds("float64", problem(case)[:2], *by_hand(case))
 
 
-@IN_EVERY_DTYPE
-@pytest.mark.parametrize("dtype", NARROW)
+@TABLE
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_gradients_have_the_structure_shapes_and_dtypes_of_params_and_x(case, dtype):
-    inputs, y, gradients, _ = narrow(case)[dtype]
-    check_kinds(dtype, inputs[:2], y, gradients)
-    if dtype != "float16":  # traced in the same way as bfloat16
-        wide = jax.eval_shape(lambda *a: run(case.layer, *a), *inputs)  # no promotion to float64 where that is enabled
-        check_kinds(dtype, inputs[:2], *wide)
+    """By tracing alone, also where float64 is enabled: nothing is promoted to it."""
+    inputs = cast_on_host(to_host(problem(case)[:3]), dtype)
+    for wide in (False, True):
+        with jax.enable_x64(wide):
+            check_kinds(dtype, inputs[:2], *jax.eval_shape(lambda *a: run(case.layer, *a), *inputs))
 
 
 def check_kinds(dtype, inputs, y, gradients):
@@ -203,7 +200,7 @@ def check_kinds(dtype, inputs, y, gradients):
 @IN_EVERY_DTYPE
 def test_every_dtype_agrees_with_the_truth_in_float64(case):
     assert relative_error(by_hand(case)[1], by_jax(case)[0]) < 1e-12
-    for dtype, (inputs, _, found, reference) in narrow(case).items():
+    for dtype, (inputs, found, reference) in narrow(case).items():
         if dtype == "float32":
             assert relative_error(found, truth_at(case, inputs)) < 1e-5
         if not all(row.ok for row in agreements(case, dtype, inputs, found, reference)):

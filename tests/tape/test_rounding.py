@@ -213,11 +213,11 @@ def test_random_programs():
 
 @pytest.mark.thorough
 def test_many_random_programs():
-    check(range(1000, 1020), size_of)
+    check(range(1000, 1010), size_of)
 
 
 @pytest.mark.thorough
-def test_no_function_is_less_accurate_than_the_table():
+def test_no_function_is_less_accurate_than_the_table(optimized):
     """Each elementary function on 20,000 arguments, in three dtypes, against float64."""
     random = np.random.default_rng(0)
     both = np.concatenate([random.uniform(-8, 8, 10_000), np.exp(random.uniform(-8, 2, 10_000))])
