@@ -15,6 +15,7 @@ from bpjax.optimizers.transformation import factory, transformation
 from bpjax.optimizers.weights import PerAxis, each_weight, zeros
 from bpjax.types import Array, Params
 from bpjax.util.checks import check_count
+from bpjax.util.sequential_under_vmap import sequential_under_vmap
 
 
 class ShampooState(NamedTuple):
@@ -89,6 +90,7 @@ def _products(g, axis, whole):
     return jnp.tensordot(g, g, (others, others)) if whole else jnp.sum(g * g, axis=tuple(others))
 
 
+@sequential_under_vmap
 def _matrix_power(h, epsilon, power):
     """(εI + H)^power of a symmetric H without negative eigenvalues but for rounding."""
     values, vectors = jnp.linalg.eigh(h)

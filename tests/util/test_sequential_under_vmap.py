@@ -29,6 +29,12 @@ def curvatures(key):
     )
 
 
+def step_of_shampoo(key):
+    params = start(key)
+    optimizer = bp.optimizers.shampoo(0.1)
+    return optimizer.update(params, optimizer.init(params))[0]
+
+
 def ranks_in_lapack(function, keys) -> list[int]:
     """The rank of every array that a compiled `function` passes to LAPACK."""
     lines = [line for line in jax.jit(function).lower(keys).as_text().splitlines() if "lapack" in line]
@@ -36,7 +42,7 @@ def ranks_in_lapack(function, keys) -> list[int]:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("made", [start, kernels, curvatures])
+@pytest.mark.parametrize("made", [start, kernels, curvatures, step_of_shampoo])
 def test_matrices_of_a_vmap_go_to_lapack_one_by_one(made):
     keys = jax.random.split(jax.random.key(0), 7)
     ranks = ranks_in_lapack(jax.vmap(made), keys)
