@@ -1,10 +1,10 @@
 """Wrong arguments of every public callable end in one clear sentence: `scripts/fuzz_inputs.py` at a reduced size."""
 
 import importlib
-import os
 from pathlib import Path
 
 import pytest
+from full_size import FULL
 
 pytestmark = pytest.mark.usefixtures("as_a_user_runs_it")
 
@@ -50,7 +50,7 @@ def test_an_error_from_elsewhere_is_no_sentence(fuzz):
     assert fuzzer.verdict(careless, "delta", "NumPy", {"delta": 2.0}, False)[0] == "refused"
 
 
-SAMPLE = 150 if os.environ.get("BPJAX_FULL") else 40
+SAMPLE = 150 if FULL else 40
 """Calls of each room; the script without --sample runs all."""
 
 

@@ -7,6 +7,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import pytest
+from full_size import at_full_size
 
 from bpjax.util.shared_jit import SharedJit, shared_program
 
@@ -81,8 +82,8 @@ print(sorted(growth(calls // 5) for _ in range(5))[2])  # the median: what is ke
 @pytest.mark.parametrize(
     ("name", "calls"),
     [
-        *[("compare", 30), ("compare_timed", 5), ("receipt", 30), ("check_gradient", 10)],
-        *[("fit", 60), ("accuracy", 100), ("sweep", 30), ("tape", 60)],
+        *[("compare", 30), ("receipt", 30), ("fit", 60), ("accuracy", 100), ("sweep", 30), ("tape", 60)],
+        *[pytest.param(*case, marks=at_full_size) for case in [("compare_timed", 10), ("check_gradient", 20)]],
     ],
 )
 def test_calls_with_new_networks_do_not_fill_the_memory(name, calls):

@@ -2,12 +2,12 @@
 
 import functools
 import json
-import os
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from full_size import FULL
 from jax.test_util import check_grads
 
 import bpjax as bp
@@ -18,7 +18,6 @@ from bpjax.gradcheck.per_layer import compare_layer
 from bpjax.layers.layer import Kind
 from bpjax.util.text_table import table
 
-FULL = bool(os.environ.get("BPJAX_FULL"))
 WIDTH, EXAMPLES = 6, 8
 
 
@@ -154,7 +153,7 @@ LOSSES = [
 
 @pytest.mark.thorough
 @pytest.mark.statistical
-@pytest.mark.parametrize("dtype", BUDGET)
+@pytest.mark.parametrize("dtype", BUDGET if FULL else ("float32", "bfloat16"))
 def test_no_false_alarm_over_random_correct_networks(dtype):
     """Random depth, activation, loss, weights small to large; several hundred in each dtype at full size."""
     alarms = []

@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from full_size import FULL
 
 PATH = Path(__file__).parents[2] / "scripts" / "gradient_mistakes.py"
 SPEC = importlib.util.spec_from_file_location("gradient_mistakes", PATH)
@@ -27,7 +28,7 @@ def test_a_mistake_is_judged_located_and_named(file):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("file", statistics.files())
+@pytest.mark.parametrize("file", statistics.files()[:: 1 if FULL else 2])
 def test_more_mistakes_are_judged_located_and_named(file):
     check(file, 12)
 

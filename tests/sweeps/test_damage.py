@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from full_size import FULL
 from sweeping import SMALL
 from sweeping import counted as swept
 
@@ -72,7 +73,7 @@ def outcome_of_damage(copy: Path, whole) -> str:
 
 
 @pytest.mark.parametrize(
-    "count", [4, pytest.param(16, marks=pytest.mark.thorough)], ids=["a few damages", "many damages"]
+    "count", [4, pytest.param(40 if FULL else 16, marks=pytest.mark.thorough)], ids=["a few damages", "many damages"]
 )
 def test_whatever_is_damaged_is_run_again_or_named(tmp_path, store, count):
     whole = bp.open_sweep(store).load()

@@ -2,6 +2,7 @@
 
 import jax
 import pytest
+from full_size import FULL
 from grouped_cases import CASES, NETWORKS
 from oracles import relative_error
 from passes import drawn_params, forward_only, noise_like, quick_jit, run, vjp
@@ -14,17 +15,18 @@ BY_DEFAULT = (
     "dense(3)", "conv(2, (3, 2), stride=2)", "layer_norm()", "batch_norm()", "unroll(lstm(2))", "embedding(5, 3)",
     "attention(2, rotary)", "keyed(chain(dense(6), dropout(0.4), dense(2)))", "relu", "tanh", "softmax",
 )  # fmt: skip
-"""One layer of each kind; the others are thorough tests."""
+"""One layer of each kind; half of the others, at full size all, are thorough tests."""
 
 CUSTOM_RULES = {"custom_jvp_call", "custom_vjp_call"}
 """Those of JAX, as `jax.nn.relu` has one, are used as they are; everything else has an entry in the table."""
 
 
-def marked(name, case):
-    return pytest.param(case, id=name, marks=() if name in BY_DEFAULT else pytest.mark.thorough)
+PARTS = [name for name in CASES if not name.startswith(NETWORKS) and name not in BY_DEFAULT]
+TABLE = [pytest.param(CASES[name], id=name) for name in BY_DEFAULT]
+TABLE += [pytest.param(CASES[name], id=name, marks=pytest.mark.thorough) for name in PARTS[:: 1 if FULL else 2]]
 
 
-@pytest.mark.parametrize("case", [marked(*item) for item in CASES.items() if not item[0].startswith(NETWORKS)])
+@pytest.mark.parametrize("case", TABLE)
 def test_vjp_of_forward_is_the_hand_written_backward_and_that_of_jax(case, keys, by_jax):
     layer = case.layer
     params, _ = drawn_params(layer, case.in_shape, keys)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from full_size import FULL
 from oracles import relative_error
 from passes import quick_jit
 from tape.random_programs import BODIES, KINDS, SHAPES, draw, random_program
@@ -70,5 +71,5 @@ def test_programs_of_50_operations():
 
 @pytest.mark.thorough
 def test_many_programs():
-    """20 programs of 5 to 50 operations."""
-    check(range(2000, 2020), lambda seed: 5 + seed % 46)
+    """Of 5 to 50 operations."""
+    check(range(2000, 2080 if FULL else 2010), lambda seed: 5 + seed * 7 % 46)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from full_size import FULL
 from jax import lax
 from passes import quick_jit
 from tape.rounding_study import size_of, study
@@ -213,7 +214,7 @@ def test_random_programs():
 
 @pytest.mark.thorough
 def test_many_random_programs():
-    check(range(1000, 1010), size_of)
+    check(range(1000, 1040 if FULL else 1010), size_of)
 
 
 @pytest.mark.thorough

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import jax
 import many_devices
 import pytest
+from full_size import at_full_size
 from oracles import relative_error
 from passes import quick_jit
 
@@ -136,6 +137,7 @@ def test_the_other_process_ends_when_one_is_killed():
 
 
 @pytest.mark.thorough
+@at_full_size
 def test_four_processes():
     """The weights are divided between two processes and the examples between two pairs of processes."""
     first, *_ = run(4, "gradients", "tensor_parallel")

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from full_size import at_full_size
 from jax import lax
 from oracles import relative_error
 from passes import compiled, compiled_rules, run, vjp
@@ -343,6 +344,7 @@ LENET, LENET_LOSS = lenet(), bp.losses.batch_mean(bp.softmax_cross_entropy)
 
 
 @pytest.mark.thorough
+@at_full_size
 def test_lenet_agrees_with_autodiff(float32):
     x, labels = bp.digits("validation").present()
     params, out_shape = LENET.init(jax.random.key(0), (64,))
