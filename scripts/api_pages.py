@@ -3,15 +3,16 @@
 The pages are Markdown with the directives of MyST; bpjax is read, not imported.
 """
 
+import argparse
 import ast
 import functools
 import re
-import sys
 from itertools import groupby
 from pathlib import Path
 
 from scripts.api_source import Entry, Member, entries, module_docstring, public_names, rooms, signature_of
 from scripts.docstrings import first_sentence, markdown
+from scripts.generated_pages import write_pages
 
 ELSEWHERE = {"Array": "jax.Array", "Key": "jax.Array", "np.ndarray": "numpy.ndarray", "xr.Dataset": "xarray.Dataset"}
 """Names in annotations that belong to other projects, under the names of their documentation."""
@@ -122,18 +123,11 @@ def table(folder: str) -> str:
 
 
 def write(folder: Path) -> list[Path]:
-    """Write all pages; a page that has not changed is left alone, so that Sphinx does not read it again."""
-    pages = {room: page(room) for room in rooms()}
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.md"):
-        if old.stem not in pages:
-            old.unlink()
-    for name, text in pages.items():
-        file = folder / f"{name}.md"
-        if not file.exists() or file.read_text() != text:
-            file.write_text(text)
-    return [folder / f"{name}.md" for name in pages]
+    """Write all pages."""
+    return write_pages(folder, {f"{room}.md": page(room) for room in rooms()})
 
 
 if __name__ == "__main__":
-    print(*write(Path(sys.argv[1])), sep="\n")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("folder", type=Path, help="where the pages are written")
+    print(*write(parser.parse_args().folder), sep="\n")

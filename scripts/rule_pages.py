@@ -9,9 +9,9 @@ Text comes from the docstring of the function that makes the rule, numbers from 
 a record gets a page that says so.
 """
 
+import argparse
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from bpjax.rules.registry import RuleCase
 from bpjax.util.files import slug
 from scripts.api_source import Entry, entry, public_names
 from scripts.docstrings import markdown
+from scripts.generated_pages import write_pages
 from scripts.rule_records import RECORDS, curve_svg, record, record_receipts
 
 CITATION = re.compile(
@@ -109,7 +110,8 @@ def curve_text(page: Page, found: dict[str, Any], records: dict[str, Any]) -> st
     """The figure, its numbers and how they were made; where there is no curve, the reason."""
     problems = found.get("problems", {})
     if not problems:
-        return " ".join(found.get("left_out", {}).values())
+        reason = next(iter(found.get("left_out", {}).values()), "")
+        return reason and f"Not run by the experiment: {reason}"
     problem, curve = next(iter(problems.items()))
     best = f"At its best rate, {curve['best_rate']:.3g}, chosen by validation: {curve['mean']:.3g} on test data"
     interval = f" (95 % interval {curve['low']:.3g} to {curve['high']:.3g}, {curve['starts']} starts)."
@@ -137,7 +139,7 @@ def overview() -> str:
 
 
 def write(folder: Path) -> None:
-    """Write all pages and curves; what has not changed is left alone, so that Sphinx does not read it again."""
+    """Write all pages and curves."""
     records = json.loads(RECORDS.read_text())
     texts: dict[str, str] = {}
     for page in pages():
@@ -145,20 +147,26 @@ def write(folder: Path) -> None:
         problems = records["rules"].get(page.name, {}).get("problems", {})
         if problems:
             texts[f"{page.file}.svg"] = curve_svg(page.name, next(iter(problems)), records)
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.iterdir():
-        if old.name not in texts:
-            old.unlink()
-    for name, text in texts.items():
-        file = folder / name
-        if not file.exists() or file.read_text() != text:
-            file.write_text(text)
+    write_pages(folder, texts)
+
+
+def main() -> None:
+    """Write pages, or store what they show."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("folder", type=Path, nargs="?", help="write the pages there, as the build of the site does")
+    parser.add_argument("--record", type=Path, metavar="RESULT", help="store what they show of a run")
+    parser.add_argument("--timed", action="store_true", help="with --record: also times of a step, of a quiet machine")
+    parser.add_argument("--receipts", action="store_true", help="store receipts of the rules that have none")
+    options = parser.parse_args()
+    if not (options.folder or options.record or options.receipts):
+        parser.error("expected a folder, --record or --receipts")
+    if options.record:
+        record(options.record, EXPERIMENT, options.timed)
+    if options.receipts:
+        record_receipts()
+    if options.folder:
+        write(options.folder)
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--record":
-        record(Path(sys.argv[2]), EXPERIMENT, timed="--timed" in sys.argv)
-    elif sys.argv[1] == "--receipts":
-        record_receipts()
-    else:
-        write(Path(sys.argv[1]))
+    main()

@@ -12,6 +12,7 @@ from bpjax.util.files import slug, write_file
 from scripts.api_source import ROOT
 
 RECORDS = ROOT / "docs" / "rule_records.json"
+SAME_AS_BACKPROP = "`jax.grad` computes the same as `backprop`."
 MEASURES = {"digits": "accuracy", "linear": "minus the normalised error", "XOR": "minus the largest error"}
 """The problems of the experiment in the order in which a page prefers them, and what is measured on each."""
 
@@ -71,14 +72,14 @@ def record(folder: Path, command: str, timed: bool) -> None:
     rules = {name: {key: r[key] for key in shown if key in r} for name, r in old.items()}
     for name, receipt in written["receipts"].items():
         problems = {p: problem_record(folder, p, name, summaries) for p in MEASURES}
-        rules[name] = (
-            rules.get(name, {})
-            | of_receipt(receipt)
-            | {"problems": {p: found for p, found in problems.items() if found}}
-        )
-        rules[name]["left_out"] = {p: why[name] for p, why in written["left_out"].items() if name in why}
+        found = {"problems": {p: found for p, found in problems.items() if found}}
+        rules[name] = rules.get(name, {}) | of_receipt(receipt) | found
         if timed and name in written["costs"]:
             rules[name]["cost"] = round(written["costs"][name], 2)
+    for problem, reasons in written["left_out"].items():
+        for name, why in reasons.items():
+            rules.setdefault(name, {}).setdefault("left_out", {})[problem] = why
+    rules["autodiff"]["left_out"] = dict.fromkeys(MEASURES, SAME_AS_BACKPROP)
     device = f"{written['device']['platform'].upper()}s"
     made = {"command": command, "jax": written["versions"]["jax"], "device": device}
     write_records(made | {"rules": rules})

@@ -12,6 +12,7 @@ import pytest
 
 import bpjax as bp
 from scripts import api_pages, api_source, docstrings, rule_pages
+from scripts.generated_pages import LIST, write_pages
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -218,3 +219,14 @@ def test_what_the_site_needs_is_an_extra_and_what_it_generates_is_not_in_git():
     ignored = (ROOT / ".gitignore").read_text().splitlines()
     assert {"/docs/_build/", "/docs/api/", "/docs/rules/", "/docs/project/"} <= set(ignored)
     assert 'docs = ["sphinx' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_generated_pages_replace_and_delete_only_generated_ones(tmp_path):
+    (tmp_path / "mine.md").write_text("mine")
+    write_pages(tmp_path, {"a.md": "a", "b.md": "b"})
+    write_pages(tmp_path, {"b.md": "c"})
+    assert {file.name for file in tmp_path.iterdir()} == {"mine.md", "b.md", LIST}
+    assert (tmp_path / "b.md").read_text() == "c"
+    with pytest.raises(ValueError, match=r"Expected to write a new page .*mine\.md, got a file that is there"):
+        write_pages(tmp_path, {"d.md": "d", "mine.md": "theirs"})
+    assert (tmp_path / "mine.md").read_text() == "mine" and not (tmp_path / "d.md").exists()
