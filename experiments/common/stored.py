@@ -68,6 +68,7 @@ def read_rows(path: Path, row_type: type[RowType]) -> list[RowType]:
 
 def write_figure(figure: Figure, folder: Path, name: str, dpi: int = 100) -> None:
     """Write `name`.png and `name`.svg into `folder` and close the figure."""
+    figure.set_dpi(dpi)  # the widths of texts depend on it
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # the layout is done: PNG and SVG need not repeat it
     figure.savefig(folder / f"{name}.png", dpi=dpi)

@@ -9,7 +9,7 @@ surrogate derivatives, six resets, and once with rates in place of latencies, fr
 - how far is the direction of each surrogate gradient from the exact derivative of the spike times, which is checked
   against their differences.
 
-    python -m experiments.spiking_digits            everything: about two minutes on two cores
+    python -m experiments.spiking_digits            everything: about a minute on two cores
     python -m experiments.spiking_digits --quick    fewer starts and epochs: a minute on two cores
     python -m experiments.spiking_digits --help     list all settings
 

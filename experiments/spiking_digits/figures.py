@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from bpjax.results.plots.colours import BLUE, GREY, VARIANT
 from bpjax.results.statistics import student
@@ -9,10 +10,12 @@ from experiments.spiking_digits.exact import Angle
 from experiments.spiking_digits.networks import Variant
 from experiments.spiking_digits.training import Trained
 
+SPACED = ConstrainedLayoutEngine(w_pad=0.12)
+
 
 def draw(variants: tuple[Variant, ...], trained: list[Trained], silence: dict[float, np.ndarray], angles: list[Angle]):
     """Three panels."""
-    figure, axes = plt.subplots(1, 3, figsize=(14, 4.6), layout="constrained", width_ratios=(1.25, 1, 1.1))
+    figure, axes = plt.subplots(1, 3, figsize=(14, 4.6), layout=SPACED, width_ratios=(1.25, 1, 1.1))
     accuracies(axes[0], variants, trained)
     deep(axes[1], silence)
     directions(axes[2], angles)
@@ -46,7 +49,7 @@ def deep(axis, silence) -> None:
     axis.axhline(0.01, color=GREY, ls=":", lw=1)
     axis.text(len(silence[gains[-1]]), 0.012, "silent below", ha="right", color=GREY, fontsize=8)
     axis.legend(title="initial weights", fontsize=8)
-    axis.set(xlabel="layer", ylabel="spikes a unit in 100 steps", title="Small weights: a deep network is silent")
+    axis.set(xlabel="layer", ylabel="spikes a unit in 100 steps", title="Small weights silence deep networks")
 
 
 def directions(axis, angles) -> None:
@@ -62,4 +65,4 @@ def directions(axis, angles) -> None:
     axis.axvline(0, color=GREY, lw=0.6)
     axis.set_yticks(places, [a.surrogate for a in angles])
     axis.set(xlim=(-1.05, 1.05), xlabel="median and quartiles over networks", title="Cosine with the exact gradient")
-    axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.45, -0.16), ncols=3)
+    axis.legend(fontsize=8, loc="center", frameon=False)
