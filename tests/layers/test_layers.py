@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from full_size import FULL
 from grouped_cases import CASES, GROUPS, NETWORKS
 from oracles import central_difference, inner, relative_error
 from passes import drawn_params, forward_only, noise_like, quick_jit, run, vjp
@@ -37,7 +38,7 @@ EVERY_DTYPE = (
 )
 """The cases that are computed without `jit`, and in every dtype where the thorough tests are left out."""
 N = 3
-NARROW = ("float32", "bfloat16", "float16")
+NARROW = ("float32", "bfloat16", "float16") if FULL else ("float32", "bfloat16")
 
 
 def every_case(is_thorough: Callable[[str], bool], names=tuple(CASES)) -> pytest.MarkDecorator:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from full_size import FULL
 from oracles import central_difference, relative_error
 
 import bpjax as bp
@@ -47,7 +48,7 @@ def test_float32_agrees_with_float64(case, keys):
 
 
 @TABLE
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16] if FULL else [jnp.float16])
 def test_half_precision_is_compared_in_float32(case, dtype, keys):
     output, target = bp.util.cast(prepare(case, keys), dtype)
     assert case.loss.value(output, target).dtype == jnp.float32

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import many_devices
 import pytest
-from full_size import at_full_size
+from full_size import FULL, at_full_size
 from oracles import relative_error
 from passes import quick_jit
 
@@ -95,9 +95,9 @@ def test_four_devices_of_one_process():
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory):
-    """The results of all checks in two processes, and a file with those of every rule."""
+    """The results of all checks in two processes, and at full size a file with those of every rule."""
     file = tmp_path_factory.mktemp("rules") / "results"
-    first, _ = run(2, *CHECKS, f"every_rule={file}")
+    first, _ = run(2, *CHECKS, *[f"every_rule={file}"] * FULL)
     assert first.code == 0, first.messages
     return first.results, file
 
@@ -115,6 +115,7 @@ def test_two_processes(two_processes):
 
 
 @pytest.mark.thorough
+@at_full_size
 def test_every_rule_in_two_processes(two_processes):
     """Value, gradient and next state are those of one device."""
     _, file = two_processes

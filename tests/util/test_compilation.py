@@ -8,6 +8,7 @@ import textwrap
 import jax
 import jax.numpy as jnp
 import pytest
+from full_size import at_full_size
 
 from bpjax.util.compilation import (
     backend_has_started,
@@ -71,6 +72,7 @@ def test_a_loop_over_kilobytes_becomes_one_function_below_the_threshold():
 
 
 @pytest.mark.thorough
+@at_full_size
 def test_existing_flags_are_kept():
     ask = "import bpjax.util.compilation as s; print(s.compile_small_loops())"
     assert loop_after(ask, XLA_FLAGS=f"{FLAG}={OPTION}=1500") == "1500\nFalse"

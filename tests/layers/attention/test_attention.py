@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from full_size import at_full_size
 from oracles import relative_error
 from passes import QUICKLY, compiled, compiled_rules, drawn_params, noise_like, run, vjp
 
@@ -176,6 +177,7 @@ COMPARED = transformer(5, 8, 2, 1, 4)
 
 
 @pytest.mark.thorough
+@at_full_size
 def test_a_transformer_compares(float32, keys):
     params, _ = COMPARED.init(next(keys), (4,))
     x, labels = (jax.random.randint(next(keys), (3, 4), 0, 5) for _ in range(2))
