@@ -15,7 +15,6 @@ from experiments_widths import too_wide
 from jax.flatten_util import ravel_pytree
 
 import bpjax as bp
-from experiments.common.gradients import quick_compilations
 from experiments.common.stored import read_zarr
 from experiments.learning_rate import experiment, problems, rows, steep
 
@@ -53,7 +52,7 @@ def small(tmp_path_factory):
     jax.monitoring.register_event_duration_secs_listener(listen)
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
         patch.delitem(problems.RULES, problems.DELTA)  # one program less to compile
-        with jax.enable_x64(False), jax.numpy_rank_promotion("allow"), quick_compilations():
+        with jax.enable_x64(False), jax.numpy_rank_promotion("allow"):
             assert experiment.main([*FLAGS, "--out", str(folder)]) == 0
     jax.monitoring.unregister_event_duration_listener(listen)
     return folder, out.getvalue(), compiled

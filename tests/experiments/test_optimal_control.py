@@ -9,7 +9,6 @@ import pytest
 from scipy.integrate import quad, solve_ivp
 
 from bpjax.util.files import slug
-from experiments.common.gradients import quick_compilations
 from experiments.common.stored import read_zarr
 from experiments.optimal_control import (
     bounded,
@@ -171,20 +170,20 @@ def test_the_saturated_control():
         max_step=1e-3, rtol=1e-10, atol=1e-12,
     )  # fmt: skip
     assert 4 * path.y[0, -1] == pytest.approx(costate, abs=1e-6)  # the corners of u cost the integrator digits
-    with jax.enable_x64(True), quick_compilations():
+    with jax.enable_x64(True):
         found = bounded.saturated(50, 400, (500, 1000))
     assert float(found.cost[-1]) == pytest.approx(cost, abs=1e-6)
     assert float(found.path_error[1].min()) < 1e-9
 
 
 def test_dynamic_programming_and_the_adjoint():
-    with jax.enable_x64(True), quick_compilations():
+    with jax.enable_x64(True):
         found = dreyfus.compare_dynamic_programming(3)
     assert max(found) < 1e-13
 
 
 def test_adapted_gains_lower_the_cost():
-    with jax.enable_x64(True), quick_compilations():
+    with jax.enable_x64(True):
         found = dreyfus.adapt_gains(400)
     np.testing.assert_allclose(found.gradient[0], found.oracle, rtol=1e-12)
     assert float(found.cost[-1]) < 0.2 * float(found.cost[0])

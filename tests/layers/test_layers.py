@@ -51,7 +51,7 @@ def every_case(is_thorough: Callable[[str], bool], names=tuple(CASES)) -> pytest
 
 
 TABLE = every_case(lambda name: name.startswith(LARGE) or name in GROUPS)
-PARTS = [name for name in CASES if not name.startswith(NETWORKS)]
+PARTS = [name for name in CASES if FULL or not name.startswith(NETWORKS)]
 IN_EVERY_DTYPE = every_case(lambda name: not name.startswith(EVERY_DTYPE), PARTS)
 
 
@@ -170,7 +170,13 @@ def test_gradient_of_a_sum_is_the_sum_of_gradients(case):
     assert relative_error(dx, joined) < 1e-12
 
 
-@every_case(lambda name: False, [name for name in CASES if name.startswith(EVERY_DTYPE)])
+ONE_BY_ONE = [name for name in CASES if not name.startswith(LARGE) and name not in GROUPS]
+
+
+@every_case(
+    lambda name: not name.startswith(EVERY_DTYPE),
+    [name for name in ONE_BY_ONE if FULL or name.startswith(EVERY_DTYPE)],
+)
 def test_jit_equals_eager(case):
     params, x, dy, *_ = problem(case)
     assert relative_error(by_hand(case), run(case.layer, params, x, dy)) < 1e-12
@@ -182,7 +188,7 @@ def test_gradients_have_the_structure_and_shapes_of_params_and_x(case):
 
 
 @TABLE
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", NARROW)
 def test_gradients_have_the_structure_shapes_and_dtypes_of_params_and_x(case, dtype):
     """By tracing alone, also where float64 is enabled: nothing is promoted to it."""
     inputs = cast_on_host(to_host(problem(case)[:3]), dtype)

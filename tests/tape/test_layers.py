@@ -15,13 +15,13 @@ BY_DEFAULT = (
     "dense(3)", "conv(2, (3, 2), stride=2)", "layer_norm()", "batch_norm()", "unroll(lstm(2))", "embedding(5, 3)",
     "attention(2, rotary)", "keyed(chain(dense(6), dropout(0.4), dense(2)))", "relu", "tanh", "softmax",
 )  # fmt: skip
-"""One layer of each kind; half of the others, at full size all, are thorough tests."""
+"""One layer of each kind; half of the parts of networks, at full size all others, are thorough tests."""
 
 CUSTOM_RULES = {"custom_jvp_call", "custom_vjp_call"}
 """Those of JAX, as `jax.nn.relu` has one, are used as they are; everything else has an entry in the table."""
 
 
-PARTS = [name for name in CASES if not name.startswith(NETWORKS) and name not in BY_DEFAULT]
+PARTS = [name for name in CASES if (FULL or not name.startswith(NETWORKS)) and name not in BY_DEFAULT]
 TABLE = [pytest.param(CASES[name], id=name) for name in BY_DEFAULT]
 TABLE += [pytest.param(CASES[name], id=name, marks=pytest.mark.thorough) for name in PARTS[:: 1 if FULL else 2]]
 

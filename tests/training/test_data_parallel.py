@@ -33,7 +33,6 @@ def run(processes: int, *checks, devices: int = 1) -> list[Ended]:
     """Run the checks in some processes, each with some devices."""
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices), "JAX_ENABLE_X64": "1",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
     }  # fmt: skip
     with socket.socket() as free:

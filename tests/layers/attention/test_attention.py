@@ -173,13 +173,14 @@ def test_a_transformer_is_causal(positions, keys):
     assert (changed[:, 3:] != y[:, 3:]).any()
 
 
-COMPARED = transformer(5, 8, 2, 1, 4)
+COMPARED = transformer(5, 8, 2, 2, 4)
 
 
 @pytest.mark.thorough
 @at_full_size
-def test_a_transformer_compares(float32, keys):
-    params, _ = COMPARED.init(next(keys), (4,))
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_transformer_compares(dtype, float32, keys):
+    params = bp.util.cast(COMPARED.init(next(keys), (4,))[0], dtype)
     x, labels = (jax.random.randint(next(keys), (3, 4), 0, 5) for _ in range(2))
     report = bp.compare(*compiled_rules(COMPARED, bp.softmax_cross_entropy), params, (x, labels), timed=False)
     assert report.ok, report

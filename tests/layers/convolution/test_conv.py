@@ -345,11 +345,13 @@ LENET, LENET_LOSS = lenet(), bp.losses.batch_mean(bp.softmax_cross_entropy)
 
 @pytest.mark.thorough
 @at_full_size
-def test_lenet_agrees_with_autodiff(float32):
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_lenet_agrees_with_autodiff(dtype, float32):
     x, labels = bp.digits("validation").present()
     params, out_shape = LENET.init(jax.random.key(0), (64,))
     assert out_shape == (10,)
-    report = bp.compare(*compiled_rules(LENET, LENET_LOSS), params, (x[:32], labels[:32]), timed=False)
+    params, batch = bp.util.cast((params, (x[:32], labels[:32])), dtype)
+    report = bp.compare(*compiled_rules(LENET, LENET_LOSS), params, batch, timed=False)
     assert report.ok, report
 
 

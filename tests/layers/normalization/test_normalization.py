@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from full_size import FULL
 from oracles import relative_error
 from passes import compiled, compiled_rules, drawn_params, noise_like, run, run_and_vjp
 
@@ -294,7 +295,7 @@ def test_weights_of_length_zero_stay_zero():
 
 @pytest.mark.thorough
 def test_resnet_agrees_with_autodiff_in_float32(float32):
-    network = resnet(3, (4,))
+    network = resnet(3, (4, 8) if FULL else (4,))
     params, out_shape = network.init(KEY, (64,))
     x, labels = jax.random.normal(KEY, (4, 64)), jnp.array([0, 1, 2, 0])
     assert out_shape == (3,)
